@@ -1,0 +1,56 @@
+"""MobileOne on PyTorch: build, train, fuse, verify, test and use it.
+
+Names are imported when first used, so that what needs no torch does not load it.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from mobileone.checkpoint.load import load_model as load_model
+    from mobileone.checkpoint.store import save_model as save_model
+    from mobileone.evaluate.run import evaluate as evaluate
+    from mobileone.input_spec import InputSpec as InputSpec
+    from mobileone.model.block import InferenceBlock as InferenceBlock
+    from mobileone.model.block import MobileOneBlock as MobileOneBlock
+    from mobileone.model.create import create_model as create_model
+    from mobileone.model.create import list_models as list_models
+    from mobileone.model.network import MobileOne as MobileOne
+    from mobileone.reparam.expand import expand as expand
+    from mobileone.reparam.fuse import reparameterize as reparameterize
+    from mobileone.reparam.verify import verify as verify
+    from mobileone.variants import BlockSpec as BlockSpec
+    from mobileone.variants import Variant as Variant
+
+_HOME = {
+    "BlockSpec": "mobileone.variants",
+    "InferenceBlock": "mobileone.model.block",
+    "InputSpec": "mobileone.input_spec",
+    "MobileOne": "mobileone.model.network",
+    "MobileOneBlock": "mobileone.model.block",
+    "Variant": "mobileone.variants",
+    "create_model": "mobileone.model.create",
+    "evaluate": "mobileone.evaluate.run",
+    "expand": "mobileone.reparam.expand",
+    "list_models": "mobileone.model.create",
+    "load_model": "mobileone.checkpoint.load",
+    "reparameterize": "mobileone.reparam.fuse",
+    "save_model": "mobileone.checkpoint.store",
+    "verify": "mobileone.reparam.verify",
+}
+
+__all__ = sorted(_HOME)  # noqa: PLE0605
+
+
+def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("mobileone")
+    if name in _HOME:
+        return getattr(import_module(_HOME[name]), name)
+    raise AttributeError(f"module 'mobileone' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,48 @@
+"""Every error this package raises on purpose; catch `MobileOneError` to catch them all.
+
+Each takes one string: what was wanted, what was got, what to do. The command line prints it as one line.
+"""
+
+
+class MobileOneError(Exception):
+    """Base of every error raised on purpose."""
+
+
+class ConfigError(MobileOneError, ValueError):
+    """An argument, a configuration field or a combination of them makes no sense."""
+
+
+class MissingExtraError(MobileOneError, ImportError):
+    """An optional dependency is needed and not installed; the message names the extra."""
+
+
+class ReparameterizeError(MobileOneError):
+    """A model cannot be fused or expanded as it stands."""
+
+
+class VerificationError(ReparameterizeError):
+    """Two models that must compute the same function do not."""
+
+
+class CheckpointError(MobileOneError):
+    """A checkpoint cannot be read, recognised, converted or written."""
+
+
+class UnsafeCheckpointError(CheckpointError):
+    """A checkpoint asks for code to run, or for more memory than its size allows."""
+
+
+class DownloadError(CheckpointError):
+    """Published weights could not be fetched, or are not the bytes that were pinned."""
+
+
+class DataError(MobileOneError):
+    """A dataset is missing, empty or does not fit the model."""
+
+
+class BadImageError(DataError):
+    """An image file cannot be decoded; the message starts with its path."""
+
+
+class TrainingError(MobileOneError):
+    """A training run cannot start, continue or be resumed."""

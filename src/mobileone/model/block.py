@@ -1,0 +1,131 @@
+"""The re-parameterisable unit: train form and inference form, built from one `BlockSpec`.
+
+Child names are timm's, so that published weights load unchanged.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from mobileone.variants import SE_REDUCTION, BlockSpec, Pair
+
+
+def spec_conv(spec: BlockSpec, *, bias: bool) -> nn.Conv2d:
+    """The convolution of a unit: a branch's in train form, the only one in inference form."""
+    return nn.Conv2d(
+        spec.in_channels,
+        spec.out_channels,
+        spec.kernel,
+        spec.strides,
+        spec.paddings,
+        spec.dilations,
+        spec.groups,
+        bias=bias,
+    )
+
+
+def subsample(x: Tensor, stride: Pair) -> Tensor:
+    """Every stride-th pixel of (N, C, H, W): what a strided 1×1 convolution reads.
+
+    With it that convolution runs at stride 1, the same function. torch 2.13 on a CPU corrupts the heap in
+    the weight gradient of a strided 1×1 convolution over 3 or 4 float32 channels_last channels of 128 px
+    and more, which is the stem's scale branch.
+    """
+    return x if stride == (1, 1) else x[:, :, :: stride[0], :: stride[1]]
+
+
+class ConvBN(nn.Module):
+    """One branch: a convolution without bias, then BatchNorm."""
+
+    def __init__(self, conv: nn.Conv2d) -> None:
+        super().__init__()
+        self.conv = conv
+        self.bn = nn.BatchNorm2d(conv.out_channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C_in, H, W) to (N, C_out, H', W')."""
+        out: Tensor = self.bn(self.conv(x))
+        return out
+
+
+class SqueezeExcite(nn.Module):
+    """Channel attention (arXiv 1709.01507): x · sigmoid(fc2(relu(fc1(mean over H, W)))), reduction 1/16."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.fc1 = nn.Conv2d(channels, channels // SE_REDUCTION, kernel_size=1)
+        self.fc2 = nn.Conv2d(channels // SE_REDUCTION, channels, kernel_size=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, H, W) to the same shape."""
+        gate = self.fc2(torch.relu(self.fc1(x.mean((2, 3), keepdim=True))))
+        return x * torch.sigmoid(gate)
+
+
+def _attention(spec: BlockSpec) -> nn.Module:
+    return SqueezeExcite(spec.out_channels) if spec.use_se else nn.Identity()
+
+
+class MobileOneBlock(nn.Module):
+    """Train form: the sum of k conv-BN branches, a 1×1 conv-BN and a BN, then SE (if any) and ReLU.
+
+    Args:
+        spec: what to build.
+
+    >>> block = MobileOneBlock(BlockSpec(16, 16, kernel_size=3, groups=16, num_conv_branches=2))
+    >>> block(torch.zeros(2, 16, 8, 8)).shape
+    torch.Size([2, 16, 8, 8])
+    """
+
+    def __init__(self, spec: BlockSpec) -> None:
+        super().__init__()
+        self.spec = spec
+        self.identity = nn.BatchNorm2d(spec.in_channels) if spec.use_identity else None
+        self.conv_kxk = nn.ModuleList(
+            ConvBN(spec_conv(spec, bias=False)) for _ in range(spec.num_conv_branches)
+        )
+        self.conv_scale = None
+        if spec.use_scale:
+            pointwise = nn.Conv2d(spec.in_channels, spec.out_channels, 1, groups=spec.groups, bias=False)
+            self.conv_scale = ConvBN(pointwise)
+        self.attn = _attention(spec)
+        self.act = nn.ReLU(inplace=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C_in, H, W) to (N, C_out, H', W')."""
+        out: Tensor = self.conv_kxk[0](x)
+        for branch in self.conv_kxk[1:]:
+            out = out + branch(x)
+        if self.conv_scale is not None:
+            out = out + self.conv_scale(subsample(x, self.spec.strides))
+        if self.identity is not None:
+            out = out + self.identity(x)
+        out = self.act(self.attn(out))
+        return out
+
+
+class InferenceBlock(nn.Module):
+    """Inference form: one convolution with bias, then SE (if any) and ReLU.
+
+    Args:
+        spec: what to build; the branch fields do not matter here, and are kept for `expand`.
+
+    >>> block = InferenceBlock(BlockSpec(16, 32, kernel_size=3, stride=2))
+    >>> block(torch.zeros(2, 16, 8, 8)).shape
+    torch.Size([2, 32, 4, 4])
+    """
+
+    def __init__(self, spec: BlockSpec) -> None:
+        super().__init__()
+        self.spec = spec
+        self.reparam_conv = spec_conv(spec, bias=True)
+        # Without BatchNorm torch's default gain lets the signal die out over 43 units.
+        nn.init.kaiming_normal_(self.reparam_conv.weight, nonlinearity="relu")
+        self.attn = _attention(spec)
+        self.act = nn.ReLU(inplace=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C_in, H, W) to (N, C_out, H', W')."""
+        out: Tensor = self.act(self.attn(self.reparam_conv(x)))
+        return out
