@@ -39,7 +39,7 @@ _HOME = {
     "verify": "mobileone.reparam.verify",
 }
 
-__all__ = sorted(_HOME)  # noqa: PLE0605
+__all__ = sorted(_HOME)
 
 
 def __getattr__(name: str) -> Any:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from typing import Any, Literal
 
 from mobileone.errors import ConfigError
@@ -72,7 +73,9 @@ class BlockSpec:
     use_se: bool = False
 
     def __post_init__(self) -> None:
-        set_field = lambda name, value: object.__setattr__(self, name, value)  # noqa: E731
+        def set_field(name: str, value: object) -> None:
+            object.__setattr__(self, name, value)
+
         for name in ("kernel_size", "stride", "dilation"):
             set_field(name, as_pair(getattr(self, name)))
         for name in ("in_channels", "out_channels", "groups", "num_conv_branches"):
@@ -223,14 +226,16 @@ def network_units(variant: Variant, *, in_chans: int = 3, output_stride: int = 3
         zip(variant.widths, variant.depths, variant.se_blocks, strict=True)
     ):
         for index in range(depth):
-            common = {"num_conv_branches": variant.num_conv_branches, "use_se": index >= depth - se}
+            branched = partial(
+                BlockSpec, num_conv_branches=variant.num_conv_branches, use_se=index >= depth - se
+            )
             first_dilation, stride = dilation, 1
             if index == 0 and reduction >= output_stride:
                 dilation *= 2
             elif index == 0:
                 stride = 2
                 reduction *= 2
-            depthwise = BlockSpec(
+            depthwise = branched(
                 channels,
                 channels,
                 3,
@@ -238,18 +243,15 @@ def network_units(variant: Variant, *, in_chans: int = 3, output_stride: int = 3
                 dilation=first_dilation if index == 0 else dilation,
                 groups=channels,
                 use_identity=index > 0,  # the published stride decides, whatever output_stride makes of it
-                **common,
             )
-            pointwise = BlockSpec(channels, width, 1, **common)
+            pointwise = branched(channels, width, 1)
             yield UnitSpec(f"stages.{stage}.{2 * index}", depthwise, reduction, stage + 1)
             yield UnitSpec(f"stages.{stage}.{2 * index + 1}", pointwise, reduction, stage + 1)
             channels = width
 
 
 def _published(size: str, multipliers: tuple[float, float, float, float], **options: Any) -> Variant:
-    first, second, third, fourth = (
-        int(base * a) for base, a in zip(BASE_WIDTHS, multipliers, strict=True)
-    )
+    first, second, third, fourth = (int(base * a) for base, a in zip(BASE_WIDTHS, multipliers, strict=True))
     return Variant(f"mobileone_{size}", (first, second, third, fourth), **options)
 
 

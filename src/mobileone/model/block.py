@@ -85,17 +85,23 @@ class MobileOneBlock(nn.Module):
         self.conv_kxk = nn.ModuleList(
             ConvBN(spec_conv(spec, bias=False)) for _ in range(spec.num_conv_branches)
         )
-        self.conv_scale = None
+        self.conv_scale: ConvBN | None = None
         if spec.use_scale:
             pointwise = nn.Conv2d(spec.in_channels, spec.out_channels, 1, groups=spec.groups, bias=False)
             self.conv_scale = ConvBN(pointwise)
         self.attn = _attention(spec)
         self.act = nn.ReLU(inplace=True)
 
+    @property
+    def conv_branches(self) -> list[ConvBN]:
+        """The k full-size convolution branches."""
+        return [branch for branch in self.conv_kxk if isinstance(branch, ConvBN)]
+
     def forward(self, x: Tensor) -> Tensor:
         """(N, C_in, H, W) to (N, C_out, H', W')."""
-        out: Tensor = self.conv_kxk[0](x)
-        for branch in self.conv_kxk[1:]:
+        first, *others = self.conv_branches
+        out: Tensor = first(x)
+        for branch in others:
             out = out + branch(x)
         if self.conv_scale is not None:
             out = out + self.conv_scale(subsample(x, self.spec.strides))

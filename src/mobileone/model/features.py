@@ -59,7 +59,7 @@ class FeatureExtractor(nn.Module):
         self.stem, stages, levels = build_trunk(
             variant, in_chans=in_chans, form=form, output_stride=output_stride
         )
-        self.stages = stages[: indices[-1]]
+        self.stages = nn.Sequential(*list(stages)[: indices[-1]])
         self.feature_info = FeatureInfo(levels, indices)
 
     def forward(self, x: Tensor) -> list[Tensor]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterator
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +14,8 @@ from mobileone.functional.fold import embed_pointwise, fold_batch_norm, identity
 from mobileone.model.block import InferenceBlock, MobileOneBlock
 from mobileone.variants import BlockSpec
 
+M = TypeVar("M", bound=nn.Module)
+
 
 def blocks_of(model: nn.Module, kind: type[nn.Module]) -> Iterator[tuple[str, nn.Module]]:
     """Every block of that class with its dotted name; a block used twice comes up twice."""
@@ -21,9 +24,7 @@ def blocks_of(model: nn.Module, kind: type[nn.Module]) -> Iterator[tuple[str, nn
             yield name, module
 
 
-def replace_blocks(
-    model: nn.Module, kind: type[nn.Module], build: Callable[[str, nn.Module], nn.Module]
-) -> nn.Module:
+def replace_blocks(model: M, kind: type[nn.Module], build: Callable[[str, nn.Module], nn.Module]) -> M:
     """A deep copy of `model` in which every block of class `kind` is what `build(name, block)` gives.
 
     A block that stands in several places is built once and shared again.
@@ -34,7 +35,7 @@ def replace_blocks(
             built[id(block)] = build(name, block)
     # Preset memo entries make deepcopy put the new block wherever it meets the old one.
     memo = dict(built)
-    clone: nn.Module = copy.deepcopy(model, memo)  # type: ignore[arg-type]
+    clone: M = copy.deepcopy(model, memo)
     return clone
 
 
@@ -66,7 +67,7 @@ def merge_branches(block: MobileOneBlock, name: str = "block") -> tuple[Tensor, 
         ReparameterizeError: if a branch cannot be folded or the result is not finite.
     """
     spec: BlockSpec = block.spec
-    parts = [_fold(branch.bn, _float64(branch.conv.weight), name) for branch in _conv_branches(block)]
+    parts = [_fold(branch.bn, _float64(branch.conv.weight), name) for branch in block.conv_branches]
     if block.conv_scale is not None:
         kernel, bias = _fold(block.conv_scale.bn, _float64(block.conv_scale.conv.weight), name)
         parts.append((embed_pointwise(kernel, spec.kernel), bias))
@@ -81,14 +82,12 @@ def merge_branches(block: MobileOneBlock, name: str = "block") -> tuple[Tensor, 
     return kernel, bias
 
 
-def _conv_branches(block: MobileOneBlock) -> Iterator[nn.Module]:
-    yield from block.conv_kxk
-
-
-def fuse_block(block: MobileOneBlock, *, dtype: torch.dtype | None = None, name: str = "block") -> InferenceBlock:
+def fuse_block(
+    block: MobileOneBlock, *, dtype: torch.dtype | None = None, name: str = "block"
+) -> InferenceBlock:
     """The inference form of one unit, in eval mode, on its device; `dtype` None keeps the weights' own."""
     kernel, bias = merge_branches(block, name)
-    like: Tensor = block.conv_kxk[0].conv.weight
+    like = block.conv_branches[0].conv.weight
     with torch.device("meta"):
         fused = InferenceBlock(block.spec)
     fused.reparam_conv.weight = nn.Parameter(kernel.to(like.device, dtype or like.dtype))
@@ -100,14 +99,16 @@ def fuse_block(block: MobileOneBlock, *, dtype: torch.dtype | None = None, name:
 def _refuse_training(model: nn.Module) -> None:
     # The root comes first: a model in training mode is named as such, not by its innermost layer.
     for name, module in model.named_modules():
-        if module.training and (name == "" or isinstance(module, MobileOneBlock | nn.modules.batchnorm._BatchNorm)):
+        if module.training and (
+            name == "" or isinstance(module, MobileOneBlock | nn.modules.batchnorm._BatchNorm)
+        ):
             where = f"{name} ({type(module).__name__})" if name else type(module).__name__
             raise ReparameterizeError(
                 f"cannot reparameterize {where} in training mode; call model.eval() first"
             )
 
 
-def reparameterize(model: nn.Module, *, dtype: torch.dtype | None = None) -> nn.Module:
+def reparameterize(model: M, *, dtype: torch.dtype | None = None) -> M:
     """A new model in which every train-form unit is one convolution; `model` is left as it is.
 
     Works on any module that contains `MobileOneBlock`s, a detector for instance. Folding is in float64.
@@ -117,7 +118,8 @@ def reparameterize(model: nn.Module, *, dtype: torch.dtype | None = None) -> nn.
         dtype: of the new model's floating-point weights; None keeps what they have.
 
     Returns:
-        The new model, in eval mode, on the same devices.
+        The new model, in eval mode, on the same devices; of the same class, or an `InferenceBlock` where
+        `model` is itself a `MobileOneBlock`.
 
     Raises:
         ReparameterizeError: if a module is in training mode (named), if there is nothing to fuse, or if a

@@ -1,0 +1,28 @@
+import pytest
+
+from mobileone.errors import ConfigError
+from mobileone.input_spec import IMAGENET_MEAN, InputSpec
+
+
+def test_default_is_imagenets_256_then_224():
+    spec = InputSpec()
+    assert (spec.size, spec.resize_size, spec.mean) == (224, 256, IMAGENET_MEAN)
+
+
+def test_round_trip_through_plain_values():
+    spec = InputSpec(size=96, crop=0.9, interpolation="bicubic", mean=(0.5,), std=(0.25,))
+    assert InputSpec(**spec.to_dict()) == spec
+    assert spec.in_chans == 1
+
+
+def test_other_channel_counts_get_the_average_colour():
+    assert InputSpec.for_channels(5).mean == pytest.approx((sum(IMAGENET_MEAN) / 3,) * 5)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"size": 0}, {"crop": 0}, {"crop": 1.1}, {"interpolation": "nearest"}, {"std": (1, 1)}, {"std": (0, 1, 1)}],
+)
+def test_values_out_of_range_are_refused(options):
+    with pytest.raises(ConfigError):
+        InputSpec(**options)
