@@ -1,1 +1,1 @@
-
+"""Training: recipes, schedules, optimizer, averaged weights, several ranks, and the loop that joins them."""

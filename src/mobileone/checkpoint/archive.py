@@ -1,0 +1,145 @@
+"""The zip archives torch writes, read within bounds that torch itself does not set. Imports no torch."""
+
+from __future__ import annotations
+
+import struct
+import zipfile
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import BinaryIO
+
+from mobileone.errors import CheckpointError, UnsafeCheckpointError
+
+_LOCAL_HEADER = struct.Struct("<4s5H3I2H")
+_ENCRYPTED = 0x1
+# zipfile raises any of these on damaged bytes.
+_ZIP_ERRORS = (
+    zipfile.BadZipFile,
+    NotImplementedError,
+    OSError,
+    ValueError,
+    RuntimeError,
+    LookupError,
+    ArithmeticError,
+    EOFError,
+    MemoryError,
+    struct.error,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """Where one stored file lies: `size` bytes from `start`, with their CRC-32."""
+
+    start: int
+    size: int
+    crc: int
+
+
+def describe_error(error: BaseException) -> str:
+    """An error in one line."""
+    first = str(error).strip().partition("\n")[0]
+    return first or type(error).__name__
+
+
+class Archive:
+    """A zip of stored (never compressed) entries that do not overlap, under one top folder.
+
+    So whatever is read from it adds up to no more than the file on disk.
+
+    Args:
+        path: the file.
+
+    Attributes:
+        entries: name without the top folder, to place in the file.
+
+    Raises:
+        CheckpointError: if the file cannot be opened, is damaged, or is not an archive of torch's.
+        UnsafeCheckpointError: on compressed, encrypted or overlapping entries.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            self._file: BinaryIO = path.open("rb")
+        except OSError as error:
+            raise CheckpointError(f"cannot read {path}: {error.strerror or error}") from error
+        try:
+            with zipfile.ZipFile(self._file) as archive:
+                self.entries = self._checked(archive.infolist(), end=archive.start_dir)
+        except _ZIP_ERRORS as error:
+            self.close()
+            raise CheckpointError(
+                f"cannot read {path}: damaged or incomplete, or no archive of torch's "
+                f"({describe_error(error)})"
+            ) from error
+        except BaseException:
+            self.close()
+            raise
+
+    def __enter__(self) -> Archive:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+    def read(self, name: str) -> bytearray:
+        """The bytes of one entry, their CRC checked.
+
+        Raises:
+            CheckpointError: if there is no such entry, or its bytes are damaged.
+        """
+        entry = self.entries.get(name)
+        if entry is None:
+            raise CheckpointError(f"cannot read {self.path}: it has no entry {name}")
+        content = bytearray(entry.size)
+        try:
+            self._file.seek(entry.start)
+            count = self._file.readinto(content)  # type: ignore[attr-defined]
+        except OSError as error:
+            raise CheckpointError(f"cannot read {self.path}: {describe_error(error)}") from error
+        if count != entry.size or zlib.crc32(content) != entry.crc:
+            raise CheckpointError(f"cannot read {self.path}: entry {name} is damaged; fetch the file again")
+        return content
+
+    def _checked(self, infos: list[zipfile.ZipInfo], *, end: int) -> dict[str, Entry]:
+        top = {info.filename.partition("/")[0] for info in infos}
+        if len(top) != 1:
+            raise CheckpointError(f"cannot read {self.path}: a zip file, but not one that torch wrote")
+        entries: dict[str, Entry] = {}
+        free = 0
+        for info in sorted(infos, key=lambda info: info.header_offset):
+            name = info.filename.partition("/")[2]
+            if info.compress_type != zipfile.ZIP_STORED or info.compress_size != info.file_size:
+                raise UnsafeCheckpointError(
+                    f"refused {self.path}: entry {name} is compressed; torch stores entries as they are, "
+                    "and a compressed one can unpack to any size"
+                )
+            if info.flag_bits & _ENCRYPTED:
+                raise UnsafeCheckpointError(f"refused {self.path}: entry {name} is encrypted")
+            start = self._data_start(info)
+            if info.header_offset < free or start + info.file_size > end or name in entries:
+                raise UnsafeCheckpointError(
+                    f"refused {self.path}: entry {name} overlaps another or stands twice"
+                )
+            free = start + info.file_size
+            entries[name] = Entry(start, info.file_size, info.CRC)
+        return entries
+
+    def _data_start(self, info: zipfile.ZipInfo) -> int:
+        self._file.seek(info.header_offset)
+        fields = _LOCAL_HEADER.unpack(self._file.read(_LOCAL_HEADER.size))
+        if fields[0] != b"PK\x03\x04":
+            raise zipfile.BadZipFile(f"no local header for {info.filename}")
+        name_length, extra_length = fields[-2:]
+        if self._file.read(name_length) != info.orig_filename.encode("utf-8"):
+            raise zipfile.BadZipFile(f"two names for {info.filename}")
+        return int(info.header_offset + _LOCAL_HEADER.size + name_length + extra_length)

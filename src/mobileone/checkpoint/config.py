@@ -1,0 +1,230 @@
+"""What a checkpoint says about itself besides its tensors, in our own files and the hub's. No torch."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from mobileone.errors import CheckpointError, ConfigError
+from mobileone.input_spec import InputSpec, Interpolation
+from mobileone.variants import VARIANTS, Form, Variant
+
+FORMAT_VERSION = 1
+# Our key in a safetensors header, a pickled dict, mmpretrain's meta and config.json.
+CONFIG_KEY = "mobileone"
+# More branches than any network has; a file that asks for more wants memory, not a model.
+MAX_CONV_BRANCHES = 64
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelConfig:
+    """The words beside the weights. Every field may be missing: foreign files hold tensors alone.
+
+    Attributes:
+        variant: the network; the tensors have the last word on it.
+        form: `"train"` or `"inference"`, likewise.
+        num_classes: length of the logits, likewise.
+        in_chans: channels of the input image, likewise.
+        class_names: one name a class.
+        input_spec: pre-processing the network expects.
+        output_stride: 32, or 16 or 8 for a network with dilation.
+        extra: whatever the writer added: epoch, accuracy, source.
+        package_version: of the mobileone that wrote the file.
+    """
+
+    variant: Variant | None = None
+    form: Form | None = None
+    num_classes: int | None = None
+    in_chans: int | None = None
+    class_names: tuple[str, ...] | None = None
+    input_spec: InputSpec | None = None
+    output_stride: int = 32
+    extra: dict[str, Any] = field(default_factory=dict)
+    package_version: str | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON.
+
+        >>> ModelConfig(num_classes=10).to_dict()["num_classes"]
+        10
+        """
+        return {
+            "format_version": FORMAT_VERSION,
+            "package_version": self.package_version,
+            "variant": self.variant and self.variant.to_dict(),
+            "form": self.form,
+            "num_classes": self.num_classes,
+            "in_chans": self.in_chans,
+            "class_names": self.class_names and list(self.class_names),
+            "input_spec": self.input_spec and self.input_spec.to_dict(),
+            "output_stride": self.output_stride,
+            "extra": self.extra,
+        }
+
+    @classmethod
+    def from_dict(cls, values: object, *, source: object) -> ModelConfig:
+        """The way back, from a file that may hold anything.
+
+        Args:
+            values: what `to_dict` gave.
+            source: the file, for the message.
+
+        Raises:
+            CheckpointError: if the values are not a config, or come from a later format.
+        """
+        if not isinstance(values, Mapping):
+            raise CheckpointError(f"{source}: its config must be an object, got {type(values).__name__}")
+        version = values.get("format_version")
+        if version != FORMAT_VERSION:
+            raise CheckpointError(
+                f"{source}: its config has format_version {version!r}, this mobileone reads "
+                f"{FORMAT_VERSION}; upgrade mobileone"
+            )
+        try:
+            return cls(
+                variant=_variant(values.get("variant")),
+                form=_form(values.get("form")),
+                num_classes=_count(values, "num_classes"),
+                in_chans=_count(values, "in_chans"),
+                class_names=_names(values.get("class_names")),
+                input_spec=_input_spec(values.get("input_spec")),
+                output_stride=_count(values, "output_stride") or 32,
+                extra=dict(values.get("extra") or {}),
+                package_version=str(values.get("package_version")),
+            )
+        except (TypeError, ValueError, KeyError) as error:
+            raise CheckpointError(f"{source}: its config does not describe a model: {error}") from error
+
+    def filled_from(self, other: ModelConfig) -> ModelConfig:
+        """This config where it says anything, `other` where it does not."""
+        if self.variant is not None:
+            return self
+        return replace(
+            other,
+            class_names=self.class_names or other.class_names,
+            input_spec=self.input_spec or other.input_spec,
+        )
+
+    def to_hub(self) -> dict[str, Any]:
+        """The content of a config.json that timm and the Hugging Face hub understand, and we in full."""
+        assert self.variant is not None
+        spec = self.input_spec or InputSpec.for_channels(self.in_chans or 3)
+        head = "reparam_conv" if self.form == "inference" else "conv_kxk.0.conv"
+        first = [f"stem.{head}"] + ([] if self.form == "inference" else ["stem.conv_scale.conv"])
+        names = {"label_names": list(self.class_names)} if self.class_names else {}
+        return {
+            "architecture": self.variant.name,
+            "num_classes": self.num_classes,
+            "num_features": self.variant.num_features,
+            **names,
+            "pretrained_cfg": {
+                "input_size": [spec.in_chans, spec.size, spec.size],
+                "interpolation": spec.interpolation,
+                "crop_pct": spec.crop,
+                "crop_mode": "center",
+                "mean": list(spec.mean),
+                "std": list(spec.std),
+                "num_classes": self.num_classes,
+                "first_conv": first,
+                "classifier": "head.fc",
+            },
+            CONFIG_KEY: self.to_dict(),
+        }
+
+
+def from_hub(text: str, *, source: object) -> ModelConfig:
+    """Read a config.json of ours, of timm's, or of timm's older flat kind.
+
+    Raises:
+        CheckpointError: if it is not JSON or describes another network.
+    """
+    values = parse_json(text, source=source)
+    if CONFIG_KEY in values:
+        return ModelConfig.from_dict(values[CONFIG_KEY], source=source)
+    architecture = str(values.get("architecture", ""))
+    if architecture.split(".")[0] not in VARIANTS:
+        raise CheckpointError(
+            f"{source}: describes {architecture or 'no architecture'!r}, not one of {', '.join(VARIANTS)}"
+        )
+    nested = values.get("pretrained_cfg")
+    cfg: Mapping[str, Any] = nested if isinstance(nested, Mapping) else values
+    try:
+        channels, size = (int(v) for v in cfg.get("input_size", (3, 224, 224))[:2])
+        default = InputSpec.for_channels(channels, size=size)
+        method = cfg.get("interpolation")
+        interpolation: Interpolation = method if method in ("bilinear", "bicubic") else default.interpolation
+        spec = InputSpec(
+            size=size,
+            crop=float(cfg.get("crop_pct") or default.crop),
+            interpolation=interpolation,
+            mean=tuple(cfg.get("mean") or default.mean),
+            std=tuple(cfg.get("std") or default.std),
+        )
+        labels = values.get("label_names") or cfg.get("label_names") or cfg.get("labels")
+        return ModelConfig(input_spec=spec, class_names=_names(labels))
+    except (TypeError, ValueError, LookupError, AttributeError) as error:
+        raise CheckpointError(f"{source}: cannot be read as a timm config: {error}") from error
+
+
+def parse_json(text: str, *, source: object) -> dict[str, Any]:
+    """JSON that must be an object.
+
+    Raises:
+        CheckpointError: if it is something else.
+    """
+    try:
+        values = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise CheckpointError(f"{source}: is not valid JSON: {error}") from error
+    if not isinstance(values, dict):
+        raise CheckpointError(f"{source}: must hold a JSON object, got {type(values).__name__}")
+    return values
+
+
+def _count(values: Mapping[str, Any], name: str) -> int | None:
+    value = values.get(name)
+    if value is None:
+        return None
+    if type(value) is not int or value < 0:
+        raise ConfigError(f"{name} must be a whole number, got {value!r}")
+    return value
+
+
+def _form(value: object) -> Form | None:
+    if value is None:
+        return None
+    if value == "train":
+        return "train"
+    if value == "inference":
+        return "inference"
+    raise ConfigError(f"form must be train or inference, got {value!r}")
+
+
+def _names(value: object) -> tuple[str, ...] | None:
+    if not value:
+        return None
+    if not isinstance(value, list | tuple) or not all(isinstance(name, str) for name in value):
+        raise ConfigError("class names must be a list of strings")
+    return tuple(value)
+
+
+def _variant(value: object) -> Variant | None:
+    if value is None:
+        return None
+    if not isinstance(value, Mapping):
+        raise ConfigError(f"variant must be an object, got {type(value).__name__}")
+    fields: dict[str, Any] = {str(k): tuple(v) if isinstance(v, list) else v for k, v in value.items()}
+    variant = Variant(**fields)
+    if variant.num_conv_branches > MAX_CONV_BRANCHES:
+        raise ConfigError(f"num_conv_branches must be at most {MAX_CONV_BRANCHES}")
+    return variant
+
+
+def _input_spec(value: object) -> InputSpec | None:
+    if value is None:
+        return None
+    if not isinstance(value, Mapping):
+        raise ConfigError(f"input_spec must be an object, got {type(value).__name__}")
+    return InputSpec(**{str(key): v for key, v in value.items()})

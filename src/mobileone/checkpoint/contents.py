@@ -1,0 +1,252 @@
+"""What lies in a checkpoint file, of whatever container, as named tensors and a config.
+
+The container is recognised from the first bytes, never from the suffix. Imports torch only to load tensors.
+"""
+
+from __future__ import annotations
+
+import io
+import struct
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+from safetensors import SafetensorError, safe_open
+
+from mobileone.checkpoint.archive import Archive, describe_error
+from mobileone.checkpoint.config import CONFIG_KEY, ModelConfig, parse_json
+from mobileone.checkpoint.formats import HasShape
+from mobileone.checkpoint.pickle_reader import read_pickle
+from mobileone.checkpoint.pickle_values import ITEM_SIZES, StorageRef, TensorRef
+from mobileone.checkpoint.state_finder import find_config, find_state
+from mobileone.errors import CheckpointError, UnsafeCheckpointError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Container = Literal["safetensors", "torch zip", "torch legacy"]
+
+LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
+LEGACY_PROTOCOL = 1001
+_SIZE = struct.Struct("<q")
+
+
+class TensorInfo(NamedTuple):
+    """Shape and element type of a tensor in a safetensors file."""
+
+    shape: tuple[int, ...]
+    dtype: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Contents:
+    """A checkpoint file, opened and not yet loaded.
+
+    Attributes:
+        path: the file.
+        container: how it is packed.
+        size_bytes: of the whole file.
+        tensors: name in the file to shape and type.
+        config: what the file says of itself.
+        wrapper: the key the tensors were found under: `state_dict`, `model`; empty at the top.
+        read: gives the named tensors, as they are in the file.
+    """
+
+    path: Path
+    container: Container
+    size_bytes: int
+    tensors: Mapping[str, HasShape]
+    config: ModelConfig
+    wrapper: str
+    read: Callable[[list[str]], dict[str, Tensor]]
+
+
+def open_contents(path: Path) -> Contents:
+    """Look into a checkpoint file without loading its tensors.
+
+    Raises:
+        CheckpointError: if it cannot be read, or is no checkpoint.
+        UnsafeCheckpointError: if it asks for code to run or for more memory than its size.
+    """
+    try:
+        with path.open("rb") as file:
+            first = file.read(16)
+            file.seek(257)
+            tar = file.read(5) == b"ustar"
+        size = path.stat().st_size
+    except OSError as error:
+        raise CheckpointError(f"cannot read {path}: {error.strerror or error}") from error
+    if not first:
+        raise CheckpointError(f"cannot read {path}: the file is empty")
+    if first[:4] == b"PK\x03\x04":
+        return _open_zip(path, size)
+    if first[:1] == b"\x80":
+        return _open_legacy(path, size)
+    if first[8:9] == b"{":
+        return _open_safetensors(path, size)
+    if tar:
+        raise CheckpointError(
+            f"cannot read {path}: a tar archive, torch's format before 2018; save it anew with an old torch"
+        )
+    raise CheckpointError(
+        f"cannot read {path}: neither safetensors nor a file of torch.save (it starts with {first[:8]!r})"
+    )
+
+
+def _open_safetensors(path: Path, size: int) -> Contents:
+    try:
+        with safe_open(path, framework="numpy") as file:
+            metadata = file.metadata() or {}
+            slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118 - no mapping
+            tensors = {
+                name: TensorInfo(tuple(part.get_shape()), str(part.get_dtype()))
+                for name, part in slices.items()
+            }
+    except (SafetensorError, OSError, ValueError, TypeError) as error:
+        raise CheckpointError(
+            f"cannot read {path}: damaged or incomplete safetensors file ({describe_error(error)})"
+        ) from error
+    config = ModelConfig()
+    if CONFIG_KEY in metadata:
+        config = ModelConfig.from_dict(parse_json(metadata[CONFIG_KEY], source=path), source=path)
+
+    def read(names: list[str]) -> dict[str, Tensor]:
+        try:
+            with safe_open(path, framework="pt") as file:
+                return {name: file.get_tensor(name) for name in names}
+        except (SafetensorError, OSError) as error:
+            raise CheckpointError(f"cannot read {path}: {describe_error(error)}") from error
+
+    return Contents(
+        path=path,
+        container="safetensors",
+        size_bytes=size,
+        tensors=tensors,
+        config=config,
+        wrapper="",
+        read=read,
+    )
+
+
+def _open_zip(path: Path, size: int) -> Contents:
+    with Archive(path) as archive:
+        if "constants.pkl" in archive.entries:
+            raise CheckpointError(
+                f"cannot read {path}: a TorchScript archive, which is code; save its state_dict() instead"
+            )
+        if "byteorder" in archive.entries and archive.read("byteorder") != b"little":
+            raise CheckpointError(f"cannot read {path}: written on a big-endian machine")
+        content = archive.read("data.pkl")
+        tree = read_pickle(io.BytesIO(content), path=path, size=len(content))
+        entries = archive.entries
+
+    def length(storage: StorageRef) -> int | None:
+        entry = entries.get(f"data/{storage.key}")
+        return None if entry is None else entry.size
+
+    def read(storages: list[StorageRef]) -> dict[str, bytearray]:
+        with Archive(path) as archive:
+            return {storage.key: archive.read(f"data/{storage.key}") for storage in storages}
+
+    return _from_tree(tree, path, "torch zip", size, length, read)
+
+
+def _open_legacy(path: Path, size: int) -> Contents:
+    """A file of torch before 1.6, or of torch.save's old option: pickles, then each storage's raw bytes."""
+    places: dict[str, tuple[int, int]] = {}
+    with path.open("rb") as file:
+        magic = read_pickle(file, path=path, size=size)
+        if magic != LEGACY_MAGIC or read_pickle(file, path=path, size=size) != LEGACY_PROTOCOL:
+            raise CheckpointError(f"cannot read {path}: a pickle, but not one that torch.save wrote")
+        system = read_pickle(file, path=path, size=size)
+        if not isinstance(system, dict) or system.get("little_endian") is not True:
+            raise CheckpointError(f"cannot read {path}: written on a big-endian machine")
+        storages: dict[str, StorageRef] = {}
+        tree = read_pickle(file, path=path, size=size, storages=storages)
+        for key in read_pickle(file, path=path, size=size):
+            storage = storages.get(key) if isinstance(key, str) else None
+            header = file.read(_SIZE.size)
+            if storage is None or len(header) != _SIZE.size or _SIZE.unpack(header)[0] != storage.numel:
+                raise CheckpointError(f"cannot read {path}: damaged or incomplete")
+            num_bytes = storage.numel * ITEM_SIZES[storage.dtype]
+            places[key] = (file.tell(), num_bytes)
+            if file.seek(num_bytes, io.SEEK_CUR) > size:
+                raise CheckpointError(f"cannot read {path}: incomplete, it ends in the middle of a tensor")
+
+    def length(storage: StorageRef) -> int | None:
+        return places[storage.key][1] if storage.key in places else None
+
+    def read(wanted: list[StorageRef]) -> dict[str, bytearray]:
+        contents = {}
+        with path.open("rb") as file:
+            for storage in wanted:
+                start, num_bytes = places[storage.key]
+                file.seek(start)
+                contents[storage.key] = bytearray(file.read(num_bytes))
+        return contents
+
+    return _from_tree(tree, path, "torch legacy", size, length, read)
+
+
+def _from_tree(
+    tree: Any,
+    path: Path,
+    container: Container,
+    size: int,
+    length: Callable[[StorageRef], int | None],
+    read_storages: Callable[[list[StorageRef]], dict[str, bytearray]],
+) -> Contents:
+    refs, wrapper = find_state(tree, source=path)
+    for name, ref in refs.items():
+        expected = ref.storage.numel * ITEM_SIZES[ref.dtype]
+        if length(ref.storage) != expected:
+            raise UnsafeCheckpointError(
+                f"refused {path}: the storage of {name} should hold {expected} bytes, the file has "
+                f"{length(ref.storage)}"
+            )
+    total = sum(ref.numel * ITEM_SIZES[ref.dtype] for ref in refs.values())
+    if total > size:
+        raise UnsafeCheckpointError(
+            f"refused {path}: its tensors add up to {total} bytes, the file has {size}: they share memory"
+        )
+
+    def read(names: list[str]) -> dict[str, Tensor]:
+        wanted = {name: refs[name] for name in names}
+        distinct = {ref.storage.key: ref.storage for ref in wanted.values()}
+        return _materialize(wanted, read_storages(list(distinct.values())))
+
+    return Contents(
+        path=path,
+        container=container,
+        size_bytes=size,
+        tensors=refs,
+        config=find_config(tree, source=path),
+        wrapper=wrapper,
+        read=read,
+    )
+
+
+def _materialize(refs: Mapping[str, TensorRef], storages: Mapping[str, bytearray]) -> dict[str, Tensor]:
+    import torch
+
+    dtypes = {
+        "F64": torch.float64,
+        "F32": torch.float32,
+        "F16": torch.float16,
+        "BF16": torch.bfloat16,
+        "I64": torch.int64,
+        "I32": torch.int32,
+        "I16": torch.int16,
+        "I8": torch.int8,
+        "U8": torch.uint8,
+        "BOOL": torch.bool,
+    }
+    tensors = {}
+    for name, ref in refs.items():
+        if not ref.numel:
+            tensors[name] = torch.empty(ref.shape, dtype=dtypes[ref.dtype])
+            continue
+        flat = torch.frombuffer(storages[ref.storage.key], dtype=dtypes[ref.dtype])
+        tensors[name] = flat.as_strided(ref.shape, ref.stride, ref.offset)
+    return tensors

@@ -1,0 +1,154 @@
+"""Say what a model is without loading it, and without torch."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import Any
+
+from mobileone.checkpoint.config import ModelConfig
+from mobileone.checkpoint.contents import Contents, open_contents
+from mobileone.checkpoint.formats import Recognised, expected_shapes, num_parameters, recognise
+from mobileone.checkpoint.source import Resolved, resolve
+from mobileone.errors import CheckpointError
+from mobileone.input_spec import InputSpec
+from mobileone.variants import Form, Variant
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelCard:
+    """What is known of a model before its weights are read.
+
+    Attributes:
+        source: as it was given.
+        path: the file with the weights; None for fresh weights.
+        container: `safetensors`, `torch zip`, `torch legacy`, or `none` for fresh weights.
+        format: whose tensor names it has: `timm`, `apple`, `mmpretrain` or `reference`.
+        form: `"train"` or `"inference"`.
+        variant: the network.
+        num_classes: length of the logits, 0 without a head.
+        in_chans: channels of the input image.
+        class_names: one name a class, None where the file has none.
+        input_spec: pre-processing, as the file or its publisher states it, else ImageNet's.
+        num_parameters: trained elements.
+        size_bytes: of the file, 0 for fresh weights.
+        metadata: what the writer added: epoch, accuracy.
+    """
+
+    source: str
+    path: str | None
+    container: str
+    format: str
+    form: Form
+    variant: Variant
+    num_classes: int
+    in_chans: int
+    class_names: tuple[str, ...] | None
+    input_spec: InputSpec
+    num_parameters: int
+    size_bytes: int
+    metadata: dict[str, Any]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        plain = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        return plain | {
+            "variant": self.variant.to_dict(),
+            "class_names": self.class_names and list(self.class_names),
+            "input_spec": self.input_spec.to_dict(),
+        }
+
+
+def inspect(resolved: Resolved) -> tuple[Contents, Recognised, ModelConfig]:
+    """The file behind a source: its contents, the network in it, and everything said about it.
+
+    Raises:
+        CheckpointError: if it is no MobileOne, or contradicts its own config.
+    """
+    assert resolved.path is not None
+    contents = open_contents(resolved.path)
+    config = contents.config.filled_from(resolved.config)
+    found = recognise(contents.tensors, config=config, source=resolved.path)
+    return contents, found, agreed(config, found, source=resolved.path)
+
+
+def agreed(config: ModelConfig, found: Recognised, *, source: object) -> ModelConfig:
+    """The config with every field filled in from the tensors.
+
+    Our own files must agree with themselves. What other programs leave beside a file is a hint: class names
+    or an input spec of another size are dropped.
+
+    Raises:
+        CheckpointError: if our own config has another number of classes or channels.
+    """
+    names, spec = config.class_names, config.input_spec
+    if names and len(names) != found.num_classes:
+        if config.variant is not None:
+            raise CheckpointError(f"{source}: has {len(names)} class names for {found.num_classes} classes")
+        names = None
+    if spec and spec.in_chans != found.in_chans:
+        if config.variant is not None:
+            raise CheckpointError(
+                f"{source}: its input spec has {spec.in_chans} channels, its stem {found.in_chans}"
+            )
+        spec = None
+    return ModelConfig(
+        variant=found.variant,
+        form=found.form,
+        num_classes=found.num_classes,
+        in_chans=found.in_chans,
+        class_names=names,
+        input_spec=spec or InputSpec.for_channels(found.in_chans),
+        output_stride=config.output_stride,
+        extra=config.extra,
+        package_version=config.package_version,
+    )
+
+
+def describe(source: str | os.PathLike[str]) -> ModelCard:
+    """What a model is, from names and shapes alone; anything `load_model` takes.
+
+    Raises:
+        CheckpointError: if there is no such model, or it is none.
+
+    >>> describe("mobileone_s0").num_parameters
+    5293272
+    """
+    resolved = resolve(source)
+    if resolved.variant is not None:
+        shapes = expected_shapes(resolved.variant, form="train")
+        return ModelCard(
+            source=resolved.source,
+            path=None,
+            container="none",
+            format="timm",
+            form="train",
+            variant=resolved.variant,
+            num_classes=1000,
+            in_chans=3,
+            class_names=None,
+            input_spec=InputSpec(),
+            num_parameters=num_parameters(shapes),
+            size_bytes=0,
+            metadata={},
+        )
+    contents, found, config = inspect(resolved)
+    assert config.input_spec is not None
+    shapes = expected_shapes(
+        found.variant, form=found.form, num_classes=found.num_classes, in_chans=found.in_chans
+    )
+    return ModelCard(
+        source=resolved.source,
+        path=str(contents.path),
+        container=contents.container,
+        format=found.layout,
+        form=found.form,
+        variant=found.variant,
+        num_classes=found.num_classes,
+        in_chans=found.in_chans,
+        class_names=config.class_names,
+        input_spec=config.input_spec,
+        num_parameters=num_parameters(shapes),
+        size_bytes=contents.size_bytes,
+        metadata=config.extra,
+    )

@@ -1,0 +1,46 @@
+"""Model files from the Hugging Face hub, through its own library and cache. Imports no torch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from mobileone.errors import DownloadError
+
+CONFIG_NAME = "config.json"
+WEIGHT_NAMES = ("model.safetensors", "pytorch_model.bin")
+
+
+def hub_files(repo_id: str, revision: str | None = None) -> tuple[Path, Path | None]:
+    """Weights and config.json (None if it has none) of a model repository, downloaded where not cached.
+
+    `HF_HUB_OFFLINE`, `HF_ENDPOINT`, `HF_TOKEN` and the cache's variables work as the library says.
+
+    Args:
+        repo_id: `owner/name`.
+        revision: branch, tag or commit; None is the main branch.
+
+    Raises:
+        DownloadError: if the repository, revision or file does not exist, is gated, or cannot be reached.
+    """
+    config = _hub_file(repo_id, CONFIG_NAME, revision)
+    for name in WEIGHT_NAMES:
+        weights = _hub_file(repo_id, name, revision)
+        if weights is not None:
+            return weights, config
+    where = f"{repo_id}@{revision}" if revision else repo_id
+    raise DownloadError(
+        f"hf-hub:{where} has no {" or ".join(WEIGHT_NAMES)}, or they are not cached and the hub cannot be reached"
+    )
+
+
+def _hub_file(repo_id: str, filename: str, revision: str | None) -> Path | None:
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import EntryNotFoundError
+
+    try:
+        return Path(hf_hub_download(repo_id, filename, revision=revision))
+    except EntryNotFoundError:
+        return None
+    except (OSError, ValueError) as error:  # the library's own errors, network errors, a malformed name
+        reason = " ".join(str(error).split())[:300] or type(error).__name__
+        raise DownloadError(f"cannot fetch {filename} of hf-hub:{repo_id}: {reason}") from error

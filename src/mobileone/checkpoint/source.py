@@ -1,0 +1,103 @@
+"""What the word MODEL may mean: a variant, published weights, the hub, a run folder, a folder, a file. No torch."""
+
+from __future__ import annotations
+
+import difflib
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from mobileone.checkpoint.config import ModelConfig, from_hub
+from mobileone.checkpoint.download import fetch
+from mobileone.checkpoint.hub import CONFIG_NAME, WEIGHT_NAMES, hub_files
+from mobileone.checkpoint.published import HUB_PREFIX, PUBLISHED, PublishedWeights
+from mobileone.errors import CheckpointError
+from mobileone.variants import VARIANTS, Variant
+
+RUN_NAMES = ("best.safetensors", "last.safetensors")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Resolved:
+    """A source, found.
+
+    Attributes:
+        source: as it was given.
+        variant: of a network with fresh weights; None where there is a file.
+        path: the file with the weights, None where there is none.
+        config: what stands beside the file: in config.json, or in the table of published weights.
+        published: its row in that table.
+    """
+
+    source: str
+    variant: Variant | None = None
+    path: Path | None = None
+    config: ModelConfig = field(default_factory=ModelConfig)
+    published: PublishedWeights | None = None
+
+
+def resolve(source: str | os.PathLike[str]) -> Resolved:
+    """Find the file behind a source, downloading published weights where they are not cached.
+
+    Names win over files; write `./name` for a file that is called like a variant.
+
+    Raises:
+        CheckpointError: if there is nothing of that name, with the nearest known one.
+        DownloadError: if it is published and cannot be had.
+
+    >>> resolve("mobileone_s0").variant.num_features
+    1024
+    """
+    text = os.fspath(source)
+    if text in VARIANTS:
+        return Resolved(source=text, variant=VARIANTS[text])
+    if text in PUBLISHED:
+        return _published(PUBLISHED[text])
+    if text.startswith(HUB_PREFIX):
+        return _hub(text)
+    path = Path(source)
+    if path.is_dir():
+        return _folder(text, path)
+    if path.exists():
+        return Resolved(source=text, path=path)
+    near = difflib.get_close_matches(text, [*VARIANTS, *PUBLISHED], n=1)
+    hint = f"; did you mean {near[0]}?" if near else ""
+    raise CheckpointError(
+        f"no model {text}: neither a file or folder, nor a variant, published weights or hf-hub:owner/name{hint}"
+    )
+
+
+def _published(weights: PublishedWeights) -> Resolved:
+    config = ModelConfig(input_spec=weights.input_spec)
+    if weights.source.startswith(HUB_PREFIX):
+        found = _hub(weights.source)
+        path, config = found.path, found.config.filled_from(config)
+    else:
+        path = fetch(weights.source, name=weights.name, sha256_prefix=weights.sha256_prefix)
+    return Resolved(source=weights.name, path=path, config=config, published=weights)
+
+
+def _hub(text: str) -> Resolved:
+    repo_id, _, revision = text.removeprefix(HUB_PREFIX).partition("@")
+    weights, config = hub_files(repo_id, revision or None)
+    return Resolved(source=text, path=weights, config=_read_config(config) if config else ModelConfig())
+
+
+def _folder(text: str, folder: Path) -> Resolved:
+    for name in RUN_NAMES:
+        if (folder / name).is_file():
+            return Resolved(source=text, path=folder / name)
+    for name in WEIGHT_NAMES:
+        if (folder / name).is_file():
+            config = folder / CONFIG_NAME
+            beside = _read_config(config) if config.is_file() else ModelConfig()
+            return Resolved(source=text, path=folder / name, config=beside)
+    raise CheckpointError(f"no model in folder {folder}: it has none of {', '.join(RUN_NAMES + WEIGHT_NAMES)}")
+
+
+def _read_config(path: Path) -> ModelConfig:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise CheckpointError(f"cannot read {path}: {error}") from error
+    return from_hub(text, source=path)

@@ -1,0 +1,187 @@
+"""Write models and resume files, whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import save_file
+from torch import Tensor
+
+from mobileone.atomic import atomic_path
+from mobileone.checkpoint.archive import Archive
+from mobileone.checkpoint.config import CONFIG_KEY, ModelConfig
+from mobileone.errors import CheckpointError
+from mobileone.model.network import MobileOne
+
+WEIGHTS_NAME = "model.safetensors"
+CONFIG_NAME = "config.json"
+PICKLE_SUFFIXES = (".pt", ".pth", ".tar", ".bin")
+_PLAIN = {str, bytes, int, float, bool, type(None)}
+
+
+def plain_tensors(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Copies on the CPU, each with memory of its own in the standard layout (channels_last weights too)."""
+    return {
+        key: value.detach().to("cpu").clone(memory_format=torch.contiguous_format)
+        for key, value in state.items()
+    }
+
+
+def config_of(model: MobileOne, *, extra: Mapping[str, Any] | None = None) -> ModelConfig:
+    """What is written beside the weights of `model`."""
+    from mobileone import __version__
+
+    return ModelConfig(
+        variant=model.variant,
+        form=model.form,
+        num_classes=model.num_classes,
+        in_chans=model.in_chans,
+        class_names=model.class_names,
+        input_spec=model.input_spec,
+        output_stride=model.output_stride,
+        extra=dict(extra or {}),
+        package_version=__version__,
+    )
+
+
+def save_model(
+    model: MobileOne, path: str | os.PathLike[str], *, extra: Mapping[str, Any] | None = None
+) -> Path:
+    """Write a model: weights, variant, form, classes and input spec. The suffix decides the kind.
+
+    `.safetensors` is one file that holds everything. `.pt`, `.pth` and `.pth.tar` hold
+    `{"state_dict": tensors, "mobileone": config}` and read with `torch.load(weights_only=True)`. A path
+    without suffix, or an existing folder, becomes a folder with model.safetensors and config.json, as the
+    Hugging Face hub and timm want it.
+
+    Args:
+        model: in either form, on any device.
+        path: where to.
+        extra: values that JSON can hold, kept with the model: epoch, accuracy, source.
+
+    Returns:
+        The path written.
+
+    Raises:
+        CheckpointError: on another suffix, or an `extra` that JSON cannot hold.
+        MobileOneError: if the file cannot be written.
+
+    >>> import tempfile
+    >>> from mobileone.checkpoint.load import load_model
+    >>> from mobileone.model.create import create_model
+    >>> model = create_model("mobileone_s0", num_classes=10, form="inference")
+    >>> path = save_model(model, Path(tempfile.mkdtemp()) / "digits.safetensors", extra={"epoch": 3})
+    >>> load_model(path).num_classes
+    10
+    """
+    target = Path(path)
+    config = config_of(model, extra=extra)
+    try:
+        text = json.dumps(config.to_dict(), allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise CheckpointError(f"cannot save {target}: extra must hold JSON values: {error}") from error
+    tensors = plain_tensors(model.state_dict())
+    if target.is_dir() or not target.suffix or str(path).endswith(("/", os.sep)):
+        _write_safetensors(tensors, target / WEIGHTS_NAME, text)
+        with atomic_path(target / CONFIG_NAME) as temporary:
+            temporary.write_text(json.dumps(config.to_hub(), indent=2) + "\n", encoding="utf-8")
+    elif target.suffix == ".safetensors":
+        _write_safetensors(tensors, target, text)
+    elif target.suffix in PICKLE_SUFFIXES:
+        write_pickle({"state_dict": tensors, CONFIG_KEY: json.loads(text)}, target)
+    else:
+        raise CheckpointError(
+            f"cannot save {target}: unknown suffix {target.suffix!r}; use .safetensors, .pt, .pth or a folder"
+        )
+    return target
+
+
+def _write_safetensors(tensors: dict[str, Tensor], target: Path, config_text: str) -> None:
+    with atomic_path(target) as temporary:
+        try:
+            # "format" is what other readers of safetensors look for.
+            save_file(tensors, temporary, metadata={"format": "pt", CONFIG_KEY: config_text})
+        except SafetensorError as error:
+            raise CheckpointError(f"cannot write {target}: {error}") from error
+
+
+def write_pickle(content: object, target: Path, *, pickle_module: Any = pickle) -> None:
+    """`torch.save` to a temporary file that then takes the place of `target`.
+
+    Raises:
+        CheckpointError: if torch cannot write it.
+        MobileOneError: if the folder cannot be written.
+    """
+    with atomic_path(target) as temporary:
+        try:
+            torch.save(content, temporary, pickle_module=pickle_module)
+        except (RuntimeError, pickle.PicklingError) as error:
+            raise CheckpointError(f"cannot write {target}: {error}") from error
+
+
+def _refuse_objects(value: object, where: str) -> None:
+    if type(value) in _PLAIN or isinstance(value, Tensor):
+        return
+    if isinstance(value, dict):
+        for key, item in value.items():
+            _refuse_objects(key, f"a key of {where}")
+            _refuse_objects(item, f"{where}[{key!r}]")
+    elif type(value) in (list, tuple):
+        for index, item in enumerate(value):  # type: ignore[arg-type]
+            _refuse_objects(item, f"{where}[{index}]")
+    else:
+        raise CheckpointError(
+            f"cannot save {where}, a {type(value).__qualname__}: a resume file holds tensors, numbers, "
+            "strings, dicts, lists and tuples only; convert it first"
+        )
+
+
+def save_state(state: Mapping[str, Any], path: str | os.PathLike[str]) -> Path:
+    """Write the state of a run, for resuming: nested dicts, lists and tuples of tensors and plain values.
+
+    Raises:
+        CheckpointError: on any other object in it, named, since `load_state` would refuse it.
+        MobileOneError: if the file cannot be written.
+
+    >>> import tempfile
+    >>> path = save_state({"epoch": 3, "rng": torch.get_rng_state()}, Path(tempfile.mkdtemp()) / "last.state")
+    >>> load_state(path)["epoch"]
+    3
+    """
+    _refuse_objects(state, "state")
+    target = Path(path)
+    write_pickle(dict(state), target)
+    return target
+
+
+def load_state(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Read what `save_state` wrote, onto the CPU; nothing in the file is executed.
+
+    Raises:
+        CheckpointError: if the file is missing, damaged, or not such a file.
+    """
+    with Archive(Path(path)):
+        pass  # bounds first: torch allocates what the file asks for
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except (
+        RuntimeError,
+        pickle.UnpicklingError,
+        OSError,
+        ValueError,
+        LookupError,
+        TypeError,
+        EOFError,
+    ) as error:
+        reason = str(error).partition("\n")[0]
+        raise CheckpointError(f"cannot read {path}: not a resume file of mobileone ({reason})") from error
+    if not isinstance(state, dict):
+        raise CheckpointError(f"cannot read {path}: holds a {type(state).__name__}, not the state of a run")
+    return state

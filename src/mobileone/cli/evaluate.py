@@ -1,0 +1,128 @@
+"""`mobileone test` and `mobileone predict`."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from tyro.conf import Positional, arg
+
+from mobileone.cli.output import print_json, result_line
+from mobileone.errors import ConfigError
+
+if TYPE_CHECKING:
+    from mobileone.model.network import MobileOne
+
+
+def load_fused(source: str, *, input_size: int | None = None, crop: float | None = None) -> MobileOne:
+    """The model in inference form, saying so on stderr where it had to be fused."""
+    from mobileone.checkpoint.load import load_model
+    from mobileone.reparam.fuse import reparameterize
+
+    model = load_model(source)
+    if model.form == "train":
+        model = reparameterize(model)
+        print("fused: every unit is one convolution now", file=sys.stderr)
+    spec = model.input_spec
+    model.input_spec = replace(spec, size=input_size or spec.size, crop=crop or spec.crop)
+    return model
+
+
+@dataclass(frozen=True, kw_only=True)
+class Test:
+    """Accuracy of a model, in inference form, on labelled images.
+
+    Example: mobileone test mobileone_s0.apple_in1k --data IMAGENET
+    """
+
+    model: Annotated[Positional[str], arg(metavar="MODEL")]
+    """MODEL, see mobileone --help."""
+    data: str
+    """Folder with val/<class>/, or with class folders itself, or `digits`."""
+    input_size: int | None = None
+    """Side of the square input, pixels. Default: the model's."""
+    crop: float | None = None
+    """Share of the resized short side that the centre crop keeps. Default: the model's."""
+    batch_size: int = 64
+    """Images at a time; does not change the result."""
+    workers: int = 2
+    """Loader processes."""
+    device: str = "auto"
+    """auto, cpu, cuda or cuda:N."""
+    on_bad_image: Literal["error", "skip"] = "error"
+    """Stop at an image that cannot be decoded, or count it, name it and go on."""
+    json: bool = False
+    """Print the result as JSON."""
+
+    def run(self) -> int:
+        from mobileone.evaluate.run import evaluate
+        from mobileone.train.distributed import distributed
+
+        model = load_fused(self.model, input_size=self.input_size, crop=self.crop)
+        with distributed(self.device) as ranks:
+            result = evaluate(
+                model,
+                self.data,
+                batch_size=self.batch_size,
+                num_workers=self.workers,
+                device=ranks.device,
+                on_bad_image=self.on_bad_image,
+                dist=ranks,
+            )
+            if not ranks.is_main:
+                return 0
+        for path in result.skipped:
+            print(f"skipped: {path}", file=sys.stderr)
+        spec = model.input_spec
+        if self.json:
+            print_json(
+                {
+                    "model": self.model,
+                    "data": self.data,
+                    "form": model.form,
+                    **result.to_dict(),
+                    "input_spec": spec.to_dict(),
+                }
+            )
+        else:
+            print(result_line(result))
+            print(f"{spec.size} px, crop {spec.crop}, {spec.interpolation}, fused", file=sys.stderr)
+        return 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Predict:
+    """What a model sees in images.
+
+    Example: mobileone predict mobileone_s0.apple_in1k photo.jpg
+    """
+
+    model: Annotated[Positional[str], arg(metavar="MODEL")]
+    """MODEL, see mobileone --help."""
+    images: Annotated[Positional[tuple[str, ...]], arg(metavar="IMAGE ...")]
+    """Image files."""
+    topk: int = 5
+    """Classes to print for each image."""
+    device: str = "auto"
+    """auto, cpu, cuda or cuda:N."""
+    json: bool = False
+    """Print the result as JSON."""
+
+    def run(self) -> int:
+        from mobileone.runtime.predictor import Predictor
+        from mobileone.train.distributed import pick_device
+
+        if not self.images:
+            raise ConfigError("predict needs at least one image file after MODEL")
+        predictor = Predictor(load_fused(self.model), device=pick_device(self.device))
+        predictions = predictor(list(self.images), topk=self.topk)
+        if self.json:
+            print_json([prediction.to_dict() for prediction in predictions])
+            return 0
+        for prediction in predictions:
+            print(prediction.image)
+            for score in prediction.scores:
+                known = "" if score.name == score.class_name else f"{score.class_name}  "
+                print(f"  {100 * score.probability:6.2f} %  {known}{score.name}")
+        return 0

@@ -1,0 +1,105 @@
+"""The `mobileone` command: reads arguments, runs one command, turns errors into one line and an exit code.
+
+0 done, 1 an error of ours (one line on stderr), 2 wrong usage, 130 interrupted. Results go to stdout,
+progress and messages to stderr. No torch is imported before a command needs it.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import redirect_stderr
+from typing import Protocol, TypeVar
+
+import tyro
+
+from mobileone.cli.evaluate import Predict, Test
+from mobileone.cli.model import Convert, Info, Reparameterize, Weights
+from mobileone.cli.train import Train
+from mobileone.errors import MobileOneError
+
+DESCRIPTION = """Train, test, use, fuse and convert MobileOne.
+
+MODEL is a variant name (mobileone_s0 … mobileone_s4, fresh weights), a run folder, a checkpoint file of any
+format (ours, timm, Apple, the reference port, mmpretrain), a published weights name (see `mobileone weights`)
+or hf-hub:owner/name."""
+
+
+T = TypeVar("T")
+
+
+class Command(Protocol):
+    """One parsed command."""
+
+    def run(self) -> int:
+        """Do it; the exit code."""
+
+
+COMMANDS: dict[str, Callable[..., Command]] = {
+    "train": Train,
+    "test": Test,
+    "predict": Predict,
+    "info": Info,
+    "reparameterize": Reparameterize,
+    "convert": Convert,
+    "weights": Weights,
+}
+
+
+def parse(read: Callable[[], T], *, prog: str) -> T:
+    """What `read`, a call of tyro, gives; its complaint about wrong usage as one line on stderr.
+
+    Raises:
+        SystemExit: with 0 after --help, with 2 on wrong usage.
+    """
+    complaint = io.StringIO()
+    try:
+        with redirect_stderr(complaint):
+            return read()
+    except SystemExit as stop:
+        if stop.code:
+            print(f"{prog}: usage: {_one_line(complaint.getvalue())}", file=sys.stderr)
+        raise
+
+
+def _one_line(boxed: str) -> str:
+    """The text inside a box drawn over several lines, its title left out."""
+    lines = [line.strip("│ ") for line in boxed.splitlines() if line.startswith("│")]
+    sentences = [line for line in lines if line and not set(line) <= set("─ ")]
+    return re.sub(r"\s+", " ", " ".join(sentences)) or boxed.strip()
+
+
+def guard(work: Callable[[], int], *, prog: str) -> int:
+    """The exit code of `work`, with our own errors as one line on stderr."""
+    try:
+        return work()
+    except MobileOneError as error:
+        print(f"{prog}: error: {' '.join(str(error).split())}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print(f"{prog}: interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        # The reader of our output has gone (`| head`); what it wanted it has.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the `mobileone` command line; the exit code."""
+
+    def read() -> Command:
+        command: Command = tyro.extras.subcommand_cli_from_dict(
+            COMMANDS,
+            prog="mobileone",
+            description=DESCRIPTION,
+            args=sys.argv[1:] if arguments is None else list(arguments),
+            sort_subcommands=False,
+            config=(tyro.conf.FlagCreatePairsOff,),
+        )
+        return command
+
+    return guard(lambda: parse(read, prog="mobileone").run(), prog="mobileone")

@@ -1,0 +1,55 @@
+"""How results look on a terminal: one JSON form, one table form."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from mobileone.evaluate.metrics import EvalResult
+
+
+def print_json(value: Any) -> None:
+    """`value` on stdout, indented, readable by any JSON parser (no NaN)."""
+    print(json.dumps(value, indent=2, allow_nan=False, default=str, ensure_ascii=False))
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Columns aligned: the first to the left, the others to the right where they are numbers.
+
+    >>> print(table(["name", "n"], [["a", "10"], ["bcd", "7"]]))
+    name   n
+    a     10
+    bcd    7
+    """
+    columns = list(zip(header, *rows, strict=True))
+    widths = [max(len(cell) for cell in column) for column in columns]
+    numeric = [i > 0 and all(_is_number(cell) for cell in column[1:]) for i, column in enumerate(columns)]
+    lines = (
+        "  ".join(
+            cell.rjust(width) if right else cell.ljust(width)
+            for cell, width, right in zip(row, widths, numeric, strict=True)
+        ).rstrip()
+        for row in (header, *rows)
+    )
+    return "\n".join(lines)
+
+
+def _is_number(text: str) -> bool:
+    return text == "–" or text.replace(",", "").replace(".", "", 1).isdigit()
+
+
+def megabytes(size: int) -> str:
+    """Bytes as MB of 1e6.
+
+    >>> megabytes(8_314_016)
+    '8.31 MB'
+    """
+    return f"{size / 1e6:.2f} MB"
+
+
+def result_line(result: EvalResult) -> str:
+    """An evaluation in one line."""
+    line = f"acc@1 {result.acc1:.3f}  acc@5 {result.acc5:.3f}  loss {result.loss:.4f}  n {result.num_images}"
+    return f"{line}  skipped {len(result.skipped)}" if result.skipped else line

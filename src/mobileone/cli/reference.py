@@ -1,0 +1,199 @@
+"""The reference port's command line on this package: the same flags, files and prints, for S0.
+
+`weights/` is the run directory: step.csv, last.pt and best.pt as in the port (but tensors only, no pickled
+module), beside this package's own files.
+"""
+
+from __future__ import annotations
+
+import csv
+import os
+import statistics
+import sys
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import tyro
+from tyro.conf import arg
+
+from mobileone.atomic import atomic_path
+from mobileone.cli.evaluate import load_fused
+from mobileone.cli.main import guard, parse
+from mobileone.errors import CheckpointError
+from mobileone.profile.cost import network_cost
+from mobileone.variants import VARIANTS
+
+if TYPE_CHECKING:
+    from mobileone.train.distributed import Distributed
+    from mobileone.train.run_dir import EpochRecord
+
+WEIGHTS = Path("weights")
+VARIANT = "mobileone_s0"
+CPU_BATCH_SIZE = 32  # 256 images of 224 px in train form want some 34 GB
+STEP_COLUMNS = ("epoch", "acc@1", "acc@5", "train_loss", "val_loss")
+GPU_BATCH_SIZE = 256
+MAX_WORKERS = 8
+BENCHMARK_WARMUP, BENCHMARK_RUNS = 10, 200
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reference:
+    """Train and test MobileOne-S0: `bash main.sh N --train`, `python main.py --test`.
+
+    Prints the number of parameters and FLOPs of the fused network first.
+    """
+
+    data: str | None = None
+    """Folder with train/<class>/ and val/<class>/, or `digits`. Default: IMAGENET, else as set in main.py."""
+    input_size: int = 224
+    """Side of the square input, pixels."""
+    batch_size: int | None = None
+    """Images a step on one rank. Default: 256 on a GPU, 32 on a CPU."""
+    epochs: int = 300
+    """Passes over the training images."""
+    train: bool = False
+    """Train into weights/; an earlier run there is kept as weights.1, weights.2, …"""
+    test: bool = False
+    """Test weights/best.pt, fused."""
+    benchmark: bool = False
+    """Measure the latency of the fused network for one image on this CPU."""
+    resume: bool = False
+    """With --train: go on with the run in weights/."""
+    workers: int | None = None
+    """Loader processes a rank. Default: this rank's share of the cores, 8 at most."""
+    local_rank: Annotated[int, arg(metavar="N")] = 0
+    """Ignored; old launchers pass it."""
+
+    def run_on(self, data_dir: str) -> int:
+        """Do what the flags say; `data_dir` stands in for --data."""
+        from mobileone.train.distributed import distributed
+
+        data = self.data or data_dir
+        with distributed("auto") as ranks:
+            if ranks.is_main:
+                self._print_cost()
+                if self.benchmark:
+                    self._print_latency()
+            if self.train:
+                self._train(data, ranks)
+            if self.test:
+                self._test(data, ranks)
+        return 0
+
+    def _print_cost(self) -> None:
+        cost = network_cost(VARIANTS[VARIANT], input_size=self.input_size)
+        print(f"Number of parameters: {cost.params / 1e6:.3f}M ({cost.params})")
+        print(
+            f"Number of FLOPs: {cost.flops / 1e9:.6f}G ({cost.macs / 1e6:.3f}M multiply-accumulates)",
+            flush=True,
+        )
+
+    def _print_latency(self) -> None:
+        import torch
+
+        from mobileone.model.create import create_model
+
+        model = create_model(VARIANT, form="inference").eval()
+        x = torch.zeros(1, 3, self.input_size, self.input_size)
+        times = []
+        with torch.inference_mode():
+            for _ in range(BENCHMARK_WARMUP + BENCHMARK_RUNS):
+                start = time.perf_counter()
+                model(x)
+                times.append(1e3 * (time.perf_counter() - start))
+        times = sorted(times[BENCHMARK_WARMUP:])
+        print(
+            f"Latency: {statistics.median(times):.3f} ms (median of {len(times)}, "
+            f"{times[0]:.3f} to {times[-1]:.3f}; PyTorch {torch.__version__} eager, fp32, CPU, "
+            f"{torch.get_num_threads()} threads, 1×3×{self.input_size}×{self.input_size})",
+            flush=True,
+        )
+
+    def _train(self, data: str, ranks: Distributed) -> None:
+        from mobileone.train.loop import fit
+        from mobileone.train.recipe import reference
+
+        on_gpu = ranks.device.type == "cuda"
+        cores = max((os.cpu_count() or 1) // ranks.world_size, 1)
+        config = replace(
+            reference(),
+            data=data,
+            epochs=self.epochs,
+            input_size=self.input_size,
+            batch_size=self.batch_size or (GPU_BATCH_SIZE if on_gpu else CPU_BATCH_SIZE),
+            num_workers=min(MAX_WORKERS, cores) if self.workers is None else self.workers,
+            weights_suffix=".pt",
+        )
+        if ranks.is_main and not self.resume:
+            keep_earlier_run(WEIGHTS)
+        ranks.barrier()
+        callbacks = [StepLog(WEIGHTS / "step.csv")] if ranks.is_main else []
+        fit(config, run_dir=WEIGHTS, resume=self.resume, callbacks=callbacks)
+
+    def _test(self, data: str, ranks: Distributed) -> None:
+        from mobileone.evaluate.run import evaluate
+
+        best = WEIGHTS / "best.pt"
+        if not best.exists():
+            raise CheckpointError(f"{best} is not there; train first: bash main.sh N --train --data DIR")
+        model = load_fused(str(best), input_size=self.input_size)
+        workers = 2 if self.workers is None else self.workers
+        result = evaluate(model, data, num_workers=workers, device=ranks.device, dist=ranks)
+        if ranks.is_main:
+            print(("%10s" * 3) % ("acc@1", "acc@5", "loss"))
+            print(("%10.3f" * 3) % (result.acc1, result.acc5, result.loss))
+
+
+class StepLog:
+    """Writes weights/step.csv, the port's log, one line an epoch; a resumed run adds to it."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def on_epoch_end(self, record: EpochRecord) -> None:
+        """Add the line of one epoch."""
+        first = f"{record.epoch:03d}"
+        # The epoch that a resumed run does again, and any after it, go.
+        lines = [line for line in self._lines() if line["epoch"] < first]
+        lines.append(
+            {
+                "epoch": first,
+                "acc@1": _three(record.acc1),
+                "acc@5": _three(record.acc5),
+                "train_loss": _three(record.train_loss),
+                "val_loss": _three(record.val_loss),
+            }
+        )
+        with atomic_path(self.path) as temporary, temporary.open("w", newline="") as file:
+            writer = csv.DictWriter(file, STEP_COLUMNS, lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(lines)
+
+    def _lines(self) -> list[dict[str, str]]:
+        if not self.path.exists():
+            return []
+        with self.path.open(newline="") as file:
+            return list(csv.DictReader(file))
+
+
+def _three(value: float | None) -> str:
+    return "" if value is None else f"{value:.3f}"
+
+
+def keep_earlier_run(folder: Path) -> None:
+    """Rename `folder` to folder.1, folder.2, … if it holds anything; the port overwrote it."""
+    if not folder.is_dir() or not any(folder.iterdir()):
+        return
+    number = 1
+    while (kept := folder.with_name(f"{folder.name}.{number}")).exists():
+        number += 1
+    folder.rename(kept)
+    print(f"the earlier run is kept in {kept}", file=sys.stderr)
+
+
+def main(data_dir: str) -> int:
+    """Run the reference command line; the exit code."""
+    read = lambda: tyro.cli(Reference, prog="main.py", config=(tyro.conf.FlagCreatePairsOff,))  # noqa: E731
+    return guard(lambda: parse(read, prog="main.py").run_on(data_dir), prog="main.py")

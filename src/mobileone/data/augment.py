@@ -1,0 +1,208 @@
+"""Training and evaluation transforms: decode, cut, resize, flip. Pixels stay uint8 all the way.
+
+Randomness is drawn apart from applying it, always a fixed number of draws from the generator given, so that
+one decision (a rejected crop, say) never shifts the next.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from mobileone.data.auto_augment import auto_augment, draw_operations
+from mobileone.data.decode import MAX_PIXELS, Image
+from mobileone.errors import BadImageError, ConfigError
+from mobileone.input_spec import InputSpec, Interpolation
+
+CROP_TRIES = 10
+
+
+class Box(NamedTuple):
+    """A rectangle of pixels."""
+
+    top: int
+    left: int
+    height: int
+    width: int
+
+
+def draw_crop(
+    height: int,
+    width: int,
+    *,
+    scale: tuple[float, float] = (0.08, 1.0),
+    ratio: tuple[float, float] = (3 / 4, 4 / 3),
+    generator: torch.Generator,
+) -> Box:
+    """A random box inside an image: the crop of "Going deeper with convolutions" (arXiv 1409.4842).
+
+    Area uniform in `scale` and the logarithm of the aspect ratio uniform in `ratio`, until a box fits; after
+    10 that do not, the largest central box whose ratio is allowed.
+
+    Args:
+        height: of the image, pixels.
+        width: likewise.
+        scale: least and largest area, as a share of the image's.
+        ratio: least and largest width / height.
+        generator: 40 numbers are drawn from it.
+
+    >>> draw_crop(300, 400, generator=torch.Generator().manual_seed(0)).width <= 400
+    True
+    """
+    log_ratio = (math.log(ratio[0]), math.log(ratio[1]))
+    for draws in torch.rand(CROP_TRIES, 4, dtype=torch.float64, generator=generator).tolist():
+        area = height * width * (scale[0] + draws[0] * (scale[1] - scale[0]))
+        aspect = math.exp(log_ratio[0] + draws[1] * (log_ratio[1] - log_ratio[0]))
+        box_height, box_width = round(math.sqrt(area / aspect)), round(math.sqrt(area * aspect))
+        if 0 < box_height <= height and 0 < box_width <= width:
+            top, left = int(draws[2] * (height - box_height + 1)), int(draws[3] * (width - box_width + 1))
+            return Box(top, left, box_height, box_width)
+    box_height = min(height, max(1, round(width / ratio[0])))
+    box_width = min(width, max(1, round(height * ratio[1])))
+    return Box((height - box_height) // 2, (width - box_width) // 2, box_height, box_width)
+
+
+def resize(image: Tensor, size: tuple[int, int], *, interpolation: Interpolation = "bilinear") -> Tensor:
+    """Resize with antialiasing, as Pillow does (within one grey level).
+
+    Args:
+        image: uint8 (C, H, W).
+        size: new (height, width), pixels.
+        interpolation: filter.
+
+    Returns:
+        uint8 (C, *size); the image itself if it has that size.
+
+    >>> resize(torch.zeros(3, 10, 20, dtype=torch.uint8), (5, 10)).shape
+    torch.Size([3, 5, 10])
+    """
+    if tuple(image.shape[-2:]) == tuple(size):
+        return image
+    return F.interpolate(image[None], size, mode=interpolation, antialias=True)[0]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainTransform:
+    """Random crop resized to a square, random flip, and AutoAugment if asked for.
+
+    The crop is drawn on the full-size image. A JPEG is then decoded at 1/2, 1/4 or 1/8 wherever the crop
+    keeps at least `size` pixels on both sides.
+
+    Attributes:
+        size: side of the result, pixels.
+        interpolation: resize filters; one is drawn for every image.
+        flip: probability of mirroring left and right.
+        scale: area of the crop, as a share of the image's.
+        ratio: width / height of the crop.
+        auto_augment: strength of AutoAugment, multiplying its magnitudes; 0 is off, 1 the paper's.
+
+    Raises:
+        ConfigError: on values out of range.
+    """
+
+    size: int
+    interpolation: tuple[Interpolation, ...] = ("bilinear",)
+    flip: float = 0.5
+    scale: tuple[float, float] = (0.08, 1.0)
+    ratio: tuple[float, float] = (3 / 4, 4 / 3)
+    auto_augment: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.size < 1:
+            raise ConfigError(f"image size must be at least 1 pixel, got {self.size}")
+        if not self.interpolation or not set(self.interpolation) <= {"bilinear", "bicubic"}:
+            raise ConfigError(f"interpolation: bilinear, bicubic or both, got {self.interpolation!r}")
+        if not 0 <= self.flip <= 1:
+            raise ConfigError(f"flip is a probability, in 0..1, got {self.flip}")
+        if not 0 < self.scale[0] <= self.scale[1] <= 1:
+            raise ConfigError(f"crop scale must be ascending and in (0, 1], got {self.scale}")
+        if not 0 < self.ratio[0] <= self.ratio[1]:
+            raise ConfigError(f"crop ratio must be ascending and positive, got {self.ratio}")
+        if not 0 <= self.auto_augment <= 1:
+            raise ConfigError(f"auto_augment is a strength in 0..1, got {self.auto_augment}")
+
+    def __call__(self, image: Image, generator: torch.Generator) -> Tensor:
+        """One augmented view, uint8 (3, size, size).
+
+        Raises:
+            BadImageError: if the image cannot be decoded.
+        """
+        height, width = image.height, image.width
+        box = draw_crop(height, width, scale=self.scale, ratio=self.ratio, generator=generator)
+        choice, flip = torch.rand(2, dtype=torch.float64, generator=generator).tolist()
+        pixels = image.decode(
+            min_height=math.ceil(self.size * height / box.height),
+            min_width=math.ceil(self.size * width / box.width),
+        )
+        box = _scale_box(box, pixels.shape[-2] / height, pixels.shape[-1] / width)
+        cut = pixels[:, box.top : box.top + box.height, box.left : box.left + box.width]
+        interpolation = self.interpolation[int(choice * len(self.interpolation))]
+        result = resize(cut, (self.size, self.size), interpolation=interpolation)
+        if flip < self.flip:
+            result = result.flip(-1)
+        if self.auto_augment > 0:
+            result = auto_augment(result, draw_operations(self.auto_augment, generator=generator))
+        return result
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EvalTransform:
+    """Resize the short side, cut the centre; always from the fully decoded image, so that results are exact.
+
+    The long side becomes `int(resize_size · long / short)`; the cut starts at `round((side − size) / 2)`.
+
+    Attributes:
+        size: side of the result, pixels.
+        resize_size: short side after resizing, pixels, at least `size`.
+        interpolation: resize filter.
+
+    Raises:
+        ConfigError: on values out of range.
+    """
+
+    size: int
+    resize_size: int
+    interpolation: Interpolation = "bilinear"
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.size <= self.resize_size:
+            raise ConfigError(f"need 1 ≤ size ≤ resize_size, got {self.size} and {self.resize_size}")
+
+    @classmethod
+    def from_spec(cls, spec: InputSpec) -> EvalTransform:
+        """What a network's input spec asks for.
+
+        >>> EvalTransform.from_spec(InputSpec(size=224)).resize_size
+        256
+        """
+        return cls(size=spec.size, resize_size=spec.resize_size, interpolation=spec.interpolation)
+
+    def __call__(self, image: Image) -> Tensor:
+        """The network's view, uint8 (3, size, size).
+
+        Raises:
+            BadImageError: if the image cannot be decoded, or is so elongated that resizing it is a bomb.
+        """
+        short, long = sorted((image.height, image.width))
+        new_long = int(self.resize_size * long / short)
+        if self.resize_size * new_long > MAX_PIXELS:
+            raise BadImageError(
+                f"{image.name}: {image.width}×{image.height} pixels is too elongated to resize "
+                f"its short side to {self.resize_size}"
+            )
+        tall = image.height >= image.width
+        height, width = (new_long, self.resize_size) if tall else (self.resize_size, new_long)
+        resized = resize(image.decode(), (height, width), interpolation=self.interpolation)
+        top, left = round((height - self.size) / 2), round((width - self.size) / 2)
+        return resized[:, top : top + self.size, left : left + self.size]
+
+
+def _scale_box(box: Box, y_scale: float, x_scale: float) -> Box:
+    """The same part of an image decoded at another size."""
+    top, left = int(box.top * y_scale), int(box.left * x_scale)
+    return Box(top, left, max(1, round(box.height * y_scale)), max(1, round(box.width * x_scale)))

@@ -1,0 +1,379 @@
+"""Batches of uint8 images from worker processes: the same ones for any number of workers and ranks.
+
+The main process decides what is read (`_Request`: indices, epoch and transform) and the workers read it, so
+that persistent workers need no news of a new epoch or image size. Workers are started by a fork server, a
+small process that holds no threads: forking the trainer itself, with the threads of OpenMP, CUDA and the
+process group in it, may deadlock in the child. As with every start method but fork, a script that uses
+workers needs an `if __name__ == "__main__"` guard.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import signal
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from mobileone.data.augment import EvalTransform, TrainTransform
+from mobileone.data.decode import ImageSource
+from mobileone.errors import BadImageError, ConfigError, DataError
+from mobileone.input_spec import InputSpec
+
+OnBadImage = Literal["error", "skip"]
+
+MAX_SUBSTITUTES = 16
+LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601, what Pillow's "L" is
+
+
+@dataclass(frozen=True, slots=True)
+class BadImage:
+    """An image that could not be decoded, and why."""
+
+    path: str
+    reason: str
+
+
+@dataclass(slots=True, eq=False)
+class Batch:
+    """Images of one step.
+
+    Attributes:
+        images: uint8 (N, C, H, W).
+        labels: class indices, int64 (N,).
+        indices: where in the source each image is, int64 (N,).
+        bad: images that were found undecodable on the way, and skipped.
+    """
+
+    images: Tensor
+    labels: Tensor
+    indices: Tensor
+    bad: list[BadImage] = field(default_factory=list)
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def pin_memory(self) -> Batch:
+        """A copy in page-locked memory, for asynchronous copies to a GPU."""
+        return Batch(self.images.pin_memory(), self.labels.pin_memory(), self.indices.pin_memory(), self.bad)
+
+
+class _Request(NamedTuple):
+    """One batch to read. `epoch` is `None` for evaluation, which draws nothing and substitutes nothing."""
+
+    indices: list[int]
+    transform: TrainTransform | EvalTransform
+    epoch: int | None
+
+
+class BatchLoader:
+    """Iterates over `Batch`; made by `train_loader` or `eval_loader`. `len()` is this rank's batches a pass.
+
+    Iterating raises:
+        BadImageError: on an image that cannot be decoded, if such images are errors, or if a whole run of
+            them leaves nothing to take instead.
+        DataError: if a worker process died.
+    """
+
+    def __init__(
+        self, reader: _Reader, requests: _TrainRequests | _EvalRequests, *, num_workers: int, pin_memory: bool
+    ) -> None:
+        if num_workers < 0:
+            raise ConfigError(f"num_workers must be 0 (read in this process) or more, got {num_workers}")
+        num_workers = min(num_workers, len(requests))
+        self._requests = requests
+        # One request is one item: batches are made by the reader, so `batch_size=None` and no collation.
+        self._loader: DataLoader[Batch | _Failure] = DataLoader(
+            reader,
+            batch_size=None,
+            sampler=requests,
+            collate_fn=_as_it_is,
+            num_workers=num_workers,
+            pin_memory=pin_memory and torch.accelerator.is_available(),
+            worker_init_fn=_start_worker if num_workers else None,
+            multiprocessing_context=_start_method() if num_workers else None,
+            persistent_workers=num_workers > 0,
+            generator=torch.Generator(),  # else every pass draws from, and so changes, the global generator
+        )
+
+    def __len__(self) -> int:
+        return len(self._requests)
+
+    def set_epoch(self, epoch: int) -> None:
+        """In training, use that epoch's order, randomness and transform from the next pass on."""
+        self._requests.epoch = epoch
+
+    def __iter__(self) -> Iterator[Batch]:
+        try:
+            for item in self._loader:
+                if isinstance(item, _Failure):
+                    raise BadImageError(item.message)
+                yield item
+        except RuntimeError as error:
+            if not str(error).startswith("DataLoader worker (pid"):
+                raise
+            raise DataError(
+                f"a data worker process died ({' '.join(str(error).split())}); often the machine ran out of "
+                "memory or /dev/shm, or the script lacks an `if __name__ == '__main__'` guard; "
+                "try fewer workers, or num_workers=0"
+            ) from None
+
+
+def train_loader(
+    source: ImageSource,
+    transform: TrainTransform | Callable[[int], TrainTransform],
+    *,
+    batch_size: int,
+    seed: int,
+    rank: int = 0,
+    world_size: int = 1,
+    num_workers: int = 0,
+    on_bad_image: OnBadImage = "error",
+    pin_memory: bool = False,
+) -> BatchLoader:
+    """Shuffled, augmented batches; the same number on every rank.
+
+    A pass is a permutation of the source, cut into steps of `batch_size · world_size` images; an incomplete
+    last step is dropped, unless it is the only one. Every image's randomness comes from (seed, epoch, index)
+    alone, and a step's images do not depend on how many ranks share them.
+
+    Args:
+        source: labelled images.
+        transform: what to do to an image, or a function from the epoch to it (for a rising image size, say),
+            which is called in this process, once a pass.
+        batch_size: images a step on this rank.
+        seed: of order and augmentation.
+        rank: this process, 0 … world_size − 1.
+        world_size: number of processes that train together.
+        num_workers: reading processes, kept over epochs; 0 reads in this one.
+        on_bad_image: "error" raises; "skip" takes the next readable image (index + 1, …, at most 16 tries)
+            and reports the bad ones in `Batch.bad`.
+        pin_memory: copy batches to page-locked memory, where there is an accelerator.
+
+    Raises:
+        ConfigError: on values out of range.
+        DataError: if there are fewer images than ranks.
+    """
+    requests = _TrainRequests(len(source), transform, batch_size, seed, rank, world_size)
+    reader = _Reader(source, seed, on_bad_image)
+    return BatchLoader(reader, requests, num_workers=num_workers, pin_memory=pin_memory)
+
+
+def eval_loader(
+    source: ImageSource,
+    transform: EvalTransform,
+    *,
+    batch_size: int,
+    rank: int = 0,
+    world_size: int = 1,
+    num_workers: int = 0,
+    on_bad_image: OnBadImage = "error",
+    pin_memory: bool = False,
+) -> BatchLoader:
+    """Every image exactly once over all ranks, in order: rank r takes r, r + world_size, …
+
+    Nothing is padded: ranks may differ by one image, and by one batch; a rank may have none. With
+    `on_bad_image="skip"` undecodable images are left out and reported in `Batch.bad`, so a batch may be
+    short, even empty. The other arguments and errors are those of `train_loader`.
+    """
+    requests = _EvalRequests(len(source), transform, batch_size, rank, world_size)
+    return BatchLoader(
+        _Reader(source, 0, on_bad_image), requests, num_workers=num_workers, pin_memory=pin_memory
+    )
+
+
+def normalize(images: Tensor, spec: InputSpec, *, dtype: torch.dtype = torch.float32) -> Tensor:
+    """Network input from pixels, on their device: (x / 255 − mean) / std, in float32, then cast.
+
+    Args:
+        images: uint8 (N, C, H, W), any device and memory format.
+        spec: gives mean and std. With one value each, RGB images are turned to grey first (ITU-R BT.601).
+        dtype: of the result.
+
+    Returns:
+        (N, spec.in_chans, H, W) in the memory format of `images`.
+
+    Raises:
+        ConfigError: if the channels do not fit.
+
+    >>> white = torch.full((1, 3, 2, 2), 255, dtype=torch.uint8)
+    >>> normalize(white, InputSpec(mean=(0.5,) * 3, std=(0.5,) * 3)).max()
+    tensor(1.)
+    """
+    channels = images.shape[1]
+    if channels != spec.in_chans and (channels, spec.in_chans) != (3, 1):
+        raise ConfigError(
+            f"images have {channels} channels, the model takes {spec.in_chans}; use a model of {channels}"
+            + (" or 1 channels" if channels == 3 else " channels")
+        )
+    scale, shift, luma = _pixel_constants(spec.mean, spec.std, images.device)
+    pixels = images.float()
+    if channels != spec.in_chans:
+        pixels = (pixels * luma).sum(dim=1, keepdim=True)
+    return (pixels * scale + shift).to(dtype)
+
+
+@lru_cache(maxsize=16)  # a constant copied to a GPU at every step would make every step wait for the device
+def _pixel_constants(
+    mean: tuple[float, ...], std: tuple[float, ...], device: torch.device
+) -> tuple[Tensor, Tensor, Tensor]:
+    def column(values: list[float]) -> Tensor:
+        return torch.tensor(values, dtype=torch.float32, device=device).view(1, -1, 1, 1)
+
+    with torch.inference_mode(False):  # whoever asks first, the constants are fit for training
+        scale = column([1 / (255 * s) for s in std])
+        return scale, column([-m / s for m, s in zip(mean, std, strict=True)]), column(list(LUMA))
+
+
+@dataclass(frozen=True, slots=True)
+class _Failure:
+    """A worker's error as text: exceptions that cross processes arrive as a page of traceback."""
+
+    message: str
+
+
+class _Reader(Dataset["Batch | _Failure"]):
+    """What runs in the workers: requests in, batches out."""
+
+    def __init__(self, source: ImageSource, seed: int, on_bad_image: OnBadImage) -> None:
+        if on_bad_image not in ("error", "skip"):
+            raise ConfigError(f"on_bad_image must be error or skip, got {on_bad_image!r}")
+        self.source = source
+        self.seed = seed
+        self.on_bad_image = on_bad_image
+
+    def __getitem__(self, request: _Request) -> Batch | _Failure:
+        images: list[Tensor] = []
+        indices: list[int] = []
+        bad: list[BadImage] = []
+        for index in request.indices:
+            try:
+                used, image = self._read(request, index, bad)
+            except BadImageError as error:
+                if self.on_bad_image == "error" or request.epoch is not None:
+                    return _Failure(str(error))
+                continue
+            images.append(image)
+            indices.append(used)
+        labels = [int(self.source.labels[index]) for index in indices]
+        size = request.transform.size
+        stacked = torch.stack(images) if images else torch.empty(0, 3, size, size, dtype=torch.uint8)
+        return Batch(
+            stacked, torch.tensor(labels, dtype=torch.int64), torch.tensor(indices, dtype=torch.int64), bad
+        )
+
+    def _read(self, request: _Request, index: int, bad: list[BadImage]) -> tuple[int, Tensor]:
+        """The image, or in training the next one that can be read, and its index."""
+        substitutes = MAX_SUBSTITUTES if self.on_bad_image == "skip" and request.epoch is not None else 0
+        for candidate in range(index, index + substitutes + 1):
+            candidate %= len(self.source)
+            try:
+                return candidate, self._transform(request, candidate)
+            except BadImageError as error:
+                name, message = self.source.name(candidate), str(error)
+                bad.append(BadImage(name, message.removeprefix(f"{name}: ")))
+        if substitutes:
+            message += f" (and the {substitutes} images before it are unreadable too; clean the data set)"
+        raise BadImageError(message)
+
+    def _transform(self, request: _Request, index: int) -> Tensor:
+        image = self.source.read(index)
+        if isinstance(request.transform, EvalTransform):
+            return request.transform(image)
+        assert request.epoch is not None
+        return request.transform(image, _generator(self.seed, request.epoch, index))
+
+
+class _TrainRequests(Sampler[_Request]):
+    """The steps of an epoch, for one rank."""
+
+    def __init__(
+        self,
+        num_images: int,
+        transform: TrainTransform | Callable[[int], TrainTransform],
+        batch_size: int,
+        seed: int,
+        rank: int,
+        world_size: int,
+    ) -> None:
+        _check_split(batch_size, rank, world_size)
+        if num_images < world_size:
+            raise DataError(
+                f"{num_images} training images for {world_size} ranks; every rank needs at least one"
+            )
+        self.num_images = num_images
+        self.transform = transform
+        self.step_size = batch_size * world_size
+        self.seed = seed
+        self.rank = rank
+        self.world_size = world_size
+        self.epoch = 0
+
+    def __len__(self) -> int:
+        return max(1, self.num_images // self.step_size)
+
+    def __iter__(self) -> Iterator[_Request]:
+        epoch = self.epoch
+        transform = self.transform if isinstance(self.transform, TrainTransform) else self.transform(epoch)
+        order = torch.randperm(self.num_images, generator=_generator(self.seed, epoch))
+        for step in range(len(self)):
+            together = order[step * self.step_size : (step + 1) * self.step_size]
+            yield _Request(together[self.rank :: self.world_size].tolist(), transform, epoch)
+
+
+class _EvalRequests(Sampler[_Request]):
+    """Every image of one rank once, in order."""
+
+    def __init__(
+        self, num_images: int, transform: EvalTransform, batch_size: int, rank: int, world_size: int
+    ) -> None:
+        _check_split(batch_size, rank, world_size)
+        self.indices = range(rank, num_images, world_size)
+        self.transform = transform
+        self.batch_size = batch_size
+        self.epoch = 0
+
+    def __len__(self) -> int:
+        return -(-len(self.indices) // self.batch_size)
+
+    def __iter__(self) -> Iterator[_Request]:
+        for start in range(0, len(self.indices), self.batch_size):
+            yield _Request(list(self.indices[start : start + self.batch_size]), self.transform, None)
+
+
+def _check_split(batch_size: int, rank: int, world_size: int) -> None:
+    if batch_size < 1:
+        raise ConfigError(f"batch_size must be at least 1, got {batch_size}")
+    if not 0 <= rank < world_size:
+        raise ConfigError(f"rank must be in 0..world_size − 1, got rank {rank} of {world_size}")
+
+
+def _generator(*key: int) -> torch.Generator:
+    """A generator that depends on all of the key and on nothing else."""
+    (seed,) = np.random.SeedSequence(key).generate_state(1, np.uint32)  # torch's CPU generator takes 32 bits
+    return torch.Generator().manual_seed(int(seed))
+
+
+def _as_it_is(item: Any) -> Any:
+    return item
+
+
+def _start_method() -> str:
+    if "forkserver" not in multiprocessing.get_all_start_methods():
+        return "spawn"
+    # The server imports torch once, then every worker is a fork of it and starts in milliseconds.
+    multiprocessing.set_forkserver_preload(["mobileone.data.loader"])
+    return "forkserver"
+
+
+def _start_worker(worker: int) -> None:
+    torch.set_num_threads(1)  # many workers with many threads each would fight for the cores
+    signal.signal(
+        signal.SIGINT, signal.SIG_IGN
+    )  # Ctrl-C is the main process's to answer; it ends the workers

@@ -1,0 +1,69 @@
+"""Counts of right answers, and the result of an evaluation."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+def topk_correct(logits: Tensor, labels: Tensor, ks: Sequence[int] = (1, 5)) -> Tensor:
+    """How many rows have their label among the k largest logits, for each k.
+
+    A k above the number of classes counts as that number. A row with a NaN is wrong for every k.
+
+    Args:
+        logits: (N, K), any floating dtype.
+        labels: (N,), int64 in [0, K).
+        ks: the k's, each at least 1.
+
+    Returns:
+        int64 (len(ks),), on the device of `logits`.
+
+    >>> topk_correct(torch.tensor([[3.0, 2.0, 1.0], [3.0, 2.0, 1.0]]), torch.tensor([0, 1]), (1, 2)).tolist()
+    [1, 2]
+    """
+    num_classes = logits.shape[1]
+    ranked = logits.topk(min(max(ks), num_classes), dim=1).indices
+    right = (ranked == labels[:, None]) & ~logits.isnan().any(dim=1, keepdim=True)
+    return torch.stack([right[:, :k].sum() for k in ks])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EvalResult:
+    """What an evaluation found.
+
+    Attributes:
+        num_images: images that were classified.
+        acc1: share whose label has the largest logit, percent.
+        acc5: share whose label is among the five largest (all, with fewer classes), percent.
+        loss: cross-entropy without label smoothing, mean over the images, nats.
+        skipped: paths of images that could not be read and were left out.
+        seconds: wall time, loading included.
+    """
+
+    num_images: int
+    acc1: float
+    acc5: float
+    loss: float
+    skipped: tuple[str, ...] = ()
+    seconds: float = 0.0
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON; a loss that is not finite becomes None.
+
+        >>> EvalResult(num_images=1, acc1=0.0, acc5=0.0, loss=float("nan")).to_dict()["loss"] is None
+        True
+        """
+        return {
+            "num_images": self.num_images,
+            "acc1": self.acc1,
+            "acc5": self.acc5,
+            "loss": self.loss if math.isfinite(self.loss) else None,
+            "skipped": list(self.skipped),
+            "seconds": self.seconds,
+        }

@@ -1,0 +1,175 @@
+"""Evaluate a network on labelled images: every image once, whatever the number of ranks."""
+
+from __future__ import annotations
+
+import time
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from tqdm import tqdm
+
+from mobileone.data.augment import EvalTransform
+from mobileone.data.decode import ImageSource
+from mobileone.data.digits import load_digits
+from mobileone.data.folder import find_images
+from mobileone.data.imagenet import resolve_classes
+from mobileone.data.loader import BadImage, OnBadImage, eval_loader, normalize
+from mobileone.errors import DataError
+from mobileone.evaluate.metrics import EvalResult, topk_correct
+from mobileone.model.network import MobileOne
+from mobileone.train.distributed import Distributed
+
+AmpDtype = Literal["bf16", "fp16"]
+AMP_DTYPES: dict[str, torch.dtype] = {"bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+def open_data(
+    data: str | Path, *, split: Literal["train", "val"], classes: tuple[str, ...] | None = None
+) -> ImageSource:
+    """The images behind a `data` argument: `"digits"`, or a folder.
+
+    Args:
+        data: `"digits"` (the built-in set; `"./digits"` is a folder of that name) or a data folder.
+        split: which part.
+        classes: class names that the labels index into; None takes the folder's own, sorted.
+
+    Raises:
+        DataError: if the folder does not hold such images.
+        MissingExtraError: for the digits without scikit-learn.
+    """
+    if data == "digits":
+        return load_digits(split)
+    return find_images(data, split=split, classes=classes)
+
+
+def autocast(device: torch.device, amp: AmpDtype | None) -> AbstractContextManager[object]:
+    """Mixed precision on that device; None leaves the weights' own precision."""
+    dtype = AMP_DTYPES[amp] if amp else None
+    return torch.autocast(device.type, dtype=dtype, enabled=amp is not None)
+
+
+def evaluate(
+    model: MobileOne,
+    data: str | Path | ImageSource,
+    *,
+    split: Literal["train", "val"] = "val",
+    batch_size: int = 64,
+    num_workers: int = 0,
+    device: str | torch.device | None = None,
+    on_bad_image: OnBadImage = "error",
+    dist: Distributed | None = None,
+    amp: AmpDtype | None = None,
+    progress: bool = True,
+) -> EvalResult:
+    """Top-1, top-5 and cross-entropy of a network, with its own input spec and class names.
+
+    Args:
+        model: in either form; it is put into eval mode meanwhile.
+        data: `"digits"`, a data folder, or an `ImageSource` of your own.
+        split: `"val"` (a folder without train/ and val/ is taken as it is) or `"train"`.
+        batch_size: images at a time on a rank; does not change the result beyond rounding.
+        num_workers: loader processes a rank.
+        device: where to compute; the model is moved there. None is where it is.
+        on_bad_image: `"error"`, or `"skip"` to leave unreadable images out and list them.
+        dist: the ranks to share the images with; every rank gets the whole result.
+        amp: mixed precision, or None.
+        progress: whether to show a bar on stderr.
+
+    Raises:
+        DataError: if the data's classes are not the model's, or no image is readable.
+        BadImageError: on an unreadable image under `"error"`.
+
+    >>> from mobileone.model.create import create_model
+    >>> model = create_model("mobileone_s0", num_classes=10, form="inference")
+    >>> model.set_input_size(32)
+    >>> evaluate(model, "digits", progress=False).num_images
+    360
+    """
+    started = time.perf_counter()
+    dist = dist or Distributed()
+    if device is not None:
+        model.to(device)
+    classes = resolve_classes(model.num_classes, model.class_names)
+    source = open_data(data, split=split, classes=classes) if isinstance(data, str | Path) else data
+    _check_classes(model, source, classes)
+    where = next(model.parameters()).device
+    loader = eval_loader(
+        source,
+        EvalTransform.from_spec(model.input_spec),
+        batch_size=batch_size,
+        rank=dist.rank,
+        world_size=dist.world_size,
+        num_workers=num_workers,
+        on_bad_image=on_bad_image,
+        pin_memory=where.type == "cuda",
+    )
+    was_training = model.training
+    model.eval()
+    sums: list[Tensor] = []
+    bad: list[BadImage] = []
+    hidden = not (progress and dist.is_main)
+    try:
+        for batch in tqdm(loader, desc="evaluating", unit="batch", leave=False, disable=hidden):
+            bad += batch.bad
+            if len(batch):
+                sums.append(_batch_sums(model, batch.images, batch.labels, where, amp))
+    finally:
+        model.train(was_training)
+    return _total(sums, bad, dist, seconds=time.perf_counter() - started)
+
+
+@torch.inference_mode()
+def _batch_sums(
+    model: MobileOne, images: Tensor, labels: Tensor, device: torch.device, amp: AmpDtype | None
+) -> Tensor:
+    """float32 (4,) on the device: images, right at 1, right at 5, summed loss. Waits for nothing there."""
+    pixels = images.to(device, non_blocking=True).contiguous(memory_format=torch.channels_last)
+    labels = labels.to(device, non_blocking=True)
+    with autocast(device, amp):
+        logits = model(normalize(pixels, model.input_spec, dtype=next(model.parameters()).dtype))
+    loss = F.cross_entropy(logits.float(), labels, reduction="sum")
+    return torch.cat([loss.new_full((1,), len(labels)), topk_correct(logits, labels), loss[None]])
+
+
+def _total(sums: list[Tensor], bad: list[BadImage], dist: Distributed, *, seconds: float) -> EvalResult:
+    # float32 counts exactly to 2²⁴, far above a batch; the total is summed in float64.
+    own = torch.stack(sums).cpu().double().sum(0) if sums else torch.zeros(4, dtype=torch.float64)
+    num_images, right1, right5, loss = dist.reduce_sum(own).tolist()
+    skipped = sorted(image.path for part in dist.gather(bad) for image in part)
+    if not num_images:
+        raise DataError(f"no image could be read, {len(skipped)} are damaged; the first is {skipped[:1]}")
+    return EvalResult(
+        num_images=int(num_images),
+        acc1=100 * right1 / num_images,
+        acc5=100 * right5 / num_images,
+        loss=loss / num_images,
+        skipped=tuple(skipped),
+        seconds=seconds,
+    )
+
+
+def _check_classes(model: MobileOne, source: ImageSource, classes: tuple[str, ...] | None) -> None:
+    """Refuse labels that mean something else to the model, before the first batch."""
+    theirs = tuple(source.classes)
+    if classes is not None and classes != theirs:
+        raise DataError(
+            f"the model's {len(classes)} classes ({classes[0]} … {classes[-1]}) are not the data's "
+            f"{len(theirs)} ({theirs[0]} … {theirs[-1]}); use data of the model's classes, or finetune on it"
+        )
+    if len(theirs) != model.num_classes:
+        raise DataError(
+            f"the model has {model.num_classes} outputs, the data {len(theirs)} classes; "
+            "use a model of these classes, or finetune on the data"
+        )
+    if not len(source):
+        raise DataError("there are no images to evaluate on")
+    highest, lowest = int(np.max(source.labels)), int(np.min(source.labels))
+    if lowest < 0 or highest >= model.num_classes:
+        raise DataError(
+            f"labels must be in 0..{model.num_classes - 1}, the data has {lowest if lowest < 0 else highest}"
+        )

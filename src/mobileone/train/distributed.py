@@ -1,0 +1,154 @@
+"""This process among the ranks that torchrun started, or alone."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from mobileone.errors import ConfigError, MobileOneError
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Distributed:
+    """Which of how many processes this is; alone, every collective is a no-op.
+
+    Attributes:
+        rank: 0 to world_size − 1, over all machines.
+        local_rank: the same within this machine, which picks the GPU.
+        world_size: number of processes.
+        device: where this process computes.
+
+    >>> Distributed().reduce_sum(torch.tensor([1.0, 2.0]))
+    tensor([1., 2.])
+    """
+
+    rank: int = 0
+    local_rank: int = 0
+    world_size: int = 1
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+
+    @property
+    def is_main(self) -> bool:
+        """Whether this is the process that writes and prints."""
+        return self.rank == 0
+
+    def reduce_sum(self, value: Tensor) -> Tensor:
+        """The sum of `value` over all ranks, on each of them; a new tensor on the same device."""
+        if self.world_size == 1:
+            return value.clone()
+        total = value.to(self.device, copy=True)  # nccl knows no CPU tensors
+        dist.all_reduce(total)
+        return total.to(value.device)
+
+    def broadcast_(self, tensors: Iterable[Tensor]) -> None:
+        """Overwrite the tensors with those of rank 0."""
+        if self.world_size > 1:
+            for tensor in tensors:
+                dist.broadcast(tensor, src=0)
+
+    def gather(self, value: Any) -> list[Any]:
+        """One small picklable object a rank, in the order of ranks, on each of them."""
+        if self.world_size == 1:
+            return [value]
+        gathered: list[Any] = [None] * self.world_size
+        dist.all_gather_object(gathered, value)
+        return gathered
+
+    def from_main(self, work: Callable[[], T]) -> T:
+        """Run `work` on rank 0; every rank gets what it returned, or raises the error of ours it raised.
+
+        The other ranks need not see the same files, and none is left waiting for one that failed.
+        """
+        if self.world_size == 1:
+            return work()
+        outcome: list[Any] = [None]
+        if self.is_main:
+            try:
+                outcome = [work()]
+            except MobileOneError as error:
+                outcome = [error]
+        dist.broadcast_object_list(outcome, src=0)
+        if isinstance(outcome[0], MobileOneError):
+            raise outcome[0]
+        result: T = outcome[0]
+        return result
+
+    def barrier(self) -> None:
+        """Wait for every rank."""
+        if self.world_size > 1:
+            dist.barrier()
+
+
+def pick_device(name: str, *, local_rank: int = 0) -> torch.device:
+    """The device behind `"auto"` (this rank's GPU, else the CPU), `"cpu"`, `"cuda"` or `"cuda:1"`.
+
+    Raises:
+        ConfigError: if there is no such device.
+
+    >>> pick_device("cpu")
+    device(type='cpu')
+    """
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if name == "auto":
+        name = "cuda" if count else "cpu"
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise ConfigError(f"device must be auto, cpu, cuda or cuda:N, got {name!r}") from error
+    if device.type != "cuda":
+        return device
+    index = local_rank if device.index is None else device.index
+    if index >= count:
+        raise ConfigError(
+            f"device cuda:{index} wanted, {count} CUDA devices found; start fewer ranks or pass device=cpu"
+        )
+    return torch.device("cuda", index)
+
+
+@contextmanager
+def distributed(device: str = "auto") -> Iterator[Distributed]:
+    """Join the process group that torchrun's environment describes, and leave it at the end.
+
+    gloo on the CPU, nccl on CUDA. Without torchrun, or with one process, no group is made. A group that
+    exists already is used and left alone.
+
+    Args:
+        device: `"auto"`, `"cpu"`, `"cuda"` or `"cuda:N"` (the last for one process).
+
+    Raises:
+        ConfigError: on an unknown device or an incomplete environment.
+    """
+    rank, local_rank, world_size = (_environment(name) for name in ("RANK", "LOCAL_RANK", "WORLD_SIZE"))
+    world_size = max(world_size, 1)
+    picked = pick_device(device, local_rank=local_rank)
+    if world_size > 1 and picked.type == "cuda" and picked.index != local_rank:
+        raise ConfigError(f"{world_size} processes cannot share {picked}; pass device=cuda or auto")
+    if picked.type == "cuda":
+        torch.cuda.set_device(picked)
+    this = Distributed(rank=rank, local_rank=local_rank, world_size=world_size, device=picked)
+    own_group = world_size > 1 and not dist.is_initialized()
+    if own_group:
+        dist.init_process_group("nccl" if picked.type == "cuda" else "gloo")
+    try:
+        yield this
+    finally:
+        if own_group:
+            dist.destroy_process_group()
+
+
+def _environment(name: str) -> int:
+    text = os.environ.get(name, "0")
+    if not text.isdigit():
+        raise ConfigError(
+            f"the environment's {name} must be a number, got {text!r}; start ranks with torchrun"
+        )
+    return int(text)

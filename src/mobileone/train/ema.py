@@ -1,0 +1,71 @@
+"""An exponential moving average of a network's weights and BatchNorm statistics."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+
+def warmed_decay(decay: float, num_updates: int) -> float:
+    """The decay of update number `num_updates` (0 for the first): min(decay, (1 + t) / (10 + t)).
+
+    A fixed 0.9995 remembers 2,000 steps, so a short run would average in its random start.
+
+    >>> round(warmed_decay(0.9995, 0), 4), round(warmed_decay(0.9995, 90), 4), warmed_decay(0.9995, 10**6)
+    (0.1, 0.91, 0.9995)
+    """
+    return min(decay, (1 + num_updates) / (10 + num_updates))
+
+
+class ModelEma:
+    """A copy of a network that follows it slowly.
+
+    Floating-point parameters and buffers (BatchNorm's statistics too) are averaged; integer buffers, which
+    are counters, are copied.
+
+    Args:
+        model: the network; the copy starts with its values, in eval mode, without gradients.
+        decay: share of the old average that an update keeps, in (0, 1), after the warm-up.
+
+    Attributes:
+        module: the averaged network.
+        num_updates: updates so far.
+
+    >>> model = nn.Linear(1, 1)
+    >>> ema = ModelEma(model, decay=0.9995)
+    >>> _ = model.weight.data.fill_(1.0), ema.module.weight.data.fill_(0.0)
+    >>> ema.update(model)
+    >>> round(ema.module.weight.item(), 3)  # the first decay is 0.1
+    0.9
+    """
+
+    def __init__(self, model: nn.Module, *, decay: float) -> None:
+        self.decay = decay
+        self.num_updates = 0
+        self.module = copy.deepcopy(model).eval().requires_grad_(False)
+
+    @torch.no_grad()
+    def update(self, model: nn.Module) -> None:
+        """Move the average towards `model`, which has the same state-dict names."""
+        current = model.state_dict()
+        floats: tuple[list[Tensor], list[Tensor]] = ([], [])
+        for name, average in self.module.state_dict().items():
+            if average.is_floating_point():
+                floats[0].append(average)
+                floats[1].append(current[name])
+            else:
+                average.copy_(current[name])
+        torch._foreach_lerp_(floats[0], floats[1], 1 - warmed_decay(self.decay, self.num_updates))
+        self.num_updates += 1
+
+    def state_dict(self) -> dict[str, Any]:
+        """Tensors and a count, for `load_state_dict`."""
+        return {"module": self.module.state_dict(), "num_updates": self.num_updates}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take over a state of `state_dict`."""
+        self.module.load_state_dict(state["module"])
+        self.num_updates = int(state["num_updates"])

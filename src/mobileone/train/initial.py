@@ -1,0 +1,73 @@
+"""The network as a run finds it before its first step."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from mobileone.checkpoint.load import load_model
+from mobileone.data.augment import EvalTransform
+from mobileone.data.decode import ImageSource
+from mobileone.data.imagenet import resolve_classes
+from mobileone.data.loader import eval_loader, normalize
+from mobileone.errors import ConfigError
+from mobileone.input_spec import InputSpec
+from mobileone.model.create import create_model
+from mobileone.model.network import MobileOne
+from mobileone.reparam.expand import expand
+from mobileone.train.config import TrainConfig
+from mobileone.variants import get_variant
+
+PROBE_IMAGES = 32
+
+
+def initial_model(config: TrainConfig, source: ImageSource) -> MobileOne:
+    """The train-form network for the classes of `source`, at random or from `config.init`.
+
+    Weights in inference form get their branches back, with statistics of real images. A head for other
+    classes is replaced by a fresh one. Randomness comes from `config.seed`, through torch's own generator.
+
+    Raises:
+        ConfigError: if the weights are of another network than `config.model`.
+        CheckpointError: if the weights cannot be loaded.
+    """
+    torch.manual_seed(config.seed)
+    classes = tuple(source.classes)
+    spec = config.input_spec()
+    if config.init is None:
+        assert config.model is not None
+        return create_model(config.model, num_classes=len(classes), input_spec=spec, class_names=classes)
+    model = load_model(config.init)
+    if config.model is not None and replace(get_variant(config.model), name="") != replace(
+        model.variant, name=""
+    ):
+        raise ConfigError(
+            f"init={config.init} holds {model.variant.name}, model is {get_variant(config.model).name}; "
+            "set model=none to take the network of init"
+        )
+    model.input_spec = replace(
+        model.input_spec, size=spec.size, crop=spec.crop, interpolation=spec.interpolation
+    )
+    if model.form == "inference":
+        expanded = expand(model, _probe(source, model.input_spec, config), seed=config.seed)
+        assert isinstance(expanded, MobileOne)
+        model = expanded
+    known = resolve_classes(model.num_classes, model.class_names)
+    if model.num_classes != len(classes) or known not in (None, classes):
+        model.reset_classifier(len(classes), class_names=classes)
+    model.class_names = classes
+    return model
+
+
+def _probe(source: ImageSource, spec: InputSpec, config: TrainConfig) -> Tensor:
+    """Normalised images from all over the training set, (≤ 32, C, H, W)."""
+    loader = eval_loader(
+        source,
+        EvalTransform.from_spec(spec),
+        batch_size=PROBE_IMAGES,
+        world_size=max(len(source) // PROBE_IMAGES, 1),  # takes every n-th image
+        on_bad_image=config.on_bad_image,
+    )
+    return normalize(next(iter(loader)).images, spec)

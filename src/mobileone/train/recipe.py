@@ -1,0 +1,144 @@
+"""Named recipes: each a function that returns a full `TrainConfig`. Imports no torch.
+
+Results stated are top-1 / top-5 in percent on ImageNet-1k's 50,000 validation images, as published by the
+paper's authors for the recipe; runs of this package say so.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable
+from dataclasses import replace
+
+from mobileone.errors import ConfigError
+from mobileone.train.config import Phase as Phase
+from mobileone.train.config import TrainConfig as TrainConfig
+from mobileone.train.config import override as override
+
+
+def reference() -> TrainConfig:
+    """The reference command line's: S0, 256 images a rank, half precision, bilinear or bicubic crops.
+
+    Its learning rate follows the number of ranks, 0.1 for every 256 images a step.
+    """
+    return TrainConfig(
+        model="mobileone_s0",
+        data="ImageNet",
+        epochs=300,
+        batch_size=256,
+        base_lr=0.1,
+        min_lr=1e-4,
+        interpolation=("bilinear", "bicubic"),
+        num_workers=8,
+    )
+
+
+def _paper(variant: str) -> TrainConfig:
+    """arXiv 2206.04040, appendix: 8 GPUs of 32 images, learning rate 0.1, crop and flip."""
+    return TrainConfig(
+        model=variant,
+        data="ImageNet",
+        epochs=300,
+        batch_size=32,
+        base_lr=0.1,
+        min_lr=0.0,
+        eval_crop=0.875,
+        num_workers=8,
+    )
+
+
+def _paper_progressive(variant: str) -> TrainConfig:
+    """The same with AutoAugment, its strength and the image size rising in three phases.
+
+    The phases are mmpretrain's: epochs 0–36, 37–111 and 112–299 of 300.
+    """
+    return replace(
+        _paper(variant),
+        progressive=(
+            Phase(until=37 / 300, size=160, auto_augment=0.3),
+            Phase(until=112 / 300, size=192, auto_augment=0.7),
+        ),
+        auto_augment=1.0,
+    )
+
+
+def paper_s0() -> TrainConfig:
+    """S0 as in the paper: 71.4 / 89.9."""
+    return _paper("mobileone_s0")
+
+
+def paper_s1() -> TrainConfig:
+    """S1 as in the paper: 75.8 / 92.8."""
+    return _paper("mobileone_s1")
+
+
+def paper_s2() -> TrainConfig:
+    """S2 as in the paper: 77.4 / 93.2."""
+    return _paper_progressive("mobileone_s2")
+
+
+def paper_s3() -> TrainConfig:
+    """S3 as in the paper: 77.9 / 93.9."""
+    return _paper_progressive("mobileone_s3")
+
+
+def paper_s4() -> TrainConfig:
+    """S4 as in the paper: 79.3 / 94.4."""
+    return _paper_progressive("mobileone_s4")
+
+
+def digits() -> TrainConfig:
+    """S0 on scikit-learn's handwritten digits."""
+    return TrainConfig(
+        model="mobileone_s0",
+        data="digits",
+        epochs=14,
+        batch_size=32,
+        base_lr=0.05,
+        min_lr=0.0,
+        warmup_epochs=1,
+        input_size=32,
+        crop_scale=(0.8, 1.0),
+        flip=0.0,
+        interpolation=("bilinear", "bicubic"),
+        eval_crop=1.0,
+        num_workers=0,
+    )
+
+
+def finetune() -> TrainConfig:
+    """From published S0 weights to images of your own: a tenth of the learning rate, milder crops."""
+    return TrainConfig(
+        model=None,
+        init="mobileone_s0.apple_in1k",
+        data="data",
+        epochs=30,
+        batch_size=64,
+        base_lr=0.02,
+        min_lr=0.0,
+        warmup_epochs=1,
+        crop_scale=(0.25, 1.0),
+        num_workers=4,
+    )
+
+
+RECIPES: dict[str, Callable[[], TrainConfig]] = {
+    function.__name__: function
+    for function in (reference, paper_s0, paper_s1, paper_s2, paper_s3, paper_s4, digits, finetune)
+}
+
+
+def recipe(name: str) -> TrainConfig:
+    """The recipe of that name.
+
+    Raises:
+        ConfigError: on an unknown name, with the nearest known one.
+
+    >>> recipe("digits").data
+    'digits'
+    """
+    if name in RECIPES:
+        return RECIPES[name]()
+    near = difflib.get_close_matches(name, RECIPES, n=1)
+    hint = f"; did you mean {near[0]}?" if near else ""
+    raise ConfigError(f"unknown recipe {name!r}{hint} (known: {', '.join(RECIPES)})")

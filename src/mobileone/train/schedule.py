@@ -1,0 +1,74 @@
+"""Learning rate and weight decay as pure functions of the step. Imports no torch."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+REFERENCE_BATCH = 256
+"""Images a step, over all ranks, that `base_lr` is stated for."""
+
+
+def cosine(start: float, end: float, progress: float) -> float:
+    """Half a cosine from `start` at progress 0 to `end` at progress 1; progress is clamped to [0, 1].
+
+    >>> cosine(1.0, 0.0, 0.0), cosine(1.0, 0.0, 0.5), cosine(1.0, 0.0, 1.0)
+    (1.0, 0.5, 0.0)
+    """
+    share = (1 + math.cos(math.pi * min(max(progress, 0.0), 1.0))) / 2
+    return start * share + end * (1 - share)
+
+
+def scaled_lr(base_lr: float, *, batch_size: int, world_size: int) -> float:
+    """The peak learning rate, in proportion to the images a step: base_lr · batch_size · world_size / 256.
+
+    Args:
+        base_lr: learning rate at 256 images a step.
+        batch_size: images a step on one rank.
+        world_size: number of ranks.
+
+    >>> scaled_lr(0.1, batch_size=256, world_size=8)
+    0.8
+    """
+    return base_lr * batch_size * world_size / REFERENCE_BATCH
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Schedule:
+    """Linear warm-up, then a cosine, one value a step.
+
+    Attributes:
+        total_steps: optimizer steps in the whole run, at least 1.
+        warmup_steps: steps in which the learning rate rises linearly to `peak_lr`; less than `total_steps`.
+        peak_lr: largest learning rate.
+        min_lr: floor of the cosine. One above `peak_lr` is ignored, for a floor must not raise the rate.
+        weight_decay: decay at the start.
+        weight_decay_end: decay at the end, on the same cosine (constant during the warm-up).
+
+    >>> schedule = Schedule(
+    ...     total_steps=4, warmup_steps=0, peak_lr=0.1, min_lr=0.0, weight_decay=1e-4, weight_decay_end=1e-5
+    ... )
+    >>> [round(schedule.lr(step), 4) for step in range(4)]
+    [0.1, 0.0854, 0.05, 0.0146]
+    """
+
+    total_steps: int
+    warmup_steps: int
+    peak_lr: float
+    min_lr: float
+    weight_decay: float
+    weight_decay_end: float
+
+    def _progress(self, step: int) -> float:
+        """Share of the cosine that lies behind, 0 during the warm-up."""
+        return (step - self.warmup_steps) / max(self.total_steps - self.warmup_steps, 1)
+
+    def lr(self, step: int) -> float:
+        """Learning rate of step 0, 1, …"""
+        if step < self.warmup_steps:
+            return self.peak_lr * (step + 1) / self.warmup_steps
+        return cosine(self.peak_lr, min(self.min_lr, self.peak_lr), self._progress(step))
+
+    def decay(self, step: int) -> float:
+        """Weight decay of step 0, 1, …"""
+        return cosine(self.weight_decay, self.weight_decay_end, self._progress(step))

@@ -1,0 +1,302 @@
+"""Crops, resizing and the two transforms."""
+
+from __future__ import annotations
+
+import io
+import math
+from collections import Counter
+from dataclasses import replace
+
+import numpy as np
+import PIL.Image
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mobileone.data.augment import Box, EvalTransform, TrainTransform, draw_crop, resize
+from mobileone.data.decode import DecodedImage, EncodedImage
+from mobileone.errors import BadImageError, ConfigError
+from mobileone.input_spec import InputSpec
+
+PILLOW_FILTERS = {"bilinear": PIL.Image.Resampling.BILINEAR, "bicubic": PIL.Image.Resampling.BICUBIC}
+
+
+def generator(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def to_tensor(image):
+    return torch.from_numpy(np.array(image)).permute(2, 0, 1)
+
+
+def to_array(tensor):
+    return tensor.permute(1, 2, 0).numpy().astype(int)
+
+
+def decoded(image):
+    return DecodedImage("image", to_tensor(image))
+
+
+class Spy:
+    """An image that remembers what it was asked to decode to."""
+
+    def __init__(self, image):
+        self.image = image
+        self.name, self.height, self.width = image.name, image.height, image.width
+
+    def decode(self, *, min_height=None, min_width=None):
+        self.asked = (min_height, min_width)
+        self.pixels = self.image.decode(min_height=min_height, min_width=min_width)
+        return self.pixels
+
+
+# --- crops
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    height=st.integers(1, 3000),
+    width=st.integers(1, 3000),
+    seed=st.integers(0, 2**31),
+    low=st.floats(0.01, 1),
+)
+def test_a_crop_lies_inside(height, width, seed, low):
+    box = draw_crop(height, width, scale=(low, 1.0), generator=generator(seed))
+    assert box.height >= 1
+    assert box.width >= 1
+    assert 0 <= box.top <= height - box.height
+    assert 0 <= box.left <= width - box.width
+
+
+def test_crop_statistics():
+    """On a large square image: area uniform in scale, log ratio uniform, position uniform."""
+    source, side = generator(1), 1000
+    boxes = [draw_crop(side, side, scale=(0.08, 0.5), generator=source) for _ in range(4000)]
+    areas = np.array([box.height * box.width / side**2 for box in boxes])
+    assert abs(areas.mean() - 0.29) < 0.01
+    assert abs(areas.std() - 0.42 / math.sqrt(12)) < 0.005
+    assert areas.min() > 0.079
+    assert areas.max() < 0.501
+    ratios = np.log([box.width / box.height for box in boxes])
+    assert abs(ratios.mean()) < 0.01
+    assert abs(ratios.std() - 2 * math.log(4 / 3) / math.sqrt(12)) < 0.005
+    assert abs(ratios).max() < math.log(4 / 3) + 0.01
+    for place in (
+        [box.top / (side - box.height) for box in boxes],
+        [box.left / (side - box.width) for box in boxes],
+    ):
+        assert abs(np.mean(place) - 0.5) < 0.02
+        assert abs(np.std(place) - 1 / math.sqrt(12)) < 0.01
+        assert min(place) < 0.01
+        assert max(place) > 0.99
+
+
+@pytest.mark.parametrize(
+    ("size", "expected"),
+    [((100, 1000), Box(0, 433, 100, 133)), ((1000, 100), Box(433, 0, 133, 100))],
+)
+def test_where_no_box_fits_the_largest_central_one_is_taken(size, expected):
+    assert draw_crop(*size, scale=(1.0, 1.0), generator=generator()) == expected
+
+
+def test_a_crop_of_everything():
+    assert draw_crop(70, 90, scale=(1.0, 1.0), ratio=(9 / 7, 9 / 7), generator=generator()) == (0, 0, 70, 90)
+
+
+# --- resizing
+
+
+@pytest.mark.parametrize("size", [(30, 40), (100, 50), (17, 90), (128, 128), (61, 83)])
+@pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
+def test_resize_is_pillows(picture, size, interpolation):
+    for seed in range(4):
+        image = picture(seed, 61, 83)
+        ours = to_array(resize(to_tensor(image), size, interpolation=interpolation))
+        pillows = np.asarray(image.resize(size[::-1], PILLOW_FILTERS[interpolation])).astype(int)
+        assert np.abs(ours - pillows).max() <= (1 if interpolation == "bilinear" else 2)
+
+
+@pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
+def test_resize_of_real_photos_is_pillows(photos, interpolation):
+    for index in range(0, len(photos), 15):
+        pixels = photos.read(index).decode()
+        image = PIL.Image.fromarray(pixels.permute(1, 2, 0).contiguous().numpy())
+        for size in ((256, 256), (96, 96), (256, 341)):
+            ours = to_array(resize(pixels, size, interpolation=interpolation))
+            pillows = np.asarray(image.resize(size[::-1], PILLOW_FILTERS[interpolation])).astype(int)
+            difference = np.abs(ours - pillows)
+            if interpolation == "bilinear":
+                assert difference.max() <= 1
+            else:  # overshoot is clipped between the two passes, whose order is each library's own
+                assert (difference > 1).mean() < 0.005
+                assert difference.mean() < 0.1
+
+
+def test_resize_does_not_depend_on_memory_layout_or_threads(picture):
+    pixels = to_tensor(picture(5, 100, 120))
+    part = pixels[:, 10:90, 7:77]
+    expected = resize(part, (50, 60))
+    assert torch.equal(resize(part.contiguous(), (50, 60)), expected)
+    threads = torch.get_num_threads()
+    try:
+        torch.set_num_threads(2 if threads == 1 else 1)
+        assert torch.equal(resize(part, (50, 60)), expected)
+    finally:
+        torch.set_num_threads(threads)
+    assert resize(pixels, (100, 120)) is pixels
+
+
+# --- training
+
+
+def test_train_transform_is_crop_resize_flip(picture):
+    image = decoded(picture(6, 80, 100))
+    transform = TrainTransform(size=32)
+    flipped = 0
+    for seed in range(20):
+        result = transform(image, generator(seed))
+        assert result.shape == (3, 32, 32)
+        assert result.dtype == torch.uint8
+        box = draw_crop(80, 100, generator=generator(seed))
+        cut = image.pixels[:, box.top : box.top + box.height, box.left : box.left + box.width]
+        plain = resize(cut, (32, 32))
+        assert torch.equal(result, plain) or torch.equal(result, plain.flip(-1))
+        flipped += torch.equal(result, plain.flip(-1))
+    assert 4 <= flipped <= 16
+
+
+def test_same_generator_state_same_view(picture):
+    image, transform = decoded(picture(7, 60, 60)), TrainTransform(size=24, auto_augment=1.0)
+    assert torch.equal(transform(image, generator(3)), transform(image, generator(3)))
+    assert not torch.equal(transform(image, generator(3)), transform(image, generator(4)))
+
+
+def test_a_fixed_number_of_draws(picture):
+    """Images of any shape leave the generator in the same state."""
+    states = []
+    for height, width in ((50, 50), (5, 500)):
+        source = generator(0)
+        TrainTransform(size=16)(decoded(picture(0, height, width)), source)
+        states.append(torch.rand(1, generator=source).item())
+    assert states[0] == states[1]
+
+
+def test_flip_and_interpolation_probabilities(picture):
+    whole = {"scale": (1.0, 1.0), "ratio": (1.0, 1.0)}
+    image = decoded(picture(8, 64, 64))
+    for chance, low, high in ((0.0, 0, 0), (0.25, 40, 110), (1.0, 300, 300)):
+        transform = TrainTransform(size=64, flip=chance, **whole)
+        flips = sum(not torch.equal(transform(image, generator(s)), image.pixels) for s in range(300))
+        assert low <= flips <= high
+    small = {mode: resize(image.pixels, (32, 32), interpolation=mode) for mode in PILLOW_FILTERS}
+    assert not torch.equal(small["bilinear"], small["bicubic"])
+    transform = TrainTransform(size=32, flip=0.0, interpolation=("bilinear", "bicubic"), **whole)
+    seen = Counter()
+    for seed in range(100):
+        result = transform(image, generator(seed))
+        seen.update(mode for mode, expected in small.items() if torch.equal(result, expected))
+    assert sum(seen.values()) == 100
+    assert min(seen.values()) > 30
+
+
+def test_jpeg_scaling_leaves_the_crop_at_least_as_large_as_the_result(picture, encode):
+    jpeg = EncodedImage("jpeg", encode(picture(9, 400, 600), "JPEG"))
+    factors = Counter()
+    for seed in range(60):
+        image = Spy(jpeg)
+        TrainTransform(size=96)(image, generator(seed))
+        box = draw_crop(400, 600, generator=generator(seed))
+        factor = 400 / image.pixels.shape[1]
+        factors[round(factor)] += 1
+        smallest = min(box.height, box.width)
+        assert smallest / factor >= 96 or image.pixels.shape[1] == 400
+        if factor < 8:  # and no larger than it need be
+            assert smallest / (2 * factor) < 97
+    assert {1, 2, 4} <= set(factors)
+
+
+def test_jpeg_scaling_hardly_changes_the_view(picture, encode):
+    data = encode(picture(10, 400, 600), "JPEG", quality=95)
+    scaled, full = EncodedImage("jpeg", data), decoded(PIL.Image.open(io.BytesIO(data)))
+    transform = TrainTransform(size=64)
+    for seed in range(20):
+        difference = to_array(transform(scaled, generator(seed))) - to_array(transform(full, generator(seed)))
+        assert np.abs(difference).mean() < 4
+
+
+def test_auto_augment_is_applied(picture):
+    image = decoded(picture(11, 64, 64))
+    plain, augmented = TrainTransform(size=32), TrainTransform(size=32, auto_augment=1.0)
+    changed = sum(
+        not torch.equal(plain(image, generator(s)), augmented(image, generator(s))) for s in range(40)
+    )
+    assert 25 < changed <= 40
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"size": 0},
+        {"interpolation": ()},
+        {"interpolation": ("nearest",)},
+        {"flip": 1.5},
+        {"scale": (0.0, 1.0)},
+        {"scale": (0.5, 0.2)},
+        {"scale": (0.5, 1.2)},
+        {"ratio": (0.0, 1.0)},
+        {"ratio": (2.0, 1.0)},
+        {"auto_augment": -0.1},
+        {"auto_augment": 1.1},
+    ],
+)
+def test_train_transform_refuses(change):
+    with pytest.raises(ConfigError):
+        replace(TrainTransform(size=32), **change)
+
+
+# --- evaluation
+
+
+@pytest.mark.parametrize(("height", "width"), [(375, 500), (500, 333), (227, 227), (64, 300)])
+@pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
+def test_eval_transform_is_resize_and_centre_crop(picture, height, width, interpolation):
+    image = picture(12, height, width)
+    short, long = min(height, width), max(height, width)
+    new_long = int(64 * long / short)
+    new = (64, new_long) if width >= height else (new_long, 64)
+    resized = image.resize(new[::-1], PILLOW_FILTERS[interpolation])
+    top, left = round((new[0] - 56) / 2), round((new[1] - 56) / 2)
+    expected = np.asarray(resized.crop((left, top, left + 56, top + 56))).astype(int)
+    transform = EvalTransform(size=56, resize_size=64, interpolation=interpolation)
+    result = transform(decoded(image))
+    assert result.shape == (3, 56, 56)
+    assert np.abs(to_array(result) - expected).max() <= 2
+
+
+def test_eval_decodes_at_full_size(picture, encode):
+    image = Spy(EncodedImage("jpeg", encode(picture(13, 256, 256), "JPEG")))
+    EvalTransform(size=16, resize_size=16)(image)
+    assert image.asked == (None, None)
+    assert image.pixels.shape == (3, 256, 256)
+
+
+def test_eval_of_an_image_of_the_right_size_changes_nothing(picture):
+    image = decoded(picture(14, 64, 64))
+    assert torch.equal(EvalTransform(size=64, resize_size=64)(image), image.pixels)
+    assert torch.equal(EvalTransform(size=60, resize_size=64)(image), image.pixels[:, 2:62, 2:62])
+
+
+def test_eval_transform_from_a_models_input_spec():
+    spec = InputSpec(size=192, crop=0.9, interpolation="bicubic")
+    assert EvalTransform.from_spec(spec) == EvalTransform(size=192, resize_size=213, interpolation="bicubic")
+    assert EvalTransform.from_spec(InputSpec(crop=1.0)).resize_size == 224
+    with pytest.raises(ConfigError, match="need 1 ≤ size ≤ resize_size, got 64 and 32"):
+        EvalTransform(size=64, resize_size=32)
+
+
+def test_a_needle_does_not_fill_the_memory():
+    needle = DecodedImage("needle.png", torch.zeros(3, 1, 10_000, dtype=torch.uint8))
+    with pytest.raises(BadImageError, match=r"^needle\.png: 10000×1 pixels is too elongated"):
+        EvalTransform(size=224, resize_size=256)(needle)
+    assert TrainTransform(size=224)(needle, generator()).shape == (3, 224, 224)

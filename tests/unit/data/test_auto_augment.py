@@ -1,0 +1,176 @@
+"""AutoAugment's ImageNet policy."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import numpy as np
+import pytest
+import torch
+
+from mobileone.data.auto_augment import _APPLY, POLICY, Operation, auto_augment, draw_operations
+from mobileone.errors import ConfigError
+
+
+def generator(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def to_tensor(image):
+    return torch.from_numpy(np.array(image)).permute(2, 0, 1)
+
+
+def ramp():
+    """Every grey value once, 16 × 16."""
+    return torch.arange(256, dtype=torch.uint8).view(1, 16, 16).repeat(3, 1, 1)
+
+
+def apply_one(image, name, amount):
+    return auto_augment(image, (Operation(name, amount),))
+
+
+def test_the_policy_is_the_papers():
+    """25 pairs; the counts and sums pin the table."""
+    assert len(POLICY) == 25
+    names = Counter(name for pair in POLICY for name, _, _ in pair)
+    assert names == {
+        "equalize": 17, "solarize": 7, "rotate": 6, "posterize": 5, "color": 6,
+        "invert": 3, "auto_contrast": 2, "contrast": 2, "sharpness": 1, "shear_x": 1,
+    }  # fmt: skip
+    assert set(names) == set(_APPLY)
+    steps = [step for pair in POLICY for step in pair]
+    assert sum(chance for _, chance, _ in steps) == pytest.approx(31.0)
+    assert sum(level for _, _, level in steps) == 287
+    assert POLICY[0] == (("posterize", 0.4, 8), ("rotate", 0.6, 9))
+    assert all(0 <= level <= 9 and 0 <= chance <= 1 for pair in POLICY for _, chance, level in pair)
+
+
+def test_draws_follow_the_policy():
+    source = generator(0)
+    seen = Counter()
+    signs = []
+    draws = 20_000
+    for _ in range(draws):
+        for operation in draw_operations(1.0, generator=source):
+            seen[operation.name] += 1
+            if operation.name == "rotate":
+                signs.append(np.sign(operation.amount))
+    for name in _APPLY:
+        expected = sum(chance for pair in POLICY for other, chance, _ in pair if other == name) / 25
+        assert abs(seen[name] / draws - expected) < 0.015, name
+    assert abs(np.mean(signs)) < 0.05
+
+
+def test_strength_scales_the_magnitudes_only():
+    for seed in range(200):
+        strong = draw_operations(1.0, generator=generator(seed))
+        weak = draw_operations(0.3, generator=generator(seed))
+        assert [op.name for op in strong] == [op.name for op in weak]
+        for one, other in zip(strong, weak, strict=True):
+            assert other.amount == pytest.approx(0.3 * one.amount)
+    for strength in (0.0, -1.0, 1.5):
+        with pytest.raises(ConfigError, match="strength"):
+            draw_operations(strength, generator=generator())
+
+
+def test_a_fixed_number_of_draws():
+    after = set()
+    for seed in range(5):
+        source = generator(seed)
+        draw_operations(0.7, generator=source)
+        twin = generator(seed)
+        torch.rand(5, dtype=torch.float64, generator=twin)
+        after.add(torch.rand(1, generator=source).item() == torch.rand(1, generator=twin).item())
+    assert after == {True}
+
+
+def test_nothing_to_do_changes_nothing(picture):
+    image = to_tensor(picture(0, 32, 32))
+    assert torch.equal(auto_augment(image, ()), image)
+    for name in ("color", "contrast", "sharpness", "posterize", "solarize", "rotate", "shear_x"):
+        assert torch.equal(apply_one(image, name, 0.0), image), name
+
+
+def test_the_input_is_not_written_to(picture):
+    image = to_tensor(picture(1, 32, 32))
+    before = image.clone()
+    for name in _APPLY:
+        apply_one(image, name, 0.9)
+    assert torch.equal(image, before)
+
+
+@pytest.mark.parametrize(("level", "bits"), [(5, 6), (6, 5), (7, 5), (8, 4), (9, 4)])
+def test_posterize_keeps_the_papers_bits(level, bits):
+    step = 2 ** (8 - bits)
+    for sign in (1, -1):
+        assert torch.equal(apply_one(ramp(), "posterize", sign * level / 9), ramp() // step * step)
+
+
+@pytest.mark.parametrize("level", range(1, 10))
+def test_solarize_inverts_the_brighter_share(level):
+    threshold = round(256 * (1 - level / 9))
+    expected = torch.where(ramp() < threshold, ramp(), 255 - ramp())
+    for sign in (1, -1):
+        assert torch.equal(apply_one(ramp(), "solarize", sign * level / 9), expected)
+
+
+def test_operations_without_magnitude():
+    assert torch.equal(apply_one(ramp(), "invert", 0.5), 255 - ramp())
+    narrow = (ramp() // 4) + 50
+    assert int(apply_one(narrow, "auto_contrast", 0.5).max()) >= 254  # Pillow rounds down
+    assert int(apply_one(narrow, "auto_contrast", 0.5).min()) == 0
+    assert apply_one(narrow, "equalize", 0.5).float().std() > 2 * narrow.float().std()
+
+
+def test_colour_contrast_and_sharpness_go_both_ways(picture):
+    image = to_tensor(picture(2, 48, 48))
+
+    def saturation(pixels):
+        return (pixels.float().amax(0) - pixels.float().amin(0)).mean()
+
+    def edges(pixels):
+        return pixels.float().diff(dim=-1).abs().mean()
+
+    measures = {"color": saturation, "contrast": lambda pixels: pixels.float().std(), "sharpness": edges}
+    for name, measure in measures.items():
+        less, more = apply_one(image, name, -0.8), apply_one(image, name, 0.8)
+        assert measure(less) < measure(image) < measure(more), name
+    assert saturation(apply_one(image, "color", -1.0)) < 0.2 * saturation(image)
+
+
+def test_rotation_is_30_degrees_at_most_and_fills_grey():
+    line = torch.zeros(3, 101, 101, dtype=torch.uint8)
+    line[:, 50, :] = 255
+    for sign in (1, -1):
+        turned = apply_one(line, "rotate", float(sign))
+        bright = (turned[0] > 150).nonzero().double()
+        bright -= bright.mean(0)
+        slope = torch.linalg.lstsq(bright[:, 1:], bright[:, :1]).solution.item()
+        assert np.degrees(np.arctan(-slope)) == pytest.approx(30 * sign, abs=1)
+        assert turned[:, 0, 0].tolist() == [128, 128, 128]
+
+
+def test_shear_moves_rows_about_the_centre():
+    line = torch.zeros(3, 101, 101, dtype=torch.uint8)
+    line[:, :, 50] = 255
+    sheared = apply_one(line, "shear_x", 1.0)[0].float()
+    places = [sheared[row, 20:81].argmax().item() + 20 for row in (0, 50, 100)]
+    assert abs(places[1] - 50) <= 1
+    assert places[0] - places[2] == pytest.approx(30, abs=2)
+    mirrored = apply_one(line, "shear_x", -1.0)[0].float()
+    assert mirrored[0, 20:81].argmax().item() + 20 == pytest.approx(100 - places[0], abs=2)
+
+
+def test_every_operation_returns_an_image_of_the_same_kind(picture):
+    image = to_tensor(picture(3, 20, 30))
+    for name in _APPLY:
+        result = apply_one(image, name, -1.0)
+        assert result.shape == image.shape
+        assert result.dtype == torch.uint8
+    two = auto_augment(image, (Operation("invert", 1.0), Operation("invert", 1.0)))
+    assert torch.equal(two, image)
+
+
+def test_only_rgb():
+    with pytest.raises(ConfigError, match="needs RGB images, got 1 channels"):
+        apply_one(torch.zeros(1, 8, 8, dtype=torch.uint8), "invert", 1.0)

@@ -1,0 +1,444 @@
+"""Batches: order, determinism, splits over ranks, bad images, workers."""
+
+from __future__ import annotations
+
+import math
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+
+import pytest
+import torch
+
+from mobileone.data.augment import EvalTransform, TrainTransform
+from mobileone.data.decode import DecodedImage
+from mobileone.data.digits import load_digits
+from mobileone.data.folder import find_images
+from mobileone.data.loader import Batch, eval_loader, normalize, train_loader
+from mobileone.errors import BadImageError, ConfigError, DataError
+from mobileone.input_spec import InputSpec
+
+TRAIN = TrainTransform(size=16, auto_augment=0.5)
+EVAL = EvalTransform(size=16, resize_size=18)
+
+
+class Numbered:
+    """Image i is grey i; some may be unreadable."""
+
+    classes = ("even", "odd")
+
+    def __init__(self, length, bad=()):
+        self.length, self.bad = length, frozenset(bad)
+        self.labels = torch.arange(length).numpy() % 2
+
+    def __len__(self):
+        return self.length
+
+    def name(self, index):
+        return f"numbered/{index}"
+
+    def read(self, index):
+        if index in self.bad:
+            raise BadImageError(f"{self.name(index)}: it is broken")
+        return DecodedImage(self.name(index), torch.full((3, 20, 20), index, dtype=torch.uint8))
+
+
+def same(one: Batch, other: Batch) -> bool:
+    return (
+        torch.equal(one.images, other.images)
+        and torch.equal(one.labels, other.labels)
+        and torch.equal(one.indices, other.indices)
+        and one.bad == other.bad
+    )
+
+
+def views(batches):
+    """index → pixels."""
+    return {
+        index: pixels
+        for batch in batches
+        for index, pixels in zip(batch.indices.tolist(), batch.images, strict=True)
+    }
+
+
+# --- training
+
+
+def test_batches_are_typed_and_labelled():
+    source = Numbered(10)
+    loader = train_loader(source, TrainTransform(size=16), batch_size=4, seed=0)
+    batches = list(loader)
+    assert len(loader) == len(batches) == 2
+    for batch in batches:
+        assert batch.images.shape == (4, 3, 16, 16)
+        assert batch.images.dtype == torch.uint8
+        assert batch.labels.dtype == batch.indices.dtype == torch.int64
+        assert (batch.images == batch.indices.view(-1, 1, 1, 1)).all()
+        assert torch.equal(batch.labels, batch.indices % 2)
+        assert len(batch) == 4
+        assert batch.bad == []
+
+
+def test_an_epoch_is_a_permutation_and_the_next_is_another():
+    loader = train_loader(Numbered(12), TRAIN, batch_size=4, seed=0)
+    orders = []
+    for epoch in (0, 1):
+        loader.set_epoch(epoch)
+        orders.append([index for batch in loader for index in batch.indices.tolist()])
+        assert sorted(orders[-1]) == list(range(12))
+        assert orders[-1] != sorted(orders[-1])
+    assert orders[0] != orders[1]
+    other_seed = train_loader(Numbered(12), TRAIN, batch_size=4, seed=1)
+    assert [index for batch in other_seed for index in batch.indices.tolist()] != orders[0]
+
+
+def test_every_epoch_looks_different_and_repeats_exactly():
+    loader = train_loader(load_digits("val"), TRAIN, batch_size=120, seed=5)
+    first, again = views(loader), views(loader)
+    loader.set_epoch(1)
+    second = views(loader)
+    assert all(torch.equal(first[index], again[index]) for index in range(360))
+    assert sum(torch.equal(first[index], second[index]) for index in range(360)) < 36
+
+
+def test_global_randomness_is_neither_used_nor_disturbed():
+    loader = train_loader(Numbered(8), TRAIN, batch_size=4, seed=0)
+    torch.manual_seed(1)
+    first, after = list(loader), torch.rand(3)
+    torch.manual_seed(1)
+    assert torch.equal(torch.rand(3), after)
+    torch.manual_seed(2)
+    assert all(map(same, first, loader))
+
+
+@pytest.mark.parametrize("world_size", [2, 3, 4])
+def test_ranks_share_every_step_without_overlap(world_size):
+    source, total = load_digits("val"), 12
+    alone = list(train_loader(source, TRAIN, batch_size=total, seed=3))
+    shares = [
+        list(
+            train_loader(
+                source, TRAIN, batch_size=total // world_size, seed=3, rank=rank, world_size=world_size
+            )
+        )
+        for rank in range(world_size)
+    ]
+    assert {len(share) for share in shares} == {len(alone)} == {30}
+    for step, together in enumerate(alone):
+        parts = [share[step] for share in shares]
+        assert [len(part) for part in parts] == [total // world_size] * world_size
+        expected, got = views([together]), views(parts)
+        assert expected.keys() == got.keys()
+        assert all(torch.equal(expected[index], got[index]) for index in expected)
+
+
+@pytest.mark.parametrize(
+    ("images", "batch_size", "world_size", "steps", "sizes"),
+    [(23, 4, 2, 2, {4}), (24, 4, 2, 3, {4}), (5, 8, 1, 1, {5}), (5, 8, 2, 1, {2, 3}), (3, 8, 3, 1, {1})],
+)
+def test_the_incomplete_step_is_dropped_unless_it_is_the_only_one(
+    images, batch_size, world_size, steps, sizes
+):
+    seen = []
+    for rank in range(world_size):
+        loader = train_loader(
+            Numbered(images), TRAIN, batch_size=batch_size, seed=0, rank=rank, world_size=world_size
+        )
+        batches = list(loader)
+        assert len(batches) == len(loader) == steps
+        assert {len(batch) for batch in batches} <= sizes
+        seen += [index for batch in batches for index in batch.indices.tolist()]
+    assert len(seen) == len(set(seen))
+    assert len(seen) == min(images, steps * batch_size * world_size)
+
+
+def test_fewer_images_than_ranks():
+    with pytest.raises(DataError, match="2 training images for 3 ranks"):
+        train_loader(Numbered(2), TRAIN, batch_size=1, seed=0, rank=0, world_size=3)
+
+
+# --- evaluation
+
+
+@pytest.mark.parametrize("world_size", [1, 2, 3, 4])
+@pytest.mark.parametrize("images", [1, 2, 3, 7, 12, 13])
+def test_evaluation_sees_every_image_once(world_size, images):
+    seen, lengths = Counter(), []
+    for rank in range(world_size):
+        loader = eval_loader(Numbered(images), EVAL, batch_size=2, rank=rank, world_size=world_size)
+        batches = list(loader)
+        assert len(batches) == len(loader)
+        indices = [index for batch in batches for index in batch.indices.tolist()]
+        assert indices == list(range(rank, images, world_size))
+        seen.update(indices)
+        lengths.append(len(indices))
+    assert seen == Counter(range(images))
+    assert max(lengths) - min(lengths) <= 1
+
+
+def test_evaluation_with_workers_and_an_empty_rank():
+    empty = eval_loader(Numbered(1), EVAL, batch_size=2, rank=1, world_size=2, num_workers=2)
+    assert (len(empty), list(empty)) == (0, [])
+
+
+# --- bad images
+
+
+def test_training_skips_to_the_next_readable_image():
+    loader = train_loader(Numbered(12, bad={3, 4, 11}), TRAIN, batch_size=12, seed=0, on_bad_image="skip")
+    (batch,) = loader
+    assert Counter(batch.indices.tolist()) == Counter([0, 1, 2, 5, 5, 5, 6, 7, 8, 9, 10, 0])
+    assert torch.equal(batch.labels, batch.indices % 2)
+    assert {(bad.path, bad.reason) for bad in batch.bad} == {
+        (f"numbered/{index}", "it is broken") for index in (3, 4, 11)
+    }
+
+
+def test_training_stops_at_a_bad_image_by_default():
+    loader = train_loader(Numbered(12, bad={5}), TRAIN, batch_size=4, seed=0)
+    with pytest.raises(BadImageError, match=r"^numbered/5: it is broken$"):
+        list(loader)
+
+
+def test_skipping_gives_up_after_16_in_a_row():
+    for bad, readable in ((range(16), True), (range(17), False)):
+        loader = train_loader(Numbered(40, bad), TRAIN, batch_size=40, seed=0, on_bad_image="skip")
+        if readable:
+            assert min(next(iter(loader)).indices.tolist()) == 16
+        else:
+            with pytest.raises(BadImageError, match=r"^numbered/16: .*16 images before it") as caught:
+                list(loader)
+            assert "\n" not in str(caught.value)
+
+
+def test_evaluation_leaves_bad_images_out():
+    source = Numbered(7, bad={0, 1, 5})
+    batches = list(eval_loader(source, EVAL, batch_size=2, on_bad_image="skip"))
+    assert [batch.indices.tolist() for batch in batches] == [[], [2, 3], [4], [6]]
+    assert batches[0].images.shape == (0, 3, 16, 16)
+    assert batches[0].images.dtype == torch.uint8
+    assert batches[0].labels.dtype == torch.int64
+    assert [bad.path for batch in batches for bad in batch.bad] == [f"numbered/{i}" for i in (0, 1, 5)]
+    with pytest.raises(BadImageError, match=r"^numbered/0: it is broken$"):
+        list(eval_loader(source, EVAL, batch_size=2))
+
+
+def test_bad_files_in_workers_are_one_line_in_this_process(flat_folder):
+    files = sorted((flat_folder / "class1").iterdir())
+    files[0].write_bytes(b"")
+    files[1].write_bytes(files[2].read_bytes()[:-300])
+    source = find_images(flat_folder, split="val")
+    skipping = eval_loader(source, EVAL, batch_size=4, num_workers=2, on_bad_image="skip")
+    batches = list(skipping)
+    assert sum(map(len, batches)) == 11
+    bad = {entry.path: entry.reason for batch in batches for entry in batch.bad}
+    assert set(bad) == {str(files[0]), str(files[1])}
+    assert bad[str(files[0])] == "the file is empty (0 bytes)"
+    with pytest.raises(BadImageError) as caught:
+        list(eval_loader(source, EVAL, batch_size=4, num_workers=1))
+    assert str(caught.value) == f"{files[0]}: the file is empty (0 bytes)"
+    files[2].unlink()
+    with pytest.raises(BadImageError, match=r"cannot be read \(No such file"):
+        list(train_loader(find_images(flat_folder, split="val"), TRAIN, batch_size=12, seed=0)) and list(
+            train_loader(source, TRAIN, batch_size=13, seed=0)
+        )
+
+
+# --- workers
+
+
+def test_workers_give_the_same_batches(flat_folder):
+    source = find_images(flat_folder, split="val")
+    alone = list(train_loader(source, TRAIN, batch_size=3, seed=2))
+    for num_workers in (1, 2):
+        shared = list(train_loader(source, TRAIN, batch_size=3, seed=2, num_workers=num_workers))
+        assert len(shared) == 4
+        assert all(map(same, alone, shared))
+    expected = list(eval_loader(source, EVAL, batch_size=3))
+    assert all(map(same, expected, eval_loader(source, EVAL, batch_size=3, num_workers=2)))
+
+
+def test_persistent_workers_follow_the_epoch(flat_folder):
+    """A rising image size, from a function that cannot be pickled, without new processes."""
+    source = find_images(flat_folder, split="val")
+    asked = []
+
+    def transform_for(epoch):
+        asked.append(epoch)
+        return TrainTransform(size=16 + 8 * epoch)
+
+    loader = train_loader(source, transform_for, batch_size=4, seed=0, num_workers=2)
+    before = set(multiprocessing.active_children())
+    passes, workers = [], []
+    for epoch in (0, 1, 0):
+        loader.set_epoch(epoch)
+        passes.append(list(loader))
+        workers.append({child.pid for child in set(multiprocessing.active_children()) - before})
+    assert asked == [0, 1, 0]
+    assert [batches[0].images.shape[-1] for batches in passes] == [16, 24, 16]
+    assert all(map(same, passes[0], passes[2]))
+    assert workers[0] == workers[1] == workers[2]
+    assert len(workers[0]) == 2
+
+
+def test_a_pass_that_was_left_early_does_not_leak_into_the_next(flat_folder):
+    source = find_images(flat_folder, split="val")
+    loader = train_loader(source, TRAIN, batch_size=2, seed=0, num_workers=2)
+    for _ in loader:
+        break
+    loader.set_epoch(1)
+    fresh = train_loader(source, TRAIN, batch_size=2, seed=0)
+    fresh.set_epoch(1)
+    assert all(map(same, list(fresh), list(loader)))
+
+
+def test_a_dead_worker_is_one_line(flat_folder):
+    source = find_images(flat_folder, split="val")
+    before = set(multiprocessing.active_children())
+    loader = eval_loader(source, EVAL, batch_size=1, num_workers=1)
+    iterator = iter(loader)
+    next(iterator)
+    (worker,) = set(multiprocessing.active_children()) - before
+    os.kill(worker.pid, signal.SIGKILL)
+    with pytest.raises(DataError, match=r"^a data worker process died \(.*\); ") as caught:
+        list(iterator)
+    assert "\n" not in str(caught.value)
+
+
+INTERRUPTED = """
+import multiprocessing, sys
+from mobileone.data.augment import TrainTransform
+from mobileone.data.folder import find_images
+from mobileone.data.loader import train_loader
+
+if __name__ == "__main__":
+    source = find_images(sys.argv[1], split="val")
+    loader = train_loader(source, TrainTransform(size=16), batch_size=2, seed=0, num_workers=1)
+    epoch = 0
+    while True:
+        loader.set_epoch(epoch)
+        for batch in loader:
+            if epoch == 0:
+                print(multiprocessing.active_children()[0].pid, flush=True)
+                epoch = 1
+"""
+
+
+def test_an_interrupted_loop_ends_at_once_with_its_workers(flat_folder, tmp_path):
+    script = tmp_path / "interrupted.py"
+    script.write_text(INTERRUPTED)
+    process = subprocess.Popen(
+        [sys.executable, script, flat_folder],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        worker = int(process.stdout.readline())
+        os.killpg(process.pid, signal.SIGINT)  # what Ctrl-C in a terminal does
+        _, stderr = process.communicate(timeout=20)
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.communicate()
+    assert "KeyboardInterrupt" in stderr
+    assert "DataLoader worker" not in stderr
+    deadline = time.monotonic() + 10
+    while is_running(worker) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not is_running(worker)
+
+
+def is_running(pid: int) -> bool:
+    try:
+        with open(f"/proc/{pid}/stat") as stat:
+            return stat.read().rsplit(")", 1)[1].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+# --- arguments
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"batch_size": 0}, {"rank": 1}, {"rank": -1}, {"num_workers": -1}, {"on_bad_image": "ignore"}],
+)
+def test_arguments_are_checked(change):
+    arguments = {"batch_size": 2, **change}
+    with pytest.raises(ConfigError):
+        eval_loader(Numbered(4), EVAL, **arguments)
+    with pytest.raises(ConfigError):
+        train_loader(Numbered(4), TRAIN, seed=0, **arguments)
+
+
+def test_pinning_without_an_accelerator_is_quiet():
+    if torch.accelerator.is_available():
+        pytest.skip("this machine has an accelerator")
+    (batch,) = eval_loader(Numbered(2), EVAL, batch_size=2, pin_memory=True)
+    assert not batch.images.is_pinned()
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_pinned_batches(flat_folder, num_workers):
+    source = find_images(flat_folder, split="val")
+    loader = eval_loader(source, EVAL, batch_size=4, num_workers=num_workers, pin_memory=True)
+    for batch in loader:
+        assert batch.images.is_pinned()
+        assert batch.labels.is_pinned()
+        assert batch.images.to("cuda", non_blocking=True).sum().item() == batch.images.sum().item()
+
+
+# --- normalisation
+
+
+def test_normalize_is_the_formula():
+    images = torch.randint(0, 256, (2, 3, 5, 7), dtype=torch.uint8)
+    spec = InputSpec()
+    mean, std = (
+        torch.tensor(values, dtype=torch.float64).view(1, 3, 1, 1) for values in (spec.mean, spec.std)
+    )
+    expected = (images.double() / 255 - mean) / std
+    result = normalize(images, spec)
+    assert result.dtype == torch.float32
+    assert (result - expected).abs().max() < 1e-6
+    assert images.dtype == torch.uint8
+    for dtype in (torch.bfloat16, torch.float16):
+        assert torch.equal(normalize(images, spec, dtype=dtype), result.to(dtype))
+
+
+def test_normalize_keeps_the_memory_format():
+    images = torch.zeros(2, 3, 8, 8, dtype=torch.uint8)
+    assert normalize(images, InputSpec()).is_contiguous()
+    last = images.to(memory_format=torch.channels_last)
+    assert normalize(last, InputSpec()).is_contiguous(memory_format=torch.channels_last)
+
+
+def test_normalize_to_grey():
+    image = torch.tensor([255, 0, 0], dtype=torch.uint8).view(1, 3, 1, 1).expand(1, 3, 4, 4)
+    grey = normalize(image, InputSpec(mean=(0.0,), std=(1.0,)))
+    assert grey.shape == (1, 1, 4, 4)
+    assert grey[0, 0, 0, 0].item() == pytest.approx(0.299, abs=1e-6)
+    single = torch.full((1, 1, 4, 4), 51, dtype=torch.uint8)
+    assert normalize(single, InputSpec(mean=(0.1,), std=(0.5,))).mean().item() == pytest.approx(0.2, abs=1e-6)
+
+
+def test_normalize_refuses_other_channel_counts():
+    with pytest.raises(ConfigError, match="images have 3 channels, the model takes 4"):
+        normalize(torch.zeros(1, 3, 4, 4, dtype=torch.uint8), InputSpec.for_channels(4))
+
+
+def test_normalize_constants_made_in_inference_serve_training():
+    spec = InputSpec(mean=(math.pi / 7,) * 3, std=(math.e / 9,) * 3)  # not in the cache yet
+    images = torch.zeros(1, 3, 4, 4, dtype=torch.uint8)
+    with torch.inference_mode():
+        normalize(images, spec)
+    weight = torch.ones(1, requires_grad=True)
+    (normalize(images, spec) * weight).sum().backward()
+    assert weight.grad is not None
