@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.parallel import DistributedDataParallel
 
 from mobileone.data.augment import TrainTransform
@@ -27,7 +28,7 @@ from mobileone.train.distributed import Distributed
 from mobileone.train.ema import ModelEma
 from mobileone.train.initial import initial_model
 from mobileone.train.optim import create_optimizer
-from mobileone.train.schedule import Schedule, scaled_lr
+from mobileone.train.schedule import Schedule, batch_norm_momentum, scaled_lr
 from mobileone.train.step import TrainStep, resolve_amp
 from mobileone.train.sync_batch_norm import convert_sync_batch_norm
 
@@ -102,6 +103,8 @@ class Trainer:
             channels_last=config.channels_last,
             label_smoothing=config.label_smoothing,
         )
+        # Statistics that come with weights are worth more than the first batch's.
+        self.fresh_norms = [] if config.init else _norms(self.network)
 
     @property
     def averaged(self) -> MobileOne:
@@ -153,6 +156,8 @@ class Trainer:
             for index, batch in enumerate(bar):
                 step = epoch * self.steps_per_epoch + index
                 lr, decay = self.schedule.lr(step), self.schedule.decay(step)
+                for norm, momentum in self.fresh_norms:
+                    norm.momentum = batch_norm_momentum(momentum, step)
                 pending.append(self.step(batch, lr=lr, weight_decay=decay))
                 num_images += len(batch)
                 bad += batch.bad
@@ -225,6 +230,11 @@ class Trainer:
         self.step.scaler.load_state_dict(state["scaler"])
         if self.ema is not None:
             self.ema.load_state_dict(state["ema"])
+
+
+def _norms(network: nn.Module) -> list[tuple[_BatchNorm, float]]:
+    norms = [module for module in network.modules() if isinstance(module, _BatchNorm)]
+    return [(norm, norm.momentum) for norm in norms if norm.momentum is not None]
 
 
 def _loader(config: TrainConfig, train_set: ImageSource, dist: Distributed) -> BatchLoader:
