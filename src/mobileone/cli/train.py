@@ -31,7 +31,7 @@ class Train:
     device: str | None = None
     """auto, cpu, cuda or cuda:N. Default: the recipe's, which is auto."""
     on_bad_image: Literal["error", "skip"] | None = None
-    """Stop at an image that cannot be decoded, or name it and go on. Default: the recipe's, which is error."""
+    """Stop at an image that cannot be decoded, or name it and go on. Default: the recipe's (error)."""
     set: Annotated[tuple[str, ...], arg(metavar="FIELD=VALUE ...")] = ()
     """Any field of the recipe, such as epochs=10 batch_size=64; an unknown name prints the nearest."""
     resume: bool = False
