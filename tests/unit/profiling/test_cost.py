@@ -4,7 +4,7 @@ from torch.utils.flop_counter import FlopCounterMode
 import torch
 from mobileone.errors import ConfigError
 from mobileone.model.create import create_model
-from mobileone.profile.cost import network_cost
+from mobileone.profiling.cost import network_cost
 from mobileone.variants import VARIANTS
 
 # Parameters in train form, in inference form, MACs in inference form at 224 px: measured on Apple's definition.
