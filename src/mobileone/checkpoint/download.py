@@ -1,4 +1,4 @@
-"""Published files, fetched once: to a cache, whole or not at all, resumable, pinned by their hash. No torch."""
+"""Published files, fetched once: to a cache, whole or not at all, resumable, pinned by their hash."""
 
 from __future__ import annotations
 
@@ -116,7 +116,9 @@ def _download(url: str, target: Path, name: str) -> Path:
     except _NETWORK_ERRORS as error:
         reason = getattr(error, "reason", None) or error
         kept = f"; {part.stat().st_size} bytes are kept, run it again to go on" if part.exists() else ""
-        raise DownloadError(f"cannot fetch {name} from {url}: {reason or type(error).__name__}{kept}") from error
+        raise DownloadError(
+            f"cannot fetch {name} from {url}: {reason or type(error).__name__}{kept}"
+        ) from error
     return part
 
 

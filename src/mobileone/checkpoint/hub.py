@@ -28,9 +28,7 @@ def hub_files(repo_id: str, revision: str | None = None) -> tuple[Path, Path | N
         if weights is not None:
             return weights, config
     where = f"{repo_id}@{revision}" if revision else repo_id
-    raise DownloadError(
-        f"hf-hub:{where} has no {" or ".join(WEIGHT_NAMES)}, or they are not cached and the hub cannot be reached"
-    )
+    raise DownloadError(f"hf-hub:{where} has no {' or '.join(WEIGHT_NAMES)}, or the hub is out of reach")
 
 
 def _hub_file(repo_id: str, filename: str, revision: str | None) -> Path | None:

@@ -1,4 +1,4 @@
-"""Weights that others have published: where, in what form, under what licence, how accurate. Imports no torch."""
+"""Weights that others have published: where, in what form, under what licence, how accurate. No torch."""
 
 from __future__ import annotations
 
@@ -61,7 +61,13 @@ _TIMM = {
 # README of apple/ml-mobileone
 _APPLE = {"s0": 71.4, "s1": 75.9, "s2": 77.4, "s3": 78.1, "s4": 79.4}
 # README of jahongir7174/MobileOne
-_REFERENCE = {"s0": (71.4, 89.9), "s1": (75.8, 92.8), "s2": (77.4, 93.2), "s3": (77.9, 93.9), "s4": (79.3, 94.4)}
+_REFERENCE = {
+    "s0": (71.4, 89.9),
+    "s1": (75.8, 92.8),
+    "s2": (77.4, 93.2),
+    "s3": (77.9, 93.9),
+    "s4": (79.3, 94.4),
+}
 # configs/mobileone/metafile.yml of open-mmlab/mmpretrain, with the hash at the end of each file's name
 _MMPRETRAIN = {
     "s0": (71.34, 89.87, "0bc94952"),

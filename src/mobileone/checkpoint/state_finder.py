@@ -37,13 +37,13 @@ def find_state(tree: object, *, source: Path) -> tuple[dict[str, TensorRef], str
             return _tensors_only(tree, source=source), ".".join(path)
         path.append(key)
         tree = tree[key]
-    raise CheckpointError(f"cannot read {source}: holds {_kind(tree)}, not weights")
+    raise CheckpointError(f"cannot read {source}: its content is {_kind(tree)}, not weights")
 
 
 def _kind(value: object) -> str:
     if isinstance(value, Record):
-        return f"a {value.name[:80]}"
-    return "a tensor" if isinstance(value, TensorRef) else f"a {type(value).__name__}"
+        return f"of class {value.name[:80]}"
+    return "a tensor" if isinstance(value, TensorRef) else f"of type {type(value).__name__}"
 
 
 def _tensors_only(tree: dict[Any, Any], *, source: Path) -> dict[str, TensorRef]:
@@ -69,7 +69,7 @@ def _module_tensors(module: Record, *, source: Path) -> Iterator[tuple[str, Tens
         tables = [state.get(name) for name in _TABLES]
         if not all(isinstance(table, dict) for table in tables) or depth > MAX_DEPTH:
             raise CheckpointError(
-                f"cannot read {source}: {prefix or 'it holds '}{_kind(record)}, not a module with weights"
+                f"cannot read {source}: {prefix.rstrip('.') or 'its content'} is {_kind(record)}, no module with weights"
             )
         parameters, buffers, children = (state[name] for name in _TABLES)
         transient = state.get("_non_persistent_buffers_set") or ()

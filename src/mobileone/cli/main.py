@@ -68,10 +68,9 @@ def parse(read: Callable[[], T], *, prog: str) -> T:
 
 
 def _one_line(boxed: str) -> str:
-    """The text inside a box drawn over several lines, its title left out."""
-    lines = [line.strip("│ ") for line in boxed.splitlines() if line.startswith("│")]
-    sentences = [line for line in lines if line and not set(line) <= set("─ ")]
-    return re.sub(r"\s+", " ", " ".join(sentences)) or boxed.strip()
+    """The text of a message that is drawn as a box over several lines."""
+    lines = (line.strip("│╭╮╰╯─ ") for line in boxed.splitlines())
+    return re.sub(r"\s+", " ", " ".join(line for line in lines if line.strip("- ")))
 
 
 def guard(work: Callable[[], int], *, prog: str) -> int:

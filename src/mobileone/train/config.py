@@ -51,6 +51,8 @@ class TrainConfig:
         weight_decay: L2 coefficient at the start, on kernels alone.
         weight_decay_end: the same at the end, on the learning rate's cosine.
         label_smoothing: share of the target spread over all classes, in [0, 1).
+        residual_start: whether fresh units start close to the identity (see `start_residual_`); the paper
+            does not, short runs need it.
         ema_decay: of the averaged weights, in [0, 1); 0 is no averaging.
         input_size: side of the square images, pixels, in the last phase and in evaluation.
         progressive: earlier phases of smaller images, in order.
@@ -90,6 +92,7 @@ class TrainConfig:
     weight_decay: float = 1e-4
     weight_decay_end: float = 1e-5
     label_smoothing: float = 0.1
+    residual_start: bool = False
     ema_decay: float = 0.9995
     input_size: int = 224
     progressive: tuple[Phase, ...] = ()

@@ -230,8 +230,8 @@ def _headline(trainer: Trainer, num_train: int, num_val: int, *, resumed_at: int
     start = f"resumed after epoch {resumed_at}: " if resumed_at else ""
     return (
         f"{start}{network.variant.name} on {config.data}: {num_train} training and {num_val} validation "
-        f"images, {network.num_classes} classes; {config.epochs} epochs of {trainer.steps_per_epoch} steps of "
-        f"{dist.world_size} × {config.batch_size} images; peak lr {trainer.schedule.peak_lr:.4g}; "
+        f"images, {network.num_classes} classes; {config.epochs} epochs of {trainer.steps_per_epoch} steps, "
+        f"{dist.world_size} × {config.batch_size} images each; peak lr {trainer.schedule.peak_lr:.4g}; "
         f"{dist.device.type}, amp {trainer.step.amp or 'off'}"
     )
 

@@ -40,7 +40,9 @@ def test_training_mode_is_refused_and_named(tiny):
         reparameterize(model)
     model.eval().stages[1][0].identity
     model.stages[0][0].conv_scale.bn.train()
-    with pytest.raises(ReparameterizeError, match=r"stages\.0\.0\.conv_scale\.bn \(BatchNorm2d\) in training"):
+    with pytest.raises(
+        ReparameterizeError, match=r"stages\.0\.0\.conv_scale\.bn \(BatchNorm2d\) in training"
+    ):
         reparameterize(model)
 
 
