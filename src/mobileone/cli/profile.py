@@ -103,9 +103,7 @@ class Profile:
         from mobileone.profiling.run import Subject
 
         if source.endswith(".onnx"):
-            given = [
-                name for name in ("form", "input_size", "batch_size") if getattr(self, name) is not None
-            ]
+            given = [name for name in ("form", "input_size", "batch_size") if getattr(self, name) is not None]
             if given:
                 raise ConfigError(f"{source} is profiled as it is; drop --{given[0].replace('_', '-')}")
             return Subject(source)

@@ -62,18 +62,20 @@ MACS: dict[str, Rule] = {
 }
 
 # What has no multiply-accumulates: movement of data, elementwise functions, pooling and normalisation.
-MOVES = frozenset(
-    "Cast Clone Concat ConstantOfShape Copy DepthToSpace Empty Expand ExpandDims Flatten Gather Identity Pad "
-    "Reshape Shape Slice SpaceToDepth Split Squeeze Tile Transpose ReorderInput ReorderOutput Detach View".split()
-)
-NO_MACS = MOVES | frozenset(
-    "Abs Add AveragePool Ceil Clip DequantizeLinear Div DynamicQuantizeLinear Elu Erf Exp Floor Gelu "
-    "GroupNormalization HardSigmoid HardSwish InstanceNormalization LayerNormalization LeakyRelu Log LogSoftmax "
-    "Max MaxPool Min Mul Neg PRelu Pow QuantizeLinear Reciprocal ReduceMax ReduceMean ReduceSum Relu Resize "
-    "Round Sigmoid Silu Softmax Softplus SpatialBN Sqrt Sub Sum Tanh Where".split()
-)
+_FREE = """
+    Cast Clone Concat ConstantOfShape Copy DepthToSpace Detach Empty Expand ExpandDims Flatten Gather Identity
+    Pad ReorderInput ReorderOutput Reshape Shape Slice SpaceToDepth Split Squeeze Tile Transpose View
+    Abs Add Ceil Clip DequantizeLinear Div DynamicQuantizeLinear Elu Erf Exp Floor Gelu HardSigmoid HardSwish
+    LeakyRelu Log Max Min Mul Neg PRelu Pow QuantizeLinear Reciprocal Relu Round Sigmoid Silu Softplus Sqrt
+    Sub Sum Tanh Where
+    AveragePool GroupNormalization InstanceNormalization LayerNormalization LogSoftmax MaxPool ReduceMax
+    ReduceMean ReduceSum Resize Softmax SpatialBN
+"""
+NO_MACS = frozenset(_FREE.split())
 # What only names its data anew and moves no byte.
-VIEWS = frozenset("Detach Empty ExpandDims Flatten Identity Reshape Shape Squeeze View".split())
+VIEWS = frozenset(
+    ["Detach", "Empty", "ExpandDims", "Flatten", "Identity", "Reshape", "Shape", "Squeeze", "View"]
+)
 
 
 def count_macs(op: Operator) -> int | None:

@@ -80,8 +80,8 @@ class OnnxClock:
         num_events = (WARMUP_RUNS + self.runs + runs) * (len(self.model.proto.graph.node) + 2)
         if num_events > MAX_EVENTS:
             raise ProfileError(
-                f"{self.runs + runs} runs of {len(self.model.proto.graph.node)} operators are more events than "
-                "ONNX Runtime's profile holds; take fewer runs"
+                f"ONNX Runtime's profile does not hold {self.runs + runs} runs of "
+                f"{len(self.model.proto.graph.node)} operators; take fewer runs"
             )
         for _ in range(runs):
             self._run(self.profiled)

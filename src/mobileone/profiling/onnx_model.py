@@ -182,9 +182,10 @@ def _fixed_inputs(proto: onnx.ModelProto, what: str) -> dict[str, TensorInfo]:
         if value.name in constants:
             continue
         tensor = value.type.tensor_type
-        dims = [d.dim_value if d.HasField("dim_value") else d.dim_param or "?" for d in tensor.shape.dim]
-        if not tensor.HasField("shape") or any(not isinstance(d, int) or d < 1 for d in dims):
-            shape = f"shape ({', '.join(map(str, dims))})" if dims else "no shape"
+        dims = [d.dim_value for d in tensor.shape.dim]
+        if not tensor.HasField("shape") or any(size < 1 for size in dims):
+            sizes = ", ".join(d.dim_param or str(d.dim_value or "?") for d in tensor.shape.dim)
+            shape = f"shape ({sizes})" if sizes else "no shape"
             raise ProfileError(
                 f"{what}: input {value.name} has {shape}; a profile needs fixed sizes, so export it with them"
             )
@@ -205,9 +206,7 @@ def _count_parameters(proto: onnx.ModelProto) -> int:
         name for node in proto.graph.node if node.op_type == "BatchNormalization" for name in node.input[3:5]
     }
     constants = initializers(proto.graph)
-    return sum(
-        info.numel for name, info in constants.items() if info.is_parameter and name not in statistics
-    )
+    return sum(info.numel for name, info in constants.items() if info.is_parameter and name not in statistics)
 
 
 def _drop_made_up_biases(proto: onnx.ModelProto, names: set[str]) -> None:
@@ -237,7 +236,11 @@ def _write_reference_head(proto: onnx.ModelProto) -> None:
         if axes is None or sorted(int(axis) for axis in axes) != [2, 3]:
             continue
         out = node.output[0]
-        for name, value in (("view_zero", np.array(0)), ("view_axes", np.array([0])), ("view_rest", np.array([-1]))):
+        for name, value in (
+            ("view_zero", np.array(0)),
+            ("view_axes", np.array([0])),
+            ("view_rest", np.array([-1])),
+        ):
             tensor = onnx.numpy_helper.from_array(value.astype(np.int64), f"{out}.{name}")
             proto.graph.initializer.append(tensor)
         make = onnx.helper.make_node

@@ -58,6 +58,10 @@ def _section(title: str, unit: str, values: dict[str, float]) -> list[str]:
 
 def footnotes(profile: Profile) -> list[str]:
     """What was left uncounted, the whole run, and the protocol."""
+    return [*_own_notes(profile), *_shared_notes(profile)]
+
+
+def _own_notes(profile: Profile) -> list[str]:
     p = profile.protocol
     lines = []
     if profile.uncounted:
@@ -71,15 +75,21 @@ def footnotes(profile: Profile) -> list[str]:
     )
     versions = ", ".join(f"{name} {number}" for name, number in p.versions.items())
     graph = "eager" if p.clock == "torch" else f"graph optimizations {'on' if p.optimized else 'off'}"
-    lines += [
-        f"Measured: {profile.name}, {', '.join(p.inputs)}; {versions}; {graph}; {p.device}: {p.processor}, "
-        f"{p.threads} of {p.cores} cores; {p.date}",
-        f"Time of an operator: mean of the middle half of {p.runs} runs, after {p.warmup} of warm-up",
-    ]
-    if profile.machine:
-        m = profile.machine
-        copies = ", ".join(f"{speed:.3g} GB/s of {_size(moved)}" for moved, speed in m.copies)
-        lines.append(f"Ceilings: {m.peak_gflops:.4g} GFLOP/s ({m.peak_source}); copies {copies}")
+    threads = f"{p.threads} thread{'s' if p.threads > 1 else ''} on {p.cores} cores"
+    lines.append(
+        f"Measured: {profile.name}, {', '.join(p.inputs)}; {versions}; {graph}; "
+        f"{p.device}: {p.processor}, {threads}; {p.date}"
+    )
+    return lines
+
+
+def _shared_notes(profile: Profile) -> list[str]:
+    """What two networks of a comparison have in common."""
+    p, machine = profile.protocol, profile.machine
+    lines = [f"Time of an operator: mean of the middle half of {p.runs} runs, after {p.warmup} of warm-up"]
+    if machine:
+        copies = ", ".join(f"{speed:.3g} GB/s of {_size(moved)}" for moved, speed in machine.copies)
+        lines.append(f"Ceilings: {machine.peak_gflops:.4g} GFLOP/s ({machine.peak_source}); copies {copies}")
     return lines
 
 
@@ -93,8 +103,8 @@ def shape_text(shape: tuple[int, ...] | None) -> str:
 
 
 def kinds_text(kinds: tuple[str, ...]) -> str:
-    """Operator types of a row, three at most by name."""
-    return "+".join(kinds[:3]) + (f"+{len(kinds) - 3}" if len(kinds) > 3 else "")
+    """Operator types of a row, two at most by name where there are more than three."""
+    return "+".join(kinds) if len(kinds) <= 3 else f"{kinds[0]}+{kinds[1]}+{len(kinds) - 2}"
 
 
 def optional(value: T | None, show: Callable[[T], str]) -> str:
@@ -169,14 +179,21 @@ def comparison_report(comparison: Comparison, by: By = "operator") -> str:
         a, b = (value(p, total) for p, total in totals)
         cells.append([name, format(a, form), format(b, form), f"{a / b:.2f}" if b else "–"])
     table = _table(["total", first.name, second.name, "ratio"], cells, num_text=1)
-    rows = []
-    for name, a, b in comparison.rows(by):
-        times = [row.time_ms if row else None for row in (a, b)]
-        saved = (times[0] or 0.0) - (times[1] or 0.0)
-        counts = [optional(row, lambda r: str(r.num_operators)) for row in (a, b)]
-        macs = [optional(row, lambda r: f"{r.macs / 1e6:.3f}") for row in (a, b)]
-        rows.append([name, *(optional(t, lambda v: f"{v:.4f}") for t in times), f"{saved:.4f}", *counts, *macs])
+    rows = [_pair_cells(name, pair) for name, *pair in comparison.rows(by)]
     header = [by, "ms", "ms", "saved", "operators", "operators", "MMAC", "MMAC"]
     detail = _table(header, rows, num_text=1)
-    notes = [f"[{p.name}] {line}" for p in (first, second) for line in footnotes(p)[:-1]]
-    return "\n".join([table, "", detail, "", *notes, footnotes(first)[-1]])
+    notes = [f"[{p.name}] {line}" for p in (first, second) for line in _own_notes(p)]
+    return "\n".join([table, "", detail, "", *notes, *_shared_notes(first)])
+
+
+def _pair_cells(name: str, pair: Sequence[Row | None]) -> list[str]:
+    """Times of a row in two networks, the time saved, and what is in it."""
+    times = [row.time_ms if row else None for row in pair]
+    saved = (times[0] or 0.0) - (times[1] or 0.0)
+    return [
+        name,
+        *(optional(time, lambda v: f"{v:.4f}") for time in times),
+        f"{saved:.4f}",
+        *(optional(row, lambda r: str(r.num_operators)) for row in pair),
+        *(optional(row, lambda r: f"{r.macs / 1e6:.3f}") for row in pair),
+    ]

@@ -79,6 +79,10 @@ class Row:
         return {**asdict(self), "gflops": self.gflops, "of_bound": self.of_bound}
 
 
+def _largest(limited: dict[Limit, float]) -> Limit:
+    return "arithmetic" if limited["arithmetic"] > limited["memory"] else "memory"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Profile:
     """What a network costs, operator by operator; `str()` is the report.
@@ -198,7 +202,7 @@ class Profile:
             share=time_ms / self.time_ms if time_ms is not None and self.time_ms else None,
             intensity=2 * macs / total_bytes if total_bytes else None,
             bound_ms=bound_ms if bounds else None,
-            limit=max(limited, key=lambda limit: limited[limit]) if bounds and bound_ms else None,
+            limit=_largest(limited) if bound_ms else None,
         )
 
     def to_dict(self) -> dict[str, Any]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import date
 from importlib.metadata import version
@@ -159,9 +158,7 @@ def compare(
         for timer in timers:
             timer.measure(min(CHUNK_RUNS, runs - start))
     machine = options.machine() if roofline else None
-    return Comparison(
-        options.profile(first, timers[0], machine), options.profile(second, timers[1], machine)
-    )
+    return Comparison(options.profile(first, timers[0], machine), options.profile(second, timers[1], machine))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -200,7 +197,9 @@ class _Options:
             if number is not None and number < 1:
                 raise ConfigError(f"{what} must be at least 1, got {number}")
         if clock == "onnxruntime" and device.type != "cpu":
-            raise ConfigError(f"the onnxruntime clock runs on the CPU only, not on {device}; clock torch does")
+            raise ConfigError(
+                f"the onnxruntime clock runs on the CPU only, not on {device}; clock torch does"
+            )
         if clock == "torch" and optimized:
             raise ConfigError("optimized is ONNX Runtime's; PyTorch runs eagerly, as the model is written")
         files = [subject.title for subject in subjects if not isinstance(subject.model, nn.Module)]

@@ -97,11 +97,11 @@ def tensor_info(tensor: Tensor, *, is_parameter: bool = False) -> TensorInfo:
     return TensorInfo(tuple(tensor.shape), str(tensor.dtype).removeprefix("torch."), is_parameter)
 
 
-class _Trace(TorchDispatchMode):
+class _Trace(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Notes every operator that a model dispatches: type, shapes, module."""
 
     def __init__(self, model: nn.Module) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.operators: list[Operator] = []
         self.modules = [ROOT]
         # Also keeps views of parameters alive, such as a transposed weight, so that they are known again.
@@ -164,11 +164,11 @@ def _plain_tensors(model: nn.Module) -> Iterator[Tensor]:
         yield from (value for value in vars(module).values() if isinstance(value, Tensor))
 
 
-class _Ranges(TorchDispatchMode):
+class _Ranges(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Puts a profiler range around every operator, numbered in order of execution."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.count = 0
 
     def __torch_dispatch__(
@@ -284,7 +284,7 @@ class TorchClock:
                     )
             self._synchronize()
         for event in profiler.events() or ():
-            if event.name.startswith(RANGE) and event.device_type == torch.autograd.DeviceType.CPU:
+            if event.name.startswith(RANGE) and event.device_type.name == "CPU":
                 spent = event.device_time_total if on_cuda else event.cpu_time_total
                 self.times[int(event.name.removeprefix(RANGE))].append(spent / 1e3)
 
