@@ -106,6 +106,8 @@ class Profile:
             given = [name for name in ("form", "input_size", "batch_size") if getattr(self, name) is not None]
             if given:
                 raise ConfigError(f"{source} is profiled as it is; drop --{given[0].replace('_', '-')}")
+            if self.device != "cpu":
+                raise ConfigError(f"{source} runs on the CPU, by ONNX Runtime; drop --device {self.device}")
             return Subject(source)
         return self._built(source)
 
@@ -115,17 +117,16 @@ class Profile:
         from mobileone.checkpoint.load import load_model
         from mobileone.profiling.run import Subject
 
-        batch_size = 1 if self.batch_size is None else self.batch_size
-        if min(batch_size, self.input_size or 1) < 1:
-            raise ConfigError(
-                f"input_size and batch_size must be at least 1, got {self.input_size} and {batch_size}"
-            )
+        for what, number in (("input_size", self.input_size), ("batch_size", self.batch_size)):
+            if number is not None and number < 1:
+                raise ConfigError(f"{what} must be at least 1, got {number}")
         device = usable_device(self.device)
         name, form = split_form(source)
         chosen = form or self.form or "inference"
         model = load_model(name, form=chosen).to(device)
         size = self.input_size or model.input_spec.size
-        x = torch.randn(batch_size, model.in_chans, size, size, generator=torch.Generator().manual_seed(0))
+        noise = torch.Generator().manual_seed(0)
+        x = torch.randn(self.batch_size or 1, model.in_chans, size, size, generator=noise)
         return Subject(model, x.to(device), name=f"{name}:{chosen}")
 
 

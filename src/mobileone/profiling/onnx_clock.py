@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import json
+import shutil
 import tempfile
 import time
+import weakref
 from collections import defaultdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -40,8 +42,9 @@ class OnnxClock:
 
     def __init__(self, model: OnnxModel, *, threads: int, optimized: bool = False) -> None:
         self.model = model
-        self.folder = tempfile.TemporaryDirectory(prefix="mobileone-profile-")
-        self.executed = Path(self.folder.name) / "executed.onnx"
+        self.folder = Path(tempfile.mkdtemp(prefix="mobileone-profile-"))
+        self.remove_folder = weakref.finalize(self, shutil.rmtree, self.folder, ignore_errors=True)
+        self.executed = self.folder / "executed.onnx"
         try:
             self.profiled = self._session(threads, optimized=optimized, profile=True)
             self.plain = self._session(threads, optimized=optimized, profile=False)
@@ -51,7 +54,7 @@ class OnnxClock:
                 self._run(self.profiled)
                 self._run(self.plain)
         except Exception as error:  # the runtime's own exceptions have no common base
-            self.folder.cleanup()
+            self.remove_folder()
             reason = " ".join(str(error).split())[:300]
             raise ProfileError(f"ONNX Runtime cannot execute this model: {reason}") from error
 
@@ -66,7 +69,7 @@ class OnnxClock:
         options.log_severity_level = 4
         if profile:
             options.enable_profiling = True
-            options.profile_file_prefix = str(Path(self.folder.name) / "events")
+            options.profile_file_prefix = str(self.folder / "events")
             options.optimized_model_filepath = str(self.executed)
         return ort.InferenceSession(self.model.proto.SerializeToString(), options, providers=[PROVIDER])
 
@@ -94,7 +97,7 @@ class OnnxClock:
 
         events = json.loads(Path(self.profiled.end_profiling()).read_text(encoding="utf-8"))
         graph = onnx.load(self.executed).graph
-        self.folder.cleanup()
+        self.remove_folder()
         nodes = _by_node(events)
         times = {name: [e["dur"] / 1e3 for e in found][WARMUP_RUNS:] for name, found in nodes.items()}
         operators = _operators(graph, nodes, times, self._layers(graph))
