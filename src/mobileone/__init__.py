@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from mobileone.reparam.expand import expand as expand
     from mobileone.reparam.fuse import reparameterize as reparameterize
     from mobileone.reparam.verify import verify as verify
+    from mobileone.runtime.predictor import Predictor as Predictor
     from mobileone.variants import BlockSpec as BlockSpec
     from mobileone.variants import Variant as Variant
 
@@ -29,6 +30,7 @@ _HOME = {
     "InputSpec": "mobileone.input_spec",
     "MobileOne": "mobileone.model.network",
     "MobileOneBlock": "mobileone.model.block",
+    "Predictor": "mobileone.runtime.predictor",
     "Variant": "mobileone.variants",
     "create_model": "mobileone.model.create",
     "evaluate": "mobileone.evaluate.run",

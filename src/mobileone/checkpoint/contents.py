@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 import mmap
 import struct
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,7 +45,7 @@ class Contents:
         tensors: name in the file to shape and type.
         config: what the file says of itself.
         wrapper: the key the tensors were found under: `state_dict`, `model`; empty at the top.
-        read: gives the named tensors, as they are in the file.
+        read: gives the named tensors, as they are in the file, contiguous and in memory of their own.
     """
 
     path: Path
@@ -75,10 +76,11 @@ def open_contents(path: Path) -> Contents:
         raise CheckpointError(f"cannot read {path}: the file is empty")
     if first[:4] == b"PK\x03\x04":
         return _open_zip(path, size)
-    if first[:1] == b"\x80":
-        return _open_legacy(path, size)
+    # Before the pickle's mark: a header's length may begin with the same byte.
     if first[8:9] == b"{":
         return _open_safetensors(path, size)
+    if first[:1] == b"\x80":
+        return _open_legacy(path, size)
     if tar:
         raise CheckpointError(
             f"cannot read {path}: a tar archive, torch's format before 2018; save it anew with an old torch"
@@ -99,7 +101,8 @@ def _open_safetensors(path: Path, size: int) -> Contents:
 
         try:
             with safe_open(path, framework="pt") as file:
-                return {name: file.get_tensor(name) for name in names}
+                # The library maps the file; a model must not change or vanish with it.
+                return {name: file.get_tensor(name).clone() for name in names}
         except (SafetensorError, OSError) as error:
             raise CheckpointError(f"cannot read {path}: {describe_error(error)}") from error
 
@@ -229,11 +232,15 @@ def _materialize(refs: Mapping[str, TensorRef], storages: Mapping[str, bytearray
         "U8": torch.uint8,
         "BOOL": torch.bool,
     }
+    uses = Counter(ref.storage.key for ref in refs.values())
     tensors = {}
     for name, ref in refs.items():
         if not ref.numel:
             tensors[name] = torch.empty(ref.shape, dtype=dtypes[ref.dtype])
             continue
         flat = torch.frombuffer(storages[ref.storage.key], dtype=dtypes[ref.dtype])
-        tensors[name] = flat.as_strided(ref.shape, ref.stride, ref.offset)
+        view = flat.as_strided(ref.shape, ref.stride, ref.offset)
+        # Tensors that share memory in the file must not do so in a model that is trained.
+        shared = uses[ref.storage.key] > 1 or ref.numel < ref.storage.numel
+        tensors[name] = view.clone(memory_format=torch.contiguous_format) if shared else view.contiguous()
     return tensors

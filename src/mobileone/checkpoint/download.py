@@ -64,7 +64,8 @@ def _fetch(url: str, target: Path, name: str, sha256_prefix: str) -> Path:
     pins_path = cache_dir() / PINS_NAME
     pins = _read_pins(pins_path)
     pinned = str(pins.get(url, {}).get("sha256", sha256_prefix))
-    arrived = target if target.is_file() else _download(url, target, name)
+    # A file without a pin is of another URL, or older than the pins: not to be trusted.
+    arrived = target if url in pins and target.is_file() else _download(url, target, name)
     digest = _sha256(arrived)
     if not digest.startswith(pinned):
         arrived.unlink()

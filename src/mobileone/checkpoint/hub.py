@@ -39,6 +39,19 @@ def _hub_file(repo_id: str, filename: str, revision: str | None) -> Path | None:
         return Path(hf_hub_download(repo_id, filename, revision=revision))
     except EntryNotFoundError:
         return None
-    except (OSError, ValueError) as error:  # the library's own errors, network errors, a malformed name
-        reason = " ".join(str(error).split())[:300] or type(error).__name__
-        raise DownloadError(f"cannot fetch {filename} of hf-hub:{repo_id}: {reason}") from error
+    except (OSError, ValueError) as error:  # the hub's answers, network errors, a malformed name
+        raise DownloadError(
+            f"cannot fetch {filename} of hf-hub:{repo_id}: {_reason(error, revision)}"
+        ) from error
+
+
+def _reason(error: Exception, revision: str | None) -> str:
+    from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
+
+    if isinstance(error, GatedRepoError):
+        return "it is gated; accept its terms on the hub and set HF_TOKEN"
+    if isinstance(error, RepositoryNotFoundError):
+        return "no such repository, or it is private; if so, set HF_TOKEN"
+    if isinstance(error, RevisionNotFoundError):
+        return f"no branch, tag or commit {revision!r}"
+    return " ".join(str(error).split())[:300] or type(error).__name__

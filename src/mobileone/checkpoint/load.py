@@ -154,21 +154,22 @@ def _build(
 
 
 def _read_state(contents: Contents, found: Recognised) -> dict[str, Tensor]:
-    """The tensors under timm's names, checked, in memory of their own."""
+    """The tensors under timm's names, checked."""
     read = contents.read(list(found.names.values()))
     state = {}
     for name, original in found.names.items():
         tensor = read[original]
         if name.endswith("num_batches_tracked"):
-            state[name] = tensor.to(torch.int64, copy=True)
+            state[name] = tensor.to(torch.int64)
             continue
         if not tensor.is_floating_point():
             raise CheckpointError(f"{contents.path}: {original} must be floating point, got {tensor.dtype}")
-        if not tensor.isfinite().all():
+        # One NaN or infinite value makes the sum so; in float64 finite weights cannot.
+        if not tensor.sum(dtype=torch.float64).isfinite():
             raise CheckpointError(
                 f"{contents.path}: {original} has NaN or infinite values; the file is no use"
             )
-        state[name] = tensor.clone(memory_format=torch.contiguous_format)
+        state[name] = tensor
     for name in [name for name in state if name.endswith("running_mean")]:
         state.setdefault(name.replace("running_mean", "num_batches_tracked"), torch.tensor(0))
     return state

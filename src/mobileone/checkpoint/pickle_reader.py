@@ -14,7 +14,7 @@ import struct
 from pathlib import Path
 from typing import Any
 
-from mobileone.checkpoint.archive import describe_error
+from mobileone.checkpoint.archive import describe_error, is_name
 from mobileone.checkpoint.pickle_values import (
     KNOWN_GLOBALS,
     KNOWN_PACKAGES,
@@ -191,7 +191,7 @@ class _Reader:
 
     def _find(self, module: str, name: str) -> Global:
         full = f"{_PYTHON2.get(module, module)}.{name}"
-        if full not in KNOWN_GLOBALS and not full.startswith(KNOWN_PACKAGES):
+        if not is_name(full) or (full not in KNOWN_GLOBALS and not full.startswith(KNOWN_PACKAGES)):
             raise UnsafeCheckpointError(
                 f"refused {self._path}: its pickle asks for {full[:80]!r}, which no known checkpoint needs; "
                 "nothing was executed"

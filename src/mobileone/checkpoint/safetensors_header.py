@@ -7,6 +7,7 @@ import struct
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from mobileone.checkpoint.archive import is_name
 from mobileone.checkpoint.config import parse_json
 from mobileone.checkpoint.pickle_values import ITEM_SIZES
 from mobileone.errors import CheckpointError
@@ -44,10 +45,12 @@ def read_header(path: Path, *, size: int) -> tuple[dict[str, TensorInfo], dict[s
         raise CheckpointError(f"cannot read {path}: its metadata must be strings")
     tensors, spans = {}, []
     for name, entry in header.items():
+        if not is_name(name):
+            raise CheckpointError(f"cannot read {path}: a tensor in it has no proper name")
         try:
             tensors[name], span = _tensor(entry)
         except (TypeError, ValueError, LookupError) as error:
-            raise CheckpointError(f"cannot read {path}: header entry {name[:80]!r} is damaged") from error
+            raise CheckpointError(f"cannot read {path}: header entry {name} is damaged") from error
         spans.append(span)
     end = 0
     for first, last in sorted(spans):

@@ -129,7 +129,7 @@ class TrainConfig:
         for name in ("flip", "auto_augment"):
             _require(self, name, 0 <= getattr(self, name) <= 1, "in [0, 1]")
         _require(self, "base_lr", 0 < self.base_lr < float("inf"), "above 0")
-        _require(self, "warmup_epochs", self.warmup_epochs < self.epochs, f"less than epochs={self.epochs}")
+        _require(self, "warmup_epochs", self.warmup_epochs <= self.epochs, f"up to epochs={self.epochs}")
         low, high = self.crop_scale
         _require(self, "crop_scale", 0 < low <= high <= 1, "two rising shares in (0, 1]")
         low, high = self.crop_ratio

@@ -140,6 +140,11 @@ def distributed(device: str = "auto") -> Iterator[Distributed]:
         dist.init_process_group("nccl" if picked.type == "cuda" else "gloo")
     try:
         yield this
+        # torch 2.13 leaves gloo's threads running to the end. One that lets go of a tensor while the interpreter
+        # shuts down aborts the process ("terminate called without an active exception"); waiting for the other
+        # ranks, with the interpreter's lock released, lets it finish first.
+        if own_group:
+            this.barrier()
     finally:
         if own_group:
             dist.destroy_process_group()

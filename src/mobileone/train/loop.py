@@ -95,20 +95,32 @@ def fit(
     files = RunDir(Path(run_dir), config.weights_suffix)
     with distributed(config.device) as dist:
         dist.from_main(lambda: files.check(config, resume=resume, world_size=dist.world_size))
-        train_set = open_data(config.data, split="train")
-        val_set = open_data(config.data, split="val", classes=tuple(train_set.classes))
-        trainer = Trainer(config, train_set, dist)
-        run = _Run(trainer, files, dist, val_set, show=progress and dist.is_main)
-        if resume:
-            run.restore()
-        else:
-            dist.from_main(lambda: files.claim(config, world_size=dist.world_size))
-        run.log(_headline(trainer, len(train_set), len(val_set), resumed_at=len(run.records)))
-        try:
-            return run.go_on(callbacks)
-        except KeyboardInterrupt:
-            run.log("interrupted; --resume goes on after the last finished epoch")
-            raise
+        return _train(config, files, dist, resume=resume, callbacks=callbacks, show=progress and dist.is_main)
+
+
+def _train(
+    config: TrainConfig,
+    files: RunDir,
+    dist: Distributed,
+    *,
+    resume: bool,
+    callbacks: Sequence[Callback],
+    show: bool,
+) -> FitResult:
+    train_set = open_data(config.data, split="train")
+    val_set = open_data(config.data, split="val", classes=tuple(train_set.classes))
+    trainer = Trainer(config, train_set, dist)
+    run = _Run(trainer, files, dist, val_set, show=show)
+    if resume:
+        run.restore()
+    else:
+        dist.from_main(lambda: files.claim(config, world_size=dist.world_size))
+    run.log(_headline(trainer, len(train_set), len(val_set), resumed_at=len(run.records)))
+    try:
+        return run.go_on(callbacks)
+    except KeyboardInterrupt:
+        run.log("interrupted; --resume goes on after the last finished epoch")
+        raise
 
 
 @dataclass(slots=True)

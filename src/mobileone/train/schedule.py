@@ -39,7 +39,7 @@ class Schedule:
 
     Attributes:
         total_steps: optimizer steps in the whole run, at least 1.
-        warmup_steps: steps in which the learning rate rises linearly to `peak_lr`; less than `total_steps`.
+        warmup_steps: steps in which the learning rate rises linearly to `peak_lr`; up to `total_steps`.
         peak_lr: largest learning rate.
         min_lr: floor of the cosine. One above `peak_lr` is ignored, for a floor must not raise the rate.
         weight_decay: decay at the start.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 import resource
 import sys
@@ -30,6 +31,13 @@ from mobileone.train.optim import create_optimizer
 from mobileone.train.schedule import Schedule, scaled_lr
 from mobileone.train.step import TrainStep, resolve_amp
 from mobileone.train.sync_batch_norm import convert_sync_batch_norm
+
+# torch 2.13 renamed the option, and warns at the old name.
+BUFFER_OPTION = next(
+    name
+    for name in ("forward_sync_buffers", "broadcast_buffers")
+    if name in inspect.signature(DistributedDataParallel.__init__).parameters
+)
 
 READ_EVERY = 10
 """Steps between readings of the loss. Each reading waits for the device; between them it is kept fed."""
@@ -266,10 +274,11 @@ def _spread(network: nn.Module, config: TrainConfig, dist: Distributed) -> nn.Mo
         return network
     if config.sync_bn:
         network = convert_sync_batch_norm(network)
+    options: dict[str, Any] = {BUFFER_OPTION: not config.sync_bn}
     return DistributedDataParallel(
         network,
         device_ids=[dist.device.index] if dist.device.type == "cuda" else None,
-        broadcast_buffers=not config.sync_bn,
+        **options,
     )
 
 

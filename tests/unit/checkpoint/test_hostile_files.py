@@ -5,6 +5,7 @@ import io
 import json
 import os
 import pickle
+import random
 import struct
 import tarfile
 import zipfile
@@ -117,9 +118,27 @@ def test_malformed_pickles_are_refused(tmp_path, torch_zip, refused, opcodes):
     refused(path)
 
 
+def test_mutated_pickles_are_read_or_refused_and_nothing_else(tmp_path, torch_zip, fused, saved_bytes):
+    archive = zipfile.ZipFile(io.BytesIO(saved_bytes(fused.state_dict())))
+    clean = archive.read("archive/data.pkl")
+    names = [n for n in archive.namelist() if n.startswith("archive/data/")]
+    storages = {name.removeprefix("archive/data/"): archive.read(name) for name in names}
+    path, chance, refusals = tmp_path / "mutated.pt", random.Random(0), 0
+    for _ in range(150):
+        pickled = bytearray(clean)
+        for _ in range(chance.choice((1, 3))):
+            pickled[chance.randrange(len(pickled))] = chance.randrange(256)
+        torch_zip(path, bytes(pickled), storages)
+        try:
+            load_model(path)
+        except CheckpointError:
+            refusals += 1
+    assert refusals > 100
+
+
 def test_an_endless_pickle_is_refused(tmp_path, torch_zip, refused):
     path = tmp_path / "long.pt"
-    torch_zip(path, b"\x80\x02" + b"}0" * 1_100_000 + b"}.")
+    torch_zip(path, b"\x80\x02" + b"}0" * 1_000_100 + b"}.")
     assert "longer than any" in refused(path, by_info=False)
 
 
@@ -272,6 +291,8 @@ def test_nan_weights_are_refused_by_name(tmp_path, fused, refused, value):
         (lambda s: s.update({"stem.reparam_conv.bias": torch.ones(16, dtype=torch.int8)}), "floating point"),
         (lambda s: s.update({"epoch": 3}), "'epoch' among its weights is of type int"),
         (lambda s: s.clear(), "no weights"),
+        (lambda s: s.update({"a\nb": torch.ones(1)}), "'a\\nb' among its weights"),
+        (lambda s: s.update({"x" * 10_000: torch.ones(1)}), "named tensor"),
     ],
 )
 def test_tensors_that_are_no_network_are_named(tmp_path, fused, saved_bytes, refused, change, expected):

@@ -18,7 +18,7 @@ from mobileone.variants import VARIANTS, Variant
         ("base_lr", 0.0),
         ("base_lr", float("nan")),
         ("min_lr", -1.0),
-        ("warmup_epochs", 300.0),
+        ("warmup_epochs", 301.0),
         ("momentum", 1.0),
         ("weight_decay", float("inf")),
         ("label_smoothing", 1.0),

@@ -14,7 +14,7 @@ from mobileone.train.distributed import Distributed, distributed, pick_device
 from mobileone.train.sync_batch_norm import SyncBatchNorm2d, convert_sync_batch_norm, merge_statistics
 
 RANKS = """
-import sys, torch
+import warnings, torch
 import torch.distributed as dist
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
@@ -24,8 +24,10 @@ from mobileone.evaluate.run import evaluate
 from mobileone.model.create import create_model
 from mobileone.train.distributed import distributed
 from mobileone.train.sync_batch_norm import convert_sync_batch_norm
+from mobileone.train.trainer import BUFFER_OPTION
 from mobileone.variants import Variant
 
+warnings.simplefilter("error")
 torch.set_num_threads(1)
 TINY = Variant("tiny", (8, 8, 16, 16), num_conv_branches=2, depths=(1, 1, 1, 1))
 
@@ -42,6 +44,24 @@ def one_step(model, x, y):
     nn.functional.cross_entropy(out, y).backward()
     return out.detach()
 
+def check_one_step(this):
+    # Unequal shares of the batch; the loss is weighted so that DDP's mean is that of the whole batch.
+    x, y = batch()
+    share = slice(0, 4) if this.rank == 0 else slice(4, 6)
+    model = network(0)
+    names = list(model.state_dict())
+    wrapped = DistributedDataParallel(convert_sync_batch_norm(model), **{BUFFER_OPTION: False})
+    assert list(model.state_dict()) == names
+    out = wrapped(x[share])
+    (nn.functional.cross_entropy(out, y[share], reduction="sum") * 2 / 6).backward()
+    alone = network(0)
+    expected = one_step(alone, x, y)
+    torch.testing.assert_close(out.detach(), expected[share], rtol=1e-9, atol=1e-9)
+    for (name, p), q in zip(model.named_parameters(), alone.parameters(), strict=True):
+        torch.testing.assert_close(p.grad, q.grad, rtol=1e-7, atol=1e-9, msg=lambda t: f"{name}: {t}")
+    for (name, p), q in zip(model.named_buffers(), alone.buffers(), strict=True):
+        torch.testing.assert_close(p, q, rtol=1e-9, atol=1e-9, msg=lambda t: f"{name}: {t}")
+
 with distributed("cpu") as this:
     assert dist.is_initialized() and (this.world_size, dist.get_backend()) == (2, "gloo")
     assert this.reduce_sum(torch.tensor([1.0, this.rank])).tolist() == [2.0, 1.0]
@@ -55,22 +75,7 @@ with distributed("cpu") as this:
     except DataError as error:
         assert str(error) == "on the main rank"
 
-    # Unequal shares of the batch; the loss is weighted so that DDP's mean is that of the whole batch.
-    x, y = batch()
-    share = slice(0, 4) if this.rank == 0 else slice(4, 6)
-    model = network(0)
-    names = list(model.state_dict())
-    wrapped = DistributedDataParallel(convert_sync_batch_norm(model), broadcast_buffers=False)
-    assert list(model.state_dict()) == names
-    out = wrapped(x[share])
-    (nn.functional.cross_entropy(out, y[share], reduction="sum") * 2 / 6).backward()
-    alone = network(0)
-    expected = one_step(alone, x, y)
-    torch.testing.assert_close(out.detach(), expected[share], rtol=1e-9, atol=1e-9)
-    for (name, p), q in zip(model.named_parameters(), alone.parameters(), strict=True):
-        torch.testing.assert_close(p.grad, q.grad, rtol=1e-7, atol=1e-9, msg=lambda t: f"{name}: {t}")
-    for (name, p), q in zip(model.named_buffers(), alone.buffers(), strict=True):
-        torch.testing.assert_close(p, q, rtol=1e-9, atol=1e-9, msg=lambda t: f"{name}: {t}")
+    check_one_step(this)
 
     # Weights of its own on each rank until rank 0's are broadcast; then every image counts once.
     model = network(this.rank).float().eval()

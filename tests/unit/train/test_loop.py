@@ -291,10 +291,11 @@ def test_progress_is_drawn_on_stderr_alone(
 
 
 RANKS = """
-import json, sys, torch
+import json, sys, torch, warnings
 from mobileone.train.config import TrainConfig
 from mobileone.train.loop import fit
 
+warnings.simplefilter("error")
 torch.set_num_threads(1)
 fit(TrainConfig.from_dict(json.loads(sys.argv[1])), run_dir=sys.argv[2], progress=False)
 """
