@@ -84,7 +84,7 @@ def test_layers_and_stages():
 
 
 def test_shares_add_up():
-    profile = profile_of("mobileone_s1", form="train")
+    profile = profile_of("mobileone_s1", form="train", size=64)
     for by in ("operator", "layer", "stage"):
         rows = profile.rows(by)
         assert sum(row.share or 0 for row in rows) == pytest.approx(1)
