@@ -156,5 +156,6 @@ def usable_device(name: str) -> Any:
         device = torch.device(name)
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError, ValueError) as error:
-        raise ConfigError(f"device {name} is not there: {str(error).splitlines()[0]}") from error
+        present = ["cpu", *(f"cuda:{index}" for index in range(torch.cuda.device_count()))]
+        raise ConfigError(f"device {name} is not there; PyTorch sees {', '.join(present)}") from error
     return device

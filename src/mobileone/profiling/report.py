@@ -86,7 +86,9 @@ def _own_notes(profile: Profile) -> list[str]:
 def _shared_notes(profile: Profile) -> list[str]:
     """What two networks of a comparison have in common."""
     p, machine = profile.protocol, profile.machine
-    lines = [f"Time of an operator: mean of the middle half of {p.runs} runs, after {p.warmup} of warm-up"]
+    lines = [
+        f"Time of an operator: mean of the middle half of {p.runs} timed runs, after {p.warmup} of warm-up"
+    ]
     if machine:
         copies = ", ".join(f"{speed:.3g} GB/s of {_size(moved)}" for moved, speed in machine.copies)
         lines.append(f"Ceilings: {machine.peak_gflops:.4g} GFLOP/s ({machine.peak_source}); copies {copies}")

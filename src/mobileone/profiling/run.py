@@ -200,6 +200,10 @@ class _Options:
             raise ConfigError(
                 f"the onnxruntime clock runs on the CPU only, not on {device}; clock torch does"
             )
+        if device.type == "meta":
+            raise ConfigError(
+                "meta tensors compute nothing, so there is no time to measure; put x on a device"
+            )
         if clock == "torch" and optimized:
             raise ConfigError("optimized is ONNX Runtime's; PyTorch runs eagerly, as the model is written")
         files = [subject.title for subject in subjects if not isinstance(subject.model, nn.Module)]
