@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from mobileone.checkpoint.load import load_model as load_model
     from mobileone.checkpoint.store import save_model as save_model
-    from mobileone.evaluate.run import evaluate as evaluate
+    from mobileone.evaluation.run import evaluate as evaluate
     from mobileone.input_spec import InputSpec as InputSpec
     from mobileone.model.block import InferenceBlock as InferenceBlock
     from mobileone.model.block import MobileOneBlock as MobileOneBlock
@@ -33,7 +33,7 @@ _HOME = {
     "Predictor": "mobileone.runtime.predictor",
     "Variant": "mobileone.variants",
     "create_model": "mobileone.model.create",
-    "evaluate": "mobileone.evaluate.run",
+    "evaluate": "mobileone.evaluation.run",
     "expand": "mobileone.reparam.expand",
     "list_models": "mobileone.model.create",
     "load_model": "mobileone.checkpoint.load",

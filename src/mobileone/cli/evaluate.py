@@ -55,7 +55,7 @@ class Test:
     """Print the result as JSON."""
 
     def run(self) -> int:
-        from mobileone.evaluate.run import evaluate
+        from mobileone.evaluation.run import evaluate
         from mobileone.train.distributed import distributed
 
         model = load_fused(self.model, input_size=self.input_size, crop=self.crop)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -10,6 +11,11 @@ from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
+
+# Functions in it have the group of import time as a default argument. Loaded later, by
+# DistributedDataParallel, it would keep the group and gloo's threads alive after the group is destroyed, and
+# these may abort the interpreter on its way out ("terminate called without an active exception").
+import torch.distributed.nn
 from torch import Tensor
 
 from mobileone.errors import ConfigError, MobileOneError
@@ -140,13 +146,9 @@ def distributed(device: str = "auto") -> Iterator[Distributed]:
         dist.init_process_group("nccl" if picked.type == "cuda" else "gloo")
     try:
         yield this
-        # torch 2.13 leaves gloo's threads running to the end. One that lets go of a tensor while the interpreter
-        # shuts down aborts the process ("terminate called without an active exception"); waiting for the other
-        # ranks, with the interpreter's lock released, lets it finish first.
-        if own_group:
-            this.barrier()
     finally:
         if own_group:
+            gc.collect()  # a DistributedDataParallel holds the group, in a reference cycle
             dist.destroy_process_group()
 
 

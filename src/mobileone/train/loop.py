@@ -12,8 +12,8 @@ from mobileone.checkpoint.store import load_state, save_model, save_state
 from mobileone.data.decode import ImageSource
 from mobileone.data.loader import BadImage
 from mobileone.errors import ConfigError, MissingExtraError, TrainingError
-from mobileone.evaluate.metrics import EvalResult
-from mobileone.evaluate.run import open_data
+from mobileone.evaluation.metrics import EvalResult
+from mobileone.evaluation.run import open_data
 from mobileone.train.config import TrainConfig
 from mobileone.train.curves import draw_curves
 from mobileone.train.distributed import Distributed, distributed
@@ -95,6 +95,7 @@ def fit(
     files = RunDir(Path(run_dir), config.weights_suffix)
     with distributed(config.device) as dist:
         dist.from_main(lambda: files.check(config, resume=resume, world_size=dist.world_size))
+        # A function of its own, so that the wrapped network is gone when the ranks part.
         return _train(config, files, dist, resume=resume, callbacks=callbacks, show=progress and dist.is_main)
 
 

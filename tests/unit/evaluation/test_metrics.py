@@ -6,7 +6,7 @@ import math
 import pytest
 import torch
 
-from mobileone.evaluate.metrics import EvalResult, topk_correct
+from mobileone.evaluation.metrics import EvalResult, topk_correct
 
 
 def test_counts_by_hand() -> None:
