@@ -25,7 +25,9 @@ GFLOP = dict(zip(VARIANTS, ("0.550222", "1.65012", "2.59685", "3.79158", "5.9604
 
 
 def run(capsys, *arguments):
-    """Exit code, stdout and stderr of one command."""
+    """Exit code, stdout and stderr of one command, on one thread unless it says otherwise."""
+    if "--threads" not in arguments:
+        arguments = (*arguments, "--threads", 1)
     try:
         code = main([str(argument) for argument in arguments])
     except SystemExit as stop:

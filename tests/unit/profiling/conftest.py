@@ -14,6 +14,15 @@ from mobileone.profiling.run import _with_reference_view
 from mobileone.profiling.torch_clock import trace
 
 
+@pytest.fixture(autouse=True)
+def _one_thread():
+    """Networks this small only lose by sharing their work out."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 class Residual(nn.Module):
     """Convolution, BatchNorm, strided and grouped convolution with a shortcut, pool, linear."""
 

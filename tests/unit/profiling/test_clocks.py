@@ -113,7 +113,9 @@ def test_comparison_measures_in_turns(monkeypatch):
 
     monkeypatch.setattr(torch_clock.TorchClock, "measure", measure)
     model = nn.Conv2d(3, 4, 1).eval()
-    result = compare(Subject(model, X, "a"), Subject(model, X, "b"), clock="torch", runs=CHUNK_RUNS + 2)
+    result = compare(
+        Subject(model, X, "a"), Subject(model, X, "b"), clock="torch", threads=1, runs=CHUNK_RUNS + 2
+    )
     first, second = turns[0][0], turns[1][0]
     assert turns == [(first, CHUNK_RUNS), (second, CHUNK_RUNS), (first, 2), (second, 2)]
     assert (result.first.name, result.second.name) == ("a", "b")
