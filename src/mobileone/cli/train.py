@@ -6,7 +6,7 @@ import os
 import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from tyro.conf import arg
 
@@ -30,6 +30,8 @@ class Train:
     """MODEL to start from instead of random weights."""
     device: str | None = None
     """auto, cpu, cuda or cuda:N. Default: the recipe's, which is auto."""
+    on_bad_image: Literal["error", "skip"] | None = None
+    """Stop at an image that cannot be decoded, or name it and go on. Default: the recipe's, which is error."""
     set: Annotated[tuple[str, ...], arg(metavar="FIELD=VALUE ...")] = ()
     """Any field of the recipe, such as epochs=10 batch_size=64; an unknown name prints the nearest."""
     resume: bool = False
@@ -50,6 +52,8 @@ class Train:
             config = replace(config, init=self.init)
         if self.device is not None:
             config = replace(config, device=self.device)
+        if self.on_bad_image is not None:
+            config = replace(config, on_bad_image=self.on_bad_image)
         result = fit(override(config, self.set), run_dir=run_dir, resume=self.resume)
         if int(os.environ.get("RANK", "0")) > 0:  # the main rank speaks for all
             return 0
