@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from mobileone.model.create import create_model as create_model
     from mobileone.model.create import list_models as list_models
     from mobileone.model.network import MobileOne as MobileOne
+    from mobileone.profiling.run import profile as profile
     from mobileone.reparam.expand import expand as expand
     from mobileone.reparam.fuse import reparameterize as reparameterize
     from mobileone.reparam.verify import verify as verify
@@ -36,6 +37,7 @@ _HOME = {
     "expand": "mobileone.reparam.expand",
     "list_models": "mobileone.model.create",
     "load_model": "mobileone.checkpoint.load",
+    "profile": "mobileone.profiling.run",
     "reparameterize": "mobileone.reparam.fuse",
     "save_model": "mobileone.checkpoint.store",
     "verify": "mobileone.reparam.verify",

@@ -46,3 +46,7 @@ class BadImageError(DataError):
 
 class TrainingError(MobileOneError):
     """A training run cannot start, continue or be resumed."""
+
+
+class ProfileError(MobileOneError):
+    """A model cannot be traced, exported or executed operator by operator."""

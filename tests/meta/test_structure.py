@@ -18,7 +18,7 @@ LAYERS = [
     {"functional"},
     {"model"},
     {"reparam"},
-    {"profile", "data"},
+    {"profiling", "data"},
     {"checkpoint"},
     {"evaluation", "train", "runtime"},
     {"cli", "__main__"},
@@ -79,7 +79,7 @@ def test_every_public_name_is_there_and_listed():
         "import mobileone",
         "from mobileone.cli.main import main; main(['info', 'mobileone_s0'])",
         "from mobileone.cli.main import main; main(['weights'])",
-        "import mobileone.train.config, mobileone.profile.cost, mobileone.data.imagenet",
+        "import mobileone.train.config, mobileone.profiling.cost, mobileone.data.imagenet",
     ],
 )
 def test_what_needs_no_torch_does_not_load_it(code):

@@ -18,6 +18,7 @@ import tyro
 
 from mobileone.cli.evaluate import Predict, Test
 from mobileone.cli.model import Convert, Info, Reparameterize, Weights
+from mobileone.cli.profile import Profile
 from mobileone.cli.train import Train
 from mobileone.errors import MobileOneError
 
@@ -43,6 +44,7 @@ COMMANDS: dict[str, Callable[..., Command]] = {
     "test": Test,
     "predict": Predict,
     "info": Info,
+    "profile": Profile,
     "reparameterize": Reparameterize,
     "convert": Convert,
     "weights": Weights,

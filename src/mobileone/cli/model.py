@@ -29,7 +29,7 @@ class Info:
 
     def run(self) -> int:
         from mobileone.checkpoint.describe import describe
-        from mobileone.profile.cost import network_cost
+        from mobileone.profiling.cost import network_cost
 
         card = describe(self.model)
         size = self.input_size or card.input_spec.size

@@ -22,7 +22,7 @@ from mobileone.atomic import atomic_path
 from mobileone.cli.evaluate import load_fused
 from mobileone.cli.main import guard, parse
 from mobileone.errors import CheckpointError
-from mobileone.profile.cost import network_cost
+from mobileone.profiling.cost import network_cost
 from mobileone.variants import VARIANTS
 
 if TYPE_CHECKING:

@@ -1,0 +1,161 @@
+"""`mobileone profile`."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from tyro.conf import Positional, arg
+
+from mobileone.cli.output import print_json
+from mobileone.errors import ConfigError
+from mobileone.variants import Form
+
+if TYPE_CHECKING:
+    from mobileone.profiling.run import Subject
+
+
+@dataclass(frozen=True, kw_only=True)
+class Profile:
+    """What a network costs, operator by operator: time measured, operations and memory counted.
+
+    Example: mobileone profile mobileone_s0
+    """
+
+    model: Annotated[Positional[str | None], arg(metavar="MODEL")] = None
+    """MODEL, see mobileone --help, or an .onnx file."""
+    compare: Annotated[tuple[str, str] | None, arg(metavar="A B")] = None
+    """Two models side by side instead; :train or :inference behind a name chooses its form."""
+    by: Literal["operator", "layer", "stage"] = "operator"
+    """What a line of the report is: an operator type (the format of Caffe2's report), a layer or a stage."""
+    form: Form | None = None
+    """Structure to profile, with branches or fused. Default: inference."""
+    input_size: int | None = None
+    """Side of the square input, pixels. Default: the model's, which is 224 as a rule."""
+    batch_size: int | None = None
+    """Images at a time. Default: 1."""
+    clock: Literal["onnxruntime", "torch"] | None = None
+    """Runtime that executes and times the operators. Default: onnxruntime on cpu, torch elsewhere."""
+    optimized: bool = False
+    """Let ONNX Runtime merge operators as it does when deployed."""
+    convention: Literal["caffe2", "fvcore", "macs"] = "caffe2"
+    """How operations are counted; docs/cost.md tells the three apart."""
+    device: str = "cpu"
+    """cpu, cuda or cuda:N."""
+    threads: int | None = None
+    """Threads of the runtime. Default: all cores that may be used."""
+    runs: int = 100
+    """Timed runs, after 10 of warm-up."""
+    json: bool = False
+    """Print everything as JSON."""
+    html: Path | None = None
+    """Write everything as one page: tables, charts, roofline."""
+    png: Path | None = None
+    """Write the roofline plot."""
+
+    def run(self) -> int:
+        from mobileone.profiling.run import compare, profile
+
+        if (self.model is None) == (self.compare is None):
+            raise ConfigError("give one MODEL, or two with --compare A B")
+        options: dict[str, Any] = {
+            "clock": self.clock,
+            "optimized": self.optimized,
+            "convention": self.convention,
+            "threads": self.threads,
+            "runs": self.runs,
+            "roofline": self.json or self.by != "operator" or bool(self.html or self.png),
+        }
+        if self.runs < 1:  # before any model is built
+            raise ConfigError(f"runs must be at least 1, got {self.runs}")
+        if self.compare is not None:
+            first, second = (self._subject(source) for source in self.compare)
+            self._show(compare(first, second, **options))
+        else:
+            assert self.model is not None
+            subject = self._subject(self.model)
+            self._show(profile(subject.model, subject.x, name=subject.name, **options))
+        return 0
+
+    def _show(self, result: Any) -> None:
+        from mobileone.profiling.comparison import Comparison
+        from mobileone.profiling.report import comparison_report, report
+
+        profiles = [result.first, result.second] if isinstance(result, Comparison) else [result]
+        if self.html is not None:
+            from mobileone.profiling.page import write_page
+
+            print(f"wrote {write_page(result, self.html)}", file=sys.stderr)
+        if self.png is not None:
+            from mobileone.profiling.plot import write_roofline
+
+            print(f"wrote {write_roofline(profiles, self.png)}", file=sys.stderr)
+        if self.json:
+            print_json(result.to_dict())
+        elif isinstance(result, Comparison):
+            print(comparison_report(result, self.by))
+        else:
+            print(report(result, self.by))
+
+    def _subject(self, source: str) -> Subject:
+        from mobileone.profiling.run import Subject
+
+        if source.endswith(".onnx"):
+            given = [name for name in ("form", "input_size", "batch_size") if getattr(self, name) is not None]
+            if given:
+                raise ConfigError(f"{source} is profiled as it is; drop --{given[0].replace('_', '-')}")
+            if self.device != "cpu":
+                raise ConfigError(f"{source} runs on the CPU, by ONNX Runtime; drop --device {self.device}")
+            return Subject(source)
+        return self._built(source)
+
+    def _built(self, source: str) -> Subject:
+        import torch
+
+        from mobileone.checkpoint.load import load_model
+        from mobileone.profiling.run import Subject
+
+        for what, number in (("input_size", self.input_size), ("batch_size", self.batch_size)):
+            if number is not None and number < 1:
+                raise ConfigError(f"{what} must be at least 1, got {number}")
+        device = usable_device(self.device)
+        name, form = split_form(source)
+        chosen = form or self.form or "inference"
+        model = load_model(name, form=chosen).to(device)
+        size = self.input_size or model.input_spec.size
+        noise = torch.Generator().manual_seed(0)
+        x = torch.randn(self.batch_size or 1, model.in_chans, size, size, generator=noise)
+        return Subject(model, x.to(device), name=f"{name}:{chosen}")
+
+
+def split_form(source: str) -> tuple[str, Form | None]:
+    """`mobileone_s0:train` is a source and a form.
+
+    >>> split_form("mobileone_s0:train"), split_form("hf-hub:owner/name")
+    (('mobileone_s0', 'train'), ('hf-hub:owner/name', None))
+    """
+    name, _, form = source.rpartition(":")
+    if name and form == "train":
+        return name, "train"
+    if name and form == "inference":
+        return name, "inference"
+    return source, None
+
+
+def usable_device(name: str) -> Any:
+    """The device of that name.
+
+    Raises:
+        ConfigError: if there is no such device here.
+    """
+    import torch
+
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError, ValueError) as error:
+        present = ["cpu", *(f"cuda:{index}" for index in range(torch.cuda.device_count()))]
+        raise ConfigError(f"device {name} is not there; PyTorch sees {', '.join(present)}") from error
+    return device
