@@ -79,6 +79,7 @@ def test_compiles_without_a_graph_break(tiny, form):
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:`torch.jit.script_method` is deprecated")  # inductor's own import
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("name", NAMES)
 def test_every_variant_compiles_with_inductor(name, form):
