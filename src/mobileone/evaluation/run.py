@@ -52,9 +52,17 @@ def open_data(
 
 def progress_bar(items: Iterable[T], *, title: str, unit: str, hidden: bool) -> tqdm[T]:
     """A bar on stderr that vanishes when done: redrawn often on a terminal, every 10 s in a log file."""
-    seconds = 0.1 if sys.stderr.isatty() else 10.0
+    terminal = sys.stderr.isatty()
+    seconds = 0.1 if terminal else 10.0
     return tqdm(
-        items, desc=title, unit=unit, leave=False, disable=hidden, mininterval=seconds, maxinterval=seconds
+        items,
+        desc=title,
+        unit=unit,
+        leave=False,
+        disable=hidden,
+        mininterval=seconds,
+        maxinterval=seconds,
+        delay=0.0 if terminal else seconds,
     )
 
 
