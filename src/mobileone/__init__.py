@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from mobileone.input_spec import InputSpec as InputSpec
     from mobileone.model.block import InferenceBlock as InferenceBlock
     from mobileone.model.block import MobileOneBlock as MobileOneBlock
+    from mobileone.model.branch_mode import set_branch_mode as set_branch_mode
     from mobileone.model.create import create_model as create_model
     from mobileone.model.create import list_models as list_models
     from mobileone.model.network import MobileOne as MobileOne
@@ -36,6 +37,7 @@ _HOME = {
     "load_model": "mobileone.checkpoint.load",
     "reparameterize": "mobileone.reparam.fuse",
     "save_model": "mobileone.checkpoint.store",
+    "set_branch_mode": "mobileone.model.branch_mode",
     "verify": "mobileone.reparam.verify",
 }
 
