@@ -71,7 +71,7 @@ def normalized_convolution(
     Returns:
         (N, C_out, H', W').
     """
-    if affine.supports(x) and not torch.compiler.is_compiling():
+    if not torch.compiler.is_compiling() and affine.supports(x):
         out: Tensor = _NormalizedConvolution.apply(  # type: ignore[no-untyped-call]
             x, weight, window, groups, fold, uses_input, relu, *parameters
         )

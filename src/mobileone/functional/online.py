@@ -106,7 +106,7 @@ def merge_convolutions(
     statistics: BranchStatistics,
     *,
     gamma: Tensor,
-    beta: Tensor,
+    shift: Tensor,
     eps: Tensor,
     identity: bool = False,
 ) -> tuple[Tensor, Tensor]:
@@ -116,7 +116,7 @@ def merge_convolutions(
         weight: kernels of the convolution branches, (B, C_out, C_in / groups, kh, kw).
         statistics: of those branches and, if `identity`, of the identity as one more: (B', C_out).
         gamma: gains, (B', C_out).
-        beta: shifts, (B', C_out).
+        shift: sum of the branches' shifts β, (C_out,).
         eps: added to variances, (B', 1).
         identity: whether the last branch is the identity.
 
@@ -124,7 +124,7 @@ def merge_convolutions(
         Kernel (C_out, C_in / groups, kh, kw) and bias (C_out,).
     """
     scale = gamma * (statistics.var + eps).rsqrt()
-    bias = (beta - scale * statistics.mean).sum(0)
+    bias = shift - (scale * statistics.mean).sum(0)
     branches, out_channels, in_per_group = weight.shape[:3]
     kernel = (weight * scale[:branches].view(branches, out_channels, 1, 1, 1)).sum(0)
     if identity:

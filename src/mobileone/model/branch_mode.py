@@ -87,12 +87,9 @@ def pays(block: MobileOneBlock, x: Tensor) -> bool:
     - A compiled model: only the depthwise units of several branches; the compiler fuses the others itself.
     """
     spec, window = block.spec, Window.of(block.spec)
-    compiling = torch.compiler.is_compiling()
     if suits_output_statistics(spec):
-        return not compiling and affine.supports(x)
-    if torch.is_autocast_enabled(x.device.type):
-        return False
-    if not depthwise.supports(x, window):
+        return not torch.compiler.is_compiling() and affine.supports(x)
+    if x.device.type != "cpu" or torch.is_autocast_enabled("cpu") or not depthwise.supports(x, window):
         return False
     if spec.groups == spec.in_channels:
         return True

@@ -109,9 +109,9 @@ def _from_output(block: MobileOneBlock, x: Tensor, *, relu: bool) -> Tensor:
         """Normalise each branch, as multiples of y and of x."""
         dtype = of_y.mean.dtype
         values = iter(parameters)
-        one, zero = torch.ones_like(of_y.mean), torch.zeros_like(of_y.mean)
+        one = torch.ones_like(of_y.mean)
         gamma = torch.stack([one if value is None else next(values).to(dtype) for value in gains])
-        beta = torch.stack([zero if value is None else next(values).to(dtype) for value in shifts])
+        shift = _sum([next(values).to(dtype) for value in shifts if value is not None], of_y.mean)
         means, variances, centres = [of_y.mean], [of_y.var], [of_y.mean.detach()]
         slopes: list[Tensor] = []
         if of_x is not None:
@@ -123,7 +123,7 @@ def _from_output(block: MobileOneBlock, x: Tensor, *, relu: bool) -> Tensor:
         local = online.BranchStatistics(torch.stack(means), torch.stack(variances))
         statistics = _settled(local, count, norms)
         scale = gamma * (statistics.var + _epsilon(norms, of_y.mean)).rsqrt()
-        b = (beta - scale * (statistics.mean - torch.stack(centres))).sum(0)
+        b = shift - (scale * (statistics.mean - torch.stack(centres))).sum(0)
         c = (torch.stack(slopes) * scale[1:]).sum(0) if slopes else None
         return Factors(scale[0], c, b)
 
@@ -199,14 +199,26 @@ def _with_frozen(
 
 
 def _affine_parameters(norms: Sequence[nn.BatchNorm2d], like: Tensor) -> dict[str, Tensor]:
-    """gamma, beta (B, C_out) and eps, in the dtype of `like` (C_out,); 1 and 0 where a BatchNorm has none."""
+    """gamma (B, C_out), the sum of shifts (C_out,) and eps (B, 1), in the dtype of `like` (C_out,)."""
     gamma: list[Tensor] = [torch.ones_like(like) if norm.weight is None else norm.weight for norm in norms]
-    beta: list[Tensor] = [torch.zeros_like(like) if norm.bias is None else norm.bias for norm in norms]
+    shifts = [norm.bias.to(like.dtype) for norm in norms if norm.bias is not None]
     return {
         "gamma": torch.stack(gamma).to(like.dtype),
-        "beta": torch.stack(beta).to(like.dtype),
+        "shift": _sum(shifts, like),
         "eps": _epsilon(norms, like),
     }
+
+
+def _sum(shifts: Sequence[Tensor], like: Tensor) -> Tensor:
+    """Their sum, one by one.
+
+    The gradient of a stack's sum is one piece of memory behind all parameters' gradients, and torch then
+    accumulates the next step's into it once for each.
+    """
+    total = torch.zeros_like(like)
+    for shift in shifts:
+        total = total + shift
+    return total
 
 
 def _epsilon(norms: Sequence[nn.BatchNorm2d], like: Tensor) -> Tensor:
