@@ -17,9 +17,9 @@ class _AllGather(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, value: Tensor, group: dist.ProcessGroup | None) -> Tensor:
         ctx.group = group
-        out = value.new_empty(dist.get_world_size(group), value.numel())
+        out = value.new_empty(dist.get_world_size(group) * value.numel())
         dist.all_gather_into_tensor(out, value.contiguous(), group=group)
-        return out
+        return out.view(-1, value.numel())
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
