@@ -1,7 +1,9 @@
 """Claim (docs/fusion.md): expanding a fused network with real images hardly changes it in training mode.
 
 Apple's S0 is expanded with n photos, or with noise, put into training mode, and asked for its top-1 on 60
-other photos in one batch; counted is how often it is the fused network's. Run: python -m benchmarks.expand_start
+other photos in one batch; counted is how often it is the fused network's.
+
+Run: python -m benchmarks.expand_start
 """
 
 import argparse

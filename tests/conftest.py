@@ -25,7 +25,7 @@ def tiny() -> Variant:
 
 @pytest.fixture
 def randomize() -> Callable[[nn.Module], nn.Module]:
-    """Gives every BatchNorm statistics and gains of its own, as training would; returns the module in eval."""
+    """Gives every BatchNorm statistics and gains of its own, as training would, then calls eval()."""
 
     def apply(module: nn.Module) -> nn.Module:
         for bn in module.modules():

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from mobileone.checkpoint.load import load_model as load_model
     from mobileone.checkpoint.store import save_model as save_model
-    from mobileone.evaluate.run import evaluate as evaluate
+    from mobileone.evaluation.run import evaluate as evaluate
     from mobileone.input_spec import InputSpec as InputSpec
     from mobileone.model.block import InferenceBlock as InferenceBlock
     from mobileone.model.block import MobileOneBlock as MobileOneBlock
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from mobileone.reparam.expand import expand as expand
     from mobileone.reparam.fuse import reparameterize as reparameterize
     from mobileone.reparam.verify import verify as verify
+    from mobileone.runtime.predictor import Predictor as Predictor
     from mobileone.variants import BlockSpec as BlockSpec
     from mobileone.variants import Variant as Variant
 
@@ -29,9 +30,10 @@ _HOME = {
     "InputSpec": "mobileone.input_spec",
     "MobileOne": "mobileone.model.network",
     "MobileOneBlock": "mobileone.model.block",
+    "Predictor": "mobileone.runtime.predictor",
     "Variant": "mobileone.variants",
     "create_model": "mobileone.model.create",
-    "evaluate": "mobileone.evaluate.run",
+    "evaluate": "mobileone.evaluation.run",
     "expand": "mobileone.reparam.expand",
     "list_models": "mobileone.model.create",
     "load_model": "mobileone.checkpoint.load",

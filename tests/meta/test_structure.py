@@ -20,7 +20,7 @@ LAYERS = [
     {"reparam"},
     {"profile", "data"},
     {"checkpoint"},
-    {"evaluate", "train", "runtime"},
+    {"evaluation", "train", "runtime"},
     {"cli", "__main__"},
 ]
 LEVEL = {package: level for level, layer in enumerate(LAYERS) for package in layer}
@@ -32,7 +32,9 @@ def imported_packages(path: Path) -> set[str]:
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         names = []
         if isinstance(node, ast.ImportFrom) and node.module:
-            names = [node.module] if node.module != "mobileone" else [f"mobileone.{a.name}" for a in node.names]
+            names = (
+                [node.module] if node.module != "mobileone" else [f"mobileone.{a.name}" for a in node.names]
+            )
         elif isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
         found |= {name.split(".")[1] for name in names if name.startswith("mobileone.")}
@@ -48,7 +50,11 @@ def test_imports_point_one_way():
         str(path.relative_to(SOURCE)): upward
         for path in SOURCE.rglob("*.py")
         if path != SOURCE / "__init__.py"
-        and (upward := upward_imports(path.relative_to(SOURCE).parts[0].removesuffix(".py"), imported_packages(path)))
+        and (
+            upward := upward_imports(
+                path.relative_to(SOURCE).parts[0].removesuffix(".py"), imported_packages(path)
+            )
+        )
     }
     assert wrong == {}
 

@@ -7,9 +7,14 @@ from mobileone.errors import MobileOneError
 def test_a_failure_leaves_the_old_file_and_nothing_else(tmp_path):
     target = tmp_path / "model.bin"
     target.write_bytes(b"old")
-    with pytest.raises(RuntimeError), atomic_path(target) as path:
-        path.write_bytes(b"half")
-        raise RuntimeError
+
+    def fail_halfway():
+        with atomic_path(target) as path:
+            path.write_bytes(b"half")
+            raise RuntimeError("disk on fire")
+
+    with pytest.raises(RuntimeError, match="on fire"):
+        fail_halfway()
     assert [p.name for p in tmp_path.iterdir()] == ["model.bin"]
     assert target.read_bytes() == b"old"
 

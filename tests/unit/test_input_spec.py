@@ -21,7 +21,14 @@ def test_other_channel_counts_get_the_average_colour():
 
 @pytest.mark.parametrize(
     "options",
-    [{"size": 0}, {"crop": 0}, {"crop": 1.1}, {"interpolation": "nearest"}, {"std": (1, 1)}, {"std": (0, 1, 1)}],
+    [
+        {"size": 0},
+        {"crop": 0},
+        {"crop": 1.1},
+        {"interpolation": "nearest"},
+        {"std": (1, 1)},
+        {"std": (0, 1, 1)},
+    ],
 )
 def test_values_out_of_range_are_refused(options):
     with pytest.raises(ConfigError):

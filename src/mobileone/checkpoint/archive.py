@@ -14,6 +14,8 @@ from mobileone.errors import CheckpointError, UnsafeCheckpointError
 
 _LOCAL_HEADER = struct.Struct("<4s5H3I2H")
 _ENCRYPTED = 0x1
+MAX_REASON = 120
+MAX_NAME = 200
 # zipfile raises any of these on damaged bytes.
 _ZIP_ERRORS = (
     zipfile.BadZipFile,
@@ -38,10 +40,15 @@ class Entry:
     crc: int
 
 
+def is_name(text: object) -> bool:
+    """Whether a file's text is fit to be a name, in a message too: printable, in one line, not endless."""
+    return isinstance(text, str) and text.isprintable() and 0 < len(text) <= MAX_NAME
+
+
 def describe_error(error: BaseException) -> str:
-    """An error in one line."""
-    first = str(error).strip().partition("\n")[0]
-    return first or type(error).__name__
+    """An error in one short line; what is cited from a damaged file may be long and unprintable."""
+    first = str(error).strip().partition("\n")[0][:MAX_REASON]
+    return "".join(c if c.isprintable() else "?" for c in first) or type(error).__name__
 
 
 class Archive:
@@ -118,6 +125,8 @@ class Archive:
         free = 0
         for info in sorted(infos, key=lambda info: info.header_offset):
             name = info.filename.partition("/")[2]
+            if not is_name(name):
+                raise CheckpointError(f"cannot read {self.path}: a zip file, but not one that torch wrote")
             if info.compress_type != zipfile.ZIP_STORED or info.compress_size != info.file_size:
                 raise UnsafeCheckpointError(
                     f"refused {self.path}: entry {name} is compressed; torch stores entries as they are, "

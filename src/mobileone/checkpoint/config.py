@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from mobileone.checkpoint.archive import describe_error, is_name
 from mobileone.errors import CheckpointError, ConfigError
 from mobileone.input_spec import InputSpec, Interpolation
 from mobileone.variants import VARIANTS, Form, Variant
@@ -79,7 +80,7 @@ class ModelConfig:
         version = values.get("format_version")
         if version != FORMAT_VERSION:
             raise CheckpointError(
-                f"{source}: its config has format_version {version!r}, this mobileone reads "
+                f"{source}: its config has format_version {str(version)[:20]!r}, this mobileone reads "
                 f"{FORMAT_VERSION}; upgrade mobileone"
             )
         try:
@@ -95,7 +96,9 @@ class ModelConfig:
                 package_version=str(values.get("package_version")),
             )
         except (TypeError, ValueError, KeyError) as error:
-            raise CheckpointError(f"{source}: its config does not describe a model: {error}") from error
+            raise CheckpointError(
+                f"{source}: its config does not describe a model: {describe_error(error)}"
+            ) from error
 
     def filled_from(self, other: ModelConfig) -> ModelConfig:
         """This config where it says anything, `other` where it does not."""
@@ -145,9 +148,7 @@ def from_hub(text: str, *, source: object) -> ModelConfig:
         return ModelConfig.from_dict(values[CONFIG_KEY], source=source)
     architecture = str(values.get("architecture", ""))
     if architecture.split(".")[0] not in VARIANTS:
-        raise CheckpointError(
-            f"{source}: describes {architecture or 'no architecture'!r}, not one of {', '.join(VARIANTS)}"
-        )
+        raise CheckpointError(f"{source}: describes {architecture[:40]!r}, not one of {', '.join(VARIANTS)}")
     nested = values.get("pretrained_cfg")
     cfg: Mapping[str, Any] = nested if isinstance(nested, Mapping) else values
     try:
@@ -165,7 +166,9 @@ def from_hub(text: str, *, source: object) -> ModelConfig:
         labels = values.get("label_names") or cfg.get("label_names") or cfg.get("labels")
         return ModelConfig(input_spec=spec, class_names=_names(labels))
     except (TypeError, ValueError, LookupError, AttributeError) as error:
-        raise CheckpointError(f"{source}: cannot be read as a timm config: {error}") from error
+        raise CheckpointError(
+            f"{source}: cannot be read as a timm config: {describe_error(error)}"
+        ) from error
 
 
 def parse_json(text: str, *, source: object) -> dict[str, Any]:
@@ -177,7 +180,7 @@ def parse_json(text: str, *, source: object) -> dict[str, Any]:
     try:
         values = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise CheckpointError(f"{source}: is not valid JSON: {error}") from error
+        raise CheckpointError(f"{source}: is not valid JSON: {describe_error(error)}") from error
     if not isinstance(values, dict):
         raise CheckpointError(f"{source}: must hold a JSON object, got {type(values).__name__}")
     return values
@@ -217,6 +220,8 @@ def _variant(value: object) -> Variant | None:
         raise ConfigError(f"variant must be an object, got {type(value).__name__}")
     fields: dict[str, Any] = {str(k): tuple(v) if isinstance(v, list) else v for k, v in value.items()}
     variant = Variant(**fields)
+    if not is_name(variant.name):
+        raise ConfigError("a variant needs a name in one line")
     if variant.num_conv_branches > MAX_CONV_BRANCHES:
         raise ConfigError(f"num_conv_branches must be at most {MAX_CONV_BRANCHES}")
     return variant

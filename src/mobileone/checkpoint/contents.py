@@ -6,19 +6,20 @@ The container is recognised from the first bytes, never from the suffix. Imports
 from __future__ import annotations
 
 import io
+import mmap
 import struct
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
-
-from safetensors import SafetensorError, safe_open
+from typing import TYPE_CHECKING, Any, Literal
 
 from mobileone.checkpoint.archive import Archive, describe_error
 from mobileone.checkpoint.config import CONFIG_KEY, ModelConfig, parse_json
 from mobileone.checkpoint.formats import HasShape
 from mobileone.checkpoint.pickle_reader import read_pickle
 from mobileone.checkpoint.pickle_values import ITEM_SIZES, StorageRef, TensorRef
+from mobileone.checkpoint.safetensors_header import read_header
 from mobileone.checkpoint.state_finder import find_config, find_state
 from mobileone.errors import CheckpointError, UnsafeCheckpointError
 
@@ -27,16 +28,10 @@ if TYPE_CHECKING:
 
 Container = Literal["safetensors", "torch zip", "torch legacy"]
 
+MAX_PICKLE_BYTES = 64 * 2**20
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 LEGACY_PROTOCOL = 1001
 _SIZE = struct.Struct("<q")
-
-
-class TensorInfo(NamedTuple):
-    """Shape and element type of a tensor in a safetensors file."""
-
-    shape: tuple[int, ...]
-    dtype: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,7 +45,7 @@ class Contents:
         tensors: name in the file to shape and type.
         config: what the file says of itself.
         wrapper: the key the tensors were found under: `state_dict`, `model`; empty at the top.
-        read: gives the named tensors, as they are in the file.
+        read: gives the named tensors, as they are in the file, contiguous and in memory of their own.
     """
 
     path: Path
@@ -81,10 +76,11 @@ def open_contents(path: Path) -> Contents:
         raise CheckpointError(f"cannot read {path}: the file is empty")
     if first[:4] == b"PK\x03\x04":
         return _open_zip(path, size)
-    if first[:1] == b"\x80":
-        return _open_legacy(path, size)
+    # Before the pickle's mark: a header's length may begin with the same byte.
     if first[8:9] == b"{":
         return _open_safetensors(path, size)
+    if first[:1] == b"\x80":
+        return _open_legacy(path, size)
     if tar:
         raise CheckpointError(
             f"cannot read {path}: a tar archive, torch's format before 2018; save it anew with an old torch"
@@ -95,26 +91,18 @@ def open_contents(path: Path) -> Contents:
 
 
 def _open_safetensors(path: Path, size: int) -> Contents:
-    try:
-        with safe_open(path, framework="numpy") as file:
-            metadata = file.metadata() or {}
-            slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118 - no mapping
-            tensors = {
-                name: TensorInfo(tuple(part.get_shape()), str(part.get_dtype()))
-                for name, part in slices.items()
-            }
-    except (SafetensorError, OSError, ValueError, TypeError) as error:
-        raise CheckpointError(
-            f"cannot read {path}: damaged or incomplete safetensors file ({describe_error(error)})"
-        ) from error
+    tensors, metadata = read_header(path, size=size)
     config = ModelConfig()
     if CONFIG_KEY in metadata:
         config = ModelConfig.from_dict(parse_json(metadata[CONFIG_KEY], source=path), source=path)
 
     def read(names: list[str]) -> dict[str, Tensor]:
+        from safetensors import SafetensorError, safe_open
+
         try:
             with safe_open(path, framework="pt") as file:
-                return {name: file.get_tensor(name) for name in names}
+                # The library maps the file; a model must not change or vanish with it.
+                return {name: file.get_tensor(name).clone() for name in names}
         except (SafetensorError, OSError) as error:
             raise CheckpointError(f"cannot read {path}: {describe_error(error)}") from error
 
@@ -137,8 +125,9 @@ def _open_zip(path: Path, size: int) -> Contents:
             )
         if "byteorder" in archive.entries and archive.read("byteorder") != b"little":
             raise CheckpointError(f"cannot read {path}: written on a big-endian machine")
-        content = archive.read("data.pkl")
-        tree = read_pickle(io.BytesIO(content), path=path, size=len(content))
+        if "data.pkl" in archive.entries and archive.entries["data.pkl"].size > MAX_PICKLE_BYTES:
+            raise UnsafeCheckpointError(f"refused {path}: its pickle is larger than any checkpoint's")
+        tree = read_pickle(io.BytesIO(archive.read("data.pkl")), path=path)
         entries = archive.entries
 
     def length(storage: StorageRef) -> int | None:
@@ -155,24 +144,25 @@ def _open_zip(path: Path, size: int) -> Contents:
 def _open_legacy(path: Path, size: int) -> Contents:
     """A file of torch before 1.6, or of torch.save's old option: pickles, then each storage's raw bytes."""
     places: dict[str, tuple[int, int]] = {}
-    with path.open("rb") as file:
-        magic = read_pickle(file, path=path, size=size)
-        if magic != LEGACY_MAGIC or read_pickle(file, path=path, size=size) != LEGACY_PROTOCOL:
+    with path.open("rb") as plain, mmap.mmap(plain.fileno(), 0, access=mmap.ACCESS_READ) as file:
+        if read_pickle(file, path=path) != LEGACY_MAGIC or read_pickle(file, path=path) != LEGACY_PROTOCOL:
             raise CheckpointError(f"cannot read {path}: a pickle, but not one that torch.save wrote")
-        system = read_pickle(file, path=path, size=size)
+        system = read_pickle(file, path=path)
         if not isinstance(system, dict) or system.get("little_endian") is not True:
             raise CheckpointError(f"cannot read {path}: written on a big-endian machine")
         storages: dict[str, StorageRef] = {}
-        tree = read_pickle(file, path=path, size=size, storages=storages)
-        for key in read_pickle(file, path=path, size=size):
+        tree = read_pickle(file, path=path, storages=storages)
+        keys = read_pickle(file, path=path)
+        for key in keys if isinstance(keys, list) else ():
             storage = storages.get(key) if isinstance(key, str) else None
             header = file.read(_SIZE.size)
             if storage is None or len(header) != _SIZE.size or _SIZE.unpack(header)[0] != storage.numel:
                 raise CheckpointError(f"cannot read {path}: damaged or incomplete")
-            num_bytes = storage.numel * ITEM_SIZES[storage.dtype]
-            places[key] = (file.tell(), num_bytes)
-            if file.seek(num_bytes, io.SEEK_CUR) > size:
+            start, num_bytes = file.tell(), storage.numel * ITEM_SIZES[storage.dtype]
+            if start + num_bytes > size:
                 raise CheckpointError(f"cannot read {path}: incomplete, it ends in the middle of a tensor")
+            places[key] = (start, num_bytes)
+            file.seek(start + num_bytes)
 
     def length(storage: StorageRef) -> int | None:
         return places[storage.key][1] if storage.key in places else None
@@ -242,11 +232,15 @@ def _materialize(refs: Mapping[str, TensorRef], storages: Mapping[str, bytearray
         "U8": torch.uint8,
         "BOOL": torch.bool,
     }
+    uses = Counter(ref.storage.key for ref in refs.values())
     tensors = {}
     for name, ref in refs.items():
         if not ref.numel:
             tensors[name] = torch.empty(ref.shape, dtype=dtypes[ref.dtype])
             continue
         flat = torch.frombuffer(storages[ref.storage.key], dtype=dtypes[ref.dtype])
-        tensors[name] = flat.as_strided(ref.shape, ref.stride, ref.offset)
+        view = flat.as_strided(ref.shape, ref.stride, ref.offset)
+        # Tensors that share memory in the file must not do so in a model that is trained.
+        shared = uses[ref.storage.key] > 1 or ref.numel < ref.storage.numel
+        tensors[name] = view.clone(memory_format=torch.contiguous_format) if shared else view.contiguous()
     return tensors

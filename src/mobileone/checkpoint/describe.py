@@ -69,6 +69,10 @@ def inspect(resolved: Resolved) -> tuple[Contents, Recognised, ModelConfig]:
     contents = open_contents(resolved.path)
     config = contents.config.filled_from(resolved.config)
     found = recognise(contents.tensors, config=config, source=resolved.path)
+    if resolved.published and found.variant.name != resolved.published.variant:
+        raise CheckpointError(
+            f"{resolved.path}: holds {found.variant.name}, published as {resolved.published.variant}"
+        )
     return contents, found, agreed(config, found, source=resolved.path)
 
 

@@ -1,4 +1,4 @@
-"""Published files, fetched once: to a cache, whole or not at all, resumable, pinned by their hash. No torch."""
+"""Published files, fetched once: to a cache, whole or not at all, resumable, pinned by their hash."""
 
 from __future__ import annotations
 
@@ -64,7 +64,8 @@ def _fetch(url: str, target: Path, name: str, sha256_prefix: str) -> Path:
     pins_path = cache_dir() / PINS_NAME
     pins = _read_pins(pins_path)
     pinned = str(pins.get(url, {}).get("sha256", sha256_prefix))
-    arrived = target if target.is_file() else _download(url, target, name)
+    # A file without a pin is of another URL, or older than the pins: not to be trusted.
+    arrived = target if url in pins and target.is_file() else _download(url, target, name)
     digest = _sha256(arrived)
     if not digest.startswith(pinned):
         arrived.unlink()
@@ -116,7 +117,9 @@ def _download(url: str, target: Path, name: str) -> Path:
     except _NETWORK_ERRORS as error:
         reason = getattr(error, "reason", None) or error
         kept = f"; {part.stat().st_size} bytes are kept, run it again to go on" if part.exists() else ""
-        raise DownloadError(f"cannot fetch {name} from {url}: {reason or type(error).__name__}{kept}") from error
+        raise DownloadError(
+            f"cannot fetch {name} from {url}: {reason or type(error).__name__}{kept}"
+        ) from error
     return part
 
 

@@ -28,9 +28,7 @@ def hub_files(repo_id: str, revision: str | None = None) -> tuple[Path, Path | N
         if weights is not None:
             return weights, config
     where = f"{repo_id}@{revision}" if revision else repo_id
-    raise DownloadError(
-        f"hf-hub:{where} has no {" or ".join(WEIGHT_NAMES)}, or they are not cached and the hub cannot be reached"
-    )
+    raise DownloadError(f"hf-hub:{where} has no {' or '.join(WEIGHT_NAMES)}, or the hub is out of reach")
 
 
 def _hub_file(repo_id: str, filename: str, revision: str | None) -> Path | None:
@@ -41,6 +39,19 @@ def _hub_file(repo_id: str, filename: str, revision: str | None) -> Path | None:
         return Path(hf_hub_download(repo_id, filename, revision=revision))
     except EntryNotFoundError:
         return None
-    except (OSError, ValueError) as error:  # the library's own errors, network errors, a malformed name
-        reason = " ".join(str(error).split())[:300] or type(error).__name__
-        raise DownloadError(f"cannot fetch {filename} of hf-hub:{repo_id}: {reason}") from error
+    except (OSError, ValueError) as error:  # the hub's answers, network errors, a malformed name
+        raise DownloadError(
+            f"cannot fetch {filename} of hf-hub:{repo_id}: {_reason(error, revision)}"
+        ) from error
+
+
+def _reason(error: Exception, revision: str | None) -> str:
+    from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
+
+    if isinstance(error, GatedRepoError):
+        return "it is gated; accept its terms on the hub and set HF_TOKEN"
+    if isinstance(error, RepositoryNotFoundError):
+        return "no such repository, or it is private; if so, set HF_TOKEN"
+    if isinstance(error, RevisionNotFoundError):
+        return f"no branch, tag or commit {revision!r}"
+    return " ".join(str(error).split())[:300] or type(error).__name__

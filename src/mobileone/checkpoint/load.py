@@ -4,12 +4,24 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Literal, overload
 
 import torch
+from torch import Tensor
 
+from mobileone.checkpoint.config import ModelConfig
+from mobileone.checkpoint.contents import Contents
+from mobileone.checkpoint.describe import inspect
+from mobileone.checkpoint.formats import Recognised
+from mobileone.checkpoint.source import resolve
+from mobileone.errors import CheckpointError, ConfigError
+from mobileone.input_spec import InputSpec
+from mobileone.model.create import create_model
 from mobileone.model.features import FeatureExtractor
 from mobileone.model.network import MobileOne
+from mobileone.reparam.expand import expand
+from mobileone.reparam.fuse import reparameterize
 from mobileone.variants import Form
 
 
@@ -52,5 +64,137 @@ def load_model(
     device: str | torch.device = "cpu",
     dtype: torch.dtype | None = torch.float32,
 ) -> MobileOne | FeatureExtractor:
-    """Being written."""
-    raise NotImplementedError
+    """A model with its weights, from anywhere, in eval mode; nothing in a file is ever executed.
+
+    A file's container, tensor names, form, variant, classes and channels are recognised from its content.
+
+    Args:
+        source: a variant's name (fresh weights), a published name (`mobileone weights` lists them),
+            `hf-hub:owner/name[@revision]`, a run folder (its best weights, else its last), a folder with
+            config.json and weights, or a checkpoint file of any known format.
+        form: None keeps the file's. `"inference"` fuses a train-form file, exactly. `"train"` expands a
+            fused one: the same function, with branches that can be trained on.
+        num_classes: None keeps the file's head; another number than the file's gives a fresh head.
+        in_chans: None keeps the file's; another number adapts the stem, so that an image whose channels
+            are all alike gives the same features.
+        features_only: give the trunk as a `FeatureExtractor`.
+        out_indices: with features_only, the levels to return.
+        device: where the model goes.
+        dtype: of its floating-point weights; None keeps the file's.
+
+    Returns:
+        The model, with its input spec and class names where they are known.
+
+    Raises:
+        CheckpointError: if the source is not found, cannot be read, or holds another network.
+        DownloadError: if published weights cannot be had.
+        ConfigError: if the options do not fit together.
+
+    >>> load_model("mobileone_s0", num_classes=10, form="inference")(torch.zeros(1, 3, 64, 64)).shape
+    torch.Size([1, 10])
+    """
+    if num_classes is not None and num_classes < 0:
+        raise ConfigError(f"num_classes must be 0 or more, got {num_classes}")
+    if in_chans is not None and in_chans < 1:
+        raise ConfigError(f"in_chans must be at least 1, got {in_chans}")
+    if out_indices is not None and not features_only:
+        raise ConfigError("out_indices needs features_only=True")
+    if form not in (None, "train", "inference"):
+        raise ConfigError(f"form must be train or inference, got {form!r}")
+    resolved = resolve(source)
+    model: MobileOne | FeatureExtractor
+    if resolved.variant is not None:
+        fresh = ModelConfig(
+            variant=resolved.variant,
+            form=form or "train",
+            num_classes=1000 if num_classes is None else num_classes,
+            in_chans=in_chans or 3,
+        )
+        model = _build(fresh, features_only=features_only, out_indices=out_indices)
+    else:
+        contents, found, config = inspect(resolved)
+        state = _read_state(contents, found)
+        if in_chans is not None and in_chans != found.in_chans:
+            state, config = _adapt_stem(state, config, in_chans)
+        model = _build(config, features_only=features_only, out_indices=out_indices)
+        wanted = model.state_dict().keys()
+        model.load_state_dict({name: state[name] for name in wanted}, assign=True)
+        if isinstance(model, MobileOne) and num_classes not in (None, found.num_classes):
+            model.reset_classifier(num_classes or 0)
+        model = _in_form(model.eval(), found.form, form)
+    return model.to(device=device, dtype=dtype).eval()
+
+
+def _build(
+    config: ModelConfig, *, features_only: bool, out_indices: Sequence[int] | None
+) -> MobileOne | FeatureExtractor:
+    assert config.variant is not None
+    assert config.in_chans is not None
+    assert config.form is not None
+    if features_only:
+        return create_model(
+            config.variant,
+            in_chans=config.in_chans,
+            form=config.form,
+            output_stride=config.output_stride,
+            input_spec=config.input_spec,
+            features_only=True,
+            out_indices=out_indices,
+        )
+    assert config.num_classes is not None
+    return create_model(
+        config.variant,
+        num_classes=config.num_classes,
+        in_chans=config.in_chans,
+        form=config.form,
+        output_stride=config.output_stride,
+        input_spec=config.input_spec,
+        class_names=config.class_names,
+    )
+
+
+def _read_state(contents: Contents, found: Recognised) -> dict[str, Tensor]:
+    """The tensors under timm's names, checked."""
+    read = contents.read(list(found.names.values()))
+    state = {}
+    for name, original in found.names.items():
+        tensor = read[original]
+        if name.endswith("num_batches_tracked"):
+            state[name] = tensor.to(torch.int64)
+            continue
+        if not tensor.is_floating_point():
+            raise CheckpointError(f"{contents.path}: {original} must be floating point, got {tensor.dtype}")
+        # One NaN or infinite value makes the sum so; in float64 finite weights cannot.
+        if not tensor.sum(dtype=torch.float64).isfinite():
+            raise CheckpointError(
+                f"{contents.path}: {original} has NaN or infinite values; the file is no use"
+            )
+        state[name] = tensor
+    for name in [name for name in state if name.endswith("running_mean")]:
+        state.setdefault(name.replace("running_mean", "num_batches_tracked"), torch.tensor(0))
+    return state
+
+
+def _adapt_stem(
+    state: dict[str, Tensor], config: ModelConfig, in_chans: int
+) -> tuple[dict[str, Tensor], ModelConfig]:
+    """Spread the sum of the stem's kernels evenly over another number of channels."""
+    adapted = dict(state)
+    for name, kernel in state.items():
+        if name.startswith("stem.") and kernel.ndim == 4:
+            total = kernel.double().sum(1, keepdim=True)
+            adapted[name] = (total / in_chans).to(kernel.dtype).repeat(1, in_chans, 1, 1)
+    spec = config.input_spec or InputSpec()
+    default = InputSpec.for_channels(in_chans, size=spec.size)
+    spec = replace(default, crop=spec.crop, interpolation=spec.interpolation)
+    return adapted, replace(config, in_chans=in_chans, input_spec=spec)
+
+
+def _in_form(
+    model: MobileOne | FeatureExtractor, holds: Form, wanted: Form | None
+) -> MobileOne | FeatureExtractor:
+    if wanted is None or wanted == holds:
+        return model
+    if wanted == "inference":
+        return reparameterize(model)
+    return expand(model)

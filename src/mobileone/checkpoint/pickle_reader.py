@@ -7,12 +7,14 @@ place of each tensor, and needs no torch.
 
 from __future__ import annotations
 
+import io
+import mmap
 import pickletools
 import struct
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
-from mobileone.checkpoint.archive import describe_error
+from mobileone.checkpoint.archive import describe_error, is_name
 from mobileone.checkpoint.pickle_values import (
     KNOWN_GLOBALS,
     KNOWN_PACKAGES,
@@ -26,9 +28,7 @@ from mobileone.checkpoint.pickle_values import (
 )
 from mobileone.errors import CheckpointError, UnsafeCheckpointError
 
-MAX_PICKLE_BYTES = 64 * 2**20
 MAX_OPCODES = 2_000_000
-MAX_NAME_BYTES = 1024
 MAX_SIZE = 2**48
 
 _PYTHON2 = {"__builtin__": "builtins", "copy_reg": "copyreg"}
@@ -41,30 +41,6 @@ _LITERALS = {
 _CONSTANTS = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False, "EMPTY_TUPLE": ()}
 _EMPTY: dict[str, type] = {"EMPTY_DICT": dict, "EMPTY_LIST": list, "EMPTY_SET": set}
 _TUPLES = {"TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
-
-
-class _BoundedReader:
-    """A file that gives no more than is left, and stops counting opcodes at a limit."""
-
-    def __init__(self, file: BinaryIO, limit: int) -> None:
-        self._file, self._left, self._calls = file, limit, 0
-
-    def read(self, size: int) -> bytes:
-        self._calls += 1
-        self._left -= size
-        if self._left < 0 or self._calls > MAX_OPCODES:
-            raise _MalformedError("its pickle is larger than any checkpoint's or cut short")
-        content = self._file.read(size)
-        if len(content) != size:
-            raise EOFError("it ends in the middle")
-        return content
-
-    def readline(self) -> bytes:
-        line = self._file.readline(MAX_NAME_BYTES)
-        self._left -= len(line)
-        if not line.endswith(b"\n"):
-            raise _MalformedError("it holds a name without end")
-        return line
 
 
 class _MalformedError(Exception):
@@ -114,28 +90,30 @@ class _Reader:
         self._marks: list[list[Any]] = []
         self._memo: dict[int, Any] = {}
 
-    def run(self, file: _BoundedReader) -> Any:
+    def run(self, file: io.BytesIO | mmap.mmap) -> Any:
         argument: Any
-        for opcode, argument, _ in pickletools.genops(file):  # type: ignore[arg-type]
+        for count, (opcode, argument, _) in enumerate(pickletools.genops(file)):  # type: ignore[arg-type]
             name, push = opcode.name, self._stack
             if name in _LITERALS:
                 push.append(argument)
-            elif name in _CONSTANTS:
-                push.append(_CONSTANTS[name])
-            elif name in _EMPTY:
-                push.append(_EMPTY[name]())
             elif name in ("BINPUT", "LONG_BINPUT"):
                 self._memo[argument] = push[-1]
             elif name in ("BINGET", "LONG_BINGET"):
                 push.append(self._memo[argument])
+            elif name in _CONSTANTS:
+                push.append(_CONSTANTS[name])
+            elif name in _EMPTY:
+                push.append(_EMPTY[name]())
             elif name in _TUPLES:
-                count = _TUPLES[name]
-                push[len(push) - count :] = [tuple(push[-count:])]
+                start = len(push) - _TUPLES[name]
+                push[start:] = [tuple(push[start:])]
             elif name not in ("PROTO", "FRAME", "STOP"):
                 step = getattr(self, f"_op_{name.lower()}", None)
                 if step is None:
                     raise _MalformedError(f"its pickle uses {name}, which torch.save does not write")
                 step(argument)
+            if count > MAX_OPCODES:
+                raise _MalformedError("its pickle is longer than any checkpoint's")
         (value,) = self._stack
         return value
 
@@ -213,7 +191,7 @@ class _Reader:
 
     def _find(self, module: str, name: str) -> Global:
         full = f"{_PYTHON2.get(module, module)}.{name}"
-        if full not in KNOWN_GLOBALS and not full.startswith(KNOWN_PACKAGES):
+        if not is_name(full) or (full not in KNOWN_GLOBALS and not full.startswith(KNOWN_PACKAGES)):
             raise UnsafeCheckpointError(
                 f"refused {self._path}: its pickle asks for {full[:80]!r}, which no known checkpoint needs; "
                 "nothing was executed"
@@ -300,14 +278,14 @@ def _persistent(pid: Any) -> StorageRef | Global:
 
 
 def read_pickle(
-    file: BinaryIO, *, path: Path, size: int, storages: dict[str, StorageRef] | None = None
+    file: io.BytesIO | mmap.mmap, *, path: Path, storages: dict[str, StorageRef] | None = None
 ) -> Any:
-    """One pickle from a file, as dicts, lists, tuples, sets, scalars, `TensorRef`s and `Record`s.
+    """One pickle, as dicts, lists, tuples, sets, scalars, `TensorRef`s and `Record`s.
 
     Args:
-        file: positioned at the pickle; left behind it.
+        file: positioned at the pickle, and left behind it. Bytes in memory, or mapped: reading past the end
+            of a plain file would allocate whatever length the pickle states.
         path: the file's name, for messages.
-        size: how many bytes there are at most.
         storages: gets every storage that is named, by its key.
 
     Raises:
@@ -315,15 +293,12 @@ def read_pickle(
         UnsafeCheckpointError: if they ask for a class or function that no known checkpoint needs, or for a
             tensor larger than its storage.
 
-    >>> import io, pickle
-    >>> content = pickle.dumps({"epoch": 3}, protocol=2)
-    >>> read_pickle(io.BytesIO(content), path=Path("x.pt"), size=len(content))
+    >>> import pickle
+    >>> read_pickle(io.BytesIO(pickle.dumps({"epoch": 3}, protocol=2)), path=Path("x.pt"))
     {'epoch': 3}
     """
     try:
-        return _Reader(path, {} if storages is None else storages).run(
-            _BoundedReader(file, min(size, MAX_PICKLE_BYTES))
-        )
+        return _Reader(path, {} if storages is None else storages).run(file)
     except UnsafeCheckpointError:
         raise
     except _PARSE_ERRORS as error:

@@ -1,4 +1,4 @@
-"""Weights that others have published: where, in what form, under what licence, how accurate. Imports no torch."""
+"""Weights that others have published: where, in what form, under what licence, how accurate. No torch."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from mobileone.input_spec import InputSpec
 from mobileone.variants import Form
 
 HUB_PREFIX = "hf-hub:"
-APPLE_LICENCE = "Apple's own (LICENSE of apple/ml-mobileone)"
+APPLE_LICENCE = "Apple's, see apple/ml-mobileone"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,7 +61,13 @@ _TIMM = {
 # README of apple/ml-mobileone
 _APPLE = {"s0": 71.4, "s1": 75.9, "s2": 77.4, "s3": 78.1, "s4": 79.4}
 # README of jahongir7174/MobileOne
-_REFERENCE = {"s0": (71.4, 89.9), "s1": (75.8, 92.8), "s2": (77.4, 93.2), "s3": (77.9, 93.9), "s4": (79.3, 94.4)}
+_REFERENCE = {
+    "s0": (71.4, 89.9),
+    "s1": (75.8, 92.8),
+    "s2": (77.4, 93.2),
+    "s3": (77.9, 93.9),
+    "s4": (79.3, 94.4),
+}
 # configs/mobileone/metafile.yml of open-mmlab/mmpretrain, with the hash at the end of each file's name
 _MMPRETRAIN = {
     "s0": (71.34, 89.87, "0bc94952"),
@@ -83,7 +89,7 @@ def _timm(size: str) -> PublishedWeights:
         source=f"{HUB_PREFIX}timm/mobileone_{size}.apple_in1k",
         layout="timm",
         form="train",
-        licence=f"mobileone-license: {APPLE_LICENCE}",
+        licence="mobileone-license (Apple's)",
         top1=top1,
         top5=top5,
         accuracy_source="timm, results-imagenet.csv, 224 px",
@@ -114,7 +120,7 @@ def _reference(size: str) -> PublishedWeights:
         source=f"{_REFERENCE_URL}{size}.pt",
         layout="reference",
         form="train",
-        licence=f"none stated; ported from Apple's weights: {APPLE_LICENCE}",
+        licence="none stated (from Apple's)",
         top1=top1,
         top5=top5,
         accuracy_source="README of jahongir7174/MobileOne, weights ported from Apple's",
@@ -129,7 +135,7 @@ def _mmpretrain(size: str) -> PublishedWeights:
         source=f"{_MMPRETRAIN_URL}{size}_8xb32_in1k_20221110-{digest}.pth",
         layout="mmpretrain",
         form="train",
-        licence="Apache-2.0 (the repository's)",
+        licence="Apache-2.0",
         top1=top1,
         top5=top5,
         accuracy_source="metafile.yml of open-mmlab/mmpretrain",

@@ -1,4 +1,4 @@
-"""What the word MODEL may mean: a variant, published weights, the hub, a run folder, a folder, a file. No torch."""
+"""What MODEL may be: a variant, published weights, the hub, a run folder, a folder, a file. No torch."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from mobileone.checkpoint.config import ModelConfig, from_hub
-from mobileone.checkpoint.download import fetch
 from mobileone.checkpoint.hub import CONFIG_NAME, WEIGHT_NAMES, hub_files
 from mobileone.checkpoint.published import HUB_PREFIX, PUBLISHED, PublishedWeights
 from mobileone.errors import CheckpointError
@@ -63,7 +62,7 @@ def resolve(source: str | os.PathLike[str]) -> Resolved:
     near = difflib.get_close_matches(text, [*VARIANTS, *PUBLISHED], n=1)
     hint = f"; did you mean {near[0]}?" if near else ""
     raise CheckpointError(
-        f"no model {text}: neither a file or folder, nor a variant, published weights or hf-hub:owner/name{hint}"
+        f"no model {text}: no file or folder, variant, published weights or hf-hub:owner/name{hint}"
     )
 
 
@@ -73,6 +72,8 @@ def _published(weights: PublishedWeights) -> Resolved:
         found = _hub(weights.source)
         path, config = found.path, found.config.filled_from(config)
     else:
+        from mobileone.checkpoint.download import fetch  # imports an HTTP client; a local file needs none
+
         path = fetch(weights.source, name=weights.name, sha256_prefix=weights.sha256_prefix)
     return Resolved(source=weights.name, path=path, config=config, published=weights)
 
@@ -92,7 +93,9 @@ def _folder(text: str, folder: Path) -> Resolved:
             config = folder / CONFIG_NAME
             beside = _read_config(config) if config.is_file() else ModelConfig()
             return Resolved(source=text, path=folder / name, config=beside)
-    raise CheckpointError(f"no model in folder {folder}: it has none of {', '.join(RUN_NAMES + WEIGHT_NAMES)}")
+    raise CheckpointError(
+        f"no model in folder {folder}: it has none of {', '.join(RUN_NAMES + WEIGHT_NAMES)}"
+    )
 
 
 def _read_config(path: Path) -> ModelConfig:

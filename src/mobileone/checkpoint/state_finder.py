@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from mobileone.checkpoint.archive import is_name
 from mobileone.checkpoint.config import CONFIG_KEY, ModelConfig
 from mobileone.checkpoint.pickle_values import Record, TensorRef
 from mobileone.errors import CheckpointError
@@ -37,23 +38,24 @@ def find_state(tree: object, *, source: Path) -> tuple[dict[str, TensorRef], str
             return _tensors_only(tree, source=source), ".".join(path)
         path.append(key)
         tree = tree[key]
-    raise CheckpointError(f"cannot read {source}: holds {_kind(tree)}, not weights")
+    raise CheckpointError(f"cannot read {source}: its content is {_kind(tree)}, not weights")
 
 
 def _kind(value: object) -> str:
     if isinstance(value, Record):
-        return f"a {value.name[:80]}"
-    return "a tensor" if isinstance(value, TensorRef) else f"a {type(value).__name__}"
+        return f"of class {value.name}"
+    return "a tensor" if isinstance(value, TensorRef) else f"of type {type(value).__name__}"
 
 
 def _tensors_only(tree: dict[Any, Any], *, source: Path) -> dict[str, TensorRef]:
     if not any(isinstance(value, TensorRef) for value in tree.values()):
-        keys = ", ".join(str(key)[:40] for key in list(tree)[:4] if isinstance(key, str)) or "none"
+        keys = ", ".join(str(key) for key in list(tree)[:4] if is_name(key)) or "none"
         raise CheckpointError(f"cannot read {source}: no weights in it; its keys: {keys}")
     for key, value in tree.items():
-        if not isinstance(key, str) or not isinstance(value, TensorRef):
+        if not is_name(key) or not isinstance(value, TensorRef):
             raise CheckpointError(
-                f"cannot read {source}: {str(key)[:80]!r} among its weights is {_kind(value)}, not a tensor"
+                f"cannot read {source}: {str(key)[:80]!r} among its weights is {_kind(value)}, "
+                "not a named tensor"
             )
     return tree
 
@@ -69,12 +71,15 @@ def _module_tensors(module: Record, *, source: Path) -> Iterator[tuple[str, Tens
         tables = [state.get(name) for name in _TABLES]
         if not all(isinstance(table, dict) for table in tables) or depth > MAX_DEPTH:
             raise CheckpointError(
-                f"cannot read {source}: {prefix or 'it holds '}{_kind(record)}, not a module with weights"
+                f"cannot read {source}: {prefix.rstrip('.')[:80]!r} in it is {_kind(record)}, "
+                "no module with weights"
             )
         parameters, buffers, children = (state[name] for name in _TABLES)
         transient = state.get("_non_persistent_buffers_set") or ()
         for name, value in [*parameters.items(), *buffers.items()]:
             if isinstance(value, TensorRef) and name not in transient:
+                if not is_name(f"{prefix}{name}"):
+                    raise CheckpointError(f"cannot read {source}: a module in it has no proper name")
                 yield f"{prefix}{name}", value
         for name, child in reversed(children.items()):
             if child is not None:

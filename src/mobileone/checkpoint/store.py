@@ -106,8 +106,8 @@ def save_model(
 def _write_safetensors(tensors: dict[str, Tensor], target: Path, config_text: str) -> None:
     with atomic_path(target) as temporary:
         try:
-            # "format" is what other readers of safetensors look for.
-            save_file(tensors, temporary, metadata={"format": "pt", CONFIG_KEY: config_text})
+            # One key only: the library writes several in random order, and equal models give equal files.
+            save_file(tensors, temporary, metadata={CONFIG_KEY: config_text})
         except SafetensorError as error:
             raise CheckpointError(f"cannot write {target}: {error}") from error
 

@@ -3,29 +3,28 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from tyro.conf import Positional, arg
 
 from mobileone.cli.output import print_json, result_line
 from mobileone.errors import ConfigError
+from mobileone.input_spec import InputSpec
 
 if TYPE_CHECKING:
     from mobileone.model.network import MobileOne
 
 
 def load_fused(source: str, *, input_size: int | None = None, crop: float | None = None) -> MobileOne:
-    """The model in inference form, saying so on stderr where it had to be fused."""
+    """The model in inference form; `input_size` and `crop` replace those of its input spec."""
     from mobileone.checkpoint.load import load_model
-    from mobileone.reparam.fuse import reparameterize
 
-    model = load_model(source)
-    if model.form == "train":
-        model = reparameterize(model)
-        print("fused: every unit is one convolution now", file=sys.stderr)
+    model = load_model(source, form="inference")
     spec = model.input_spec
-    model.input_spec = replace(spec, size=input_size or spec.size, crop=crop or spec.crop)
+    given = {"size": input_size, "crop": crop}
+    model.input_spec = InputSpec(**spec.to_dict() | {k: v for k, v in given.items() if v is not None})
     return model
 
 
@@ -56,7 +55,7 @@ class Test:
     """Print the result as JSON."""
 
     def run(self) -> int:
-        from mobileone.evaluate.run import evaluate
+        from mobileone.evaluation.run import evaluate
         from mobileone.train.distributed import distributed
 
         model = load_fused(self.model, input_size=self.input_size, crop=self.crop)
@@ -75,19 +74,19 @@ class Test:
         for path in result.skipped:
             print(f"skipped: {path}", file=sys.stderr)
         spec = model.input_spec
+        print(f"fused; {spec.size} px, crop {spec.crop}, {spec.interpolation}", file=sys.stderr)
         if self.json:
             print_json(
                 {
                     "model": self.model,
                     "data": self.data,
                     "form": model.form,
-                    **result.to_dict(),
                     "input_spec": spec.to_dict(),
+                    **result.to_dict(),
                 }
             )
         else:
             print(result_line(result))
-            print(f"{spec.size} px, crop {spec.crop}, {spec.interpolation}, fused", file=sys.stderr)
         return 0
 
 
@@ -108,6 +107,8 @@ class Predict:
     """auto, cpu, cuda or cuda:N."""
     json: bool = False
     """Print the result as JSON."""
+    png: Path | None = None
+    """Also draw the images with their likeliest class into this picture."""
 
     def run(self) -> int:
         from mobileone.runtime.predictor import Predictor
@@ -116,7 +117,11 @@ class Predict:
         if not self.images:
             raise ConfigError("predict needs at least one image file after MODEL")
         predictor = Predictor(load_fused(self.model), device=pick_device(self.device))
-        predictions = predictor(list(self.images), topk=self.topk)
+        predictions = predictor(self.images, topk=self.topk)
+        if self.png is not None:
+            from mobileone.runtime.sheet import draw_sheet
+
+            draw_sheet(predictions, self.png)
         if self.json:
             print_json([prediction.to_dict() for prediction in predictions])
             return 0

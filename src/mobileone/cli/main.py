@@ -66,10 +66,9 @@ def parse(read: Callable[[], T], *, prog: str) -> T:
 
 
 def _one_line(boxed: str) -> str:
-    """The text inside a box drawn over several lines, its title left out."""
-    lines = [line.strip("│ ") for line in boxed.splitlines() if line.startswith("│")]
-    sentences = [line for line in lines if line and not set(line) <= set("─ ")]
-    return re.sub(r"\s+", " ", " ".join(sentences)) or boxed.strip()
+    """The text of a message that is drawn as a box over several lines."""
+    lines = (line.strip("│╭╮╰╯─ ") for line in boxed.splitlines())
+    return re.sub(r"\s+", " ", " ".join(line for line in lines if line.strip("- ")))
 
 
 def guard(work: Callable[[], int], *, prog: str) -> int:
@@ -88,18 +87,20 @@ def guard(work: Callable[[], int], *, prog: str) -> int:
         return 0
 
 
+def read_command(arguments: Sequence[str]) -> Command:
+    """The command that the arguments describe, not run yet."""
+    command: Command = tyro.extras.subcommand_cli_from_dict(
+        COMMANDS,
+        prog="mobileone",
+        description=DESCRIPTION,
+        args=list(arguments),
+        sort_subcommands=False,
+        config=(tyro.conf.FlagCreatePairsOff,),
+    )
+    return command
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the `mobileone` command line; the exit code."""
-
-    def read() -> Command:
-        command: Command = tyro.extras.subcommand_cli_from_dict(
-            COMMANDS,
-            prog="mobileone",
-            description=DESCRIPTION,
-            args=sys.argv[1:] if arguments is None else list(arguments),
-            sort_subcommands=False,
-            config=(tyro.conf.FlagCreatePairsOff,),
-        )
-        return command
-
-    return guard(lambda: parse(read, prog="mobileone").run(), prog="mobileone")
+    given = sys.argv[1:] if arguments is None else arguments
+    return guard(lambda: parse(lambda: read_command(given), prog="mobileone").run(), prog="mobileone")

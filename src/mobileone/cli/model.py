@@ -103,6 +103,7 @@ class Reparameterize:
     def run(self) -> int:
         import torch
 
+        from mobileone.checkpoint.describe import describe
         from mobileone.checkpoint.load import load_model
         from mobileone.checkpoint.store import save_model
         from mobileone.reparam.fuse import reparameterize
@@ -116,7 +117,7 @@ class Reparameterize:
         size = model.input_spec.size
         x = torch.randn(2, model.in_chans, size, size, generator=torch.Generator().manual_seed(0))
         report = verify(model, fused, x).require()
-        written = save_model(fused, self.output)
+        written = save_model(fused, self.output, extra=describe(self.model).metadata)
         if self.json:
             print_json({"output": str(written), "verify": report.to_dict()})
         else:
@@ -147,7 +148,7 @@ class Convert:
 
         refuse_existing(self.output, force=self.force)
         written = convert(self.model, self.output, to=self.to, form=self.form)
-        print(f"wrote {written} ({megabytes(written.stat().st_size)}, {self.to})")
+        print(f"wrote {written} in {self.to}'s format")
         return 0
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from mobileone.evaluate.metrics import EvalResult
+    from mobileone.evaluation.metrics import EvalResult
 
 
 def print_json(value: Any) -> None:

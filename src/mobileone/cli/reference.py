@@ -133,7 +133,7 @@ class Reference:
         fit(config, run_dir=WEIGHTS, resume=self.resume, callbacks=callbacks)
 
     def _test(self, data: str, ranks: Distributed) -> None:
-        from mobileone.evaluate.run import evaluate
+        from mobileone.evaluation.run import evaluate
 
         best = WEIGHTS / "best.pt"
         if not best.exists():

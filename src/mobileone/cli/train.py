@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -39,13 +40,18 @@ class Train:
     def run(self) -> int:
         from mobileone.train.loop import fit
         from mobileone.train.recipe import override, recipe
+        from mobileone.train.run_dir import RunDir
 
-        config = recipe(self.recipe)
-        given = {"data": self.data, "init": self.init, "device": self.device}
-        config = replace(config, **{name: value for name, value in given.items() if value is not None})
-        config = override(config, self.set)
-        result = fit(config, run_dir=self.run_dir or Path("runs") / self.recipe, resume=self.resume)
-        if result is None:  # a rank other than the main one
+        run_dir = self.run_dir or Path("runs") / self.recipe
+        config = RunDir(run_dir).read_config() if self.resume else recipe(self.recipe)
+        if self.data is not None:
+            config = replace(config, data=self.data)
+        if self.init is not None:
+            config = replace(config, init=self.init)
+        if self.device is not None:
+            config = replace(config, device=self.device)
+        result = fit(override(config, self.set), run_dir=run_dir, resume=self.resume)
+        if int(os.environ.get("RANK", "0")) > 0:  # the main rank speaks for all
             return 0
         if self.json:
             print_json(result.to_dict())

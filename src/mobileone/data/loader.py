@@ -1,10 +1,10 @@
 """Batches of uint8 images from worker processes: the same ones for any number of workers and ranks.
 
-The main process decides what is read (`_Request`: indices, epoch and transform) and the workers read it, so
+The main process decides what is read (`Request`: indices, epoch and transform) and the workers read it, so
 that persistent workers need no news of a new epoch or image size. Workers are started by a fork server, a
-small process that holds no threads: forking the trainer itself, with the threads of OpenMP, CUDA and the
-process group in it, may deadlock in the child. As with every start method but fork, a script that uses
-workers needs an `if __name__ == "__main__"` guard.
+fresh process in which nothing runs: a fork of the trainer itself, with the threads of OpenMP, CUDA and the
+process group in it, may deadlock. As with every start method but fork, a script that uses workers needs an
+`if __name__ == "__main__"` guard.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ import signal
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
-import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset
 
 from mobileone.data.augment import EvalTransform, TrainTransform
 from mobileone.data.decode import ImageSource
+from mobileone.data.requests import EvalRequests, Request, TrainRequests, seeded_generator
 from mobileone.errors import BadImageError, ConfigError, DataError
 from mobileone.input_spec import InputSpec
 
@@ -64,14 +64,6 @@ class Batch:
         return Batch(self.images.pin_memory(), self.labels.pin_memory(), self.indices.pin_memory(), self.bad)
 
 
-class _Request(NamedTuple):
-    """One batch to read. `epoch` is `None` for evaluation, which draws nothing and substitutes nothing."""
-
-    indices: list[int]
-    transform: TrainTransform | EvalTransform
-    epoch: int | None
-
-
 class BatchLoader:
     """Iterates over `Batch`; made by `train_loader` or `eval_loader`. `len()` is this rank's batches a pass.
 
@@ -82,7 +74,7 @@ class BatchLoader:
     """
 
     def __init__(
-        self, reader: _Reader, requests: _TrainRequests | _EvalRequests, *, num_workers: int, pin_memory: bool
+        self, reader: _Reader, requests: TrainRequests | EvalRequests, *, num_workers: int, pin_memory: bool
     ) -> None:
         if num_workers < 0:
             raise ConfigError(f"num_workers must be 0 (read in this process) or more, got {num_workers}")
@@ -115,14 +107,28 @@ class BatchLoader:
                 if isinstance(item, _Failure):
                     raise BadImageError(item.message)
                 yield item
-        except RuntimeError as error:
-            if not str(error).startswith("DataLoader worker (pid"):
+        except BadImageError:
+            self.close()
+            raise
+        except (RuntimeError, OSError, EOFError) as error:
+            self.close()
+            if not self._loader.num_workers or not _is_from_a_dead_worker(error):
                 raise
             raise DataError(
-                f"a data worker process died ({' '.join(str(error).split())}); often the machine ran out of "
-                "memory or /dev/shm, or the script lacks an `if __name__ == '__main__'` guard; "
+                f"a data worker process died ({' '.join(str(error).split()) or type(error).__name__}); often "
+                "memory or /dev/shm ran out, or a script lacks its `if __name__ == '__main__'` guard; "
                 "try fewer workers, or num_workers=0"
             ) from None
+
+    def close(self) -> None:
+        """End the worker processes; the next pass starts new ones.
+
+        Dropping the last reference does that too, but where the garbage collector finds the loader in a cycle
+        (a traceback's, say), torch waits five seconds for every worker.
+        """
+        iterator, self._loader._iterator = self._loader._iterator, None
+        if self._loader.num_workers and iterator is not None:
+            iterator._shutdown_workers()  # type: ignore[attr-defined]  # of the many-process iterator
 
 
 def train_loader(
@@ -160,7 +166,7 @@ def train_loader(
         ConfigError: on values out of range.
         DataError: if there are fewer images than ranks.
     """
-    requests = _TrainRequests(len(source), transform, batch_size, seed, rank, world_size)
+    requests = TrainRequests(len(source), transform, batch_size, seed, rank, world_size)
     reader = _Reader(source, seed, on_bad_image)
     return BatchLoader(reader, requests, num_workers=num_workers, pin_memory=pin_memory)
 
@@ -182,7 +188,7 @@ def eval_loader(
     `on_bad_image="skip"` undecodable images are left out and reported in `Batch.bad`, so a batch may be
     short, even empty. The other arguments and errors are those of `train_loader`.
     """
-    requests = _EvalRequests(len(source), transform, batch_size, rank, world_size)
+    requests = EvalRequests(len(source), transform, batch_size, rank, world_size)
     return BatchLoader(
         _Reader(source, 0, on_bad_image), requests, num_workers=num_workers, pin_memory=pin_memory
     )
@@ -248,7 +254,7 @@ class _Reader(Dataset["Batch | _Failure"]):
         self.seed = seed
         self.on_bad_image = on_bad_image
 
-    def __getitem__(self, request: _Request) -> Batch | _Failure:
+    def __getitem__(self, request: Request) -> Batch | _Failure:
         images: list[Tensor] = []
         indices: list[int] = []
         bad: list[BadImage] = []
@@ -268,7 +274,7 @@ class _Reader(Dataset["Batch | _Failure"]):
             stacked, torch.tensor(labels, dtype=torch.int64), torch.tensor(indices, dtype=torch.int64), bad
         )
 
-    def _read(self, request: _Request, index: int, bad: list[BadImage]) -> tuple[int, Tensor]:
+    def _read(self, request: Request, index: int, bad: list[BadImage]) -> tuple[int, Tensor]:
         """The image, or in training the next one that can be read, and its index."""
         substitutes = MAX_SUBSTITUTES if self.on_bad_image == "skip" and request.epoch is not None else 0
         for candidate in range(index, index + substitutes + 1):
@@ -282,82 +288,19 @@ class _Reader(Dataset["Batch | _Failure"]):
             message += f" (and the {substitutes} images before it are unreadable too; clean the data set)"
         raise BadImageError(message)
 
-    def _transform(self, request: _Request, index: int) -> Tensor:
+    def _transform(self, request: Request, index: int) -> Tensor:
         image = self.source.read(index)
         if isinstance(request.transform, EvalTransform):
             return request.transform(image)
         assert request.epoch is not None
-        return request.transform(image, _generator(self.seed, request.epoch, index))
+        return request.transform(image, seeded_generator(self.seed, request.epoch, index))
 
 
-class _TrainRequests(Sampler[_Request]):
-    """The steps of an epoch, for one rank."""
-
-    def __init__(
-        self,
-        num_images: int,
-        transform: TrainTransform | Callable[[int], TrainTransform],
-        batch_size: int,
-        seed: int,
-        rank: int,
-        world_size: int,
-    ) -> None:
-        _check_split(batch_size, rank, world_size)
-        if num_images < world_size:
-            raise DataError(
-                f"{num_images} training images for {world_size} ranks; every rank needs at least one"
-            )
-        self.num_images = num_images
-        self.transform = transform
-        self.step_size = batch_size * world_size
-        self.seed = seed
-        self.rank = rank
-        self.world_size = world_size
-        self.epoch = 0
-
-    def __len__(self) -> int:
-        return max(1, self.num_images // self.step_size)
-
-    def __iter__(self) -> Iterator[_Request]:
-        epoch = self.epoch
-        transform = self.transform if isinstance(self.transform, TrainTransform) else self.transform(epoch)
-        order = torch.randperm(self.num_images, generator=_generator(self.seed, epoch))
-        for step in range(len(self)):
-            together = order[step * self.step_size : (step + 1) * self.step_size]
-            yield _Request(together[self.rank :: self.world_size].tolist(), transform, epoch)
-
-
-class _EvalRequests(Sampler[_Request]):
-    """Every image of one rank once, in order."""
-
-    def __init__(
-        self, num_images: int, transform: EvalTransform, batch_size: int, rank: int, world_size: int
-    ) -> None:
-        _check_split(batch_size, rank, world_size)
-        self.indices = range(rank, num_images, world_size)
-        self.transform = transform
-        self.batch_size = batch_size
-        self.epoch = 0
-
-    def __len__(self) -> int:
-        return -(-len(self.indices) // self.batch_size)
-
-    def __iter__(self) -> Iterator[_Request]:
-        for start in range(0, len(self.indices), self.batch_size):
-            yield _Request(list(self.indices[start : start + self.batch_size]), self.transform, None)
-
-
-def _check_split(batch_size: int, rank: int, world_size: int) -> None:
-    if batch_size < 1:
-        raise ConfigError(f"batch_size must be at least 1, got {batch_size}")
-    if not 0 <= rank < world_size:
-        raise ConfigError(f"rank must be in 0..world_size − 1, got rank {rank} of {world_size}")
-
-
-def _generator(*key: int) -> torch.Generator:
-    """A generator that depends on all of the key and on nothing else."""
-    (seed,) = np.random.SeedSequence(key).generate_state(1, np.uint32)  # torch's CPU generator takes 32 bits
-    return torch.Generator().manual_seed(int(seed))
+def _is_from_a_dead_worker(error: Exception) -> bool:
+    """Torch's own report, or a connection that broke while a batch was fetched; not a worker's exception."""
+    if isinstance(error, RuntimeError):
+        return str(error).startswith("DataLoader worker (pid")
+    return not str(error).startswith("Caught ")
 
 
 def _as_it_is(item: Any) -> Any:

@@ -143,7 +143,7 @@ class InferenceBlock(nn.Module):
         self.spec = spec
         self.reparam_conv = spec_conv(spec, bias=True)
         # Without BatchNorm torch's default gain lets the signal die out over 43 units.
-        nn.init.kaiming_normal_(self.reparam_conv.weight, nonlinearity="relu")
+        nn.init.kaiming_uniform_(self.reparam_conv.weight, nonlinearity="relu")
         self.attn = _attention(spec)
         self.act = nn.ReLU(inplace=True)
 

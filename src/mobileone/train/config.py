@@ -51,6 +51,8 @@ class TrainConfig:
         weight_decay: L2 coefficient at the start, on kernels alone.
         weight_decay_end: the same at the end, on the learning rate's cosine.
         label_smoothing: share of the target spread over all classes, in [0, 1).
+        residual_start: whether fresh units start close to the identity (see `start_residual_`); the paper
+            does not, short runs need it.
         ema_decay: of the averaged weights, in [0, 1); 0 is no averaging.
         input_size: side of the square images, pixels, in the last phase and in evaluation.
         progressive: earlier phases of smaller images, in order.
@@ -90,6 +92,7 @@ class TrainConfig:
     weight_decay: float = 1e-4
     weight_decay_end: float = 1e-5
     label_smoothing: float = 0.1
+    residual_start: bool = False
     ema_decay: float = 0.9995
     input_size: int = 224
     progressive: tuple[Phase, ...] = ()
@@ -126,7 +129,7 @@ class TrainConfig:
         for name in ("flip", "auto_augment"):
             _require(self, name, 0 <= getattr(self, name) <= 1, "in [0, 1]")
         _require(self, "base_lr", 0 < self.base_lr < float("inf"), "above 0")
-        _require(self, "warmup_epochs", self.warmup_epochs < self.epochs, f"less than epochs={self.epochs}")
+        _require(self, "warmup_epochs", self.warmup_epochs <= self.epochs, f"up to epochs={self.epochs}")
         low, high = self.crop_scale
         _require(self, "crop_scale", 0 < low <= high <= 1, "two rising shares in (0, 1]")
         low, high = self.crop_ratio

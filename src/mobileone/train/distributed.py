@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -10,6 +11,11 @@ from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
+
+# Functions in it have the group of import time as a default argument. Loaded later, by
+# DistributedDataParallel, it would keep the group and gloo's threads alive after the group is destroyed, and
+# these may abort the interpreter on its way out ("terminate called without an active exception").
+import torch.distributed.nn
 from torch import Tensor
 
 from mobileone.errors import ConfigError, MobileOneError
@@ -142,6 +148,7 @@ def distributed(device: str = "auto") -> Iterator[Distributed]:
         yield this
     finally:
         if own_group:
+            gc.collect()  # a DistributedDataParallel holds the group, in a reference cycle
             dist.destroy_process_group()
 
 

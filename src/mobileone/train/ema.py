@@ -51,14 +51,15 @@ class ModelEma:
     def update(self, model: nn.Module) -> None:
         """Move the average towards `model`, which has the same state-dict names."""
         current = model.state_dict()
-        floats: tuple[list[Tensor], list[Tensor]] = ([], [])
+        averages: list[Tensor] = []
+        counters: list[Tensor] = []
+        values: dict[bool, list[Tensor]] = {True: [], False: []}
         for name, average in self.module.state_dict().items():
-            if average.is_floating_point():
-                floats[0].append(average)
-                floats[1].append(current[name])
-            else:
-                average.copy_(current[name])
-        torch._foreach_lerp_(floats[0], floats[1], 1 - warmed_decay(self.decay, self.num_updates))
+            (averages if average.is_floating_point() else counters).append(average)
+            values[average.is_floating_point()].append(current[name])
+        torch._foreach_lerp_(averages, values[True], 1 - warmed_decay(self.decay, self.num_updates))
+        if counters:
+            torch._foreach_copy_(counters, values[False])
         self.num_updates += 1
 
     def state_dict(self) -> dict[str, Any]:

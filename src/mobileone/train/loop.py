@@ -12,8 +12,8 @@ from mobileone.checkpoint.store import load_state, save_model, save_state
 from mobileone.data.decode import ImageSource
 from mobileone.data.loader import BadImage
 from mobileone.errors import ConfigError, MissingExtraError, TrainingError
-from mobileone.evaluate.metrics import EvalResult
-from mobileone.evaluate.run import open_data
+from mobileone.evaluation.metrics import EvalResult
+from mobileone.evaluation.run import open_data
 from mobileone.train.config import TrainConfig
 from mobileone.train.curves import draw_curves
 from mobileone.train.distributed import Distributed, distributed
@@ -95,20 +95,33 @@ def fit(
     files = RunDir(Path(run_dir), config.weights_suffix)
     with distributed(config.device) as dist:
         dist.from_main(lambda: files.check(config, resume=resume, world_size=dist.world_size))
-        train_set = open_data(config.data, split="train")
-        val_set = open_data(config.data, split="val", classes=tuple(train_set.classes))
-        trainer = Trainer(config, train_set, dist)
-        run = _Run(trainer, files, dist, val_set, show=progress and dist.is_main)
-        if resume:
-            run.restore()
-        else:
-            dist.from_main(lambda: files.claim(config, world_size=dist.world_size))
-        run.log(_headline(trainer, len(train_set), len(val_set), resumed_at=len(run.records)))
-        try:
-            return run.go_on(callbacks)
-        except KeyboardInterrupt:
-            run.log("interrupted; --resume goes on after the last finished epoch")
-            raise
+        # A function of its own, so that the wrapped network is gone when the ranks part.
+        return _train(config, files, dist, resume=resume, callbacks=callbacks, show=progress and dist.is_main)
+
+
+def _train(
+    config: TrainConfig,
+    files: RunDir,
+    dist: Distributed,
+    *,
+    resume: bool,
+    callbacks: Sequence[Callback],
+    show: bool,
+) -> FitResult:
+    train_set = open_data(config.data, split="train")
+    val_set = open_data(config.data, split="val", classes=tuple(train_set.classes))
+    trainer = Trainer(config, train_set, dist)
+    run = _Run(trainer, files, dist, val_set, show=show)
+    if resume:
+        run.restore()
+    else:
+        dist.from_main(lambda: files.claim(config, world_size=dist.world_size))
+    run.log(_headline(trainer, len(train_set), len(val_set), resumed_at=len(run.records)))
+    try:
+        return run.go_on(callbacks)
+    except KeyboardInterrupt:
+        run.log("interrupted; --resume goes on after the last finished epoch")
+        raise
 
 
 @dataclass(slots=True)
@@ -230,8 +243,8 @@ def _headline(trainer: Trainer, num_train: int, num_val: int, *, resumed_at: int
     start = f"resumed after epoch {resumed_at}: " if resumed_at else ""
     return (
         f"{start}{network.variant.name} on {config.data}: {num_train} training and {num_val} validation "
-        f"images, {network.num_classes} classes; {config.epochs} epochs of {trainer.steps_per_epoch} steps of "
-        f"{dist.world_size} × {config.batch_size} images; peak lr {trainer.schedule.peak_lr:.4g}; "
+        f"images, {network.num_classes} classes; {config.epochs} epochs of {trainer.steps_per_epoch} steps, "
+        f"{dist.world_size} × {config.batch_size} images each; peak lr {trainer.schedule.peak_lr:.4g}; "
         f"{dist.device.type}, amp {trainer.step.amp or 'off'}"
     )
 

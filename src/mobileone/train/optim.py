@@ -33,9 +33,15 @@ def create_optimizer(model: nn.Module, *, lr: float, momentum: float, weight_dec
         {"name": DECAY, "params": [p for p in trainable if p.ndim > 1], "weight_decay": weight_decay},
         {"name": NO_DECAY, "params": [p for p in trainable if p.ndim <= 1], "weight_decay": 0.0},
     ]
-    # The fused kernel takes the gradient scaler's verdict on the device: fp16 needs no synchronise.
-    fused = all(p.device.type == "cuda" for p in trainable)
-    return torch.optim.SGD(groups, lr=lr, momentum=momentum, fused=fused, foreach=not fused)
+    # Fused: one kernel for all of S0's 645 tensors (a third of the time on a CPU), and on CUDA it takes the
+    # gradient scaler's verdict from the device, so that fp16 does not wait for it.
+    optimizer = torch.optim.SGD(groups, lr=lr, momentum=momentum, fused=True)
+    if momentum:
+        # torch 2.13 makes these uninitialised in the first step and fills them only if no gradient
+        # overflows, which in fp16 the first step's often do. A momentum of zero is the same start.
+        for parameter in trainable:
+            optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
+    return optimizer
 
 
 def set_schedule_(optimizer: torch.optim.Optimizer, *, lr: float, weight_decay: float) -> None:

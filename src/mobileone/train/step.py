@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from mobileone.data.loader import Batch, normalize
-from mobileone.evaluate.run import AmpDtype, autocast
+from mobileone.evaluation.run import AmpDtype, autocast
 from mobileone.input_spec import InputSpec
 from mobileone.train.ema import ModelEma
 from mobileone.train.loss import smoothed_cross_entropy

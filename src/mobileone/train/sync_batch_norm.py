@@ -39,8 +39,9 @@ class _Normalize(torch.autograd.Function):
         """x (N, C, H, W) to the output, and the count (1,), mean (C,) and biased variance (C,) of all."""
         local_mean, local_var = torch.batch_norm_update_stats(x, None, None, 0.0)
         local = torch.cat([local_mean.new_full((1,), x.numel() / x.shape[1]), local_mean, local_var])
-        parts = local.new_empty(dist.get_world_size(), local.numel())
-        dist.all_gather_into_tensor(parts, local)
+        gathered = [torch.empty_like(local) for _ in range(dist.get_world_size())]
+        dist.all_gather(gathered, local)
+        parts = torch.stack(gathered)
         channels = x.shape[1]
         count, mean, var = merge_statistics(
             parts[:, :1], parts[:, 1 : 1 + channels], parts[:, 1 + channels :]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 import resource
 import sys
@@ -12,24 +13,31 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.parallel import DistributedDataParallel
-from tqdm import tqdm
 
 from mobileone.data.augment import TrainTransform
 from mobileone.data.decode import ImageSource
 from mobileone.data.loader import BadImage, BatchLoader, train_loader
 from mobileone.errors import TrainingError
-from mobileone.evaluate.metrics import EvalResult
-from mobileone.evaluate.run import evaluate
+from mobileone.evaluation.metrics import EvalResult
+from mobileone.evaluation.run import evaluate, progress_bar
 from mobileone.model.network import MobileOne
 from mobileone.train.config import TrainConfig
 from mobileone.train.distributed import Distributed
 from mobileone.train.ema import ModelEma
 from mobileone.train.initial import initial_model
 from mobileone.train.optim import create_optimizer
-from mobileone.train.schedule import Schedule, scaled_lr
+from mobileone.train.schedule import Schedule, batch_norm_momentum, scaled_lr
 from mobileone.train.step import TrainStep, resolve_amp
 from mobileone.train.sync_batch_norm import convert_sync_batch_norm
+
+# torch 2.13 renamed the option, and warns at the old name.
+BUFFER_OPTION = next(
+    name
+    for name in ("forward_sync_buffers", "broadcast_buffers")
+    if name in inspect.signature(DistributedDataParallel.__init__).parameters
+)
 
 READ_EVERY = 10
 """Steps between readings of the loss. Each reading waits for the device; between them it is kept fed."""
@@ -95,6 +103,8 @@ class Trainer:
             channels_last=config.channels_last,
             label_smoothing=config.label_smoothing,
         )
+        # Statistics that come with weights are worth more than the first batch's.
+        self.fresh_norms = [] if config.init else _norms(self.network)
 
     @property
     def averaged(self) -> MobileOne:
@@ -142,14 +152,15 @@ class Trainer:
         bad: list[BadImage] = []
         num_images = 0
         title = f"epoch {epoch + 1}/{self.config.epochs}"
-        with tqdm(total=self.steps_per_epoch, desc=title, unit="step", leave=False, disable=not show) as bar:
-            for index, batch in enumerate(self.loader):
+        with progress_bar(self.loader, title=title, unit="step", hidden=not show) as bar:
+            for index, batch in enumerate(bar):
                 step = epoch * self.steps_per_epoch + index
                 lr, decay = self.schedule.lr(step), self.schedule.decay(step)
+                for norm, momentum in self.fresh_norms:
+                    norm.momentum = batch_norm_momentum(momentum, step)
                 pending.append(self.step(batch, lr=lr, weight_decay=decay))
                 num_images += len(batch)
                 bad += batch.bad
-                bar.update()
                 if len(pending) == READ_EVERY or index + 1 == self.steps_per_epoch:
                     losses += self._read(pending, epoch, first=index + 1 - len(pending))
                     pending.clear()
@@ -157,7 +168,8 @@ class Trainer:
                         rate = num_images * self.dist.world_size / max(bar.format_dict["elapsed"], 1e-9)
                         memory = _peak_memory_gb(self.dist.device)
                         bar.set_postfix_str(
-                            f"loss {losses[-1]:.3f}, lr {lr:.4f}, {rate:.0f} images/s, {memory:.1f} GB"
+                            f"loss {losses[-1]:.3f}, lr {lr:.4f}, {rate:.0f} images/s, {memory:.1f} GB",
+                            refresh=False,
                         )
         return losses, num_images, bad
 
@@ -220,6 +232,11 @@ class Trainer:
             self.ema.load_state_dict(state["ema"])
 
 
+def _norms(network: nn.Module) -> list[tuple[_BatchNorm, float]]:
+    norms = [module for module in network.modules() if isinstance(module, _BatchNorm)]
+    return [(norm, norm.momentum) for norm in norms if norm.momentum is not None]
+
+
 def _loader(config: TrainConfig, train_set: ImageSource, dist: Distributed) -> BatchLoader:
     return train_loader(
         train_set,
@@ -266,10 +283,11 @@ def _spread(network: nn.Module, config: TrainConfig, dist: Distributed) -> nn.Mo
         return network
     if config.sync_bn:
         network = convert_sync_batch_norm(network)
+    options: dict[str, Any] = {BUFFER_OPTION: not config.sync_bn}
     return DistributedDataParallel(
         network,
         device_ids=[dist.device.index] if dist.device.type == "cuda" else None,
-        broadcast_buffers=not config.sync_bn,
+        **options,
     )
 
 

@@ -3,7 +3,7 @@ import sys
 
 import pytest
 import torch
-from torch.nn import functional as F  # noqa: N812
+from torch.nn import functional as F
 
 from mobileone.model.block import MobileOneBlock, SqueezeExcite, subsample
 from mobileone.variants import BlockSpec

@@ -61,7 +61,9 @@ def test_same_seed_same_branches(fused):
     one, two, other = (expand(fused, x, seed=s).state_dict() for s in (1, 1, 2))
     assert all(torch.equal(one[k], two[k]) for k in one)
     assert not torch.equal(one["stem.conv_kxk.0.conv.weight"], other["stages.1.0.conv_kxk.0.conv.weight"])
-    assert not torch.equal(one["stages.1.0.conv_kxk.0.conv.weight"], other["stages.1.0.conv_kxk.0.conv.weight"])
+    assert not torch.equal(
+        one["stages.1.0.conv_kxk.0.conv.weight"], other["stages.1.0.conv_kxk.0.conv.weight"]
+    )
 
 
 def test_refusals(tiny, fused):

@@ -38,9 +38,11 @@ def test_training_mode_is_refused_and_named(tiny):
     model.stages[1][0].train()
     with pytest.raises(ReparameterizeError, match=r"stages\.1\.0 \(MobileOneBlock\) in training mode"):
         reparameterize(model)
-    model.eval().stages[1][0].identity
+    model.eval()
     model.stages[0][0].conv_scale.bn.train()
-    with pytest.raises(ReparameterizeError, match=r"stages\.0\.0\.conv_scale\.bn \(BatchNorm2d\) in training"):
+    with pytest.raises(
+        ReparameterizeError, match=r"stages\.0\.0\.conv_scale\.bn \(BatchNorm2d\) in training"
+    ):
         reparameterize(model)
 
 

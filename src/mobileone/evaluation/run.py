@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 import time
+from collections.abc import Iterable
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 import numpy as np
 import torch
@@ -20,10 +22,11 @@ from mobileone.data.folder import find_images
 from mobileone.data.imagenet import resolve_classes
 from mobileone.data.loader import BadImage, OnBadImage, eval_loader, normalize
 from mobileone.errors import DataError
-from mobileone.evaluate.metrics import EvalResult, topk_correct
+from mobileone.evaluation.metrics import EvalResult, topk_correct
 from mobileone.model.network import MobileOne
 from mobileone.train.distributed import Distributed
 
+T = TypeVar("T")
 AmpDtype = Literal["bf16", "fp16"]
 AMP_DTYPES: dict[str, torch.dtype] = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -45,6 +48,14 @@ def open_data(
     if data == "digits":
         return load_digits(split)
     return find_images(data, split=split, classes=classes)
+
+
+def progress_bar(items: Iterable[T], *, title: str, unit: str, hidden: bool) -> tqdm[T]:
+    """A bar on stderr that vanishes when done: redrawn often on a terminal, every 10 s in a log file."""
+    seconds = 0.1 if sys.stderr.isatty() else 10.0
+    return tqdm(
+        items, desc=title, unit=unit, leave=False, disable=hidden, mininterval=seconds, maxinterval=seconds
+    )
 
 
 def autocast(device: torch.device, amp: AmpDtype | None) -> AbstractContextManager[object]:
@@ -114,7 +125,7 @@ def evaluate(
     bad: list[BadImage] = []
     hidden = not (progress and dist.is_main)
     try:
-        for batch in tqdm(loader, desc="evaluating", unit="batch", leave=False, disable=hidden):
+        for batch in progress_bar(loader, title="evaluating", unit="batch", hidden=hidden):
             bad += batch.bad
             if len(batch):
                 sums.append(_batch_sums(model, batch.images, batch.labels, where, amp))

@@ -1,0 +1,93 @@
+"""Which images are read, in what order, on which rank: decided in the main process, request by request."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch.utils.data import Sampler
+
+from mobileone.data.augment import EvalTransform, TrainTransform
+from mobileone.errors import ConfigError, DataError
+
+
+class Request(NamedTuple):
+    """One batch to read. `epoch` is `None` for evaluation, which draws nothing and substitutes nothing."""
+
+    indices: list[int]
+    transform: TrainTransform | EvalTransform
+    epoch: int | None
+
+
+class TrainRequests(Sampler[Request]):
+    """The steps of an epoch, for one rank."""
+
+    def __init__(
+        self,
+        num_images: int,
+        transform: TrainTransform | Callable[[int], TrainTransform],
+        batch_size: int,
+        seed: int,
+        rank: int,
+        world_size: int,
+    ) -> None:
+        _check_split(batch_size, rank, world_size)
+        if seed < 0:
+            raise ConfigError(f"seed must be 0 or more, got {seed}")
+        if num_images < world_size:
+            raise DataError(
+                f"{num_images} training images for {world_size} ranks; every rank needs at least one"
+            )
+        self.num_images = num_images
+        self.transform = transform
+        self.step_size = batch_size * world_size
+        self.seed = seed
+        self.rank = rank
+        self.world_size = world_size
+        self.epoch = 0
+
+    def __len__(self) -> int:
+        return max(1, self.num_images // self.step_size)
+
+    def __iter__(self) -> Iterator[Request]:
+        epoch = self.epoch
+        transform = self.transform if isinstance(self.transform, TrainTransform) else self.transform(epoch)
+        order = torch.randperm(self.num_images, generator=seeded_generator(self.seed, epoch))
+        for step in range(len(self)):
+            together = order[step * self.step_size : (step + 1) * self.step_size]
+            yield Request(together[self.rank :: self.world_size].tolist(), transform, epoch)
+
+
+class EvalRequests(Sampler[Request]):
+    """Every image of one rank once, in order."""
+
+    def __init__(
+        self, num_images: int, transform: EvalTransform, batch_size: int, rank: int, world_size: int
+    ) -> None:
+        _check_split(batch_size, rank, world_size)
+        self.indices = range(rank, num_images, world_size)
+        self.transform = transform
+        self.batch_size = batch_size
+        self.epoch = 0
+
+    def __len__(self) -> int:
+        return -(-len(self.indices) // self.batch_size)
+
+    def __iter__(self) -> Iterator[Request]:
+        for start in range(0, len(self.indices), self.batch_size):
+            yield Request(list(self.indices[start : start + self.batch_size]), self.transform, None)
+
+
+def _check_split(batch_size: int, rank: int, world_size: int) -> None:
+    if batch_size < 1:
+        raise ConfigError(f"batch_size must be at least 1, got {batch_size}")
+    if not 0 <= rank < world_size:
+        raise ConfigError(f"rank must be in 0..world_size − 1, got rank {rank} of {world_size}")
+
+
+def seeded_generator(seed: int, *key: int) -> torch.Generator:
+    """A generator that depends on the seed and on all of the key, and on nothing else."""
+    sequence = np.random.SeedSequence(seed, spawn_key=key)
+    return torch.Generator().manual_seed(int(sequence.generate_state(1)[0]))  # it takes 32 bits

@@ -1,0 +1,229 @@
+"""The command line as a user meets it: results on stdout; errors one line on stderr, exit code 1 or 2."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from mobileone.checkpoint.load import load_model
+from mobileone.checkpoint.store import save_model
+from mobileone.cli.main import main
+from mobileone.input_spec import InputSpec
+from mobileone.model.create import create_model
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def model_file(tiny, tmp_path):
+    model = create_model(
+        tiny, num_classes=2, input_spec=InputSpec(size=32), class_names=("cat", "dog")
+    ).eval()
+    return save_model(model, tmp_path / "tiny.safetensors")
+
+
+@pytest.fixture
+def photos(tmp_path):
+    """train/ and val/ with two classes of noise."""
+    generator = np.random.default_rng(0)
+    for split, number in (("train", 8), ("val", 3)):
+        for name in ("cat", "dog"):
+            folder = tmp_path / "photos" / split / name
+            folder.mkdir(parents=True)
+            for index in range(number):
+                pixels = generator.integers(0, 256, (40, 48, 3), dtype=np.uint8)
+                Image.fromarray(pixels).save(folder / f"{index}.jpg")
+    return tmp_path / "photos"
+
+
+def run(capsys, *arguments):
+    """Exit code, stdout and stderr of one command."""
+    try:
+        code = main([str(argument) for argument in arguments])
+    except SystemExit as stop:
+        code = stop.code
+    captured = capsys.readouterr()
+    return code, captured.out, captured.err
+
+
+def test_info_prints_the_published_counts(capsys):
+    code, out, _ = run(capsys, "info", "mobileone_s0")
+    assert code == 0
+    for figure in ("2,078,504", "5,293,272", "275.11", "0.550222"):
+        assert figure in out
+
+
+def test_info_reads_a_file(capsys, model_file):
+    code, out, _ = run(capsys, "info", model_file, "--json")
+    card = json.loads(out)
+    assert (code, card["num_classes"], card["form"], card["input_spec"]["size"]) == (0, 2, "train", 32)
+    model = load_model(model_file)
+    assert card["cost"]["train"]["params"] == sum(p.numel() for p in model.parameters())
+
+
+def test_reparameterize_verifies_and_writes(capsys, model_file, tmp_path):
+    target = tmp_path / "fused.safetensors"
+    code, out, _ = run(capsys, "reparameterize", model_file, "-o", target)
+    assert code == 0
+    assert "same function" in out
+    fused, model = load_model(target), load_model(model_file)
+    assert (fused.form, fused.class_names, fused.input_spec.size) == ("inference", ("cat", "dog"), 32)
+    x = torch.randn(1, 3, 32, 32)
+    assert torch.allclose(fused(x), model(x), atol=1e-5)
+    code, _, err = run(capsys, "reparameterize", target, "-o", tmp_path / "again.safetensors")
+    assert code == 1
+    assert "in inference form already" in err
+    assert not (tmp_path / "again.safetensors").exists()
+
+
+def test_nothing_is_overwritten_without_force(capsys, model_file, tmp_path):
+    target = tmp_path / "mine.pth"
+    target.write_text("precious")
+    for command in (["reparameterize", model_file, "-o", target], ["convert", model_file, "-o", target]):
+        code, _, err = run(capsys, *command)
+        assert code == 1
+        assert "exists already; pass --force" in err
+    assert target.read_text() == "precious"
+    assert run(capsys, "convert", model_file, "-o", target, "--to", "apple", "--force")[0] == 0
+    assert load_model(target).variant.widths == (16, 16, 16, 32)
+
+
+def test_test_fuses_first_and_counts_every_image(capsys, model_file, photos):
+    code, out, err = run(capsys, "test", model_file, "--data", photos, "--json", "--workers", 0)
+    result = json.loads(out)
+    assert (code, result["num_images"], result["form"]) == (0, 6, "inference")
+    assert 0 <= result["acc1"] <= result["acc5"] == 100.0
+    assert "fused" in err
+
+
+def test_unreadable_images_stop_or_are_named(capsys, model_file, photos):
+    (photos / "val" / "cat" / "bad.jpg").write_bytes(b"not a picture")
+    code, out, err = run(capsys, "test", model_file, "--data", photos, "--workers", 0)
+    assert (code, out) == (1, "")
+    assert "bad.jpg" in err.splitlines()[-1]
+    command = ["test", model_file, "--data", photos, "--workers", 0, "--on-bad-image", "skip"]
+    code, out, err = run(capsys, *command)
+    assert code == 0
+    assert "n 6  skipped 1" in out
+    assert "bad.jpg" in err
+
+
+def test_predict_names_classes_and_draws_them(capsys, model_file, photos, tmp_path):
+    images = sorted((photos / "val" / "cat").glob("*.jpg"))
+    picture = tmp_path / "sheet.png"
+    code, out, _ = run(capsys, "predict", model_file, *images, "--json", "--png", picture)
+    predictions = json.loads(out)
+    assert code == 0
+    assert [p["image"] for p in predictions] == [str(i) for i in images]
+    for prediction in predictions:
+        assert {score["class_name"] for score in prediction["scores"]} == {"cat", "dog"}
+        assert sum(score["probability"] for score in prediction["scores"]) == pytest.approx(1)
+    with Image.open(picture) as sheet:
+        assert sheet.size[0] == 1200
+    code, out, _ = run(capsys, "predict", model_file, images[0], "--topk", 1)
+    assert code == 0
+    assert out.count("%") == 1
+
+
+def test_train_then_resume_then_use(capsys, photos, tiny, tmp_path):
+    weights = save_model(create_model(tiny, num_classes=5).eval(), tmp_path / "start.safetensors")
+    command = [
+        "train",
+        "--data",
+        photos,
+        "--recipe",
+        "finetune",
+        "--init",
+        weights,
+        "--run-dir",
+        tmp_path / "run",
+    ]
+    settings = ["--set", "epochs=2", "batch_size=4", "input_size=32", "num_workers=0", "amp=off"]
+    code, out, err = run(capsys, *command, *settings)
+    assert (code, "acc@1" in out) == (0, True), err
+    assert load_model(tmp_path / "run").class_names == ("cat", "dog")
+    code, _, err = run(capsys, *command, *settings)
+    assert code == 1
+    assert "holds a run already" in err
+    code, out, _ = run(capsys, "train", "--run-dir", tmp_path / "run", "--resume", "--json")
+    assert (code, len(json.loads(out)["records"])) == (0, 2)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "wanted"),
+    [
+        (["test", "mobilone_s0", "--data", "digits"], 1, "mobileone_s0"),
+        (["test", "missing.pth", "--data", "digits"], 1, "missing.pth"),
+        (["test", "mobileone_s0", "--data", "nowhere"], 1, "nowhere"),
+        (["predict", "mobileone_s0"], 1, "at least one image"),
+        (["predict", "mobileone_s0", "missing.jpg"], 1, "missing.jpg"),
+        (["predict", "mobileone_s0", "missing.jpg", "--topk", "0"], 1, "topk"),
+        (["info", "mobileone_s9"], 1, "mobileone_s"),
+        (["train", "--recipe", "paper_s9"], 1, "did you mean"),
+        (["train", "--set", "epoch=3"], 1, "did you mean epochs"),
+        (["train", "--set", "epochs=three"], 1, "whole number"),
+        (["train", "--resume", "--run-dir", "nowhere"], 1, "no run to resume"),
+        (["test", "mobileone_s0", "--data", "digits", "--device", "cuda:99"], 1, "cuda:99"),
+        (["convert", "mobileone_s0", "-o", "x.pth", "--to", "caffe"], 2, "caffe"),
+        (["predcit"], 2, "predcit"),
+        (["info"], 2, "MODEL"),
+    ],
+)
+def test_bad_input_is_one_line_and_writes_nothing(capsys, tmp_path, monkeypatch, arguments, code, wanted):
+    monkeypatch.chdir(tmp_path)
+    got, out, err = run(capsys, *arguments)
+    assert (got, out) == (code, "")
+    assert wanted in err
+    assert len(err.strip().splitlines()) == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def shell(*command, cwd):
+    environment = {**os.environ, "PYTHON": sys.executable, "OMP_NUM_THREADS": "1"}
+    return subprocess.run(
+        [str(part) for part in command], cwd=cwd, env=environment, capture_output=True, text=True, timeout=300
+    )
+
+
+@pytest.mark.slow
+def test_the_reference_command_line_on_two_ranks(photos, tmp_path):
+    flags = ["--data", photos, "--input-size", 32, "--workers", 0]
+    for _ in range(2):
+        done = shell(
+            "bash", ROOT / "main.sh", 2, "--train", *flags, "--epochs", 2, "--batch-size", 4, cwd=tmp_path
+        )
+        assert done.returncode == 0, done.stderr[-2000:]
+    lines = (tmp_path / "weights" / "step.csv").read_text().splitlines()
+    assert lines[0] == "epoch,acc@1,acc@5,train_loss,val_loss"
+    assert [line.split(",")[0] for line in lines[1:]] == ["001", "002"]
+    assert (tmp_path / "weights.1" / "best.pt").exists()
+    assert torch.load(tmp_path / "weights" / "last.pt", weights_only=True)
+    done = shell(sys.executable, ROOT / "main.py", "--test", *flags, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert "Number of parameters: 2.079M (2078504)" in done.stdout
+    accuracy, top5, _ = map(float, done.stdout.splitlines()[-1].split())
+    assert 0 <= accuracy <= top5 == 100.0
+
+
+def test_reference_command_line_prints_counts_and_refuses_in_one_line(tmp_path):
+    done = shell(sys.executable, ROOT / "main.py", cwd=tmp_path)
+    assert (done.returncode, done.stdout.splitlines()) == (
+        0,
+        [
+            "Number of parameters: 2.079M (2078504)",
+            "Number of FLOPs: 0.550222G (275.110M multiply-accumulates)",
+        ],
+    )
+    done = shell(sys.executable, ROOT / "main.py", "--test", cwd=tmp_path)
+    assert done.returncode == 1
+    assert done.stderr.strip().splitlines() == [
+        "main.py: error: weights/best.pt is not there; train first: bash main.sh N --train --data DIR"
+    ]
+    done = shell("bash", ROOT / "main.sh", "--train", cwd=tmp_path)
+    assert (done.returncode, "usage: bash main.sh N" in done.stderr) == (2, True)

@@ -1,0 +1,69 @@
+"""The commands, names and links in README and docs/ are real."""
+
+import ast
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+import mobileone
+from mobileone.cli.main import parse, read_command
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+FENCE = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+
+
+def command_lines(text: str) -> list[list[str]]:
+    """Arguments of every `mobileone …` line in a page's code blocks, also behind torchrun … -m."""
+    found = []
+    for _, block in FENCE.findall(text):
+        for line in block.replace("\\\n", " ").splitlines():
+            if match := re.match(r"\s*(?:\$ )?(?:torchrun .* -m )?(?:\S*/)?mobileone (.*)", line):
+                found.append(shlex.split(match[1], comments=True))
+    return found
+
+
+def public_names(text: str) -> set[str]:
+    """What the page's Python blocks take from the package: `mobileone.NAME`."""
+    blocks = [block for language, block in FENCE.findall(text) if language == "python"]
+    nodes = [node for block in blocks for node in ast.walk(ast.parse(block))]
+    return {
+        node.attr
+        for node in nodes
+        if isinstance(node, ast.Attribute)
+        and isinstance(node.value, ast.Name)
+        and node.value.id == "mobileone"
+    }
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_commands_parse_names_exist_and_links_lead_somewhere(page):
+    text = page.read_text(encoding="utf-8")
+    for arguments in command_lines(text):
+        parse(lambda arguments=arguments: read_command(arguments), prog="mobileone")
+    assert public_names(text) <= set(mobileone.__all__)
+    links = [link.split("#")[0] for link in re.findall(r"\]\((?!https?:)([^)\s]+)\)", text)]
+    assert [link for link in links if link and not (page.parent / link).exists()] == []
+
+
+def test_the_guard_sees_a_wrong_command_and_a_wrong_name(capsys):
+    page = "```\n$ mobileone test model --nonsense\n```\n```python\nmobileone.no_such_thing(1)\n```\n"
+    (arguments,) = command_lines(page)
+    with pytest.raises(SystemExit):
+        parse(lambda: read_command(arguments), prog="mobileone")
+    assert public_names(page) == {"no_such_thing"}
+
+
+def test_readme_has_the_commands_people_look_for():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert len(command_lines(text)) >= 8
+    for command in (
+        "scripts/demo",
+        "scripts/test",
+        "scripts/check",
+        "bash main.sh 8 --train",
+        "main.py --test",
+    ):
+        assert command in text

@@ -1,0 +1,161 @@
+import json
+import random
+
+import numpy as np
+import pytest
+import torch
+from safetensors import safe_open
+
+from mobileone.checkpoint.describe import describe
+from mobileone.checkpoint.load import load_model
+from mobileone.checkpoint.store import load_state, save_model, save_state
+from mobileone.errors import CheckpointError
+from mobileone.input_spec import InputSpec
+from mobileone.model.create import create_model
+
+
+@pytest.mark.parametrize("name", ["a.safetensors", "a.pt", "a.pth", "a.pth.tar", "folder"])
+@pytest.mark.parametrize("form", ["train", "inference"])
+def test_everything_comes_back(tmp_path, model, fused, same_state, name, form):
+    saved = model if form == "train" else fused
+    saved.input_spec = InputSpec(size=160, crop=0.9, interpolation="bicubic")
+    path = save_model(saved, tmp_path / "deep" / name, extra={"epoch": 3, "acc@1": 71.25})
+    loaded = load_model(path)
+    same_state(loaded, saved)
+    for attribute in ("variant", "form", "num_classes", "in_chans", "class_names", "input_spec"):
+        assert getattr(loaded, attribute) == getattr(saved, attribute), attribute
+    assert not loaded.training
+    assert describe(path).metadata == {"epoch": 3, "acc@1": 71.25}
+
+
+def test_a_header_length_that_looks_like_a_pickle(tmp_path, fused):
+    for padding in range(0, 300, 8):
+        path = save_model(fused, tmp_path / "m.safetensors", extra={"note": "x" * padding})
+        if path.read_bytes()[0] == 0x80:
+            break
+    assert path.read_bytes()[0] == 0x80
+    assert load_model(path).num_classes == 5
+
+
+def test_channels_last_and_half_precision_weights(tmp_path, model, same_state):
+    saved = model.half().to(memory_format=torch.channels_last)
+    path = save_model(saved, tmp_path / "half.safetensors")
+    loaded = load_model(path, dtype=None)
+    same_state(loaded, saved)
+    assert next(loaded.parameters()).dtype == torch.float16
+    assert next(load_model(path).parameters()).dtype == torch.float32
+
+
+def test_dilation_is_kept(tmp_path, tiny):
+    dilated = create_model(tiny, output_stride=8).eval()
+    loaded = load_model(save_model(dilated, tmp_path / "dense.safetensors"))
+    x = torch.randn(1, 3, 64, 64)
+    assert torch.equal(loaded(x), dilated(x))
+    assert loaded.forward_features(x).shape[-1] == 8
+
+
+def test_a_pt_file_is_plain_data_to_torch(tmp_path, model):
+    content = torch.load(save_model(model, tmp_path / "m.pt"), weights_only=True)
+    assert content["mobileone"]["class_names"] == list("abcde")
+    assert content["state_dict"].keys() == model.state_dict().keys()
+
+
+def test_the_folder_is_laid_out_for_the_hub(tmp_path):
+    model = create_model("mobileone_s0", num_classes=2, class_names=["cat", "dog"])
+    save_model(model, tmp_path / "repo")
+    config = json.loads((tmp_path / "repo" / "config.json").read_text())
+    assert config["architecture"] == "mobileone_s0"
+    assert config["num_features"] == 1024
+    assert config["label_names"] == ["cat", "dog"]
+    assert config["pretrained_cfg"]["input_size"] == [3, 224, 224]
+    first = config["pretrained_cfg"]["first_conv"]
+    with safe_open(tmp_path / "repo" / "model.safetensors", framework="pt") as file:
+        assert {f"{name}.weight" for name in first} <= set(file.keys())
+
+
+def test_an_existing_folder_may_have_a_dot(tmp_path, fused):
+    folder = tmp_path / "v1.0"
+    folder.mkdir()
+    assert load_model(save_model(fused, folder)).num_classes == 5
+
+
+@pytest.mark.parametrize(
+    ("name", "extra", "expected"),
+    [
+        ("m.onnx", None, "unknown suffix '.onnx'"),
+        ("m.pt", {"when": object()}, "JSON"),
+        ("m.pt", {"loss": float("nan")}, "JSON"),
+    ],
+)
+def test_what_cannot_be_saved(tmp_path, fused, name, extra, expected):
+    with pytest.raises(CheckpointError, match=expected):
+        save_model(fused, tmp_path / name, extra=extra)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_failed_write_leaves_the_old_file(tmp_path, fused, monkeypatch):
+    path = save_model(fused, tmp_path / "m.pt")
+    before = path.read_bytes()
+
+    def broken(*args, **kwargs):
+        raise RuntimeError("PytorchStreamWriter failed writing file")
+
+    monkeypatch.setattr(torch, "save", broken)
+    with pytest.raises(CheckpointError, match=r"m\.pt: PytorchStreamWriter"):
+        save_model(fused, path)
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_state_of_a_run_comes_back(tmp_path, model):
+    optimizer = torch.optim.SGD(model.parameters(), 0.1, momentum=0.9)
+    model.train()(torch.randn(2, 3, 64, 64)).sum().backward()
+    optimizer.step()
+    state = {
+        "optimizer": optimizer.state_dict(),
+        "epoch": 3,
+        "rng": {"torch": torch.get_rng_state(), "python": random.getstate()},
+        "history": [{"loss": 0.5, "best": None}],
+    }
+    loaded = load_state(save_state(state, tmp_path / "last.state"))
+    assert loaded["rng"]["python"] == state["rng"]["python"]
+    assert loaded["history"] == state["history"]
+    momentum = loaded["optimizer"]["state"][0]["momentum_buffer"]
+    assert torch.equal(momentum, optimizer.state_dict()["state"][0]["momentum_buffer"])
+
+
+@pytest.mark.parametrize(
+    ("value", "where"),
+    [
+        ({"rng": {"numpy": np.zeros(3)}}, "state['rng']['numpy'], a ndarray"),
+        ({"history": [1, {2}]}, "state['history'][1], a set"),
+        ({"lr": np.float64(0.1)}, "state['lr'], a float64"),
+        ({("a", object()): 1}, "a key of state[1], a object"),
+    ],
+)
+def test_state_that_could_not_be_read_again_is_not_written(tmp_path, value, where):
+    with pytest.raises(CheckpointError) as caught:
+        save_state(value, tmp_path / "last.state")
+    assert f"cannot save {where}" in str(caught.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04 and no more", b"\x80\x02}."])
+def test_damaged_state(tmp_path, content):
+    path = tmp_path / "last.state"
+    path.write_bytes(content)
+    with pytest.raises(CheckpointError, match=r"last\.state"):
+        load_state(path)
+
+
+def test_state_with_a_foreign_object_or_of_another_kind(tmp_path):
+    path = tmp_path / "last.state"
+    torch.save({"spec": InputSpec()}, path)
+    with pytest.raises(CheckpointError, match=r"last\.state: not a resume file") as caught:
+        load_state(path)
+    assert "\n" not in str(caught.value)
+    torch.save([1, 2], path)
+    with pytest.raises(CheckpointError, match="holds a list"):
+        load_state(path)
+    with pytest.raises(CheckpointError, match="No such file"):
+        load_state(tmp_path / "missing.state")

@@ -1,0 +1,54 @@
+"""A network small enough to train inside a test, and a run of it."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from mobileone.train.config import TrainConfig
+from mobileone.variants import Variant
+
+
+@pytest.fixture(autouse=True)
+def _one_thread():
+    """Small tensors gain nothing by threads, and other tests run beside these."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def tiny() -> Variant:
+    return Variant("tiny", (8, 8, 16, 16), num_conv_branches=2, depths=(1, 1, 1, 1))
+
+
+@pytest.fixture
+def image_folder(tmp_path: Path) -> Path:
+    """Two classes, dark and light: 24 training and 8 validation images of 40 × 36 px."""
+    random = np.random.default_rng(0)
+    for split, count in (("train", 12), ("val", 4)):
+        for name, low in (("dark", 0), ("light", 155)):
+            folder = tmp_path / "images" / split / name
+            folder.mkdir(parents=True)
+            for index in range(count):
+                pixels = random.integers(low, low + 100, (36, 40, 3), dtype=np.uint8)
+                Image.fromarray(pixels).save(folder / f"{index:02}.jpg")
+    return tmp_path / "images"
+
+
+@pytest.fixture
+def config(tiny: Variant, image_folder: Path) -> TrainConfig:
+    return TrainConfig(
+        model=tiny,
+        data=str(image_folder),
+        epochs=2,
+        batch_size=8,
+        base_lr=0.4,
+        input_size=32,
+        crop_scale=(0.5, 1.0),
+        num_workers=0,
+        device="cpu",
+    )

@@ -1,0 +1,194 @@
+"""Two real ranks over gloo against one process with the whole batch."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from mobileone.errors import ConfigError
+from mobileone.train.distributed import Distributed, distributed, pick_device
+from mobileone.train.sync_batch_norm import SyncBatchNorm2d, convert_sync_batch_norm, merge_statistics
+
+RANKS = """
+import warnings, torch
+import torch.distributed as dist
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+from mobileone.data.digits import load_digits
+from mobileone.errors import DataError
+from mobileone.evaluation.run import evaluate
+from mobileone.model.create import create_model
+from mobileone.train.distributed import distributed
+from mobileone.train.sync_batch_norm import convert_sync_batch_norm
+from mobileone.train.trainer import BUFFER_OPTION
+from mobileone.variants import Variant
+
+warnings.simplefilter("error")
+torch.set_num_threads(1)
+TINY = Variant("tiny", (8, 8, 16, 16), num_conv_branches=2, depths=(1, 1, 1, 1))
+
+def network(seed):
+    torch.manual_seed(seed)
+    return create_model(TINY, num_classes=10).double().train()
+
+def batch():
+    g = torch.Generator().manual_seed(1)
+    return (torch.randn(6, 3, 32, 32, generator=g).double() * 3 + 50, torch.arange(6))
+
+def one_step(model, x, y):
+    out = model(x)
+    nn.functional.cross_entropy(out, y).backward()
+    return out.detach()
+
+def check_one_step(this):
+    # Unequal shares of the batch; the loss is weighted so that DDP's mean is that of the whole batch.
+    x, y = batch()
+    share = slice(0, 4) if this.rank == 0 else slice(4, 6)
+    model = network(0)
+    names = list(model.state_dict())
+    wrapped = DistributedDataParallel(convert_sync_batch_norm(model), **{BUFFER_OPTION: False})
+    assert list(model.state_dict()) == names
+    out = wrapped(x[share])
+    (nn.functional.cross_entropy(out, y[share], reduction="sum") * 2 / 6).backward()
+    alone = network(0)
+    expected = one_step(alone, x, y)
+    torch.testing.assert_close(out.detach(), expected[share], rtol=1e-9, atol=1e-9)
+    for (name, p), q in zip(model.named_parameters(), alone.parameters(), strict=True):
+        torch.testing.assert_close(p.grad, q.grad, rtol=1e-7, atol=1e-9, msg=lambda t: f"{name}: {t}")
+    for (name, p), q in zip(model.named_buffers(), alone.buffers(), strict=True):
+        torch.testing.assert_close(p, q, rtol=1e-9, atol=1e-9, msg=lambda t: f"{name}: {t}")
+
+with distributed("cpu") as this:
+    assert dist.is_initialized() and (this.world_size, dist.get_backend()) == (2, "gloo")
+    assert this.reduce_sum(torch.tensor([1.0, this.rank])).tolist() == [2.0, 1.0]
+    assert this.gather(f"rank {this.rank}") == ["rank 0", "rank 1"]
+    assert this.from_main(lambda: this.rank) == 0
+    def fail():
+        raise DataError("on the main rank")
+    try:
+        this.from_main(fail)
+        raise SystemExit("no error")
+    except DataError as error:
+        assert str(error) == "on the main rank"
+
+    check_one_step(this)
+
+    # Weights of its own on each rank until rank 0's are broadcast; then every image counts once.
+    model = network(this.rank).float().eval()
+    this.broadcast_(model.state_dict().values())
+    model.set_input_size(32)
+    result = evaluate(model, "digits", dist=this, progress=False)
+    alone = evaluate(network(0).float().eval().set_input_size(32) or model, "digits", progress=False)
+    assert result.num_images == 360
+    assert (result.acc1, result.acc5) == (alone.acc1, alone.acc5)
+    assert abs(result.loss - alone.loss) < 1e-5
+assert not dist.is_initialized()
+print(f"rank {this.rank} done")
+"""
+
+
+def torchrun(script: Path, *args: str, ranks: int = 2) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={ranks}"]
+    return subprocess.run(
+        [*command, str(script), *args],
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+def test_two_ranks_agree_with_one_process(tmp_path: Path) -> None:
+    script = tmp_path / "ranks.py"
+    script.write_text(RANKS)
+    done = torchrun(script)
+    assert done.returncode == 0, done.stderr[-4000:]
+    assert {"rank 0 done", "rank 1 done"} <= set(done.stdout.splitlines())
+
+
+def test_alone_every_collective_gives_back_its_own() -> None:
+    with distributed("cpu") as this:
+        assert (this.rank, this.world_size, this.is_main) == (0, 1, True)
+        assert not torch.distributed.is_initialized()
+        value = torch.ones(2)
+        total = this.reduce_sum(value)
+        assert torch.equal(total, value)
+        assert total.data_ptr() != value.data_ptr()
+        assert this.gather("a") == ["a"]
+        assert this.from_main(lambda: 7) == 7
+        this.broadcast_([value])
+        this.barrier()
+
+
+def test_the_group_is_left_after_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    calls: list[str] = []
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("RANK", "1")
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    monkeypatch.setattr(torch.distributed, "init_process_group", lambda backend: calls.append(backend))
+    monkeypatch.setattr(torch.distributed, "destroy_process_group", lambda: calls.append("destroyed"))
+
+    def fail() -> None:
+        with distributed("auto") as this:
+            assert (this.rank, this.world_size, this.is_main) == (1, 2, False)
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail()
+    assert calls == ["gloo", "destroyed"]
+
+
+def test_devices_that_are_not_there_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ConfigError, match="device must be auto"):
+        pick_device("tpu?")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert pick_device("auto", local_rank=1) == torch.device("cuda", 1)
+    with pytest.raises(ConfigError, match="cuda:2 wanted, 2 CUDA devices found"):
+        pick_device("cuda", local_rank=2)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert pick_device("auto") == torch.device("cpu")
+    with pytest.raises(ConfigError, match="cuda:0 wanted, 0 CUDA devices found"):
+        pick_device("cuda")
+
+
+def test_a_broken_environment_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RANK", "first")
+    with pytest.raises(ConfigError, match="RANK must be a number, got 'first'"), distributed("cpu"):
+        pass
+
+
+def test_merged_statistics_are_those_of_the_whole_far_from_zero() -> None:
+    x = torch.randn(30, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float32) + 1e4
+    parts = [x[:5], x[5:18], x[18:]]
+    counts = torch.tensor([[float(len(p))] for p in parts])
+    means = torch.stack([p.mean(0) for p in parts])
+    variances = torch.stack([p.var(0, correction=0) for p in parts])
+    count, mean, var = merge_statistics(counts, means, variances)
+    assert count.item() == 30
+    torch.testing.assert_close(mean, x.mean(0))
+    torch.testing.assert_close(var, x.var(0, correction=0), rtol=1e-3, atol=0)
+    naive = (counts * (variances + means.square())).sum(0) / 30 - mean.square()  # what must not be done
+    assert (naive - var).abs().max() > 0.1
+
+
+def test_conversion_keeps_tensors_names_and_eval() -> None:
+    model = nn.Sequential(nn.Conv2d(1, 2, 1), nn.Sequential(nn.BatchNorm2d(2, eps=1e-3, momentum=0.3)))
+    before = dict(model.state_dict(keep_vars=True))
+    x = torch.randn(3, 1, 4, 4)
+    expected = model.eval()(x)
+    converted = convert_sync_batch_norm(model)
+    norm = converted[1][0]
+    assert isinstance(norm, SyncBatchNorm2d)
+    assert (norm.eps, norm.momentum, norm.training) == (1e-3, 0.3, False)
+    after = converted.state_dict(keep_vars=True)
+    assert list(after) == list(before)
+    assert all(after[name] is before[name] for name in before)
+    assert torch.equal(converted(x), expected)
+    assert Distributed().world_size == 1

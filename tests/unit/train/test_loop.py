@@ -1,0 +1,334 @@
+"""Whole runs of a tiny network: the folder, resuming, refusing, stopping."""
+
+import csv
+import dataclasses
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from mobileone.checkpoint.load import load_model
+from mobileone.checkpoint.store import load_state
+from mobileone.errors import BadImageError, CheckpointError, ConfigError, DataError, TrainingError
+from mobileone.evaluation.run import evaluate
+from mobileone.train import trainer as trainer_module
+from mobileone.train.config import Phase, TrainConfig
+from mobileone.train.loop import fit
+from mobileone.train.run_dir import EpochRecord
+
+
+class StoppedError(Exception):
+    """What a power cut is to a test."""
+
+
+class StopAfter:
+    """A callback that ends the run after an epoch."""
+
+    def __init__(self, epoch: int) -> None:
+        self.epoch = epoch
+
+    def on_epoch_end(self, record: EpochRecord) -> None:
+        if record.epoch == self.epoch:
+            raise StoppedError
+
+
+def rows(run_dir: Path) -> list[dict[str, str]]:
+    with (run_dir / "metrics.csv").open() as file:
+        return list(csv.DictReader(file))
+
+
+def weights(path: Path) -> dict[str, torch.Tensor]:
+    return load_model(path).state_dict()
+
+
+def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
+    return list(a) == list(b) and all(torch.equal(a[name], b[name]) for name in a)
+
+
+def test_a_run_writes_what_it_promises(config: TrainConfig, tmp_path: Path) -> None:
+    run_dir = tmp_path / "runs" / "first"
+    seen: list[EpochRecord] = []
+
+    class Listen:
+        def on_epoch_end(self, record: EpochRecord) -> None:
+            assert (run_dir / "last_state.pt").exists()
+            seen.append(record)
+
+    result = fit(config, run_dir=run_dir, callbacks=[Listen()], progress=False)
+    names = {path.name for path in run_dir.iterdir()}
+    assert names == {
+        "config.json",
+        "metrics.csv",
+        "train.log",
+        "curves.png",
+        "last.safetensors",
+        "best.safetensors",
+        "last_state.pt",
+    }
+    assert TrainConfig.from_dict(json.loads((run_dir / "config.json").read_text())["config"]) == config
+    assert tuple(seen) == result.records
+    table = rows(run_dir)
+    columns = [
+        "epoch",
+        "train_loss",
+        "val_loss",
+        "acc@1",
+        "acc@5",
+        "lr",
+        "weight_decay",
+        "seconds",
+        "images/s",
+    ]
+    assert list(table[0]) == columns
+    assert [row["epoch"] for row in table] == ["1", "2"]
+    assert float(table[1]["acc@1"]) == pytest.approx(result.last.acc1, rel=1e-5)
+    assert result.last.num_images == 8
+    assert (run_dir / "curves.png").read_bytes().startswith(b"\x89PNG")
+    log = (run_dir / "train.log").read_text()
+    assert "24 training and 8 validation images, 2 classes; 2 epochs of 3 steps" in log
+    assert "epoch 2/2" in log
+    assert json.loads(json.dumps(result.to_dict()))["best_epoch"] == result.best_epoch
+
+
+def test_the_files_hold_the_averaged_weights_and_what_the_network_needs(
+    config: TrainConfig, tmp_path: Path
+) -> None:
+    result = fit(dataclasses.replace(config, eval_crop=0.9), run_dir=tmp_path / "run", progress=False)
+    model = load_model(tmp_path / "run" / "last.safetensors")
+    assert (model.form, model.class_names) == ("train", ("dark", "light"))
+    assert (model.input_spec.size, model.input_spec.crop) == (32, 0.9)
+    again = evaluate(model, config.data, batch_size=8, progress=False)
+    assert (again.acc1, again.loss) == (result.last.acc1, pytest.approx(result.last.loss, rel=1e-6))
+    state = load_state(tmp_path / "run" / "last_state.pt")["trainer"]
+    assert same(model.state_dict(), state["ema"]["module"])
+    assert state["ema"]["num_updates"] == 6
+    assert not torch.equal(model.head.fc.weight, state["network"]["head.fc.weight"])
+
+
+def test_without_averaging_the_files_hold_the_raw_weights(config: TrainConfig, tmp_path: Path) -> None:
+    config = dataclasses.replace(config, ema_decay=0.0, epochs=1, weights_suffix=".pt")
+    fit(config, run_dir=tmp_path / "run", progress=False)
+    raw = load_state(tmp_path / "run" / "last_state.pt")["trainer"]["network"]
+    assert same(weights(tmp_path / "run" / "last.pt"), raw)
+    assert (tmp_path / "run" / "best.pt").exists()
+
+
+def test_best_is_the_first_epoch_of_the_largest_top1(
+    config: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    accuracies = iter([40.0, 70.0, 60.0, 70.0])
+    real = trainer_module.evaluate
+
+    def rigged(*args: object, **options: object) -> object:
+        return dataclasses.replace(real(*args, **options), acc1=next(accuracies))
+
+    monkeypatch.setattr(trainer_module, "evaluate", rigged)
+    kept: dict[int, dict[str, torch.Tensor]] = {}
+
+    class Keep:
+        def on_epoch_end(self, record: EpochRecord) -> None:
+            kept[record.epoch] = weights(tmp_path / "run" / "last.safetensors")
+
+    config = dataclasses.replace(config, epochs=4)
+    result = fit(config, run_dir=tmp_path / "run", callbacks=[Keep()], progress=False)
+    assert (result.best_epoch, result.best_acc1, result.last.acc1) == (2, 70.0, 70.0)
+    best = weights(tmp_path / "run" / "best.safetensors")
+    assert same(best, kept[2])
+    assert not same(best, kept[4])
+    assert same(weights(tmp_path / "run" / "last.safetensors"), kept[4])
+
+
+def test_a_resumed_run_is_the_uninterrupted_one(config: TrainConfig, tmp_path: Path) -> None:
+    config = dataclasses.replace(
+        config, epochs=3, warmup_epochs=1, progressive=(Phase(until=0.4, size=24, auto_augment=0.5),)
+    )
+    whole = fit(config, run_dir=tmp_path / "whole", progress=False)
+    for epoch in (1, 2):
+        with pytest.raises(StoppedError):
+            fit(
+                config if epoch == 1 else None,
+                run_dir=tmp_path / "parts",
+                resume=epoch > 1,
+                callbacks=[StopAfter(epoch)],
+                progress=False,
+            )
+        assert len(rows(tmp_path / "parts")) == epoch
+    resumed = fit(config, run_dir=tmp_path / "parts", resume=True, progress=False)
+    timeless = [
+        {k: v for k, v in row.items() if k not in ("seconds", "images/s")} for row in rows(tmp_path / "whole")
+    ]
+    parts = [
+        {k: v for k, v in row.items() if k not in ("seconds", "images/s")} for row in rows(tmp_path / "parts")
+    ]
+    assert parts == timeless
+    for name in ("last", "best"):
+        a, b = (weights(tmp_path / run / f"{name}.safetensors") for run in ("whole", "parts"))
+        assert same(a, b), name
+    assert (resumed.best_epoch, resumed.last.loss) == (whole.best_epoch, whole.last.loss)
+    finished = fit(None, run_dir=tmp_path / "parts", resume=True, progress=False)
+    assert finished.records == resumed.records
+    assert finished.last == resumed.last
+
+
+def test_another_seed_is_another_run(config: TrainConfig, tmp_path: Path) -> None:
+    config = dataclasses.replace(config, epochs=1)
+    a = fit(config, run_dir=tmp_path / "a", progress=False)
+    b = fit(dataclasses.replace(config, seed=1), run_dir=tmp_path / "b", progress=False)
+    assert a.records[0].train_loss != b.records[0].train_loss
+
+
+def test_a_folder_with_a_run_is_refused_and_left_alone(config: TrainConfig, tmp_path: Path) -> None:
+    run_dir = tmp_path / "run"
+    run_dir.mkdir()
+    (run_dir / "metrics.csv").write_text("mine")
+    with pytest.raises(ConfigError, match=r"holds a run already \(metrics.csv\); .*--resume.*--run-dir"):
+        fit(config, run_dir=run_dir, progress=False)
+    assert [path.name for path in run_dir.iterdir()] == ["metrics.csv"]
+    assert (run_dir / "metrics.csv").read_text() == "mine"
+
+
+def test_resuming_nothing_or_something_else_is_refused(config: TrainConfig, tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match="holds no run to resume"):
+        fit(config, run_dir=tmp_path / "none", resume=True, progress=False)
+    with pytest.raises(ConfigError, match="needs a config"):
+        fit(None, run_dir=tmp_path / "none")
+    assert not (tmp_path / "none").exists()
+    with pytest.raises(StoppedError):
+        fit(config, run_dir=tmp_path / "run", callbacks=[StopAfter(1)], progress=False)
+    with pytest.raises(ConfigError, match=r"has base_lr=0\.4, got 0\.2; .*choose another --run-dir"):
+        fit(dataclasses.replace(config, base_lr=0.2), run_dir=tmp_path / "run", resume=True, progress=False)
+    (tmp_path / "run" / "last_state.pt").write_bytes(b"not a state")
+    with pytest.raises(CheckpointError, match="last_state"):
+        fit(config, run_dir=tmp_path / "run", resume=True, progress=False)
+
+
+def test_wrong_data_claims_no_folder(config: TrainConfig, tmp_path: Path) -> None:
+    with pytest.raises(DataError):
+        fit(
+            dataclasses.replace(config, data=str(tmp_path / "nowhere")),
+            run_dir=tmp_path / "run",
+            progress=False,
+        )
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_before_its_files_change(
+    config: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = trainer_module.TrainStep.__call__
+    calls = 0
+
+    def poisoned(self: object, batch: object, **options: float) -> torch.Tensor:
+        nonlocal calls
+        calls += 1
+        loss = real(self, batch, **options)
+        return loss * float("nan") if calls == 5 else loss
+
+    monkeypatch.setattr(trainer_module.TrainStep, "__call__", poisoned)
+    with pytest.raises(TrainingError, match=r"the loss became nan in epoch 2, step 2 of 3; .*base_lr"):
+        fit(config, run_dir=tmp_path / "run", progress=False)
+    assert len(rows(tmp_path / "run")) == 1
+    assert len(load_state(tmp_path / "run" / "last_state.pt")["records"]) == 1
+    assert all(v.isfinite().all() for v in weights(tmp_path / "run" / "last.safetensors").values())
+
+
+def test_a_rate_that_is_far_too_high_ends_in_one_line(config: TrainConfig, tmp_path: Path) -> None:
+    config = dataclasses.replace(config, base_lr=1e30, epochs=3)
+    with pytest.raises(TrainingError, match=r"became (nan|inf)"):
+        fit(config, run_dir=tmp_path / "run", progress=False)
+    assert not (tmp_path / "run" / "last.safetensors").exists()
+
+
+def test_running_out_of_memory_names_the_batch(
+    config: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(self: object, batch: object, **options: float) -> torch.Tensor:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
+
+    monkeypatch.setattr(trainer_module.TrainStep, "__call__", full)
+    with pytest.raises(TrainingError, match="out of memory with batches of 8 images of 32 px"):
+        fit(config, run_dir=tmp_path / "run", progress=False)
+
+
+def test_unreadable_images_stop_a_run_or_are_listed(config: TrainConfig, tmp_path: Path) -> None:
+    broken = Path(config.data) / "train" / "dark" / "03.jpg"
+    broken.write_bytes(broken.read_bytes()[:200])
+    empty = Path(config.data) / "val" / "light" / "01.jpg"
+    empty.write_bytes(b"")
+    with pytest.raises(BadImageError, match=r"03\.jpg"):
+        fit(config, run_dir=tmp_path / "a", progress=False)
+    config = dataclasses.replace(config, on_bad_image="skip")
+    result = fit(config, run_dir=tmp_path / "b", progress=False)
+    assert [Path(path).name for path in result.skipped] == ["03.jpg"]
+    assert result.last.num_images == 7
+    assert [Path(path).name for path in result.last.skipped] == ["01.jpg"]
+    log = (tmp_path / "b" / "train.log").read_text()
+    assert log.count("skipped") == 1
+    assert str(broken) in log
+
+
+def test_evaluations_may_be_rare_and_the_last_epoch_always_has_one(
+    config: TrainConfig, tmp_path: Path
+) -> None:
+    config = dataclasses.replace(config, epochs=3, eval_every=2, batch_size=24)
+    result = fit(config, run_dir=tmp_path / "run", progress=False)
+    assert [record.acc1 is None for record in result.records] == [True, False, False]
+    assert rows(tmp_path / "run")[0]["acc@1"] == ""
+
+
+def test_progress_is_drawn_on_stderr_alone(
+    config: TrainConfig, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fit(dataclasses.replace(config, epochs=1), run_dir=tmp_path / "run")
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "epoch 1/1" in err
+    assert "images/s" in err
+
+
+RANKS = """
+import glob, json, sys, torch, warnings
+from mobileone.train.config import TrainConfig
+from mobileone.train.loop import fit
+
+warnings.simplefilter("error")
+torch.set_num_threads(1)
+fit(TrainConfig.from_dict(json.loads(sys.argv[1])), run_dir=sys.argv[2], progress=False)
+# A group that outlives fit may abort the interpreter on its way out.
+threads = [open(path).read().strip() for path in glob.glob("/proc/self/task/*/comm")]
+assert not any("gloo" in name for name in threads), threads
+"""
+
+
+def test_two_ranks_train_like_one_with_the_whole_batch(config: TrainConfig, tmp_path: Path) -> None:
+    (Path(config.data) / "val" / "dark" / "00.jpg").unlink()  # 7 images: ranks have different numbers
+    alone = fit(config, run_dir=tmp_path / "one", progress=False)
+    script = tmp_path / "train.py"
+    script.write_text(RANKS)
+    halved = json.dumps(dataclasses.replace(config, batch_size=4).to_dict())
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    done = subprocess.run(
+        [*command, str(script), halved, str(tmp_path / "two")],
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-4000:]
+    two = rows(tmp_path / "two")
+    # The same images, weights and statistics; float32 sums in another order.
+    assert [float(r["train_loss"]) for r in two] == pytest.approx(
+        [r.train_loss for r in alone.records], rel=1e-3
+    )
+    assert float(two[-1]["val_loss"]) == pytest.approx(alone.last.loss, rel=1e-2)
+    assert float(two[-1]["lr"]) == pytest.approx(alone.records[-1].lr, rel=1e-5)
+    content = json.loads((tmp_path / "two" / "config.json").read_text())
+    assert content["environment"]["world_size"] == 2
+    assert (tmp_path / "two" / "train.log").read_text().count("epoch 2/2") == 1
+    with pytest.raises(ConfigError, match="has 2 ranks, got 1"):
+        fit(None, run_dir=tmp_path / "two", resume=True, progress=False)

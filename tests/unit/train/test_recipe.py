@@ -1,0 +1,63 @@
+"""The named recipes against their sources."""
+
+import subprocess
+import sys
+
+import pytest
+
+from mobileone.errors import ConfigError
+from mobileone.train.config import TrainConfig
+from mobileone.train.recipe import RECIPES, recipe
+from mobileone.train.schedule import scaled_lr
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_every_recipe_is_valid_and_goes_through_its_dict(name: str) -> None:
+    config = recipe(name)
+    assert TrainConfig.from_dict(config.to_dict()) == config
+
+
+@pytest.mark.parametrize("size", range(5))
+def test_the_paper_trains_at_a_tenth_with_256_images_on_8_ranks(size: int) -> None:
+    config = recipe(f"paper_s{size}")
+    assert config.model == f"mobileone_s{size}"
+    assert config.batch_size * 8 == 256
+    assert scaled_lr(config.base_lr, batch_size=config.batch_size, world_size=8) == pytest.approx(0.1)
+    assert (config.epochs, config.momentum, config.label_smoothing, config.ema_decay) == (
+        300,
+        0.9,
+        0.1,
+        0.9995,
+    )
+    assert (config.weight_decay, config.weight_decay_end) == (1e-4, 1e-5)
+    assert config.input_spec().resize_size == 256
+    phases = [config.phase_at(epoch) for epoch in (0, 36, 37, 111, 112, 299)]
+    sizes, strengths = [p.size for p in phases], [p.auto_augment for p in phases]
+    if size < 2:
+        assert sizes == [224] * 6
+        assert strengths == [0.0] * 6
+    else:
+        assert sizes == [160, 160, 192, 192, 224, 224]
+        assert strengths == [0.3, 0.3, 0.7, 0.7, 1.0, 1.0]
+
+
+def test_the_reference_trains_s0_with_256_images_a_rank_and_two_filters() -> None:
+    config = recipe("reference")
+    assert (config.model, config.batch_size, config.min_lr) == ("mobileone_s0", 256, 1e-4)
+    assert set(config.interpolation) == {"bilinear", "bicubic"}
+    assert (config.auto_augment, config.progressive, config.sync_bn) == (0.0, (), True)
+
+
+def test_digits_are_not_mirrored() -> None:
+    config = recipe("digits")
+    assert (config.data, config.model, config.flip) == ("digits", "mobileone_s0", 0.0)
+
+
+def test_an_unknown_recipe_names_the_nearest() -> None:
+    with pytest.raises(ConfigError, match="unknown recipe 'paper_s'; did you mean paper_s"):
+        recipe("paper_s")
+
+
+def test_recipes_are_read_without_torch() -> None:
+    code = "import sys, mobileone.train.recipe; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
