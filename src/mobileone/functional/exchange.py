@@ -17,9 +17,9 @@ class _AllGather(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, value: Tensor, group: dist.ProcessGroup | None) -> Tensor:
         ctx.group = group
-        out = value.new_empty(dist.get_world_size(group) * value.numel())
-        dist.all_gather_into_tensor(out, value.contiguous(), group=group)
-        return out.view(-1, value.numel())
+        gathered = [torch.empty_like(value) for _ in range(dist.get_world_size(group))]
+        dist.all_gather(gathered, value.contiguous(), group=group)
+        return torch.stack(gathered)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:

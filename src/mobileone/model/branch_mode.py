@@ -23,8 +23,13 @@ if TYPE_CHECKING:
 BranchMode = Literal["auto", "branches", "online"]
 M = TypeVar("M", bound=nn.Module)
 
-# What a branch of its own costs beyond its products: writing its output, normalising it, adding it, and all
-# that backward; as multiply-accumulates an output element.
+# The rule of "auto", measured unit by unit on a CPU (docs/online.md). Input elements from which the online form
+# won: below, the calls for its small tensors cost more than it saves.
+MIN_ELEMENTS_DEPTHWISE = 1 << 17
+MIN_ELEMENTS_POINTWISE_K1 = 3 << 19
+# As multiply-accumulates: those calls, and what a branch of its own costs an output element beyond its products
+# (writing its output, normalising it, adding it, and all that backward).
+CALLS_MACS = 50_000_000
 BRANCH_OVERHEAD_MACS = 180
 
 
@@ -78,27 +83,32 @@ def runs_online(block: MobileOneBlock, x: Tensor) -> bool:
 
 
 def pays(block: MobileOneBlock, x: Tensor) -> bool:
-    """Whether one convolution is the faster way for x, as measured: on a CPU, float32 or float64.
+    """Whether one convolution is the faster way for x, as measured: on a CPU, in float32 or float64.
 
-    - One convolution branch: always (one fused pass in place of BatchNorms and sums).
-    - Depthwise: always.
-    - Pointwise: unless few pixels meet many channels, where the Gram product and the products with the
-      kernels cost more than the branches they save.
-    - A compiled model: only the depthwise units of several branches; the compiler fuses the others itself.
+    - Depthwise: unless x is small.
+    - Pointwise with one convolution branch: where x is large.
+    - Others: where the Gram product and the products with the kernels cost less than the branches they save,
+      which takes many more pixels than channels.
+    - Never under autocast, on other devices, or without a C compiler; under torch.compile not with one
+      convolution branch, which the compiler fuses itself.
     """
     spec, window = block.spec, Window.of(block.spec)
-    if suits_output_statistics(spec):
-        return not torch.compiler.is_compiling() and affine.supports(x)
-    if x.device.type != "cpu" or torch.is_autocast_enabled("cpu") or not depthwise.supports(x, window):
+    depthwise_unit = spec.groups == spec.in_channels
+    if x.device.type != "cpu" or torch.is_autocast_enabled("cpu"):
         return False
-    if spec.groups == spec.in_channels:
-        return True
+    if suits_output_statistics(spec):
+        least = MIN_ELEMENTS_DEPTHWISE if depthwise_unit else MIN_ELEMENTS_POINTWISE_K1
+        return not torch.compiler.is_compiling() and x.numel() >= least and affine.supports(x)
+    if not depthwise.supports(x, window):
+        return False
+    if depthwise_unit:
+        return x.numel() >= MIN_ELEMENTS_DEPTHWISE
     if spec.groups > 1:
         return False
-    k, c_in, c_out = spec.num_conv_branches, spec.in_channels * window.num_taps, spec.out_channels
-    count = window.count(x.shape)
-    saved = (k - 1) * count * c_out * (3 * c_in + BRANCH_OVERHEAD_MACS)
-    added = 2 * count * c_in**2 + 2 * k * c_out * c_in**2
+    k, patch, c_out = spec.num_conv_branches, spec.in_channels * window.num_taps, spec.out_channels
+    outputs = window.count(x.shape) * c_out
+    saved = outputs * (3 * (k - 1) * patch + (spec.num_branches - 1) * BRANCH_OVERHEAD_MACS)
+    added = 2 * patch**2 * (window.count(x.shape) + k * c_out) + CALLS_MACS
     return added < saved
 
 

@@ -79,11 +79,7 @@ def _from_moments(block: MobileOneBlock, x: Tensor) -> Tensor:
     parameters = _affine_parameters(norms, weight.new_empty(spec.out_channels))
     if any(uses_batch_statistics(norm) for norm in norms):
         x, moments = patch_moments(x, window, groups=spec.groups)
-        statistics = online.convolution_statistics(weight.to(moments.mean.dtype), moments)
-        if block.identity is not None:
-            of_x = online.identity_statistics(moments, num_taps=window.num_taps)
-            statistics = online.concatenate([statistics, of_x])
-        statistics = online.BranchStatistics(*(value.to(weight.dtype) for value in statistics))
+        statistics = online.branch_statistics(weight, moments, identity=block.identity is not None)
         statistics = _settled(statistics, moments.num, norms)
     else:
         statistics = _settled(None, 0, norms)

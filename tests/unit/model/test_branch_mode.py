@@ -300,15 +300,19 @@ def test_auto_takes_the_online_form_where_it_was_measured_to_pay():
     x = lambda *shape: torch.zeros(shape)  # noqa: E731
     wide = MobileOneBlock(BlockSpec(256, 256, 1, num_conv_branches=4))
     depthwise_block = MobileOneBlock(BlockSpec(64, 64, 3, groups=64, num_conv_branches=4))
+    one = MobileOneBlock(BlockSpec(96, 96, 1))
     assert pays(wide, x(16, 256, 10, 10))
+    assert pays(one, x(16, 96, 40, 40))
+    assert not pays(one, x(16, 96, 20, 20)), "the calls cost more than the passes they save"
     assert not pays(wide, x(16, 256, 1, 1)), "a Gram product of 256 channels over 16 pixels is a loss"
-    assert pays(depthwise_block, x(16, 64, 10, 10))
-    assert not pays(depthwise_block, x(16, 64, 10, 10).bfloat16()), "not measured"
+    assert pays(depthwise_block, x(16, 64, 20, 20))
+    assert not pays(depthwise_block, x(16, 64, 4, 4)), "too small for its calls"
+    assert not pays(depthwise_block, x(16, 64, 20, 20).bfloat16()), "not measured"
     assert not pays(wide, torch.zeros(16, 256, 10, 10, device="meta")), "not measured"
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        assert not pays(depthwise_block, x(16, 64, 10, 10)), "not measured"
-    assert runs_online(depthwise_block, x(16, 64, 10, 10))
-    assert not runs_online(set_branch_mode(depthwise_block, "branches"), x(16, 64, 10, 10))
+        assert not pays(depthwise_block, x(16, 64, 20, 20)), "not measured"
+    assert runs_online(depthwise_block, x(16, 64, 20, 20))
+    assert not runs_online(set_branch_mode(depthwise_block, "branches"), x(16, 64, 20, 20))
 
 
 def test_what_is_no_plain_branch_is_refused_online_and_left_to_the_branches_by_auto():

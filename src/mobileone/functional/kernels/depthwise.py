@@ -17,9 +17,10 @@ from mobileone.functional.kernels import native
 from mobileone.functional.window import Window
 
 MAX_SIDE = 5  # of a kernel; moments.c has room for no more
-# Tasks to cut a call into, where there are fewer blocks of channels than that.
-NUM_TASKS = 64
+# Tasks to cut a call into where there are fewer blocks of channels, and the elements that are worth a task.
+NUM_TASKS = 32
 LANES = 16
+TASK_ELEMENTS = 1 << 16
 
 
 _SIZES = ("images", "height", "width", "channels", "out_height", "out_width")
@@ -129,7 +130,7 @@ def depthwise_moments_backward_(
 
 def _groups(x: Tensor) -> int:
     """Pieces of the batch that make enough tasks."""
-    return min(len(x), max(1, NUM_TASKS * LANES // x.shape[1]))
+    return min(len(x), max(1, NUM_TASKS * LANES // x.shape[1]), max(1, x.numel() // TASK_ELEMENTS))
 
 
 @functools.lru_cache(maxsize=256)

@@ -258,7 +258,10 @@ int depthwise_moments_backward(const REAL *x, const REAL *shift, const REAL *slo
         vec *stencils = aligned_alloc(64, row_classes * column_classes * (lags_h * lags_w + 1) * sizeof(vec));
         if (ring.data && stencils) {
             vec offset = load(shift + c, lanes);
-            fill_stencils(stencils, slopes + c, offsets + c, &classes, s, lanes);
+            if (lanes == LANES)
+                fill_stencils(stencils, slopes + c, offsets + c, &classes, s, LANES);
+            else
+                fill_stencils(stencils, slopes + c, offsets + c, &classes, s, lanes);
             for (int64_t n = first; n < last; n++) {
                 const REAL *image = x + n * size + c;
                 REAL *grad = grad_x + n * size + c;
