@@ -8,9 +8,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from mobileone.model.branch_mode import BranchMode, runs_online
+from mobileone.model.branch_mode import runs_online
 from mobileone.model.online import online_forward
-from mobileone.variants import SE_REDUCTION, BlockSpec, Pair
+from mobileone.variants import SE_REDUCTION, BlockSpec, BranchMode, Pair
 
 
 def spec_conv(spec: BlockSpec, *, bias: bool) -> nn.Conv2d:

@@ -7,7 +7,7 @@ where nothing was measured; docs/online.md has the figures.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args
+from typing import TYPE_CHECKING, Any, TypeVar, get_args
 
 import torch
 from torch import Tensor, nn
@@ -16,18 +16,18 @@ from mobileone.errors import ConfigError
 from mobileone.functional.kernels import affine, depthwise
 from mobileone.functional.window import Window
 from mobileone.model.online import norms_of, suits_output_statistics
+from mobileone.variants import BranchMode
 
 if TYPE_CHECKING:
     from mobileone.model.block import MobileOneBlock
 
-BranchMode = Literal["auto", "branches", "online"]
 M = TypeVar("M", bound=nn.Module)
 
-# The rule of "auto", measured unit by unit on a CPU (docs/online.md). Input elements from which the online form
-# won: below, the calls for its small tensors cost more than it saves.
+# The rule of "auto", measured unit by unit on a CPU (docs/online.md). Input elements from which the online
+# form won: below, the calls for its small tensors cost more than it saves.
 MIN_ELEMENTS_DEPTHWISE = 1 << 17
 MIN_ELEMENTS_POINTWISE_K1 = 3 << 19
-# As multiply-accumulates: those calls, and what a branch of its own costs an output element beyond its products
+# As multiply-accumulates: those calls, and what a branch of its own costs an output element beyond products
 # (writing its output, normalising it, adding it, and all that backward).
 CALLS_MACS = 50_000_000
 BRANCH_OVERHEAD_MACS = 180
