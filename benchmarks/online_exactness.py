@@ -1,4 +1,4 @@
-"""Claims of docs/online.md about exactness; benchmarks.online_training prints them, with --exact and --drift."""
+"""Claims of docs/online.md about exactness; `benchmarks.online_training --exact` and `--drift` print them."""
 
 import copy
 import time

@@ -1,4 +1,4 @@
-"""Moments of depthwise patches on a CPU, as torch operators over moments.c: one pass forward, one backward.
+"""Moments of depthwise patches as torch operators: over moments.c on a CPU, by Triton on CUDA.
 
 torch.compile sees the operators as they are, opaque.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ctypes
 import functools
+import importlib.util
 from collections.abc import Sequence
 from typing import Any
 
@@ -17,6 +18,7 @@ from mobileone.functional.kernels import native
 from mobileone.functional.window import Window
 
 MAX_SIDE = 5  # of a kernel; moments.c has room for no more
+TRITON_DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 # Tasks to cut a call into where there are fewer blocks of channels, and the elements that are worth a task.
 NUM_TASKS = 32
 LANES = 16
@@ -34,13 +36,15 @@ class _Shape(ctypes.Structure):
 
 
 def supports(x: Tensor, window: Window) -> bool:
-    """Whether the operators take x: float32 or float64 on a CPU, a kernel of 5×5 at most, and a compiler."""
-    return (
-        x.device.type == "cpu"
-        and x.dtype in native.REALS
-        and max(window.kernel) <= MAX_SIDE
-        and available(x.dtype)
-    )
+    """Whether the operators take x, with a kernel of 5×5 at most.
+
+    On a CPU: float32 or float64, and a C compiler. On CUDA: float32 or half precision, and Triton.
+    """
+    if max(window.kernel) > MAX_SIDE:
+        return False
+    if x.device.type == "cuda":
+        return x.dtype in TRITON_DTYPES and importlib.util.find_spec("triton") is not None
+    return x.device.type == "cpu" and x.dtype in native.REALS and available(x.dtype)
 
 
 @torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
@@ -72,9 +76,12 @@ def _call(name: str, x: Tensor, window: Window, *args: Tensor | int) -> None:
         raise MemoryError(f"{name}: out of memory")
 
 
-@torch.library.custom_op("mobileone::depthwise_moments", mutates_args=())
+@torch.library.custom_op("mobileone::depthwise_moments", mutates_args=(), device_types="cpu")
 def depthwise_moments(x: Tensor, window: Sequence[int]) -> tuple[Tensor, Tensor, Tensor]:
-    """A shift (C,) near the mean of x, and mean (C, T) and cov (C, T, T) of its patches, in float64."""
+    """A shift (C,) near the mean of x, and mean (C, T) and cov (C, T, T) of its patches.
+
+    Moments are in float64 on a CPU, in float32 on CUDA.
+    """
     x, geometry = x.contiguous(memory_format=torch.channels_last), _window(window)
     channels, taps = x.shape[1], geometry.num_taps
     # Centred on the first image's mean: sums of squares must not cancel where a mean is large.
@@ -93,8 +100,18 @@ def depthwise_moments(x: Tensor, window: Sequence[int]) -> tuple[Tensor, Tensor,
 @depthwise_moments.register_fake
 def _(x: Tensor, window: Sequence[int]) -> tuple[Tensor, Tensor, Tensor]:
     channels, taps = x.shape[1], window[0] * window[1]
-    double = x.new_empty(channels, taps, dtype=torch.float64)
-    return x.new_empty(channels), double, double.new_empty(channels, taps, taps)
+    if x.device.type == "cpu":
+        mean, shift = x.new_empty(channels, taps, dtype=torch.float64), x.new_empty(channels)
+    else:
+        mean, shift = (x.new_empty(size, dtype=torch.float32) for size in ((channels, taps), (channels,)))
+    return shift, mean, mean.new_empty(channels, taps, taps)
+
+
+@depthwise_moments.register_kernel("cuda")
+def _(x: Tensor, window: Sequence[int]) -> tuple[Tensor, Tensor, Tensor]:
+    from mobileone.functional.kernels import triton_depthwise
+
+    return triton_depthwise.depthwise_moments(x, _window(window))
 
 
 @functools.cache
@@ -106,7 +123,9 @@ def _pair_index(taps: int) -> Tensor:
     return index.flatten()
 
 
-@torch.library.custom_op("mobileone::depthwise_moments_backward_", mutates_args=("grad_x",))
+@torch.library.custom_op(
+    "mobileone::depthwise_moments_backward_", mutates_args=("grad_x",), device_types="cpu"
+)
 def depthwise_moments_backward_(
     grad_x: Tensor, x: Tensor, shift: Tensor, slopes: Tensor, offsets: Tensor, window: Sequence[int]
 ) -> None:
@@ -126,6 +145,15 @@ def depthwise_moments_backward_(
     rows, columns = (_classes(x.shape[2 + axis], axis, geometry) for axis in (0, 1))
     args = (shift, slopes, offsets, *rows, *columns, grad_x, _groups(x))
     _call("depthwise_moments_backward", x, geometry, *args)
+
+
+@depthwise_moments_backward_.register_kernel("cuda")
+def _(
+    grad_x: Tensor, x: Tensor, shift: Tensor, slopes: Tensor, offsets: Tensor, window: Sequence[int]
+) -> None:
+    from mobileone.functional.kernels import triton_depthwise
+
+    triton_depthwise.depthwise_moments_backward_(grad_x, x, shift, slopes, offsets, _window(window))
 
 
 def _groups(x: Tensor) -> int:
