@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from mobileone.input_spec import InputSpec as InputSpec
     from mobileone.model.block import InferenceBlock as InferenceBlock
     from mobileone.model.block import MobileOneBlock as MobileOneBlock
+    from mobileone.model.branch_mode import set_branch_mode as set_branch_mode
     from mobileone.model.create import create_model as create_model
     from mobileone.model.create import list_models as list_models
     from mobileone.model.network import MobileOne as MobileOne
@@ -40,6 +41,7 @@ _HOME = {
     "profile": "mobileone.profiling.run",
     "reparameterize": "mobileone.reparam.fuse",
     "save_model": "mobileone.checkpoint.store",
+    "set_branch_mode": "mobileone.model.branch_mode",
     "verify": "mobileone.reparam.verify",
 }
 

@@ -14,6 +14,7 @@ from typing import Any, Literal
 from mobileone.errors import ConfigError
 
 Form = Literal["train", "inference"]
+BranchMode = Literal["auto", "branches", "online"]
 Pair = tuple[int, int]
 
 NUM_STAGES = 4

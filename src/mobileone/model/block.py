@@ -8,7 +8,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from mobileone.variants import SE_REDUCTION, BlockSpec, Pair
+from mobileone.model.branch_mode import runs_online
+from mobileone.model.online import online_forward
+from mobileone.variants import SE_REDUCTION, BlockSpec, BranchMode, Pair
 
 
 def spec_conv(spec: BlockSpec, *, bias: bool) -> nn.Conv2d:
@@ -70,13 +72,21 @@ def _attention(spec: BlockSpec) -> nn.Module:
 class MobileOneBlock(nn.Module):
     """Train form: the sum of k conv-BN branches, a 1×1 conv-BN and a BN, then SE (if any) and ReLU.
 
+    In training the sum may be computed branch by branch or as one convolution, with the same result,
+    gradients and running statistics; in eval it is always branch by branch.
+
     Args:
         spec: what to build.
+
+    Attributes:
+        branch_mode: how to compute in training; `set_branch_mode` sets it, and it is no part of the state.
 
     >>> block = MobileOneBlock(BlockSpec(16, 16, kernel_size=3, groups=16, num_conv_branches=2))
     >>> block(torch.zeros(2, 16, 8, 8)).shape
     torch.Size([2, 16, 8, 8])
     """
+
+    branch_mode: BranchMode = "auto"
 
     def __init__(self, spec: BlockSpec) -> None:
         super().__init__()
@@ -99,6 +109,13 @@ class MobileOneBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C_in, H, W) to (N, C_out, H', W')."""
+        if self.training and runs_online(self, x):
+            fused = isinstance(self.attn, nn.Identity)
+            out: Tensor = online_forward(self, x, relu=fused)
+            return out if fused else self.act(self.attn(out))
+        return self.act(self.attn(self._sum_of_branches(x)))  # type: ignore[no-any-return]
+
+    def _sum_of_branches(self, x: Tensor) -> Tensor:
         first, *others = self.conv_branches
         out: Tensor = first(x)
         for branch in others:
@@ -107,7 +124,6 @@ class MobileOneBlock(nn.Module):
             out = out + self.conv_scale(subsample(x, self.spec.strides))
         if self.identity is not None:
             out = out + self.identity(x)
-        out = self.act(self.attn(out))
         return out
 
 

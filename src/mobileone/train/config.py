@@ -14,7 +14,7 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from mobileone.errors import ConfigError
 from mobileone.input_spec import IMAGENET_MEAN, IMAGENET_STD, InputSpec, Interpolation
-from mobileone.variants import VARIANTS, Variant, get_variant
+from mobileone.variants import VARIANTS, BranchMode, Variant, get_variant
 
 Amp = Literal["auto", "off", "bf16", "fp16"]
 
@@ -71,6 +71,8 @@ class TrainConfig:
             GPU that computes in it, fp16 on another, off on the CPU).
         channels_last: whether activations lie as (N, H, W, C) in memory.
         sync_bn: whether BatchNorm's statistics are those of all ranks.
+        branch_mode: how train-form units compute: `"branches"`, `"online"` (one convolution a unit, the same
+            function), or `"auto"`, the faster one where that was measured.
         num_workers: loader processes a rank; 0 loads in the training process.
         on_bad_image: `"error"` stops at an unreadable image, `"skip"` counts it and goes on.
         seed: of the weights, the order and the augmentation.
@@ -110,6 +112,7 @@ class TrainConfig:
     amp: Amp = "auto"
     channels_last: bool = True
     sync_bn: bool = True
+    branch_mode: BranchMode = "auto"
     num_workers: int = 4
     on_bad_image: Literal["error", "skip"] = "error"
     seed: int = 0
@@ -142,7 +145,7 @@ class TrainConfig:
         self.input_spec()  # refuses the rest
 
     def _check_choices(self) -> None:
-        for name in ("amp", "on_bad_image", "weights_suffix", "eval_interpolation"):
+        for name in ("amp", "branch_mode", "on_bad_image", "weights_suffix", "eval_interpolation"):
             choices = get_args(_hints()[name])
             _require(self, name, getattr(self, name) in choices, f"one of {', '.join(choices)}")
         known = get_args(Interpolation)

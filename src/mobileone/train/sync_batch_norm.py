@@ -77,6 +77,8 @@ class _Normalize(torch.autograd.Function):
 class SyncBatchNorm2d(nn.BatchNorm2d):
     """`nn.BatchNorm2d` whose training statistics are those of the whole batch, over all ranks."""
 
+    process_group = None  # all ranks; as nn.SyncBatchNorm has it, and what marks a synchronised norm
+
     def forward(self, input: Tensor) -> Tensor:
         """(N, C, H, W) to the same shape."""
         if not self.training:

@@ -22,6 +22,7 @@ from mobileone.data.loader import BadImage, BatchLoader, train_loader
 from mobileone.errors import TrainingError
 from mobileone.evaluation.metrics import EvalResult
 from mobileone.evaluation.run import evaluate, progress_bar
+from mobileone.model.branch_mode import set_branch_mode
 from mobileone.model.network import MobileOne
 from mobileone.train.config import TrainConfig
 from mobileone.train.distributed import Distributed
@@ -83,6 +84,8 @@ class Trainer:
         self.network = initial_model(config, train_set).to(dist.device)
         if config.channels_last:
             self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        if self.network.form == "train":
+            set_branch_mode(self.network, config.branch_mode)
         # The average stays a plain network: copied before the conversion for several ranks.
         self.ema = ModelEma(self.network, decay=config.ema_decay) if config.ema_decay else None
         amp = resolve_amp(config.amp, dist.device)

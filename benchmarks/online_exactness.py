@@ -1,0 +1,117 @@
+"""Claims of docs/online.md about exactness; `benchmarks.online_training --exact` and `--drift` print them."""
+
+import copy
+import time
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+import mobileone
+from mobileone.evaluation.run import open_data
+
+STEPS, BATCH, SIZE, LR = 200, 64, 48, 0.05
+
+
+def relative(got: Tensor, wanted: Tensor) -> float:
+    return (
+        (got.double() - wanted.double()).abs().max() / wanted.double().abs().max().clamp(min=1e-30)
+    ).item()
+
+
+def gradients(model: nn.Module, x: Tensor, weight: Tensor) -> Tensor:
+    """Output of a training step; gradients are left in the model."""
+    out = model(x)
+    (out * weight).sum().backward()
+    return out.detach()
+
+
+def print_exactness() -> None:
+    """Float64, batch 4, 64 px, random affine BatchNorm: the largest relative difference, tensor by tensor."""
+    print("# float64, batch 4, 64 px, random BatchNorm gains; max |a − b| / max |b|, the worst tensor")
+    print("# beside it the branched form against itself with NCHW activations: reordered sums alone")
+    for name in mobileone.list_models():
+        torch.manual_seed(0)
+        start = mobileone.create_model(name, num_classes=10).double()
+        for norm in start.modules():
+            if isinstance(norm, nn.BatchNorm2d):
+                nn.init.normal_(norm.weight, 0.5, 0.5)
+                nn.init.normal_(norm.bias, std=0.5)
+        start.to(memory_format=torch.channels_last)
+        x, weight = torch.randn(4, 3, 64, 64).double(), torch.randn(4, 10).double()
+        results = []
+        for mode, layout in [
+            ("branches", torch.channels_last),
+            ("online", torch.channels_last),
+            ("branches", torch.contiguous_format),
+        ]:
+            model = mobileone.set_branch_mode(copy.deepcopy(start), mode).to(memory_format=layout)
+            results.append((gradients(model, x.contiguous(memory_format=layout), weight), model))
+        wanted, oracle = results[0]
+        for label, (out, model) in zip(("online", "reordered"), results[1:], strict=True):
+            pairs = zip(model.parameters(), oracle.parameters(), strict=True)
+            grad = max(relative(p.grad, q.grad) for p, q in pairs)
+            buffers = zip(model.buffers(), oracle.buffers(), strict=True)
+            buffer = max(relative(p, q) for p, q in buffers)
+            print(
+                f"{name} {label:>9}: output {relative(out, wanted):.1e}, gradient {grad:.1e}, "
+                f"buffer {buffer:.1e}",
+                flush=True,
+            )
+
+
+def digits(split: str) -> tuple[Tensor, Tensor]:
+    data = open_data("digits", split=split)
+    images = F.interpolate(data.images.float() / 127.5 - 1, size=(SIZE, SIZE), mode="bilinear")
+    return images, torch.as_tensor(data.labels)
+
+
+def train(mode: str, layout: torch.memory_format, seed: int) -> tuple[list[float], nn.Module, float]:
+    """Loss of every step, the network, seconds; S0 on digits, SGD with momentum, one recipe for all."""
+    torch.manual_seed(seed)
+    model = mobileone.create_model("mobileone_s0", num_classes=10)
+    mobileone.set_branch_mode(model, mode).to(memory_format=layout)
+    images, labels = digits("train")
+    optimizer = torch.optim.SGD(model.parameters(), lr=LR, momentum=0.9, weight_decay=1e-4)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, STEPS)
+    generator = torch.Generator().manual_seed(seed)
+    losses, start = [], time.perf_counter()
+    for _ in range(STEPS):
+        index = torch.randperm(len(images), generator=generator)[:BATCH]
+        optimizer.zero_grad()
+        loss = F.cross_entropy(model(images[index].contiguous(memory_format=layout)), labels[index])
+        loss.backward()
+        optimizer.step()
+        schedule.step()
+        losses.append(loss.item())
+    return losses, model, time.perf_counter() - start
+
+
+@torch.no_grad()
+def accuracy(model: nn.Module) -> float:
+    images, labels = digits("val")
+    return 100 * (model.eval()(images).argmax(1) == labels).float().mean().item()
+
+
+def print_drift() -> None:
+    """Float32: how soon loss curves part, against how soon the branched form parts from itself, reordered."""
+    print(f"# S0, digits at {SIZE} px, batch {BATCH}, {STEPS} steps, SGD 0.9, cosine from {LR}, seeds 0 to 2")
+    last, plain = torch.channels_last, torch.contiguous_format
+    for seed in range(3):
+        runs = {
+            "branches": train("branches", last, seed),
+            "branches, NCHW": train("branches", plain, seed),
+            "online": train("online", last, seed),
+        }
+        reference = torch.tensor(runs["branches"][0])
+        for label, (losses, model, seconds) in runs.items():
+            apart = (torch.tensor(losses) - reference).abs()
+            drift = ", ".join(
+                f"{apart[i:j].mean():.1e}" for i, j in ((0, 5), (5, 20), (20, 100), (100, STEPS))
+            )
+            print(
+                f"seed {seed} {label:>14}: mean |Δ loss| in steps 1–5, 6–20, 21–100, 101–{STEPS}: {drift}; "
+                f"last 20 steps' loss {sum(losses[-20:]) / 20:.4f}; top-1 {accuracy(model):.2f} %; "
+                f"{seconds:.0f} s",
+                flush=True,
+            )

@@ -1,0 +1,243 @@
+"""Claims of docs/online.md: what a training step costs in time and memory, and how exact the online form is.
+
+Forms compared, on the same weights and images, a step being forward, loss and backward:
+
+- branches: the textbook form, k + 2 convolutions and BatchNorms a unit, as Apple's code writes it
+- online:   one convolution a unit wherever it is possible
+- auto:     the package's default, the faster of the two for each unit
+- plain:    one convolution, BatchNorm and ReLU a unit: the floor, another network
+
+Times are taken in turn, in one process, and compared round by round; memory is the peak of a process of its
+own above what it held before its first step. The branched stem runs its scale branch on a strided copy of the
+image: torch 2.13's strided 1×1 convolution of 3 channels_last channels corrupts the heap on a CPU.
+
+    python -m benchmarks.online_training --variant s0 --device cpu             # times and memory
+    python -m benchmarks.online_training --variant s0 --compile                # the same, torch.compile
+    python -m benchmarks.online_training --exact                               # float64, S0 to S4
+    python -m benchmarks.online_training --units                               # unit by unit
+    python -m benchmarks.online_training --drift                               # float32, 200 steps on digits
+"""
+
+import argparse
+import datetime
+import platform
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+import mobileone
+from benchmarks.online_exactness import print_drift, print_exactness
+from mobileone.model.block import MobileOneBlock, SqueezeExcite, spec_conv
+from mobileone.model.branch_mode import pays
+from mobileone.reparam.fuse import replace_blocks
+from mobileone.variants import BlockSpec, get_variant, network_units
+
+FORMS = ("branches", "online", "auto", "plain")
+MIB = 2**20
+
+
+class PlainBlock(nn.Module):
+    """One convolution, BatchNorm, SE where the unit has it, and ReLU."""
+
+    def __init__(self, spec: BlockSpec) -> None:
+        super().__init__()
+        self.conv = spec_conv(spec, bias=False)
+        self.bn = nn.BatchNorm2d(spec.out_channels)
+        self.attn = SqueezeExcite(spec.out_channels) if spec.use_se else nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.attn(self.bn(self.conv(x)))
+        return out.relu_()
+
+
+def build(name: str, form: str, device: str) -> nn.Module:
+    torch.manual_seed(0)
+    model = mobileone.create_model(name)
+    if form == "plain":
+        model = replace_blocks(model, MobileOneBlock, lambda _, block: PlainBlock(block.spec))
+    else:
+        mobileone.set_branch_mode(model, form)
+    return model.to(device, memory_format=torch.channels_last)
+
+
+def make_step(model: nn.Module, arguments: argparse.Namespace) -> Callable[[], None]:
+    size, batch, device = arguments.size, arguments.batch, arguments.device
+    x = torch.randn(batch, 3, size, size).to(device, memory_format=torch.channels_last)
+    labels = torch.arange(batch, device=device) % 1000
+    forward = torch.compile(model) if arguments.compile else model
+
+    def step() -> None:
+        model.zero_grad(set_to_none=True)
+        with torch.autocast(device, torch.bfloat16, enabled=arguments.amp):
+            loss = F.cross_entropy(forward(x), labels)
+        loss.backward()
+        if device == "cuda":
+            torch.cuda.synchronize()
+
+    return step
+
+
+def timed(step: Callable[[], None]) -> float:
+    start = time.perf_counter()
+    step()
+    return time.perf_counter() - start
+
+
+def summary(values: list[float], digits: int = 2) -> str:
+    low, _, high = statistics.quantiles(values, n=4)
+    return f"{statistics.median(values):.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
+
+
+def print_times(arguments: argparse.Namespace) -> None:
+    steps = {form: make_step(build(arguments.name, form, arguments.device), arguments) for form in FORMS}
+    for step in steps.values():
+        step()
+        step()
+    times: dict[str, list[float]] = {form: [] for form in FORMS}
+    for _ in range(arguments.rounds):
+        for form, step in steps.items():
+            times[form].append(timed(step))
+    print(f"{'form':>9}  seconds a step: median [quartiles], fastest; n = {arguments.rounds}")
+    for form, values in times.items():
+        print(f"{form:>9}  {summary(values, 3)}, {min(values):.3f}")
+    for over, under in [
+        ("branches", "auto"),
+        ("branches", "online"),
+        ("auto", "plain"),
+        ("branches", "plain"),
+    ]:
+        ratios = [a / b for a, b in zip(times[over], times[under], strict=True)]
+        fastest = min(times[over]) / min(times[under])
+        print(f"{over} ÷ {under}: {summary(ratios)}; of the fastest {fastest:.2f}", flush=True)
+
+
+def peak_memory(form: str, arguments: argparse.Namespace) -> None:
+    """In a process of its own: print the peak of one step above the start, in MiB."""
+    step = make_step(build(arguments.name, form, arguments.device), arguments)
+    if arguments.device == "cuda":
+        step()
+        torch.cuda.reset_peak_memory_stats()
+        start = torch.cuda.memory_allocated()
+        step()
+        print((torch.cuda.max_memory_allocated() - start) / MIB)
+        return
+    small = argparse.Namespace(**vars(arguments) | {"size": 32, "batch": 2})
+    make_step(build(arguments.name, form, "cpu"), small)()  # libraries, threads, code
+    status = Path("/proc/self/status")
+    Path("/proc/self/clear_refs").write_text("5")  # the peak starts anew
+
+    def held(field: str) -> float:
+        line = next(line for line in status.read_text().splitlines() if line.startswith(field))
+        return int(line.split()[1]) / 1024
+
+    start = held("VmRSS")
+    step()
+    step()
+    print(held("VmHWM") - start)
+
+
+def print_memory(arguments: argparse.Namespace) -> None:
+    peaks: dict[str, list[float]] = {}
+    for form in FORMS:
+        command = [sys.executable, "-m", "benchmarks.online_training", "--peak", form, *sys.argv[1:]]
+        runs = [subprocess.run(command, capture_output=True, text=True, check=True) for _ in range(3)]
+        peaks[form] = [float(run.stdout.split()[-1]) for run in runs]
+        print(
+            f"{form:>9}  peak above idle {', '.join(f'{peak:.0f}' for peak in peaks[form])} MiB", flush=True
+        )
+    middle = {form: statistics.median(values) for form, values in peaks.items()}
+    print(
+        f"branches ÷ auto {middle['branches'] / middle['auto']:.2f}, ÷ online "
+        f"{middle['branches'] / middle['online']:.2f}; plain ÷ auto {middle['plain'] / middle['auto']:.2f}"
+    )
+
+
+def print_units(arguments: argparse.Namespace) -> None:
+    """Every distinct unit, branch by branch and online; where `auto` takes the slower one it is marked."""
+    seen = set()
+    print("unit, input size: branches ms, online ms, ratio; what auto takes")
+    for unit in network_units(get_variant(arguments.name)):
+        spec, side = unit.block, arguments.size * unit.block.strides[0] // unit.reduction
+        if (spec, side) in seen:
+            continue
+        seen.add((spec, side))
+        block = MobileOneBlock(spec).to(memory_format=torch.channels_last)
+        x = torch.randn(arguments.batch, spec.in_channels, side, side).contiguous(
+            memory_format=torch.channels_last
+        )
+        x.requires_grad_(unit.name != "stem")
+        times: dict[str, list[float]] = {"branches": [], "online": []}
+        for _ in range(arguments.rounds):
+            for mode, values in times.items():
+                mobileone.set_branch_mode(block, mode)
+                values.append(timed(lambda: block(x).sum().backward()))  # noqa: B023
+        one, other = (1000 * min(values[1:]) for values in times.values())
+        chosen = "online" if pays(block, x) else "branches"
+        slower = (one > other) != (chosen == "online") and abs(one - other) > 0.05 * one
+        kind = f"{spec.in_channels}→{spec.out_channels} {spec.kernel[0]}×{spec.kernel[0]} /{spec.strides[0]}"
+        figures = f"{one:7.2f} {other:7.2f} {one / other:5.2f}"
+        verdict = chosen + ("  SLOWER" if slower else "")
+        print(f"{kind:>16} k={spec.num_conv_branches} {side:>3} px: {figures}  {verdict}", flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--variant", default="s0")
+    parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
+    parser.add_argument("--batch", default=16, type=int)
+    parser.add_argument("--size", default=160, type=int, help="pixels")
+    parser.add_argument("--threads", default=2, type=int)
+    parser.add_argument("--rounds", default=15, type=int)
+    parser.add_argument("--amp", action="store_true", help="bf16 autocast")
+    parser.add_argument("--compile", action="store_true", help="torch.compile every form")
+    parser.add_argument("--exact", action="store_true")
+    parser.add_argument("--units", action="store_true")
+    parser.add_argument("--drift", action="store_true")
+    parser.add_argument("--peak", choices=FORMS, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    arguments.name = f"mobileone_{arguments.variant}"
+    torch.set_num_threads(arguments.threads)
+    if arguments.peak:
+        peak_memory(arguments.peak, arguments)
+        return
+    device = torch.cuda.get_device_name() if arguments.device == "cuda" else processor()
+    print(
+        f"# {datetime.date.today()}, {device}, {arguments.threads} threads, torch {torch.__version__}, "
+        f"Python {platform.python_version()}"
+    )
+    if arguments.exact:
+        print_exactness()
+    elif arguments.drift:
+        print_drift()
+    else:
+        dtype = "bf16 autocast" if arguments.amp else "float32"
+        print(
+            f"# {arguments.name}, batch {arguments.batch}, {arguments.size} px, {dtype}, channels_last, "
+            f"{'compiled' if arguments.compile else 'eager'}",
+            flush=True,
+        )
+        if arguments.units:
+            print_units(arguments)
+        else:
+            print_times(arguments)
+            print_memory(arguments)
+
+
+def processor() -> str:
+    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
+    return next(
+        (line.partition(":")[2].strip() for line in lines if "model name" in line), platform.processor()
+    )
+
+
+if __name__ == "__main__":
+    main()

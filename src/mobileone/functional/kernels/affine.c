@@ -1,0 +1,106 @@
+/* relu(a (y − m) + c (x − k) + b), with a, m, c, k and b per channel: what a unit with one convolution branch
+   computes of y, its convolution, and x, its input. Forward and backward in one pass over memory each.
+
+   Tensors are (rows, channels); x and its constants may be NULL. REAL is float or double. Work is cut by
+   shape alone, so results do not depend on the number of threads. */
+
+#include <math.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+enum { BLOCK = 64, CHUNK = 256 };
+
+typedef struct {
+    const REAL *y, *mean_y, *a; /* a, and the others, are (channels,) */
+    const REAL *x, *mean_x, *c;
+    const REAL *b;
+    int64_t rows, channels, relu;
+} Affine;
+
+#define INLINE static inline __attribute__((always_inline))
+
+int affine(const Affine *p, REAL *out) {
+    const int64_t channels = p->channels;
+#pragma omp parallel for schedule(static)
+    for (int64_t r = 0; r < p->rows; r++) {
+        const REAL *restrict y = p->y + r * channels, *restrict x = p->x ? p->x + r * channels : NULL;
+        REAL *restrict to = out + r * channels;
+        if (x)
+            for (int64_t i = 0; i < channels; i++)
+                to[i] = p->a[i] * (y[i] - p->mean_y[i]) + p->c[i] * (x[i] - p->mean_x[i]) + p->b[i];
+        else
+            for (int64_t i = 0; i < channels; i++) to[i] = p->a[i] * (y[i] - p->mean_y[i]) + p->b[i];
+        if (p->relu) /* NaN stays NaN */
+            for (int64_t i = 0; i < channels; i++) to[i] = to[i] < 0 ? 0 : to[i];
+    }
+    return 0;
+}
+
+INLINE void block_sums(const Affine *p, const REAL *grad, const REAL *out, int64_t first, int64_t last, int64_t at,
+                       int64_t width, double *sums) {
+    const REAL floor = p->relu ? 0 : -INFINITY; /* without ReLU every value passes */
+    REAL g_sum[BLOCK] = {0}, y_sum[BLOCK] = {0}, x_sum[BLOCK] = {0}, mean_y[BLOCK], mean_x[BLOCK];
+    memcpy(mean_y, p->mean_y + at, width * sizeof(REAL));
+    if (p->x) memcpy(mean_x, p->mean_x + at, width * sizeof(REAL));
+    for (int64_t r = first; r < last; r++) {
+        const int64_t start = r * p->channels + at;
+        REAL g[BLOCK];
+        for (int64_t i = 0; i < width; i++) g[i] = out[start + i] <= floor ? 0 : grad[start + i];
+        for (int64_t i = 0; i < width; i++) g_sum[i] += g[i];
+        for (int64_t i = 0; i < width; i++) y_sum[i] += g[i] * (p->y[start + i] - mean_y[i]);
+        if (p->x)
+            for (int64_t i = 0; i < width; i++) x_sum[i] += g[i] * (p->x[start + i] - mean_x[i]);
+    }
+    for (int64_t i = 0; i < width; i++) { /* long sums go on in double */
+        sums[at + i] += g_sum[i];
+        sums[p->channels + at + i] += y_sum[i];
+        sums[2 * p->channels + at + i] += x_sum[i];
+    }
+}
+
+/* With g the gradient behind the ReLU: Σ g, Σ g (y − mean_y), Σ g (x − mean_x).
+   sums: (tasks, 3, channels), zero at the start; out is what `affine` gave. */
+int affine_sums(const Affine *p, const REAL *grad, const REAL *out, double *sums, int64_t tasks) {
+#pragma omp parallel for schedule(static)
+    for (int64_t task = 0; task < tasks; task++) {
+        double *to = sums + task * 3 * p->channels;
+        int64_t end = (task + 1) * p->rows / tasks;
+        for (int64_t first = task * p->rows / tasks; first < end; first += CHUNK) {
+            int64_t last = first + CHUNK < end ? first + CHUNK : end;
+            int64_t at = 0;
+            for (; at + BLOCK <= p->channels; at += BLOCK) block_sums(p, grad, out, first, last, at, BLOCK, to);
+            if (at < p->channels) block_sums(p, grad, out, first, last, at, p->channels - at, to);
+        }
+    }
+    return 0;
+}
+
+INLINE void row_backward(const REAL *restrict g, const REAL *restrict o, const REAL *restrict v,
+                         const REAL *restrict mean, const REAL *restrict scale, const REAL *restrict slope,
+                         const REAL *restrict offset, REAL *restrict t, int64_t channels, int64_t relu,
+                         int accumulate) {
+    const REAL floor = relu ? 0 : -INFINITY; /* without ReLU every value passes */
+    for (int64_t i = 0; i < channels; i++) {
+        REAL passed = o[i] <= floor ? 0 : g[i];
+        REAL sum = scale[i] * passed + slope[i] * (v[i] - mean[i]) + offset[i];
+        t[i] = accumulate ? t[i] + sum : sum;
+    }
+}
+
+/* to = (or, if accumulate, +=) scale g + slope (value − mean) + offset. */
+int affine_backward(const Affine *p, const REAL *grad, const REAL *out, const REAL *value, const REAL *mean,
+                    const REAL *scale, const REAL *slope, const REAL *offset, REAL *to, int64_t accumulate) {
+    const int64_t channels = p->channels;
+#pragma omp parallel for schedule(static)
+    for (int64_t r = 0; r < p->rows; r++) {
+        const REAL *restrict g = grad + r * channels, *restrict o = out + r * channels;
+        const REAL *restrict v = value + r * channels;
+        REAL *restrict t = to + r * channels;
+        if (accumulate)
+            row_backward(g, o, v, mean, scale, slope, offset, t, channels, p->relu, 1);
+        else
+            row_backward(g, o, v, mean, scale, slope, offset, t, channels, p->relu, 0);
+    }
+    return 0;
+}

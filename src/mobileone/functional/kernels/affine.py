@@ -1,0 +1,113 @@
+"""relu(a (y − m) + c (x − k) + b) per channel on a CPU, forward and backward, over affine.c."""
+
+from __future__ import annotations
+
+import ctypes
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from mobileone.functional.kernels import native
+
+# Pieces of the rows that are summed apart: a constant, so that sums do not depend on the number of threads.
+NUM_TASKS = 32
+
+
+class _Affine(ctypes.Structure):
+    _fields_ = (
+        *((name, ctypes.c_void_p) for name in ("y", "mean_y", "a", "x", "mean_x", "c", "b")),
+        *((name, ctypes.c_int64) for name in ("rows", "channels", "relu")),
+    )
+
+
+def supports(x: Tensor) -> bool:
+    """Whether x has a dtype and device that the kernels take, and they can be compiled."""
+    return x.device.type == "cpu" and x.dtype in native.REALS and native.load("affine", x.dtype) is not None
+
+
+@dataclass(frozen=True, slots=True)
+class Affine:
+    """The operands. y and x are (N, C, H, W) in channels_last, all else (C,), of one dtype.
+
+    Attributes:
+        y: first tensor.
+        mean_y: m, taken off y.
+        a: factor of y − m.
+        b: constant.
+        x: second tensor, or None.
+        mean_x: k, taken off x.
+        c: factor of x − k.
+        relu: whether ReLU follows.
+    """
+
+    y: Tensor
+    mean_y: Tensor
+    a: Tensor
+    b: Tensor
+    x: Tensor | None = None
+    mean_x: Tensor | None = None
+    c: Tensor | None = None
+    relu: bool = True
+
+    def _struct(self) -> _Affine:
+        pointers = [
+            None if value is None else value.data_ptr()
+            for value in (self.y, self.mean_y, self.a, self.x, self.mean_x, self.c, self.b)
+        ]
+        channels = self.y.shape[1]
+        return _Affine(*pointers, self.y.numel() // channels, channels, int(self.relu))
+
+    def _call(self, name: str, *args: Tensor | int) -> None:
+        library = native.load("affine", self.y.dtype)
+        assert library is not None
+        values = [
+            ctypes.c_int64(arg) if isinstance(arg, int) else ctypes.c_void_p(arg.data_ptr()) for arg in args
+        ]
+        getattr(library, name)(ctypes.byref(self._struct()), *values)
+
+    def forward(self) -> Tensor:
+        """The result, shaped and laid out as y."""
+        out = torch.empty_like(self.y)
+        self._call("affine", out)
+        return out
+
+    def sums(self, grad: Tensor, out: Tensor) -> Tensor:
+        """Gradients of b, a and c: (3, C), float64.
+
+        Args:
+            grad: of the result, channels_last.
+            out: the result.
+        """
+        sums = torch.zeros(NUM_TASKS, 3, self.y.shape[1], dtype=torch.float64)
+        self._call("affine_sums", grad, out, sums, NUM_TASKS)
+        return sums.sum(0)
+
+    def backward(
+        self,
+        grad: Tensor,
+        out: Tensor,
+        *,
+        of: Tensor,
+        mean: Tensor,
+        scale: Tensor,
+        slope: Tensor,
+        offset: Tensor,
+        onto: Tensor | None = None,
+    ) -> Tensor:
+        """scale · g + slope · (of − mean) + offset, with g the gradient behind the ReLU.
+
+        Args:
+            grad: of the result, channels_last.
+            out: the result.
+            of: y or x.
+            mean: taken off it, (C,).
+            scale: (C,).
+            slope: (C,).
+            offset: (C,).
+            onto: a channels_last tensor to add to, in place; None gives a new one.
+        """
+        to = torch.empty_like(of) if onto is None else onto
+        constants = [value.to(of.dtype).contiguous() for value in (mean, scale, slope, offset)]
+        self._call("affine_backward", grad, out, of, *constants, to, int(onto is not None))
+        return to

@@ -1,0 +1,114 @@
+"""C kernels: compiled once by the machine's own compiler, kept in the user's cache folder, called by address.
+
+It needs a C compiler with OpenMP (gcc or clang; the variable CC names another) and takes two seconds; there
+is nothing to install with the package. Where that fails, `load` says so once and returns None.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import hashlib
+import os
+import platform
+import shlex
+import shutil
+import subprocess
+import tempfile
+import warnings
+from pathlib import Path
+
+import torch
+
+SOURCES = Path(__file__).parent
+FLAGS = ("-O3", "-march=native", "-fopenmp", "-fPIC", "-w")
+REALS = {torch.float32: ("float", "int32_t"), torch.float64: ("double", "int64_t")}
+TIMEOUT_S = 120
+
+
+class _BuildError(Exception):
+    """The reason why there is no library, for the warning."""
+
+
+def cache_folder() -> Path:
+    """Where compiled kernels are kept: $XDG_CACHE_HOME/mobileone, ~/.cache/mobileone by default."""
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(base) / "mobileone"
+
+
+@functools.cache
+def load(name: str, dtype: torch.dtype) -> ctypes.CDLL | None:
+    """The library of `<name>.c` for that dtype (float32 or float64), compiled if it is not in the cache.
+
+    Returns:
+        The library, or None, with one RuntimeWarning a process, where it cannot be compiled or loaded.
+    """
+    try:
+        return ctypes.CDLL(str(_build(SOURCES / f"{name}.c", REALS[dtype])))
+    except (_BuildError, OSError) as error:
+        _warn(str(error).strip().partition("\n")[0])
+        return None
+
+
+@functools.cache
+def _warn(reason: str) -> None:
+    warnings.warn(
+        f"the compiled CPU kernels are not available ({reason}); training runs as plain torch, which is "
+        "slower. Install a C compiler with OpenMP (gcc or clang), or name one in CC",
+        RuntimeWarning,
+        stacklevel=2,
+    )
+
+
+def _build(source: Path, real: tuple[str, str]) -> Path:
+    command = shlex.split(os.environ.get("CC", "")) or [_first_compiler()]
+    code = source.read_bytes()
+    key = hashlib.sha256(code + repr((command, FLAGS, real, _processor())).encode()).hexdigest()[:16]
+    try:
+        folder = cache_folder()
+        folder.mkdir(parents=True, exist_ok=True)
+    except (OSError, RuntimeError):  # no home, or one that cannot be written
+        folder = Path(tempfile.mkdtemp(prefix="mobileone-"))
+    library = folder / f"{source.stem}-{real[0]}-{key}.so"
+    if not library.exists():
+        with tempfile.TemporaryDirectory(dir=folder) as work:
+            made = Path(work) / "kernels.so"
+            defines = [f"-DREAL={real[0]}", f"-DMASK={real[1]}"]
+            objects = [str(Path(work) / "kernels.o")]
+            _run([*command, *FLAGS, *defines, "-c", str(source), "-o", objects[0]])
+            # Linked without OpenMP: the symbols are those of the copy torch has loaded. A second OpenMP in
+            # the process would bring threads of its own, which fight with torch's.
+            _run([*command, "-shared", *_undefined_allowed(), *objects, "-o", str(made)])
+            os.replace(made, library)  # many ranks may build at once
+    return library
+
+
+def _first_compiler() -> str:
+    for name in ("cc", "gcc", "clang"):
+        if shutil.which(name):
+            return name
+    raise _BuildError("no C compiler found")
+
+
+def _undefined_allowed() -> list[str]:
+    return ["-undefined", "dynamic_lookup"] if platform.system() == "Darwin" else []
+
+
+def _run(command: list[str]) -> None:
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_S)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise _BuildError(f"{command[0]} did not run: {error}") from error
+    if done.returncode:
+        lines = [line for line in done.stderr.splitlines() if "error" in line] or done.stderr.splitlines()
+        raise _BuildError(f"{command[0]} failed: {lines[0] if lines else done.returncode}")
+
+
+def _processor() -> str:
+    """Tells processors apart whose native code differs: a cache folder may be shared by many machines."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        lines = []
+    features = next((line for line in lines if line.startswith(("flags", "Features"))), "")
+    return f"{platform.system()} {platform.machine()} {platform.processor()} {features}"

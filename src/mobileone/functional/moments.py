@@ -1,0 +1,230 @@
+"""First and second moments of the patches a convolution reads: what online re-parameterisation needs of x.
+
+A patch is what one output of a convolution sees: P = C_in / groups · kh · kw values for each channel group,
+in the order of the kernel's own elements. With m = E[patch] and S = Cov[patch] over the batch and all output
+positions, every convolution of x with kernel W has mean W m and variance diag(W S Wᵀ), exactly.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from mobileone.functional.kernels import depthwise
+from mobileone.functional.window import Window
+
+# Most elements of unfolded patches to hold at a time in the general path: a cache's worth on a CPU.
+MAX_COLUMNS = {"cpu": 1 << 18, "cuda": 1 << 26}
+# Elements of a piece of x in the pointwise path on a CPU: 2 MB in float32, so that it stays in the cache.
+CHUNK = 1 << 19
+# Size of a symmetric product from which it pays to leave a quarter out.
+MIN_SYMMETRIC = 64
+
+
+class PatchMoments(NamedTuple):
+    """Moments of patches, per channel group.
+
+    Attributes:
+        mean: (G, P).
+        cov: covariance, biased (divided by num), (G, P, P).
+        num: number of patches M: batch · output height · output width.
+    """
+
+    mean: Tensor
+    cov: Tensor
+    num: int
+
+
+def accumulation_dtype(dtype: torch.dtype) -> torch.dtype:
+    """What sums over activations of that dtype are held in: float32 at least."""
+    return torch.promote_types(dtype, torch.float32)
+
+
+def reference_moments(x: Tensor, window: Window, *, groups: int = 1) -> PatchMoments:
+    """The definition, by unfolding x: slow and hungry, for checking the others against.
+
+    Args:
+        x: (N, C, H, W).
+        window: kernel size, stride, padding and dilation of the convolution.
+        groups: its channel groups.
+
+    >>> moments = reference_moments(torch.tensor([[[[1.0, 3.0]]]]), Window())
+    >>> moments.mean.item(), moments.cov.item(), moments.num
+    (2.0, 1.0, 2)
+    """
+    columns = _columns(x.to(accumulation_dtype(x.dtype)), window, groups)
+    mean = columns.mean(-1)
+    centred = columns - mean.unsqueeze(-1)
+    return PatchMoments(mean, centred @ centred.mT / columns.shape[-1], columns.shape[-1])
+
+
+def patch_moments(x: Tensor, window: Window, *, groups: int = 1) -> tuple[Tensor, PatchMoments]:
+    """Moments of the patches of x, by the fastest exact way for the shape and device.
+
+    Args:
+        x: (N, C, H, W), floating point.
+        window: kernel size, stride, padding and dilation of the convolution.
+        groups: its channel groups.
+
+    Returns:
+        x again, to be used in its place, and the moments, in float32 or float64. The backward pass of the
+        moments adds its part to the gradient of the returned x, in place where it can: it costs no pass of
+        its own. So give the returned x to one convolution and to nothing else.
+
+    >>> x = torch.randn(2, 4, 5, 5, dtype=torch.float64)
+    >>> window = Window((3, 3), padding=(1, 1))
+    >>> fast, slow = patch_moments(x, window, groups=4)[1], reference_moments(x, window, groups=4)
+    >>> torch.allclose(fast.cov, slow.cov)
+    True
+    """
+    count = window.count(x.shape)
+    if groups == x.shape[1] and depthwise.supports(x, window):
+        x, mean, cov = _DepthwiseMoments.apply(x, window)  # type: ignore[no-untyped-call]
+    elif groups == 1 and window == Window():
+        x, mean, cov = _PointwiseMoments.apply(x)  # type: ignore[no-untyped-call]
+        mean, cov = mean.unsqueeze(0), cov.unsqueeze(0)
+    else:
+        x, mean, cov = _UnfoldedMoments.apply(x, window, groups)  # type: ignore[no-untyped-call]
+    return x, PatchMoments(mean, cov, count)
+
+
+def _columns(x: Tensor, window: Window, groups: int) -> Tensor:
+    """All patches, (G, P, M)."""
+    columns = F.unfold(x, window.kernel, window.dilation, window.padding, window.stride)
+    n, rows, positions = columns.shape
+    grouped = columns.reshape(n, groups, rows // groups, positions)
+    return grouped.permute(1, 2, 0, 3).reshape(groups, rows // groups, n * positions)
+
+
+def _rows(x: Tensor) -> Tensor:
+    """(N, C, H, W) as (N·H·W, C): a view where x is channels_last."""
+    return x.permute(0, 2, 3, 1).reshape(-1, x.shape[1])
+
+
+def _chunks(rows: Tensor) -> tuple[Tensor, ...]:
+    """Pieces of (M, C) that stay in a CPU's cache; on other devices, and to a compiler, the whole."""
+    if rows.device.type != "cpu" or torch.compiler.is_compiling():
+        return (rows,)
+    return torch.split(rows, max(1, CHUNK // rows.shape[1]))
+
+
+def symmetric_product(left: Tensor, right: Tensor) -> Tensor:
+    """left @ right, known to be symmetric: three quarters of the product, where that is large.
+
+    Args:
+        left: (P, R).
+        right: (R, P).
+
+    >>> x = torch.randn(5, 70)
+    >>> torch.allclose(symmetric_product(x.T, x), x.T @ x, atol=1e-5)
+    True
+    """
+    size = left.shape[0]
+    if size < MIN_SYMMETRIC or left.device.type != "cpu":
+        return left @ right
+    half = size // 2
+    out = left.new_empty(size, size)
+    torch.mm(left[:half], right, out=out[:half])
+    torch.mm(left[half:], right[:, half:], out=out[half:, half:])
+    out[half:, :half] = out[:half, half:].T
+    return out
+
+
+class _PointwiseMoments(torch.autograd.Function):
+    """One Gram product forward, one product backward; x is saved, nothing else of its size."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """x (N, C, H, W) to itself, mean (C,) and cov (C, C)."""
+        rows = _rows(x)
+        dtype = accumulation_dtype(x.dtype)
+        mean = rows.mean(0, dtype=dtype)
+        products = [symmetric_product(centred.T, centred) for centred in (c - mean for c in _chunks(rows))]
+        ctx.save_for_backward(x, mean)
+        return x.view_as(x), mean, sum(products[1:], products[0]).div_(rows.shape[0])
+
+    @staticmethod
+    def backward(ctx: Any, grad_x: Tensor, grad_mean: Tensor, grad_cov: Tensor) -> Tensor:
+        """grad_x + (x − mean) (grad_cov + grad_covᵀ) / M + grad_mean / M."""
+        x, mean = ctx.saved_tensors
+        rows = _rows(x)
+        slopes = (grad_cov + grad_cov.T) / rows.shape[0]
+        offset = grad_mean / rows.shape[0]
+        # grad_x comes from the one consumer of patch_moments' x, so it is ours to change.
+        grad_x = grad_x.contiguous(memory_format=torch.channels_last)
+        for chunk, grad in zip(_chunks(rows), _chunks(_rows(grad_x)), strict=True):
+            if grad.dtype == mean.dtype:
+                grad.addmm_(chunk - mean, slopes).add_(offset)
+            else:
+                grad.add_(torch.addmm(offset, chunk - mean, slopes))
+        return grad_x
+
+
+class _DepthwiseMoments(torch.autograd.Function):
+    """One pass forward, one backward, by the compiled kernels."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, window: Window) -> tuple[Tensor, Tensor, Tensor]:
+        """x (N, C, H, W) to itself, mean (C, T) and cov (C, T, T), in float64."""
+        shift, mean, cov = depthwise.depthwise_moments(x, depthwise.flat(window))
+        ctx.save_for_backward(x, shift, mean)
+        ctx.window = window
+        return x.view_as(x), mean, cov
+
+    @staticmethod
+    def backward(ctx: Any, grad_x: Tensor, grad_mean: Tensor, grad_cov: Tensor) -> tuple[Tensor, None]:
+        """grad_x, and for every patch p, scattered: (grad_mean + (grad_cov + grad_covᵀ) (p − mean)) / M."""
+        x, shift, mean = ctx.saved_tensors
+        count = ctx.window.count(x.shape)
+        slopes = (grad_cov + grad_cov.mT) / count
+        offsets = grad_mean / count - (slopes @ (mean - shift.unsqueeze(1)).unsqueeze(2)).squeeze(2)
+        grad_x = grad_x.contiguous(memory_format=torch.channels_last)
+        depthwise.depthwise_moments_backward_(grad_x, x, shift, slopes, offsets, depthwise.flat(ctx.window))
+        return grad_x, None
+
+
+class _UnfoldedMoments(torch.autograd.Function):
+    """Any convolution in plain torch: patches are unfolded a few images at a time, and again backward."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, window: Window, groups: int) -> tuple[Tensor, Tensor, Tensor]:
+        """x (N, C, H, W) to itself, mean (G, P) and cov (G, P, P)."""
+        dtype = accumulation_dtype(x.dtype)
+        shift = x[:1].mean((0, 2, 3), dtype=dtype).view(1, -1, 1, 1)
+        count = window.count(x.shape)
+        first: Tensor | float = 0.0
+        second: Tensor | float = 0.0
+        offset = shift.view(groups, -1, 1).repeat_interleave(window.num_taps, 1)
+        for part in _parts(x, window):
+            columns = _columns(part.to(dtype), window, groups) - offset
+            first = first + columns.sum(-1)
+            second = second + columns @ columns.mT
+        mean, square = torch.as_tensor(first) / count, torch.as_tensor(second) / count
+        ctx.save_for_backward(x, mean + offset.squeeze(-1))
+        ctx.window, ctx.groups = window, groups
+        cov = square - mean.unsqueeze(2) * mean.unsqueeze(1)
+        return x.view_as(x), mean + offset.squeeze(-1), cov
+
+    @staticmethod
+    def backward(ctx: Any, grad_x: Tensor, grad_mean: Tensor, grad_cov: Tensor) -> tuple[Tensor, None, None]:
+        """grad_x, and for every patch p, scattered: (grad_mean + (grad_cov + grad_covᵀ) (p − mean)) / M."""
+        x, mean = ctx.saved_tensors
+        window, groups = ctx.window, ctx.groups
+        count = window.count(x.shape)
+        slopes, offset = (grad_cov + grad_cov.mT) / count, (grad_mean / count).unsqueeze(2)
+        grads = []
+        for part in _parts(x, window):
+            columns = slopes @ (_columns(part.to(mean.dtype), window, groups) - mean.unsqueeze(2)) + offset
+            spread = columns.unflatten(2, (len(part), -1)).permute(2, 0, 1, 3).flatten(1, 2)
+            size = x.shape[2:]
+            grads.append(F.fold(spread, size, window.kernel, window.dilation, window.padding, window.stride))
+        return grad_x + torch.cat(grads).to(grad_x.dtype), None, None
+
+
+def _parts(x: Tensor, window: Window) -> tuple[Tensor, ...]:
+    """Images at a time whose unfolded patches are of bounded size."""
+    image = max(1, window.count(x.shape) // max(1, x.shape[0])) * x.shape[1] * window.num_taps
+    return torch.split(x, max(1, MAX_COLUMNS.get(x.device.type, 1 << 24) // image))

@@ -1,0 +1,214 @@
+"""A unit with one convolution branch: y = W ∗ x once, statistics of y and x, one affine map of the two.
+
+With k = 1 a Gram product costs more than it saves: BatchNorm needs only the mean and variance of y itself,
+and the scale and identity branches only those of x. What is left is a (y − m) + c (x − k) + b, then ReLU.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from mobileone.functional.kernels import affine
+from mobileone.functional.moments import accumulation_dtype
+from mobileone.functional.window import Window
+from mobileone.variants import Pair
+
+
+class Moments(NamedTuple):
+    """Mean and biased variance of a tensor's channels, each (C,)."""
+
+    mean: Tensor
+    var: Tensor
+
+
+class Factors(NamedTuple):
+    """Of a (y − mean(y)) + c (x − mean(x)) + b, with the means of these very tensors.
+
+    Attributes:
+        a: (C,).
+        c: (C,), None without x.
+        b: (C,).
+    """
+
+    a: Tensor
+    c: Tensor | None
+    b: Tensor
+
+
+# From the moments of y, those of x (None if it is not wanted) and parameters to the factors, differentiably.
+Fold = Callable[[Moments, Moments | None, tuple[Tensor, ...]], Factors]
+
+
+def normalized_convolution(
+    x: Tensor,
+    weight: Tensor,
+    window: Window,
+    fold: Fold,
+    parameters: tuple[Tensor, ...],
+    *,
+    groups: int,
+    uses_input: bool,
+    relu: bool,
+) -> Tensor:
+    """Convolve x with `weight`, then what `fold` makes of the statistics.
+
+    Args:
+        x: (N, C_in, H, W).
+        weight: (C_out, C_in / groups, kh, kw), of the dtype of x.
+        window: geometry of the convolution.
+        fold: gives the factors; called once, with `parameters`.
+        parameters: what else the factors depend on and gradients are wanted of.
+        groups: channel groups.
+        uses_input: whether x, at the pixels under the kernel's centre, is the second operand; it then has
+            as many channels and pixels as the output.
+        relu: whether ReLU follows.
+
+    Returns:
+        (N, C_out, H', W').
+    """
+    if not torch.compiler.is_compiling() and affine.supports(x):
+        out: Tensor = _NormalizedConvolution.apply(  # type: ignore[no-untyped-call]
+            x, weight, window, groups, fold, uses_input, relu, *parameters
+        )
+        return out
+    y = F.conv2d(x, weight, None, window.stride, window.padding, window.dilation, groups)
+    dtype = accumulation_dtype(y.dtype)
+    of_y, seen, of_x = _var_mean(y.to(dtype)), None, None
+    if uses_input:
+        seen = _seen(x, window.stride).to(dtype)
+        of_x = _var_mean(seen)
+    factors = fold(of_y, of_x, parameters)
+    total = _affine(y.to(dtype), of_y.mean.detach(), factors.a) + factors.b.view(1, -1, 1, 1)
+    if seen is not None and of_x is not None and factors.c is not None:
+        total = total + _affine(seen, of_x.mean.detach(), factors.c)
+    total = total.to(y.dtype)
+    return total.relu_() if relu else total
+
+
+def _var_mean(value: Tensor) -> Moments:
+    var, mean = torch.var_mean(value, (0, 2, 3), correction=0)
+    return Moments(mean, var)
+
+
+def _affine(value: Tensor, mean: Tensor, factor: Tensor) -> Tensor:
+    return (value - mean.view(1, -1, 1, 1)) * factor.view(1, -1, 1, 1)
+
+
+def _seen(x: Tensor, stride: Pair) -> Tensor:
+    """The pixels under the centre of an odd kernel with same padding."""
+    return x if stride == (1, 1) else x[:, :, :: stride[0], :: stride[1]]
+
+
+class _NormalizedConvolution(torch.autograd.Function):
+    """The same on the compiled kernels. It saves x, y and the output, and walks them twice backward.
+
+    `fold` runs inside, under a graph of its own, because the backward pass needs its gradients midway.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        x: Tensor,
+        weight: Tensor,
+        window: Window,
+        groups: int,
+        fold: Fold,
+        uses_input: bool,
+        relu: bool,
+        *parameters: Tensor,
+    ) -> Tensor:
+        """See `normalized_convolution`."""
+        x = _dense(x)
+        y = _dense(F.conv2d(x, weight, None, window.stride, window.padding, window.dilation, groups))
+        seen = _dense(_seen(x, window.stride)) if uses_input else None
+        with torch.enable_grad():
+            of_y, of_x = _leaf_moments(y), None if seen is None else _leaf_moments(seen)
+            leaves = tuple(p.detach().requires_grad_(p.requires_grad) for p in parameters)
+            factors = fold(of_y, of_x, leaves)
+        out = _operands(y, seen, of_y, of_x, factors, relu).forward()
+        ctx.save_for_backward(x, weight, y, out)
+        ctx.window, ctx.groups, ctx.relu = window, groups, relu
+        ctx.small = (of_y, of_x, leaves, factors)
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        """Gradients of x, weight and parameters."""
+        x, weight, y, out = ctx.saved_tensors
+        of_y, of_x, leaves, factors = ctx.small
+        window, (needs_x, needs_weight) = ctx.window, ctx.needs_input_grad[:2]
+        grad, seen = _dense(grad), None if of_x is None else _dense(_seen(x, ctx.window.stride))
+        operands = _operands(y, seen, of_y, of_x, factors, ctx.relu)
+        db, da, dc = operands.sums(grad, out).to(y.dtype)
+        pairs = [
+            (f, d) for f, d in zip(factors, (da, dc, db), strict=True) if f is not None and f.requires_grad
+        ]
+        wanted = [t for group in (of_y, of_x or (), leaves) for t in group if t.requires_grad]
+        outputs, given = zip(*pairs, strict=True)
+        found = torch.autograd.grad(outputs, wanted, given, retain_graph=True, allow_unused=True)
+        small = {id(t): g for t, g in zip(wanted, found, strict=True) if g is not None}
+
+        def through(value: Tensor, moments: Moments, factor: Tensor, onto: Tensor | None = None) -> Tensor:
+            # d mean = 1 / M and d var = 2 (value − mean) / M for each of the M values.
+            slope, offset = small.get(id(moments.var)), small.get(id(moments.mean))
+            zero, count = torch.zeros_like(factor), value.numel() // value.shape[1]
+            return operands.backward(
+                grad,
+                out,
+                of=value,
+                mean=moments.mean.detach(),
+                scale=factor.detach(),
+                slope=zero if slope is None else slope * (2 / count),
+                offset=zero if offset is None else offset / count,
+                onto=onto,
+            )
+
+        grad_x, grad_weight, _ = torch.ops.aten.convolution_backward(
+            through(y, of_y, factors.a),
+            x,
+            weight,
+            None,
+            window.stride,
+            window.padding,
+            window.dilation,
+            False,
+            [0, 0],
+            ctx.groups,
+            [needs_x, needs_weight, False],
+        )
+        if seen is not None and needs_x:
+            grad_x = _dense(grad_x)
+            if seen.shape == grad_x.shape:
+                through(seen, of_x, factors.c, grad_x)
+            else:
+                _seen(grad_x, window.stride).add_(through(seen, of_x, factors.c))
+        return grad_x, grad_weight, None, None, None, None, None, *(small.get(id(leaf)) for leaf in leaves)
+
+
+def _dense(value: Tensor) -> Tensor:
+    return value.contiguous(memory_format=torch.channels_last)
+
+
+def _leaf_moments(value: Tensor) -> Moments:
+    mean, var = torch.batch_norm_update_stats(value, None, None, 0.0)
+    return Moments(mean.requires_grad_(), var.requires_grad_())
+
+
+def _operands(
+    y: Tensor, seen: Tensor | None, of_y: Moments, of_x: Moments | None, factors: Factors, relu: bool
+) -> affine.Affine:
+    return affine.Affine(
+        y,
+        of_y.mean.detach(),
+        factors.a.detach(),
+        factors.b.detach(),
+        x=seen,
+        mean_x=None if of_x is None else of_x.mean.detach(),
+        c=None if factors.c is None else factors.c.detach(),
+        relu=relu,
+    )

@@ -1,0 +1,44 @@
+"""What a convolution's kernel slides over: size, stride, padding, dilation."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from mobileone.variants import BlockSpec, Pair
+
+
+class Window(NamedTuple):
+    """Geometry of a convolution; every pair is (height, width).
+
+    >>> Window((3, 3), stride=(2, 2), padding=(1, 1)).output_size(7, 8)
+    (4, 4)
+    """
+
+    kernel: Pair = (1, 1)
+    stride: Pair = (1, 1)
+    padding: Pair = (0, 0)
+    dilation: Pair = (1, 1)
+
+    @staticmethod
+    def of(spec: BlockSpec) -> Window:
+        """The geometry of a unit."""
+        return Window(spec.kernel, spec.strides, spec.paddings, spec.dilations)
+
+    @property
+    def num_taps(self) -> int:
+        """Elements of the kernel in one channel."""
+        return self.kernel[0] * self.kernel[1]
+
+    def output_size(self, height: int, width: int) -> Pair:
+        """Output (height, width) for an input of that size."""
+        out = [
+            (size + 2 * p - d * (k - 1) - 1) // s + 1
+            for size, k, s, p, d in zip((height, width), *self, strict=True)
+        ]
+        return (out[0], out[1])
+
+    def count(self, shape: Sequence[int]) -> int:
+        """Outputs a channel for an input (N, C, H, W): batch · output height · output width."""
+        height, width = self.output_size(shape[2], shape[3])
+        return shape[0] * height * width

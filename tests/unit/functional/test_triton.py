@@ -1,0 +1,54 @@
+"""The Triton kernels in the interpreter, in a process of its own: the interpreter is chosen at import."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+pytest.importorskip("triton")
+
+SCRIPT = """
+import torch
+from mobileone.functional.kernels import triton_depthwise
+from mobileone.functional.moments import reference_moments
+from mobileone.functional.window import Window
+
+torch.manual_seed(0)
+CASES = [
+    ((2, 5, 7, 13), Window((3, 3), (1, 1), (1, 1)), torch.float32),
+    ((2, 33, 5, 9), Window((3, 3), (2, 2), (1, 1)), torch.bfloat16),
+    ((1, 3, 1, 1), Window((3, 3), (1, 1), (1, 1)), torch.float32),
+    ((1, 2, 4, 11), Window((1, 3), (2, 3), (0, 2), (1, 2)), torch.float32),
+]
+for shape, window, dtype in CASES:
+    tolerance = 1e-5 if dtype == torch.float32 else 2e-2  # the gradient is rounded to bfloat16
+    x = (torch.randn(shape) + 3).to(dtype).contiguous(memory_format=torch.channels_last)
+    exact = x.double().requires_grad_()
+    wanted = reference_moments(exact, window, groups=shape[1])
+    shift, mean, cov = triton_depthwise.depthwise_moments(x, window)
+    assert torch.allclose(mean.double(), wanted.mean, atol=1e-5), (shape, window, dtype)
+    assert torch.allclose(cov.double(), wanted.cov, atol=1e-4), (shape, window, dtype)
+    of_mean, of_cov = torch.randn(mean.shape).double(), torch.randn(cov.shape).double()
+    start = torch.randn(shape).to(dtype).contiguous(memory_format=torch.channels_last)
+    (slow,) = torch.autograd.grad((wanted.mean * of_mean).sum() + (wanted.cov * of_cov).sum(), exact)
+    slopes = (of_cov + of_cov.mT) / wanted.num
+    offsets = of_mean / wanted.num - (slopes @ (mean - shift.unsqueeze(1)).double().unsqueeze(2)).squeeze(2)
+    fast = start.clone()
+    triton_depthwise.depthwise_moments_backward_(fast, x, shift, slopes, offsets, window)
+    error = (fast.double() - start.double() - slow).abs().max() / slow.abs().max().clamp(min=1)
+    assert error < tolerance, (shape, window, dtype, error)
+print("all cases")
+"""
+
+
+def test_kernels_in_the_interpreter_give_the_references_moments_and_gradients():
+    done = subprocess.run(
+        [sys.executable, "-c", SCRIPT],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        env=os.environ | {"TRITON_INTERPRET": "1"},
+    )
+    assert done.returncode == 0, done.stderr[-1500:]
+    assert done.stdout.strip() == "all cases"

@@ -1,0 +1,365 @@
+"""The two ways to compute a train-form block in training are one function."""
+
+import copy
+import pickle
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+from torch.utils.checkpoint import checkpoint
+
+import mobileone
+from mobileone.errors import ConfigError
+from mobileone.functional.kernels import affine, depthwise
+from mobileone.model.block import MobileOneBlock
+from mobileone.model.branch_mode import pays, runs_online, set_branch_mode
+from mobileone.reparam.fuse import reparameterize
+from mobileone.variants import BlockSpec
+
+
+@pytest.fixture(autouse=True)
+def _one_thread():
+    """Blocks this small are slower on two."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+def build(spec, *, dtype=torch.float64, seed=0):
+    """A block in training mode whose BatchNorms have gains, shifts and histories of their own."""
+    torch.manual_seed(seed)
+    block = MobileOneBlock(spec).to(dtype)
+    for norm in norms(block):
+        if norm.affine:
+            nn.init.normal_(norm.weight, 0.5, 0.5)
+            nn.init.normal_(norm.bias, std=0.5)
+        nn.init.normal_(norm.running_mean)
+        nn.init.uniform_(norm.running_var, 0.5, 2)
+    return block
+
+
+def norms(block):
+    return [module for module in block.modules() if isinstance(module, nn.BatchNorm2d)]
+
+
+def run(block, mode, x):
+    """Output, gradients (input first) and buffers after one step of a copy of the block."""
+    twin = set_branch_mode(copy.deepcopy(block), mode)
+    x = x.clone().requires_grad_()
+    out = twin(x)
+    torch.manual_seed(9)
+    out.backward(torch.randn(out.shape).to(out.dtype))  # values in the order of indices, not of memory
+    return (
+        out.detach(),
+        {"x": x.grad, **{n: p.grad for n, p in twin.named_parameters()}},
+        dict(twin.named_buffers()),
+    )
+
+
+def relative(got, wanted):
+    return ((got - wanted).abs().max() / wanted.abs().max().clamp(min=1e-30)).item()
+
+
+def assert_same(block, x, *, tolerance=1e-9):
+    branches, online = run(block, "branches", x), run(block, "online", x)
+    assert relative(online[0], branches[0]) < tolerance
+    for ours, theirs in zip(online[1:], branches[1:], strict=True):
+        assert ours.keys() == theirs.keys()
+        for name, wanted in theirs.items():
+            if wanted is None:
+                assert ours[name] is None, name
+            elif not wanted.is_floating_point():
+                assert torch.equal(ours[name], wanted), name
+            else:
+                scale = max(wanted.abs().max().item(), 1e-6)
+                assert (ours[name] - wanted).abs().max().item() < tolerance * scale, name
+
+
+@st.composite
+def specs(draw):
+    kind = draw(st.sampled_from(["depthwise", "pointwise", "stem", "grouped", "wide"]))
+    k = draw(st.integers(1, 4))
+    stride = draw(st.integers(1, 2))
+    if kind == "depthwise":
+        return BlockSpec(20, 20, 3, stride, groups=20, num_conv_branches=k)
+    if kind == "pointwise":
+        return BlockSpec(
+            16, draw(st.sampled_from([16, 24])), 1, num_conv_branches=k, use_se=draw(st.booleans())
+        )
+    if kind == "stem":
+        return BlockSpec(3, 8, 3, 2, num_conv_branches=k, use_identity=False)
+    if kind == "grouped":
+        return BlockSpec(8, 8, 3, stride, groups=4, num_conv_branches=k)
+    return BlockSpec(6, 6, (1, 5), 1, dilation=(1, 2), groups=6, num_conv_branches=k)
+
+
+@settings(deadline=None, max_examples=40)
+@given(spec=specs(), batch=st.integers(2, 4), height=st.integers(1, 8), width=st.integers(1, 8))
+def test_output_gradients_and_statistics_are_those_of_the_branches(spec, batch, height, width):
+    block = build(spec)
+    x = torch.randn(batch, spec.in_channels, height, width, dtype=torch.float64) + 0.5
+    # Of few values BatchNorm keeps but a sign, and any rounding is blown up: up to 1 / √ε each.
+    few = batch * height * width < 40
+    assert_same(block, x, tolerance=1e-5 if few else 1e-9)
+
+
+SPECS = [
+    BlockSpec(8, 8, 3, groups=8, num_conv_branches=2),
+    BlockSpec(8, 8, 3, 2, groups=8, num_conv_branches=1),
+    BlockSpec(8, 8, 1, num_conv_branches=3),
+    BlockSpec(8, 8, 1, num_conv_branches=1),
+    BlockSpec(3, 8, 3, 2, use_identity=False),
+]
+
+
+@pytest.mark.parametrize("spec", SPECS)
+class TestBatchNormsOptions:
+    x = torch.randn(3, 8, 9, 9, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+
+    def test_cumulative_average(self, spec):
+        block = build(spec)
+        for norm in norms(block):
+            norm.momentum, norm.num_batches_tracked[...] = None, 3
+        assert_same(block, self.x[:, : spec.in_channels])
+
+    def test_momentum_and_epsilon_of_each_branch(self, spec):
+        block = build(spec)
+        for i, norm in enumerate(norms(block)):
+            norm.momentum, norm.eps = 0.1 * (i + 1), 10.0 ** (-i - 1)
+        assert_same(block, self.x[:, : spec.in_channels])
+
+    def test_without_gain_and_shift(self, spec):
+        block = build(spec)
+        for name, module in list(block.named_modules()):
+            if isinstance(module, nn.BatchNorm2d):
+                plain = nn.BatchNorm2d(module.num_features, affine=False).double()
+                block.get_submodule(name.rpartition(".")[0]).__setattr__(name.rpartition(".")[2], plain)
+        assert_same(block, self.x[:, : spec.in_channels])
+
+    @pytest.mark.parametrize("which", ["first", "last", "all"])
+    def test_frozen(self, spec, which):
+        block = build(spec)
+        chosen = {"first": norms(block)[:1], "last": norms(block)[-1:], "all": norms(block)}[which]
+        for norm in chosen:
+            norm.eval()
+        assert_same(block, self.x[:, : spec.in_channels])
+
+    def test_without_running_statistics(self, spec):
+        block = build(spec)
+        for norm in norms(block):
+            norm.running_mean = norm.running_var = norm.num_batches_tracked = None
+            norm.track_running_stats = False
+        assert_same(block, self.x[:, : spec.in_channels])
+        for norm in norms(block):  # in eval such a BatchNorm still takes the batch's statistics
+            norm.eval()
+        assert_same(block, self.x[:, : spec.in_channels])
+
+    def test_frozen_parameters_get_no_gradient(self, spec):
+        block = build(spec)
+        for parameter in block.conv_kxk.parameters():
+            parameter.requires_grad_(False)
+        assert_same(block, self.x[:, : spec.in_channels])
+
+    def test_one_value_a_channel_is_refused_as_batch_norm_refuses_it(self, spec):
+        block, x = build(spec), self.x[:1, : spec.in_channels, :1, :1]
+        with pytest.raises(ValueError, match="more than 1 value per channel"):
+            set_branch_mode(block, "branches")(x)
+        with pytest.raises(ConfigError, match="more than 1 value per channel"):
+            set_branch_mode(block, "online")(x)
+        assert_same(block, self.x[:2, : spec.in_channels, :1, :1], tolerance=1e-5)
+
+    def test_a_constant_channel(self, spec):
+        x = self.x[:, : spec.in_channels].clone()
+        x[:, 0] = 3.0
+        assert_same(build(spec), x, tolerance=1e-6)
+
+    def test_a_huge_mean_in_float32_is_no_worse_than_in_the_branches(self, spec):
+        x = self.x[:, : spec.in_channels].clone()
+        x[:, 0] = 1e4 + x[:, 0] * 0.1
+        exact = run(build(spec), "branches", x.float().double())
+        single = build(spec).float()
+        theirs, ours = (run(single, mode, x.float()) for mode in ("branches", "online"))
+        error = lambda result: (result[0] - exact[0]).abs().max().item()  # noqa: E731
+        assert error(ours) < 4 * error(theirs) + 1e-4
+
+    def test_channels_last_and_not(self, spec):
+        block, x = build(spec), self.x[:, : spec.in_channels]
+        a = run(block, "online", x)
+        b = run(
+            block.to(memory_format=torch.channels_last),
+            "online",
+            x.contiguous(memory_format=torch.channels_last),
+        )
+        assert torch.allclose(a[0], b[0], rtol=1e-12)
+        assert torch.allclose(a[1]["x"], b[1]["x"], rtol=1e-10, atol=1e-12)
+
+    def test_without_the_compiled_kernels(self, spec, monkeypatch):
+        monkeypatch.setattr(depthwise, "supports", lambda *_: False)
+        monkeypatch.setattr(affine, "supports", lambda *_: False)
+        assert_same(build(spec), self.x[:, : spec.in_channels])
+
+    def test_gradients_add_up_over_steps(self, spec):
+        block, x = set_branch_mode(build(spec), "online"), self.x[:, : spec.in_channels]
+        for _ in range(2):
+            block(x).square().sum().backward()
+        twice = [p.grad.clone() for p in block.parameters()]
+        block.zero_grad()
+        block(x).square().sum().backward()
+        for total, once in zip(twice, block.parameters(), strict=True):
+            assert torch.allclose(total, 2 * once.grad, rtol=1e-9, atol=1e-12)
+
+    @pytest.mark.parametrize("reentrant", [True, False])
+    def test_activation_checkpointing(self, spec, reentrant):
+        x = self.x[:, : spec.in_channels].clone().requires_grad_()
+        grads = []
+        for through in (False, True):
+            block = set_branch_mode(build(spec), "online")
+            out = checkpoint(block, x, use_reentrant=reentrant) if through else block(x)
+            grads.append(
+                torch.autograd.grad(out.square().sum(), [x, *block.parameters()]) if not reentrant else None
+            )
+            if reentrant:
+                x.grad = None
+                out.square().sum().backward()
+                grads[-1] = [x.grad.clone(), *(p.grad for p in block.parameters())]
+        for plain, again in zip(*grads, strict=True):
+            assert torch.allclose(plain, again, rtol=1e-10, atol=1e-12)
+
+    @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+    def test_autocast(self, spec, dtype):
+        block, x = build(spec), self.x[:, : spec.in_channels].to(dtype)
+        exact = run(block, "branches", x.double())
+        block = block.float()
+        with torch.autocast("cpu", dtype=dtype):
+            ours, theirs = (run(block, mode, x) for mode in ("online", "branches"))
+        assert ours[0].dtype == theirs[0].dtype == dtype
+        error = lambda result: (result[0].double() - exact[0]).norm().item()  # noqa: E731
+        assert error(ours) < 1.5 * error(theirs)
+        for name, wanted in exact[1].items():
+            size = wanted.norm().item() + 1e-3
+            assert (ours[1][name].double() - wanted).norm() < 1.5 * (
+                theirs[1][name].double() - wanted
+            ).norm() + 0.01 * size
+
+    @pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")  # torch's own
+    def test_a_compiled_step(self, spec):
+        block, x = set_branch_mode(build(spec), "online"), self.x[:, : spec.in_channels]
+        twin = copy.deepcopy(block)
+        compiled = torch.compile(twin, backend="aot_eager", fullgraph=True)
+        x.requires_grad_(False)
+        wanted = torch.autograd.grad(block(x).square().sum(), list(block.parameters()))
+        got = torch.autograd.grad(compiled(x).square().sum(), list(twin.parameters()))
+        for a, b in zip(wanted, got, strict=True):
+            assert torch.allclose(a, b, rtol=1e-8, atol=1e-10)
+        for a, b in zip(block.buffers(), twin.buffers(), strict=True):
+            assert torch.allclose(a, b, rtol=1e-10)
+
+
+def network(tiny, mode="auto"):
+    return set_branch_mode(mobileone.create_model(tiny, num_classes=5), mode)
+
+
+def test_a_mode_changes_no_state_and_may_change_at_any_step(tiny):
+    torch.manual_seed(0)
+    start, x = network(tiny).double(), torch.randn(8, 3, 32, 32, dtype=torch.float64)
+    ends = []
+    for modes in (["branches"] * 3, ["online"] * 3, ["branches", "online", "auto"]):
+        model = copy.deepcopy(start)
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9)
+        keys = list(model.state_dict())
+        for mode in modes:
+            optimizer.zero_grad()
+            nn.functional.cross_entropy(set_branch_mode(model, mode)(x), torch.arange(8) % 5).backward()
+            optimizer.step()
+        assert list(model.state_dict()) == keys
+        ends.append(model.state_dict())
+    for name, wanted in ends[0].items():
+        for other in ends[1:]:
+            assert torch.allclose(other[name], wanted, rtol=1e-6, atol=1e-9), name
+
+
+def test_copies_and_pickles_keep_the_mode_and_old_pickles_are_auto(tiny):
+    model = network(tiny, "online")
+    for twin in (copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
+        assert twin.stem.branch_mode == "online"
+    del model.stem.__dict__["branch_mode"]
+    assert pickle.loads(pickle.dumps(model)).stem.branch_mode == "auto"
+
+
+def test_eval_is_branch_by_branch_and_fuses(tiny):
+    model, x = network(tiny, "online").eval(), torch.randn(1, 3, 64, 64)
+    wanted = set_branch_mode(copy.deepcopy(model), "branches")(x)
+    assert torch.equal(model(x), wanted)
+    mobileone.verify(model, reparameterize(model), x).require()
+
+
+def test_auto_takes_the_online_form_where_it_was_measured_to_pay():
+    x = lambda *shape: torch.zeros(shape)  # noqa: E731
+    wide = MobileOneBlock(BlockSpec(256, 256, 1, num_conv_branches=4))
+    depthwise_block = MobileOneBlock(BlockSpec(64, 64, 3, groups=64, num_conv_branches=4))
+    one = MobileOneBlock(BlockSpec(96, 96, 1))
+    assert pays(wide, x(16, 256, 10, 10))
+    assert pays(one, x(16, 96, 40, 40))
+    assert not pays(one, x(16, 96, 20, 20)), "the calls cost more than the passes they save"
+    assert not pays(wide, x(16, 256, 1, 1)), "a Gram product of 256 channels over 16 pixels is a loss"
+    assert pays(depthwise_block, x(16, 64, 20, 20))
+    assert not pays(depthwise_block, x(16, 64, 4, 4)), "too small for its calls"
+    assert not pays(depthwise_block, x(16, 64, 20, 20).bfloat16()), "not measured"
+    assert not pays(wide, torch.zeros(16, 256, 10, 10, device="meta")), "not measured"
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert not pays(depthwise_block, x(16, 64, 20, 20)), "not measured"
+    assert runs_online(depthwise_block, x(16, 64, 20, 20))
+    assert not runs_online(set_branch_mode(depthwise_block, "branches"), x(16, 64, 20, 20))
+
+
+def test_what_is_no_plain_branch_is_refused_online_and_left_to_the_branches_by_auto():
+    x = torch.randn(2, 8, 6, 6)
+
+    def hooked(block):
+        block.conv_scale.bn.register_forward_hook(lambda *_: None)
+
+    def normed(block):
+        block.identity = nn.GroupNorm(2, 8)
+
+    def parametrized(block):
+        nn.utils.parametrizations.weight_norm(block.conv_kxk[0].conv)
+
+    for change, reason in [(hooked, "hooks"), (normed, "GroupNorm"), (parametrized, "Parametrized")]:
+        block = MobileOneBlock(BlockSpec(8, 8, 3, groups=8, num_conv_branches=2))
+        change(block)
+        assert not runs_online(block, x)
+        assert block(x).shape == x.shape
+        with pytest.raises(ConfigError, match=f"cannot train a unit online: .*{reason}"):
+            set_branch_mode(block, "online")(x)
+
+
+def test_set_branch_mode_refuses_what_it_cannot_do(tiny):
+    with pytest.raises(ConfigError, match="must be one of auto, branches, online, got 'fast'"):
+        set_branch_mode(mobileone.create_model(tiny), "fast")
+    with pytest.raises(ConfigError, match="without units in train form"):
+        set_branch_mode(mobileone.create_model(tiny, form="inference"), "online")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", mobileone.list_models())
+def test_exactness_of_every_variant(name):
+    """The figures of docs/online.md: float64, 64 px, random affine BatchNorm."""
+    torch.manual_seed(0)
+    model = mobileone.create_model(name, num_classes=10).double()
+    for norm in norms(model):
+        nn.init.normal_(norm.weight, 0.5, 0.5)
+        nn.init.normal_(norm.bias, std=0.5)
+    twin = set_branch_mode(copy.deepcopy(model), "online")
+    set_branch_mode(model, "branches")
+    x, weight = torch.randn(4, 3, 64, 64, dtype=torch.float64), torch.randn(4, 10, dtype=torch.float64)
+    outs = [net(x) for net in (model, twin)]
+    for out in outs:
+        (out * weight).sum().backward()
+    assert relative(outs[1], outs[0]) < 1e-10
+    for (which, wanted), got in zip(model.named_parameters(), twin.parameters(), strict=True):
+        assert relative(got.grad, wanted.grad) < 1e-8, which
+    for (which, wanted), got in zip(model.named_buffers(), twin.buffers(), strict=True):
+        assert relative(got.double(), wanted.double()) < 1e-10, which
