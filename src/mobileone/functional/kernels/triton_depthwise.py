@@ -18,7 +18,7 @@ BLOCK_POSITIONS = 128
 BLOCK_CHANNELS = 32
 
 
-@triton.jit  # type: ignore[untyped-decorator]
+@triton.jit
 def _load(  # type: ignore[no-untyped-def]
     x, n, row, column, c, shift, inside, height, width, channels
 ):
