@@ -7,6 +7,7 @@ import math
 import resource
 import sys
 import time
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -287,6 +288,8 @@ def _spread(network: nn.Module, config: TrainConfig, dist: Distributed) -> nn.Mo
     if config.sync_bn:
         network = convert_sync_batch_norm(network)
     options: dict[str, Any] = {BUFFER_OPTION: not config.sync_bn}
+    # A 1×1 kernel's last two strides mean nothing, and DDP warns where they are not the ones it would choose.
+    warnings.filterwarnings("ignore", message="Grad strides do not match bucket view strides")
     return DistributedDataParallel(
         network,
         device_ids=[dist.device.index] if dist.device.type == "cuda" else None,
