@@ -20,7 +20,7 @@ LAYERS = [
     {"reparam"},
     {"profiling", "data"},
     {"checkpoint"},
-    {"evaluation", "train", "runtime"},
+    {"evaluation", "train", "runtime", "export"},
     {"cli", "__main__"},
 ]
 LEVEL = {package: level for level, layer in enumerate(LAYERS) for package in layer}

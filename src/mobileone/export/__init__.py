@@ -1,0 +1,1 @@
+"""A network as a file for another runtime; one module a format."""

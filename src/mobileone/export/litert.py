@@ -1,0 +1,170 @@
+"""Layers to LiteRT (.tflite), in float32 or int8."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mobileone.errors import ConfigError
+from mobileone.export.flatbuffer import FlatBuffer, Tensor, schema
+from mobileone.export.layers import Conv, Layers, Linear, SqueezeExcite
+from mobileone.export.quantized import Affine, Quantized
+
+PIXEL_MAX = 255
+
+
+def litert_model(
+    layers: Layers, *, raw_input: bool = False, batch_size: int = 1, dynamic_batch: bool = False
+) -> bytes:
+    """A float32 .tflite file: the image, channels last, to logits (N, classes).
+
+    Every ReLU is part of its convolution. PyTorch pads on both sides, TFLite's "SAME" below and to the right
+    when the stride is 2, so padding is an operator of its own, which XNNPACK merges into the convolution.
+
+    Args:
+        layers: the network; square inputs of its input spec's size.
+        raw_input: take uint8 pixels in 0..255 instead of normalised float32. The mean is subtracted before
+            the padding, so a padded zero stands for the mean colour as it does in PyTorch, and the division
+            is part of the first convolution.
+        batch_size: images at a time, N.
+        dynamic_batch: let the runtime resize N (`Interpreter.resize_tensor_input`).
+
+    Raises:
+        ConfigError: on grouped convolutions that are not depthwise.
+        MissingExtraError: without LiteRT's runtime, which brings the schema.
+    """
+    graph = FlatBuffer(dynamic_batch=dynamic_batch)
+    writer = _Writer(graph)
+    spec = layers.input_spec
+    shape = (batch_size, spec.size, spec.size, spec.in_chans)
+    first, *others = layers.convs
+    if raw_input:
+        image = graph.tensor("image", shape, np.uint8, Affine((1.0,)))
+        x = writer.centred_pixels(image, spec.mean)
+        std = np.float32(PIXEL_MAX) * np.asarray(spec.std, np.float32)
+        first = replace(first, weight=first.weight / std[None, :, None, None])
+    else:
+        image = x = graph.tensor("image", shape, np.float32)
+    for conv in (first, *others):
+        x = writer.conv(x, conv)
+    logits = writer.mean(x, "pooled")
+    if layers.classifier is not None:
+        logits = writer.linear(logits, layers.classifier)
+    return graph.pack([image], [logits], description="mobileone")
+
+
+class _Writer:
+    """Layers, each appended to a graph; in int8 where `quantized` has integers for them."""
+
+    def __init__(self, graph: FlatBuffer, quantized: Quantized | None = None) -> None:
+        self.graph = graph
+        self.quantized = quantized
+        self.relu = schema().ActivationFunctionType.RELU
+
+    def output(self, name: str, shape: Sequence[int]) -> Tensor:
+        """A computed tensor, in int8 where there is a scale for that name."""
+        affine = self.quantized.activations.get(name) if self.quantized else None
+        return self.graph.tensor(name, shape, np.float32 if affine is None else np.int8, affine)
+
+    def weights(self, part: Conv | Linear, x: Tensor, *, layout: tuple[int, ...], dim: int) -> list[Tensor]:
+        """Weight, its axes in that order with the output channels at `dim`, and bias."""
+        integers = self.quantized.weights.get(part.name) if self.quantized else None
+        name = f"{part.name}.weight"
+        if integers is None:
+            weight = self.graph.constant(name, part.weight.transpose(layout))
+        else:
+            affine = Affine(tuple(integers.scale.tolist()), 0, dim)
+            weight = self.graph.constant(name, integers.values.transpose(layout), affine)
+        if integers is None or integers.bias is None:
+            return [weight, self.graph.constant(f"{part.name}.bias", part.bias)]
+        assert x.affine is not None
+        scale = Affine(tuple((np.float32(x.affine.step) * integers.scale).tolist()))
+        return [weight, self.graph.constant(f"{part.name}.bias", integers.bias, scale)]
+
+    def centred_pixels(self, image: Tensor, mean: Sequence[float]) -> Tensor:
+        """uint8 pixels minus the mean colour, as float32 in units of a pixel's step."""
+        graph = self.graph
+        pixels = graph.tensor("pixels", image.shape, np.float32)
+        graph.operator("DEQUANTIZE", [image], pixels, options="DequantizeOptions")
+        # One colour a column, not one for all: XNNPACK broadcasts over rows of 3 values 50,000 times else.
+        columns = np.tile(np.float32(PIXEL_MAX) * np.asarray(mean, np.float32), (1, 1, image.shape[2], 1))
+        colour = graph.constant("mean", columns)
+        centred = graph.tensor("centred", image.shape, np.float32)
+        return graph.operator("SUB", [pixels, colour], centred, options="SubOptions")
+
+    def conv(self, x: Tensor, conv: Conv) -> Tensor:
+        """Padding, convolution, attention, ReLU."""
+        size = conv.output_size((x.shape[1], x.shape[2]))
+        x = self.pad(x, conv)
+        output = self.output(conv.name, (x.shape[0], *size, conv.out_channels))
+        fields = {
+            "padding": schema().Padding.VALID,
+            "strideH": conv.stride[0],
+            "strideW": conv.stride[1],
+            "dilationHFactor": conv.dilation[0],
+            "dilationWFactor": conv.dilation[1],
+            "fusedActivationFunction": 0 if conv.attention else self.relu,
+        }
+        if conv.is_depthwise:
+            weights = self.weights(conv, x, layout=(1, 2, 3, 0), dim=3)  # (C, 1, kh, kw) → (1, kh, kw, C)
+            self.graph.operator(
+                "DEPTHWISE_CONV_2D",
+                [x, *weights],
+                output,
+                options="DepthwiseConv2DOptions",
+                depthMultiplier=1,
+                **fields,
+            )
+        elif conv.groups == 1:
+            weights = self.weights(conv, x, layout=(0, 2, 3, 1), dim=0)  # (O, I, kh, kw) → (O, kh, kw, I)
+            self.graph.operator("CONV_2D", [x, *weights], output, options="Conv2DOptions", **fields)
+        else:
+            raise ConfigError(f"{conv.name}: LiteRT takes groups of 1 or of all channels, got {conv.groups}")
+        return output if conv.attention is None else self.attend(output, conv.name, conv.attention)
+
+    def pad(self, x: Tensor, conv: Conv) -> Tensor:
+        """The convolution's zeros around height and width."""
+        if conv.padding == (0, 0):
+            return x
+        (above, beside), (n, height, width, channels) = conv.padding, x.shape
+        amounts: NDArray[np.int32] = np.array(
+            [[0, 0], [above, above], [beside, beside], [0, 0]], dtype=np.int32
+        )
+        padding = self.graph.constant(f"{conv.name}.padding", amounts)
+        dtype = np.float32 if x.affine is None else np.int8
+        shape = (n, height + 2 * above, width + 2 * beside, channels)
+        padded = self.graph.tensor(f"{conv.name}.padded", shape, dtype, x.affine)
+        return self.graph.operator("PAD", [x, padding], padded, options="PadOptions")
+
+    def attend(self, x: Tensor, name: str, attention: SqueezeExcite) -> Tensor:
+        """ReLU of x times its channels' gates."""
+        pooled = self.mean(x, f"{name}.attn.mean", keep_dims=True)
+        gate = self.linear(self.linear(pooled, attention.reduce, relu=True), attention.expand)
+        gate = self.graph.operator("LOGISTIC", [gate], self.output(f"{name}.attn.gate", gate.shape))
+        output = self.output(f"{name}.attn", x.shape)
+        return self.graph.operator(
+            "MUL", [x, gate], output, options="MulOptions", fusedActivationFunction=self.relu
+        )
+
+    def mean(self, x: Tensor, name: str, *, keep_dims: bool = False) -> Tensor:
+        """(N, H, W, C) to (N, C), or (N, 1, 1, C)."""
+        axes = self.graph.constant(f"{name}.axes", np.array([1, 2], dtype=np.int32))
+        shape = (x.shape[0], 1, 1, x.shape[3]) if keep_dims else (x.shape[0], x.shape[3])
+        output = self.output(name, shape)
+        return self.graph.operator("MEAN", [x, axes], output, options="ReducerOptions", keepDims=keep_dims)
+
+    def linear(self, x: Tensor, linear: Linear, *, relu: bool = False) -> Tensor:
+        """(N, ..., in) to (N, ..., out)."""
+        weights = self.weights(linear, x, layout=(0, 1), dim=0)
+        output = self.output(linear.name, (*x.shape[:-1], len(linear.bias)))
+        return self.graph.operator(
+            "FULLY_CONNECTED",
+            [x, *weights],
+            output,
+            options="FullyConnectedOptions",
+            fusedActivationFunction=self.relu if relu else 0,
+            keepNumDims=len(x.shape) > 2,
+        )
