@@ -7,7 +7,7 @@ arrays and a few integers it needs neither torch nor a tracer to become another 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 from typing import TYPE_CHECKING
 
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from mobileone.model.network import MobileOne
 
 Floats = NDArray[np.float32]
+PIXEL_MAX = 255
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
@@ -184,6 +185,21 @@ def layers_of(model: MobileOne) -> Layers:
         if not (np.isfinite(part.weight).all() and np.isfinite(part.bias).all()):
             raise ConfigError(f"{part.name} has NaN or infinite weights; the model is no use")
     return layers
+
+
+def read_pixels(layers: Layers) -> tuple[Layers, NDArray[np.uint8]]:
+    """The same network with the normalisation inside its first convolution: it reads pixels / 255.
+
+    Returns:
+        The layers; and the pixel, uint8 (channels,), that stands for zero after normalisation. The image must
+        be padded with it, to within the rounding of half a step: zero padding would be black.
+    """
+    mean = np.asarray(layers.input_spec.mean)
+    first, *others = layers.convs
+    weight = first.weight / np.asarray(layers.input_spec.std)[None, :, None, None]
+    bias = first.bias - (weight * mean[None, :, None, None]).sum((1, 2, 3))
+    first = replace(first, weight=weight.astype(np.float32), bias=bias.astype(np.float32))
+    return replace(layers, convs=(first, *others)), np.rint(PIXEL_MAX * mean).astype(np.uint8)
 
 
 def _conv(name: str, block: InferenceBlock) -> Conv:

@@ -10,10 +10,8 @@ from numpy.typing import NDArray
 
 from mobileone.errors import ConfigError
 from mobileone.export.flatbuffer import FlatBuffer, Tensor, schema
-from mobileone.export.layers import Conv, Layers, Linear, SqueezeExcite
+from mobileone.export.layers import PIXEL_MAX, Conv, Layers, Linear, SqueezeExcite
 from mobileone.export.quantized import Affine, Quantized
-
-PIXEL_MAX = 255
 
 
 def litert_model(
@@ -56,6 +54,41 @@ def litert_model(
     return graph.pack([image], [logits], description="mobileone")
 
 
+def litert_int8_model(quantized: Quantized, *, batch_size: int = 1, dynamic_batch: bool = False) -> bytes:
+    """An int8 .tflite file: uint8 pixels, channels last, to float32 logits (N, classes).
+
+    Nothing between the pixels and the average is float. The average is, and the classifier reads it in eight
+    bits again, with a scale that the runtime takes from each image, and its sums become float logits: eight
+    bits of logits would tie the likeliest classes.
+
+    Args:
+        quantized: the network.
+        batch_size: images at a time, N.
+        dynamic_batch: let the runtime resize N.
+
+    Raises:
+        ConfigError, MissingExtraError: as `litert_model`.
+    """
+    graph = FlatBuffer(dynamic_batch=dynamic_batch)
+    writer = _Writer(graph, quantized)
+    layers = quantized.layers
+    spec = layers.input_spec
+    affine = quantized.activations["image"]
+    shape = (batch_size, spec.size, spec.size, spec.in_chans)
+    image = graph.tensor("image", shape, np.uint8, Affine(affine.scale, affine.zero_point + 128))
+    x = graph.operator("QUANTIZE", [image], graph.tensor("pixels", shape, np.int8, affine))
+    x = writer.bordered(x, quantized)
+    first, *others = layers.convs
+    for conv in (replace(first, padding=(0, 0)), *others):
+        x = writer.conv(x, conv)
+    last = graph.tensor("features", x.shape, np.float32)
+    graph.operator("DEQUANTIZE", [x], last, options="DequantizeOptions")
+    logits = writer.mean(last, "pooled")
+    if layers.classifier is not None:
+        logits = writer.linear(logits, layers.classifier)
+    return graph.pack([image], [logits], description="mobileone int8")
+
+
 class _Writer:
     """Layers, each appended to a graph; in int8 where `quantized` has integers for them."""
 
@@ -94,6 +127,26 @@ class _Writer:
         colour = graph.constant("mean", columns)
         centred = graph.tensor("centred", image.shape, np.float32)
         return graph.operator("SUB", [pixels, colour], centred, options="SubOptions")
+
+    def bordered(self, x: Tensor, quantized: Quantized) -> Tensor:
+        """The image inside the first convolution's padding, in the colour that stands for zero."""
+        above, beside = quantized.layers.convs[0].padding
+        n, height, width, channels = x.shape
+        colour = (quantized.border.astype(np.int16) - 128).astype(np.int8)
+
+        def strip(name: str, rows: int, columns: int) -> Tensor:
+            return self.graph.constant(name, np.tile(colour, (n, rows, columns, 1)), x.affine)
+
+        rows = strip("border.rows", above, width)
+        columns = strip("border.columns", height + 2 * above, beside)
+        for axis, edge in ((1, rows), (2, columns)):
+            shape = list(x.shape)
+            shape[axis] += 2 * edge.shape[axis]
+            taller = self.graph.tensor(f"border.{axis}", shape, np.int8, x.affine)
+            x = self.graph.operator(
+                "CONCATENATION", [edge, x, edge], taller, options="ConcatenationOptions", axis=axis
+            )
+        return x
 
     def conv(self, x: Tensor, conv: Conv) -> Tensor:
         """Padding, convolution, attention, ReLU."""
