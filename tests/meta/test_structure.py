@@ -22,7 +22,7 @@ LAYERS = [
     {"checkpoint"},
     {"runtime"},
     {"evaluation", "train"},
-    {"export"},
+    {"exporting"},
     {"cli", "__main__"},
 ]
 LEVEL = {package: level for level, layer in enumerate(LAYERS) for package in layer}

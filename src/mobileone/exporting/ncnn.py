@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 
 from mobileone.errors import ConfigError, ExportError
-from mobileone.export.deployable import Deployable, Options, example, tensor_spec
+from mobileone.exporting.deployable import Deployable, Options, example, tensor_spec
 from mobileone.model.network import MobileOne
 from mobileone.runtime.formats import FORMATS, require
 from mobileone.runtime.manifest import TensorSpec

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from mobileone.errors import ConfigError
-from mobileone.export.deployable import (
+from mobileone.exporting.deployable import (
     INPUT_NAME,
     OUTPUT_NAME,
     Deployable,

@@ -16,9 +16,9 @@ from torch import Tensor, nn
 
 from mobileone.atomic import refuse_existing, staging
 from mobileone.errors import ConfigError, ExportError, MobileOneError
-from mobileone.export.deployable import Options
-from mobileone.export.exporter import Exporter, exporter
-from mobileone.export.parity import SEEDED, TOLERANCES, compare, reference_logits, seeded_pictures
+from mobileone.exporting.deployable import Options
+from mobileone.exporting.exporter import Exporter, exporter
+from mobileone.exporting.parity import SEEDED, TOLERANCES, compare, reference_logits, seeded_pictures
 from mobileone.model.network import MobileOne
 from mobileone.reparam.fuse import reparameterize
 from mobileone.runtime.artifact import Artifact

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from mobileone.errors import ConfigError
-from mobileone.export.deployable import Deployable, Options, dynamic_shapes, example, tensor_spec
+from mobileone.exporting.deployable import Deployable, Options, dynamic_shapes, example, tensor_spec
 from mobileone.model.network import MobileOne
 from mobileone.runtime.formats import FORMATS, require
 from mobileone.runtime.manifest import TensorSpec

@@ -7,7 +7,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Protocol
 
-from mobileone.export.deployable import Options
+from mobileone.exporting.deployable import Options
 from mobileone.model.network import MobileOne
 from mobileone.runtime.formats import FormatName
 from mobileone.runtime.manifest import TensorSpec
@@ -35,13 +35,13 @@ class Exporter(Protocol):
 
 
 _MODULES: dict[FormatName, str] = {
-    "onnx": "mobileone.export.onnx",
-    "openvino": "mobileone.export.openvino",
-    "litert": "mobileone.export.litert",
-    "executorch": "mobileone.export.executorch",
-    "coreml": "mobileone.export.coreml",
-    "ncnn": "mobileone.export.ncnn",
-    "torch": "mobileone.export.torch",
+    "onnx": "mobileone.exporting.onnx",
+    "openvino": "mobileone.exporting.openvino",
+    "litert": "mobileone.exporting.litert",
+    "executorch": "mobileone.exporting.executorch",
+    "coreml": "mobileone.exporting.coreml",
+    "ncnn": "mobileone.exporting.ncnn",
+    "torch": "mobileone.exporting.torch",
 }
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from mobileone.export.deployable import (
+from mobileone.exporting.deployable import (
     INPUT_NAME,
     OUTPUT_NAME,
     Deployable,
