@@ -33,7 +33,9 @@ def load_for_test(
     loaded = load_classifier(source, threads=threads, precision=precision)
     model = loaded.model if isinstance(loaded, Network) else loaded
     spec = model.input_spec
-    model.input_spec = replace(spec, size=input_size or spec.size, crop=spec.crop if crop is None else crop)
+    model.input_spec = replace(
+        spec, size=spec.size if input_size is None else input_size, crop=spec.crop if crop is None else crop
+    )
     return model
 
 
