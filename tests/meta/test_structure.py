@@ -20,7 +20,10 @@ LAYERS = [
     {"reparam"},
     {"profiling", "data"},
     {"checkpoint"},
-    {"evaluation", "train", "runtime", "export"},
+    {"runtime"},
+    {"evaluation", "train"},
+    {"exporting"},
+    {"quantization"},
     {"cli", "__main__"},
 ]
 LEVEL = {package: level for level, layer in enumerate(LAYERS) for package in layer}

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from mobileone.export.layers import PIXEL_MAX, Conv, Layers, Linear, read_pixels
-from mobileone.export.quantized import INT8_MIN, Affine, Quantized, QuantizedWeight
+from mobileone.exporting.layers import PIXEL_MAX, Conv, Layers, Linear, read_pixels
+from mobileone.exporting.quantized import INT8_MIN, Affine, Quantized, QuantizedWeight
 from mobileone.quantization.equalize import equalize
 from mobileone.quantization.ranges import STEPS, ChannelStats, Range, channel_stats, upper_ranges
 from mobileone.quantization.rounding import round_weights, weight_scales
@@ -135,7 +135,9 @@ def calibrate(layers: Layers, pixels: Tensor, *, rule: Range = "mse") -> Quantiz
     source, integers, wanted = IMAGE, image * PIXEL_MAX, image
     for conv in equalized.convs:
         preact = float_conv(conv, wanted)
-        weights[conv.name] = quantize_conv(conv, wanted, integers * source.step, source, preact.mean((0, 2, 3)))
+        weights[conv.name] = quantize_conv(
+            conv, wanted, integers * source.step, source, preact.mean((0, 2, 3))
+        )
         output = Affine((1 / STEPS,), INT8_MIN)
         integers = integer_conv(conv, weights[conv.name], integers, source, output) - output.zero_point
         activations[conv.name] = source = output

@@ -18,7 +18,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from mobileone.export.layers import Conv, Floats, Layers, Linear, SqueezeExcite
+from mobileone.exporting.layers import Conv, Floats, Layers, Linear, SqueezeExcite
 from mobileone.quantization.ranges import STEPS, ChannelStats
 
 WEIGHT_STEPS = 127
@@ -70,7 +70,8 @@ def reading_noise(factor: Tensor, weight: Tensor, ranges: Tensor, stats: Channel
     activations = step**2 / 12 * (stats.nonzero * scaled.square().sum(0)).sum()
     weight_steps = scaled.abs().amax(1) / WEIGHT_STEPS
     power = (stats.mean_square / factor**2).sum()
-    return activations + ROUNDING_SHARE / 12 * weight_steps.square().sum() * power
+    weights: Tensor = ROUNDING_SHARE / 12 * weight_steps.square().sum() * power
+    return activations + weights
 
 
 def balance(weight: Tensor, ranges: Tensor, stats: ChannelStats) -> Tensor:
@@ -82,8 +83,8 @@ def balance(weight: Tensor, ranges: Tensor, stats: ChannelStats) -> Tensor:
     optimizer = torch.optim.Adam([exponent], lr=0.03)
     for _ in range(ADAM_STEPS):
         noise = reading_noise(exponent.exp(), weight, ranges, stats)
-        if float(noise) < least:
-            best, least = exponent.detach().exp(), float(noise)
+        if noise.item() < least:
+            best, least = exponent.detach().exp(), noise.item()
         optimizer.zero_grad()
         noise.log().backward()  # type: ignore[no-untyped-call]
         optimizer.step()

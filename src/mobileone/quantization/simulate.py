@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from mobileone.export.layers import PIXEL_MAX, Conv
-from mobileone.export.quantized import INT8_MAX, INT8_MIN, Affine, Quantized, QuantizedWeight
+from mobileone.exporting.layers import PIXEL_MAX, Conv
+from mobileone.exporting.quantized import INT8_MAX, INT8_MIN, Affine, Quantized, QuantizedWeight
 
 EXACT_FLOAT32 = 2**24
 
@@ -75,7 +75,7 @@ def integer_outputs(quantized: Quantized, pixels: Tensor) -> Iterator[tuple[str,
 def bordered(quantized: Quantized, pixels: Tensor) -> Tensor:
     """The image with the first convolution's padding in the border's colour, float32, 0..255."""
     above, beside = quantized.layers.convs[0].padding
-    n, channels, height, width = pixels.shape
+    n, _, height, width = pixels.shape
     border = torch.from_numpy(quantized.border).float()[None, :, None, None]
     out = border.repeat(n, 1, height + 2 * above, width + 2 * beside)
     out[:, :, above : above + height, beside : beside + width] = pixels

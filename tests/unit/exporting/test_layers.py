@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from mobileone.errors import ConfigError
-from mobileone.export.layers import layers_of
+from mobileone.exporting.layers import layers_of
 from mobileone.model.create import create_model
 from mobileone.profiling.cost import network_cost
 from mobileone.variants import VARIANTS

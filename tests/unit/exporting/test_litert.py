@@ -7,8 +7,9 @@ import pytest
 import torch
 
 from mobileone.errors import ConfigError
-from mobileone.export.layers import layers_of
-from mobileone.export.litert import litert_model
+from mobileone.exporting.deployable import Options
+from mobileone.exporting.layers import layers_of
+from mobileone.exporting.litert import litert_model
 from mobileone.model.create import create_model
 
 interpreter = pytest.importorskip("ai_edge_litert.interpreter", reason="needs mobileone[litert]")
@@ -49,7 +50,7 @@ def test_same_logits_as_pytorch(make, size, raw_input, batch):
     normalized = (pixels.double() / 255 - mean) / std
     with torch.no_grad():
         wanted = model.double()(normalized).numpy()
-    content = litert_model(layers_of(model), raw_input=raw_input, dynamic_batch=batch > 1)
+    content = litert_model(layers_of(model), Options(raw_input=raw_input, batch=1 if batch == 1 else None))
     images = (pixels if raw_input else normalized.float()).permute(0, 2, 3, 1).contiguous().numpy()
     np.testing.assert_allclose(execute(content, images), wanted, rtol=1e-5, atol=1e-5)
 
@@ -61,7 +62,9 @@ def test_dilation_and_no_classifier(make):
     with torch.no_grad():
         wanted = model(x).numpy()
     images = x.permute(0, 2, 3, 1).contiguous().numpy()
-    np.testing.assert_allclose(execute(litert_model(layers_of(model)), images), wanted, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(
+        execute(litert_model(layers_of(model), Options()), images), wanted, rtol=1e-4, atol=1e-5
+    )
 
 
 def test_groups_that_no_runtime_takes_are_refused(make):
@@ -69,4 +72,4 @@ def test_groups_that_no_runtime_takes_are_refused(make):
     odd = dataclasses.replace(layers.convs[1], groups=4, weight=np.zeros((16, 4, 3, 3), np.float32))
     grouped = dataclasses.replace(layers, convs=(layers.convs[0], odd, *layers.convs[2:]))
     with pytest.raises(ConfigError, match=r"stages\.0\.0: LiteRT takes groups"):
-        litert_model(grouped)
+        litert_model(grouped, Options())

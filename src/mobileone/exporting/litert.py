@@ -1,60 +1,79 @@
-"""Layers to LiteRT (.tflite), in float32 or int8."""
+"""Write LiteRT's .tflite files, in float32 or int8, without its converter."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from importlib.metadata import version
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mobileone.errors import ConfigError
-from mobileone.export.flatbuffer import FlatBuffer, Tensor, schema
-from mobileone.export.layers import PIXEL_MAX, Conv, Layers, Linear, SqueezeExcite
-from mobileone.export.quantized import Affine, Quantized
+from mobileone.exporting.deployable import INPUT_NAME, OUTPUT_NAME, Options, tensor_spec
+from mobileone.exporting.flatbuffer import FlatBuffer, Tensor, schema
+from mobileone.exporting.layers import PIXEL_MAX, Conv, Floats, Layers, Linear, SqueezeExcite, layers_of
+from mobileone.exporting.quantized import Affine, Quantized
+from mobileone.model.network import MobileOne
+from mobileone.runtime.formats import FORMATS, require
+from mobileone.runtime.manifest import TensorSpec
 
 
-def litert_model(
-    layers: Layers, *, raw_input: bool = False, batch_size: int = 1, dynamic_batch: bool = False
-) -> bytes:
-    """A float32 .tflite file: the image, channels last, to logits (N, classes).
+def check(options: Options) -> None:
+    """LiteRT holds every option; `half` stores the weights as float16 and computes in float32."""
+    require("ai_edge_litert", FORMATS["litert"])
+
+
+def tensor(model: MobileOne, options: Options) -> TensorSpec:
+    """Channels last, as LiteRT computes; raw pixels are bytes."""
+    return tensor_spec(model, options, layout="NHWC", uint8=True)
+
+
+def write(model: MobileOne, path: Path, options: Options) -> Sequence[Path]:
+    """One file, weights inside."""
+    path.write_bytes(litert_model(layers_of(model), options))
+    return [path]
+
+
+def versions() -> Mapping[str, str]:
+    """Of LiteRT, whose schema is written."""
+    return {"ai-edge-litert": version("ai-edge-litert")}
+
+
+def litert_model(layers: Layers, options: Options) -> bytes:
+    """A float32 .tflite file: images, channels last, to logits (N, classes).
 
     Every ReLU is part of its convolution. PyTorch pads on both sides, TFLite's "SAME" below and to the right
     when the stride is 2, so padding is an operator of its own, which XNNPACK merges into the convolution.
 
     Args:
         layers: the network; square inputs of its input spec's size.
-        raw_input: take uint8 pixels in 0..255 instead of normalised float32. The mean is subtracted before
-            the padding, so a padded zero stands for the mean colour as it does in PyTorch, and the division
-            is part of the first convolution.
-        batch_size: images at a time, N.
-        dynamic_batch: let the runtime resize N (`Interpreter.resize_tensor_input`).
+        options: with `raw_input` the mean is subtracted before the padding, so that a padded zero stands for
+            the mean colour as it does in PyTorch, and the division is part of the first convolution.
 
     Raises:
         ConfigError: on grouped convolutions that are not depthwise.
         MissingExtraError: without LiteRT's runtime, which brings the schema.
     """
-    graph = FlatBuffer(dynamic_batch=dynamic_batch)
-    writer = _Writer(graph)
+    graph = FlatBuffer(dynamic_batch=options.batch is None)
+    writer = _Writer(graph, half=options.half)
     spec = layers.input_spec
-    shape = (batch_size, spec.size, spec.size, spec.in_chans)
+    shape = (options.batch or 1, spec.size, spec.size, spec.in_chans)
     first, *others = layers.convs
-    if raw_input:
-        image = graph.tensor("image", shape, np.uint8, Affine((1.0,)))
-        x = writer.centred_pixels(image, spec.mean)
+    if options.raw_input:
+        images = graph.tensor(INPUT_NAME, shape, np.uint8, Affine((1.0,)))
+        x = writer.centred_pixels(images, spec.mean)
         std = np.float32(PIXEL_MAX) * np.asarray(spec.std, np.float32)
         first = replace(first, weight=first.weight / std[None, :, None, None])
     else:
-        image = x = graph.tensor("image", shape, np.float32)
+        images = x = graph.tensor(INPUT_NAME, shape, np.float32)
     for conv in (first, *others):
         x = writer.conv(x, conv)
-    logits = writer.mean(x, "pooled")
-    if layers.classifier is not None:
-        logits = writer.linear(logits, layers.classifier)
-    return graph.pack([image], [logits], description="mobileone")
+    return graph.pack([images], [writer.head(x, layers)], description="mobileone")
 
 
-def litert_int8_model(quantized: Quantized, *, batch_size: int = 1, dynamic_batch: bool = False) -> bytes:
+def litert_int8_model(quantized: Quantized, *, batch: int | None = 1) -> bytes:
     """An int8 .tflite file: uint8 pixels, channels last, to float32 logits (N, classes).
 
     Nothing between the pixels and the average is float. The average is, and the classifier reads it in eight
@@ -63,38 +82,35 @@ def litert_int8_model(quantized: Quantized, *, batch_size: int = 1, dynamic_batc
 
     Args:
         quantized: the network.
-        batch_size: images at a time, N.
-        dynamic_batch: let the runtime resize N.
+        batch: images at a time, N; None lets the runtime resize it.
 
     Raises:
         ConfigError, MissingExtraError: as `litert_model`.
     """
-    graph = FlatBuffer(dynamic_batch=dynamic_batch)
+    graph = FlatBuffer(dynamic_batch=batch is None)
     writer = _Writer(graph, quantized)
     layers = quantized.layers
     spec = layers.input_spec
     affine = quantized.activations["image"]
-    shape = (batch_size, spec.size, spec.size, spec.in_chans)
-    image = graph.tensor("image", shape, np.uint8, Affine(affine.scale, affine.zero_point + 128))
-    x = graph.operator("QUANTIZE", [image], graph.tensor("pixels", shape, np.int8, affine))
+    shape = (batch or 1, spec.size, spec.size, spec.in_chans)
+    images = graph.tensor(INPUT_NAME, shape, np.uint8, Affine(affine.scale, affine.zero_point + 128))
+    x = graph.operator("QUANTIZE", [images], graph.tensor("pixels", shape, np.int8, affine))
     x = writer.bordered(x, quantized)
     first, *others = layers.convs
     for conv in (replace(first, padding=(0, 0)), *others):
         x = writer.conv(x, conv)
-    last = graph.tensor("features", x.shape, np.float32)
-    graph.operator("DEQUANTIZE", [x], last, options="DequantizeOptions")
-    logits = writer.mean(last, "pooled")
-    if layers.classifier is not None:
-        logits = writer.linear(logits, layers.classifier)
-    return graph.pack([image], [logits], description="mobileone int8")
+    features = graph.tensor("features", x.shape, np.float32)
+    graph.operator("DEQUANTIZE", [x], features, options="DequantizeOptions")
+    return graph.pack([images], [writer.head(features, layers)], description="mobileone int8")
 
 
 class _Writer:
     """Layers, each appended to a graph; in int8 where `quantized` has integers for them."""
 
-    def __init__(self, graph: FlatBuffer, quantized: Quantized | None = None) -> None:
+    def __init__(self, graph: FlatBuffer, quantized: Quantized | None = None, *, half: bool = False) -> None:
         self.graph = graph
         self.quantized = quantized
+        self.half = half
         self.relu = schema().ActivationFunctionType.RELU
 
     def output(self, name: str, shape: Sequence[int]) -> Tensor:
@@ -107,15 +123,23 @@ class _Writer:
         integers = self.quantized.weights.get(part.name) if self.quantized else None
         name = f"{part.name}.weight"
         if integers is None:
-            weight = self.graph.constant(name, part.weight.transpose(layout))
+            weight = self.floats(name, part.weight.transpose(layout))
         else:
             affine = Affine(tuple(integers.scale.tolist()), 0, dim)
             weight = self.graph.constant(name, integers.values.transpose(layout), affine)
         if integers is None or integers.bias is None:
-            return [weight, self.graph.constant(f"{part.name}.bias", part.bias)]
+            return [weight, self.floats(f"{part.name}.bias", part.bias)]
         assert x.affine is not None
         scale = Affine(tuple((np.float32(x.affine.step) * integers.scale).tolist()))
         return [weight, self.graph.constant(f"{part.name}.bias", integers.bias, scale)]
+
+    def floats(self, name: str, values: Floats) -> Tensor:
+        """A constant; stored as float16 with `half`, and widened when the file is loaded."""
+        if not self.half:
+            return self.graph.constant(name, values)
+        stored = self.graph.constant(f"{name}.half", values.astype(np.float16))
+        widened = self.graph.computed_constant(name, values.shape, np.float32)
+        return self.graph.operator("DEQUANTIZE", [stored], widened, options="DequantizeOptions")
 
     def centred_pixels(self, image: Tensor, mean: Sequence[float]) -> Tensor:
         """uint8 pixels minus the mean colour, as float32 in units of a pixel's step."""
@@ -131,7 +155,7 @@ class _Writer:
     def bordered(self, x: Tensor, quantized: Quantized) -> Tensor:
         """The image inside the first convolution's padding, in the colour that stands for zero."""
         above, beside = quantized.layers.convs[0].padding
-        n, height, width, channels = x.shape
+        n, height, width = x.shape[:3]
         colour = (quantized.border.astype(np.int16) - 128).astype(np.int8)
 
         def strip(name: str, rows: int, columns: int) -> Tensor:
@@ -202,6 +226,12 @@ class _Writer:
             "MUL", [x, gate], output, options="MulOptions", fusedActivationFunction=self.relu
         )
 
+    def head(self, x: Tensor, layers: Layers) -> Tensor:
+        """The average, and the classifier where there is one."""
+        if layers.classifier is None:
+            return self.mean(x, OUTPUT_NAME)
+        return self.linear(self.mean(x, "pooled"), layers.classifier, name=OUTPUT_NAME)
+
     def mean(self, x: Tensor, name: str, *, keep_dims: bool = False) -> Tensor:
         """(N, H, W, C) to (N, C), or (N, 1, 1, C)."""
         axes = self.graph.constant(f"{name}.axes", np.array([1, 2], dtype=np.int32))
@@ -209,10 +239,10 @@ class _Writer:
         output = self.output(name, shape)
         return self.graph.operator("MEAN", [x, axes], output, options="ReducerOptions", keepDims=keep_dims)
 
-    def linear(self, x: Tensor, linear: Linear, *, relu: bool = False) -> Tensor:
+    def linear(self, x: Tensor, linear: Linear, *, relu: bool = False, name: str = "") -> Tensor:
         """(N, ..., in) to (N, ..., out)."""
         weights = self.weights(linear, x, layout=(0, 1), dim=0)
-        output = self.output(linear.name, (*x.shape[:-1], len(linear.bias)))
+        output = self.output(name or linear.name, (*x.shape[:-1], len(linear.bias)))
         return self.graph.operator(
             "FULLY_CONNECTED",
             [x, *weights],

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from mobileone.export.layers import Floats, Layers
+from mobileone.exporting.layers import Floats, Layers
 
 INT8_MIN, INT8_MAX = -128, 127
 

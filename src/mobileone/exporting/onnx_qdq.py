@@ -9,8 +9,8 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from mobileone.export.layers import Conv, Linear
-from mobileone.export.quantized import Affine, Quantized
+from mobileone.exporting.layers import Conv, Linear
+from mobileone.exporting.quantized import Affine, Quantized
 
 OPSET = 19
 ONNX_IR_VERSION = 10
@@ -35,7 +35,9 @@ def onnx_int8_model(quantized: Quantized, *, batch_size: int | None = 1) -> onnx
     writer.classify(x, layers.classifier)
     logits = helper.make_tensor_value_info("logits", TensorProto.FLOAT, [batch, layers.num_outputs])
     graph = helper.make_graph(writer.nodes, "mobileone", [image], [logits], writer.constants)
-    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=ONNX_IR_VERSION)
+    return helper.make_model(
+        graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=ONNX_IR_VERSION
+    )
 
 
 class _Writer:
@@ -53,8 +55,8 @@ class _Writer:
         return output
 
     def _affine(self, name: str, affine: Affine) -> list[str]:
-        scale = self.constant(f"{name}.scale", np.float32(affine.step))
-        zero = self.constant(f"{name}.zero_point", np.uint8(affine.zero_point + 128))
+        scale = self.constant(f"{name}.scale", np.array(affine.step, np.float32))
+        zero = self.constant(f"{name}.zero_point", np.array(affine.zero_point + 128, np.uint8))
         return [scale, zero]
 
     def dequantize(self, x: str, affine: Affine) -> str:
@@ -81,9 +83,16 @@ class _Writer:
 
     def conv(self, x: str, conv: Conv) -> str:
         source = self.quantized_net.activations["image" if x == "planes.real" else x.removesuffix(".real")]
-        y = self.node("Conv", [x, *self.weights(conv, source.step)], f"{conv.name}.sum",
-            strides=conv.stride, pads=[*conv.padding, *conv.padding], dilations=conv.dilation, group=conv.groups,
-            kernel_shape=conv.weight.shape[2:])
+        y = self.node(
+            "Conv",
+            [x, *self.weights(conv, source.step)],
+            f"{conv.name}.sum",
+            strides=conv.stride,
+            pads=[*conv.padding, *conv.padding],
+            dilations=conv.dilation,
+            group=conv.groups,
+            kernel_shape=conv.weight.shape[2:],
+        )
         return self.quantized(conv.name, y)
 
     def classify(self, x: str, linear: Linear) -> str:

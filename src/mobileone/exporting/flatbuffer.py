@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mobileone.errors import MissingExtraError
-from mobileone.export.quantized import Affine
+from mobileone.exporting.quantized import Affine
+from mobileone.runtime.formats import FORMATS, require
 
 FILE_IDENTIFIER = b"TFL3"
 SCHEMA_VERSION = 3
@@ -36,12 +36,7 @@ def schema() -> ModuleType:
     Raises:
         MissingExtraError: without LiteRT's runtime.
     """
-    try:
-        from ai_edge_litert import schema_py_generated
-    except ImportError as error:
-        raise MissingExtraError("LiteRT needs ai-edge-litert; pip install 'mobileone[litert]'") from error
-    module: ModuleType = schema_py_generated
-    return module
+    return require("ai_edge_litert.schema_py_generated", FORMATS["litert"])
 
 
 class FlatBuffer:
@@ -67,6 +62,10 @@ class FlatBuffer:
     ) -> Tensor:
         """A tensor that is computed or fed."""
         return self._add(name, tuple(shape), np.dtype(dtype), affine, buffer=0, activation=True)
+
+    def computed_constant(self, name: str, shape: Sequence[int], dtype: type[np.generic]) -> Tensor:
+        """A tensor that is computed from constants, so that its shape does not follow the batch."""
+        return self._add(name, tuple(shape), np.dtype(dtype), None, buffer=0, activation=False)
 
     def constant(self, name: str, values: NDArray[Any], affine: Affine | None = None) -> Tensor:
         """A tensor whose values are part of the file."""

@@ -1,1 +1,0 @@
-"""A network as a file for another runtime; one module a format."""
