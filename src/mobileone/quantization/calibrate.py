@@ -7,17 +7,19 @@ from dataclasses import replace
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
 from mobileone.exporting.layers import PIXEL_MAX, Conv, Layers, Linear, read_pixels
-from mobileone.exporting.quantized import INT8_MIN, Affine, Quantized, QuantizedWeight
+from mobileone.exporting.quantized import INT8_MIN, STEPS, Affine, Quantized, QuantizedWeight
 from mobileone.quantization.equalize import equalize
-from mobileone.quantization.ranges import STEPS, ChannelStats, Range, channel_stats, upper_ranges
+from mobileone.quantization.ranges import ChannelStats, Range, affine_of, channel_stats, upper_ranges
 from mobileone.quantization.rounding import round_weights, weight_scales
-from mobileone.quantization.simulate import bordered, integer_conv
+from mobileone.quantization.simulate import bordered, float_gate, integer_layer
 
 IMAGE = Affine((1 / PIXEL_MAX,), INT8_MIN)
+OUTPUT = Affine((1 / STEPS,), INT8_MIN)  # equalised: every tensor reaches 1
 # Second moments are taken of so many images that a channel has at least this many values, or of all.
 MOMENT_VALUES, MOMENT_IMAGES = 50_000, 24
 DAMPING = 0.01
@@ -103,16 +105,31 @@ def quantize_linear(linear: Linear, wanted: Tensor, read: Tensor) -> tuple[Linea
     return replace(linear, bias=bias), QuantizedWeight(values=values, scale=scale.numpy(), bias=None)
 
 
-def float_stats(layers: Layers, x: Tensor) -> list[ChannelStats]:
-    """Of every convolution's output behind the ReLU."""
-    stats = []
+def float_layer(conv: Conv, x: Tensor) -> tuple[Tensor, Tensor]:
+    """A convolution's output (N, C, H, W) before attention and ReLU, and behind them."""
+    before = float_conv(conv, x)
+    if conv.attention is None:
+        return before, before.relu()
+    gate = float_gate(conv.attention, before.mean((2, 3)))
+    return before, (before * gate[:, :, None, None]).relu_()
+
+
+def survey(layers: Layers, x: Tensor, rule: Range) -> tuple[list[ChannelStats], list[Tensor]]:
+    """What every convolution gives behind its ReLU, and the range (C,) that its integers must cover.
+
+    Where attention stands between the two, integers hold the sum before it, of both signs.
+    """
+    stats, ranges = [], []
     for conv in layers.convs:
-        x = float_conv(conv, x).relu_()
+        before, x = float_layer(conv, x)
         stats.append(channel_stats(x))
-    return stats
+        if conv.attention is None:
+            ranges.append(upper_ranges(stats[-1], rule))
+        else:
+            ranges.append(before.abs().amax((0, 2, 3)).clamp_min(1e-6))
+    return stats, ranges
 
 
-@torch.no_grad()
 def calibrate(layers: Layers, pixels: Tensor, *, rule: Range = "mse") -> Quantized:
     """An int8 network from a float one and a few images of the kind that it will see.
 
@@ -123,32 +140,39 @@ def calibrate(layers: Layers, pixels: Tensor, *, rule: Range = "mse") -> Quantiz
     """
     layers, border = read_pixels(layers)
     first, *others = layers.convs
-    quantized = Quantized(layers=layers, weights={}, activations={"image": IMAGE}, border=border)
-    image = bordered(quantized, pixels).div_(PIXEL_MAX)
+    image = bordered(Quantized(layers=layers, weights={}, activations={}, border=border), pixels)
     unpadded = replace(layers, convs=(replace(first, padding=(0, 0)), *others))
-    stats = float_stats(unpadded, image)
-    ranges = [upper_ranges(part, rule) for part in stats]
-    with torch.enable_grad():
-        equalized = equalize(unpadded, stats, ranges)
+    with torch.no_grad():
+        stats, ranges = survey(unpadded, image / PIXEL_MAX, rule)
+    equalized = equalize(unpadded, stats, ranges)
+    with torch.no_grad():
+        quantized = _quantize_in_turn(
+            replace(layers, convs=equalized.convs, classifier=equalized.classifier), image, border
+        )
+    first, *others = quantized.layers.convs
+    padded = (replace(first, padding=layers.convs[0].padding), *others)
+    return replace(quantized, layers=replace(quantized.layers, convs=padded))
+
+
+def _quantize_in_turn(layers: Layers, image: Tensor, border: NDArray[np.uint8]) -> Quantized:
     weights: dict[str, QuantizedWeight] = {}
     activations = {"image": IMAGE}
-    source, integers, wanted = IMAGE, image * PIXEL_MAX, image
-    for conv in equalized.convs:
-        preact = float_conv(conv, wanted)
-        weights[conv.name] = quantize_conv(
-            conv, wanted, integers * source.step, source, preact.mean((0, 2, 3))
-        )
-        output = Affine((1 / STEPS,), INT8_MIN)
-        integers = integer_conv(conv, weights[conv.name], integers, source, output) - output.zero_point
-        activations[conv.name] = source = output
-        wanted = preact.relu_()
-    classifier = equalized.classifier
-    if classifier is not None:
-        read = integers.mean((2, 3)) * source.step
-        classifier, weights[classifier.name] = quantize_linear(classifier, wanted.mean((2, 3)), read)
-    final = replace(
-        equalized,
-        convs=(replace(equalized.convs[0], padding=first.padding), *equalized.convs[1:]),
-        classifier=classifier,
-    )
-    return Quantized(layers=final, weights=weights, activations=activations, border=border)
+    partial = Quantized(layers=layers, weights=weights, activations=activations, border=border)
+    wanted, integers, source = image / PIXEL_MAX, image, IMAGE
+    for conv in layers.convs:
+        before, behind = float_layer(conv, wanted)
+        read = integers * source.step
+        weights[conv.name] = quantize_conv(conv, wanted, read, source, before.mean((0, 2, 3)))
+        activations[conv.name] = OUTPUT
+        if conv.attention is not None:
+            activations[conv.name] = affine_of(before)
+            activations[f"{conv.name}.attn"] = affine_of(behind)
+        integers, source = integer_layer(partial, conv, integers, source)
+        wanted = behind
+    pooled = integers.mean((2, 3)) * source.step
+    activations["pooled"] = Affine((max(pooled.max().item(), 1e-6) / STEPS,), INT8_MIN)
+    if layers.classifier is None:
+        return partial
+    classifier, integer_classifier = quantize_linear(layers.classifier, wanted.mean((2, 3)), pooled)
+    weights[classifier.name] = integer_classifier
+    return replace(partial, layers=replace(layers, classifier=classifier))

@@ -19,7 +19,8 @@ import torch
 from torch import Tensor
 
 from mobileone.exporting.layers import Conv, Floats, Layers, Linear, SqueezeExcite
-from mobileone.quantization.ranges import STEPS, ChannelStats
+from mobileone.exporting.quantized import STEPS
+from mobileone.quantization.ranges import ChannelStats
 
 WEIGHT_STEPS = 127
 # Rounding a whole row at once (rounding.py) leaves this share of the error of rounding to nearest.
@@ -70,13 +71,13 @@ def reading_noise(factor: Tensor, weight: Tensor, ranges: Tensor, stats: Channel
     activations = step**2 / 12 * (stats.nonzero * scaled.square().sum(0)).sum()
     weight_steps = scaled.abs().amax(1) / WEIGHT_STEPS
     power = (stats.mean_square / factor**2).sum()
-    weights: Tensor = ROUNDING_SHARE / 12 * weight_steps.square().sum() * power
-    return activations + weights
+    weights = ROUNDING_SHARE / 12 * weight_steps.square().sum() * power
+    return torch.add(activations, weights)
 
 
 def balance(weight: Tensor, ranges: Tensor, stats: ChannelStats) -> Tensor:
     """Factors (C,) that make `reading_noise` small: the best power of the ranges, then gradient descent."""
-    powers = [ranges**power for power in torch.linspace(0, 1, 11)]
+    powers: list[Tensor] = [ranges**power for power in torch.linspace(0, 1, 11)]
     best = min(powers, key=lambda factor: float(reading_noise(factor, weight, ranges, stats)))
     least = float(reading_noise(best, weight, ranges, stats))
     exponent = best.log().requires_grad_()

@@ -8,8 +8,9 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from mobileone.exporting.quantized import INT8_MIN, STEPS, Affine
+
 BINS = 1024
-STEPS = 255
 Range = Literal["mse", "minmax", "percentile"]
 PERCENTILE = 0.9999
 
@@ -79,3 +80,14 @@ def _best_cut(stats: ChannelStats) -> Tensor:
     rounding = (cuts / STEPS).square() / 12
     error = stats.histogram @ lost + stats.nonzero[:, None] * rounding
     return cuts[error.argmin(1)]
+
+
+def affine_of(x: Tensor) -> Affine:
+    """Eight bits over the whole range of a tensor that takes both signs, zero exactly among them.
+
+    >>> affine_of(torch.tensor([-1.0, 4.1]))
+    Affine(scale=(0.02,), zero_point=-78, dim=0)
+    """
+    low, high = min(x.min().item(), 0.0), max(x.max().item(), 0.0)
+    scale = max((high - low) / STEPS, 1e-12)
+    return Affine((round(scale, 12),), round(INT8_MIN - low / scale))

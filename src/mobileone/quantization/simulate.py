@@ -8,16 +8,26 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from mobileone.exporting.layers import PIXEL_MAX, Conv
-from mobileone.exporting.quantized import INT8_MAX, INT8_MIN, Affine, Quantized, QuantizedWeight
+from mobileone.exporting.layers import Conv, Linear, SqueezeExcite
+from mobileone.exporting.quantized import (
+    GATE,
+    INT8_MAX,
+    INT8_MIN,
+    STEPS,
+    Affine,
+    Quantized,
+    QuantizedWeight,
+)
 
 EXACT_FLOAT32 = 2**24
+Head = Literal["weights", "dynamic", "static"]
 
 
 def requantize(accumulator: Tensor, scale: Tensor, output: Affine) -> Tensor:
@@ -43,7 +53,7 @@ def requantize(accumulator: Tensor, scale: Tensor, output: Affine) -> Tensor:
 def accumulate(conv: Conv, weight: QuantizedWeight, x: Tensor) -> Tensor:
     """Product sums and bias, integers (N, C, H', W'); x holds integers less their zero point."""
     assert weight.bias is not None
-    reach = int(np.prod(weight.values.shape[1:])) * PIXEL_MAX * INT8_MAX + int(np.abs(weight.bias).max())
+    reach = int(np.prod(weight.values.shape[1:])) * STEPS * INT8_MAX + int(np.abs(weight.bias).max())
     dtype = torch.float32 if reach < EXACT_FLOAT32 else torch.float64
     values, bias = torch.from_numpy(weight.values).to(dtype), torch.from_numpy(weight.bias).to(dtype)
     return F.conv2d(x.to(dtype), values, bias, conv.stride, conv.padding, conv.dilation, conv.groups)
@@ -56,20 +66,53 @@ def integer_conv(conv: Conv, weight: QuantizedWeight, x: Tensor, source: Affine,
     return requantize(accumulate(conv, weight, x), torch.from_numpy(scale), output)
 
 
-def integer_outputs(quantized: Quantized, pixels: Tensor) -> Iterator[tuple[str, Tensor]]:
-    """Every convolution's name and output, integers less their zero point, float32 (N, C, H, W).
+def integer_attention(attention: SqueezeExcite, x: Tensor, source: Affine, output: Affine) -> Tensor:
+    """Integers of ReLU(x · gate), from integers x (N, C, H, W) less their zero point.
+
+    The average is rounded to x's own integers, the gate is computed in float and rounded to 1/256.
+    """
+    average = x.mean((2, 3)).round_() * source.step
+    gate = float_gate(attention, average).mul(1 / GATE.step).round_().clamp_(0, STEPS)
+    scale = np.float32(source.step) * np.float32(GATE.step) / np.float32(output.step)
+    product = x * gate[:, :, None, None]
+    return requantize(product, torch.full((x.shape[1],), float(scale)), output)
+
+
+def float_gate(attention: SqueezeExcite, average: Tensor) -> Tensor:
+    """The channels' gates (N, C) in 0..1, from their averages."""
+    inner = average
+    for part in (attention.reduce, attention.expand):
+        inner = F.linear(inner.relu_() if part is attention.expand else inner, *linear_tensors(part))
+    return inner.sigmoid()
+
+
+def linear_tensors(linear: Linear) -> tuple[Tensor, Tensor]:
+    """Weight and bias."""
+    return torch.from_numpy(linear.weight), torch.from_numpy(linear.bias)
+
+
+def integer_outputs(quantized: Quantized, pixels: Tensor) -> Iterator[tuple[Conv, Tensor, Affine]]:
+    """Every convolution with its output: integers less their zero point (N, C, H, W), and scale.
 
     Args:
         quantized: the network.
         pixels: uint8 (N, C, H, W).
     """
     x, source = bordered(quantized, pixels), quantized.activations["image"]
-    for index, conv in enumerate(quantized.layers.convs):
-        output = quantized.activations[conv.name]
-        unpadded = replace(conv, padding=(0, 0)) if index == 0 else conv
-        x = integer_conv(unpadded, quantized.weights[conv.name], x, source, output) - output.zero_point
-        source = output
-        yield conv.name, x
+    first, *others = quantized.layers.convs
+    for conv in (replace(first, padding=(0, 0)), *others):
+        x, source = integer_layer(quantized, conv, x, source)
+        yield conv, x, source
+
+
+def integer_layer(quantized: Quantized, conv: Conv, x: Tensor, source: Affine) -> tuple[Tensor, Affine]:
+    """One convolution with its attention: integers less their zero point, and how they are read."""
+    output = quantized.activations[conv.name]
+    x = integer_conv(conv, quantized.weights[conv.name], x, source, output) - output.zero_point
+    if conv.attention is None:
+        return x, output
+    attended = quantized.activations[f"{conv.name}.attn"]
+    return integer_attention(conv.attention, x, output, attended) - attended.zero_point, attended
 
 
 def bordered(quantized: Quantized, pixels: Tensor) -> Tensor:
@@ -82,27 +125,37 @@ def bordered(quantized: Quantized, pixels: Tensor) -> Tensor:
     return out.contiguous(memory_format=torch.channels_last)
 
 
-def simulate(quantized: Quantized, pixels: Tensor) -> Tensor:
+@torch.no_grad()
+def simulate(quantized: Quantized, pixels: Tensor, *, head: Head = "weights") -> Tensor:
     """Logits (N, classes), float32, of uint8 pixels (N, C, H, W).
 
-    Behind the last convolution the average is float; the classifier reads it in eight bits, one scale an
-    image, and gives float.
+    Args:
+        quantized: the network.
+        pixels: the images.
+        head: what the classifier reads, the one thing in which the runtimes differ: the average in float,
+            with int8 weights (`weights`); the average in eight bits with a scale of the image's own
+            (`dynamic`) or with the calibrated one (`static`).
     """
-    for name, integers in integer_outputs(quantized, pixels):  # noqa: B007
+    for _, integers, affine in integer_outputs(quantized, pixels):  # noqa: B007
         pass
-    pooled = integers.mean((2, 3)) * quantized.activations[name].step
+    pooled = integers.mean((2, 3)) * affine.step
     classifier = quantized.layers.classifier
     if classifier is None:
         return pooled
+    if head == "dynamic":
+        pooled = dynamic(pooled)
+    elif head == "static":
+        step = quantized.activations["pooled"].step
+        pooled = (pooled / step).round_().clamp_(0, STEPS) * step
     weight = quantized.weights[classifier.name]
     dequantized = torch.from_numpy(weight.values).float() * torch.from_numpy(weight.scale)[:, None]
-    return dynamic(pooled) @ dequantized.T + torch.from_numpy(classifier.bias)
+    return F.linear(pooled, dequantized, torch.from_numpy(classifier.bias))
 
 
 def dynamic(x: Tensor) -> Tensor:
     """Rows of x (N, C) rounded to eight bits, with a scale and zero point of their own, as reals."""
     low, high = x.amin(1, keepdim=True).clamp(max=0), x.amax(1, keepdim=True).clamp(min=0)
-    scale = (high - low).clamp_min(1e-30) / PIXEL_MAX
+    scale = (high - low).clamp_min(1e-30) / STEPS
     zero = (INT8_MIN - low / scale).round()
     integers = (x / scale).round().add(zero).clamp(INT8_MIN, INT8_MAX)
     return (integers - zero) * scale
