@@ -21,7 +21,7 @@ from mobileone.quantization.simulate import bordered, float_gate, integer_layer
 IMAGE = Affine((1 / PIXEL_MAX,), INT8_MIN)
 OUTPUT = Affine((1 / STEPS,), INT8_MIN)  # equalised: every tensor reaches 1
 # Second moments are taken of so many images that a channel has at least this many values, or of all.
-MOMENT_VALUES, MOMENT_IMAGES = 50_000, 24
+MOMENT_VALUES, MOMENT_IMAGES = 20_000, 16
 DAMPING = 0.01
 
 
@@ -34,6 +34,8 @@ def float_conv(conv: Conv, x: Tensor) -> Tensor:
 def windows(conv: Conv, x: Tensor) -> Tensor:
     """What the rows of a convolution read: (B, K, positions), B its groups, of x (N, C, H, W)."""
     n, channels = x.shape[:2]
+    if conv.weight.shape[2:] == (1, 1) and conv.stride == (1, 1):
+        return x.transpose(0, 1).reshape(1, channels, -1)
     taps = F.unfold(x, conv.weight.shape[2:], conv.dilation, conv.padding, conv.stride)  # (N, C·kh·kw, P)
     taps = taps.view(n, conv.groups, channels // conv.groups * math.prod(conv.weight.shape[2:]), -1)
     return taps.permute(1, 2, 0, 3).flatten(2)

@@ -25,7 +25,7 @@ from mobileone.quantization.ranges import ChannelStats
 WEIGHT_STEPS = 127
 # Rounding a whole row at once (rounding.py) leaves this share of the error of rounding to nearest.
 ROUNDING_SHARE = 0.4
-ADAM_STEPS = 300
+ADAM_STEPS, LEARNING_RATE = 150, 0.05
 
 
 def scaled_output(conv: Conv, factor: Tensor) -> Conv:
@@ -81,7 +81,7 @@ def balance(weight: Tensor, ranges: Tensor, stats: ChannelStats) -> Tensor:
     best = min(powers, key=lambda factor: float(reading_noise(factor, weight, ranges, stats)))
     least = float(reading_noise(best, weight, ranges, stats))
     exponent = best.log().requires_grad_()
-    optimizer = torch.optim.Adam([exponent], lr=0.03)
+    optimizer = torch.optim.Adam([exponent], lr=LEARNING_RATE)
     for _ in range(ADAM_STEPS):
         noise = reading_noise(exponent.exp(), weight, ranges, stats)
         if noise.item() < least:

@@ -1,0 +1,213 @@
+"""Quantise a network: calibrate, write, load in its own runtime, compare, and only then put it in place."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import torch
+from torch import Tensor, nn
+
+from mobileone.atomic import refuse_existing, staging
+from mobileone.errors import ConfigError, ExportError, MobileOneError
+from mobileone.exporting.deployable import Options, tensor_spec
+from mobileone.exporting.exporter import exporter
+from mobileone.exporting.layers import layers_of
+from mobileone.exporting.litert_int8 import litert_int8_model
+from mobileone.exporting.onnx_int8 import onnx_int8_model
+from mobileone.exporting.openvino_int8 import openvino_int8_model
+from mobileone.exporting.parity import compare, reference_logits
+from mobileone.exporting.quantized import Quantized
+from mobileone.exporting.run import artifact_path, package_versions, ready, weights_sha256
+from mobileone.model.network import MobileOne
+from mobileone.quantization.calibrate import calibrate
+from mobileone.quantization.images import doubts
+from mobileone.quantization.ranges import Range
+from mobileone.quantization.report import LayerError, trace_errors
+from mobileone.runtime.artifact import Artifact
+from mobileone.runtime.formats import FORMATS, FormatName, find_format, require
+from mobileone.runtime.manifest import Manifest, manifest_path, record_files
+from mobileone.runtime.quiet import quiet
+
+QuantizedFormat = Literal["onnx", "openvino", "litert", "executorch"]
+BATCH = 50
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QuantizeResult:
+    """A finished int8 artifact.
+
+    Attributes:
+        path: its main file.
+        manifest: what lies beside it.
+        layers: which layers the error comes from, in order of execution.
+        float_bytes: size of the float32 weights.
+        warnings: what is suspicious about the calibration images.
+    """
+
+    path: Path
+    manifest: Manifest
+    layers: Sequence[LayerError]
+    float_bytes: int
+    warnings: Sequence[str]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        return {
+            "path": str(self.path),
+            "manifest": self.manifest.to_dict(),
+            "layers": [asdict(layer) for layer in self.layers],
+            "float_bytes": self.float_bytes,
+            "int8_bytes": self.manifest.size_bytes,
+            "warnings": list(self.warnings),
+        }
+
+
+def quantize(
+    model: nn.Module,
+    path: str | os.PathLike[str],
+    *,
+    images: Tensor,
+    format: QuantizedFormat,
+    rule: Range = "mse",
+    source: str = "",
+    force: bool = False,
+) -> QuantizeResult:
+    """An int8 network for another runtime, calibrated on photos: uint8 pixels (N, H, W, C) in, logits out.
+
+    Every convolution is int8, with one scale an output channel. Channels are equalised across ReLUs, weights
+    rounded so that the layer's output changes least, biases corrected: docs/quantization.md derives it.
+
+    Args:
+        model: a MobileOne in eval mode, with float weights; it is fused where it is not.
+        path: the file to write, with the format's suffix; or a folder, where it is named after the variant.
+        images: photos of the kind that the network will see, cut to its size: uint8 (N, C, size, size).
+            `quantization.images.calibration_images` reads a folder.
+        format: onnx, openvino or litert.
+        rule: how the ranges of activations are chosen.
+        source: where the model came from, for the manifest.
+        force: replace what is there.
+
+    Raises:
+        ConfigError: on images of another size, a format without int8, or an existing file without `force`.
+        ExportError: if the network cannot be quantised or gives NaN; nothing is written then.
+        MissingExtraError: if a library is not installed.
+
+    >>> import tempfile
+    >>> from mobileone.model.create import create_model
+    >>> model = create_model("mobileone_s0", num_classes=10, form="inference").eval()
+    >>> model.set_input_size(32)
+    >>> photos = torch.randint(0, 256, (16, 3, 32, 32), dtype=torch.uint8)
+    >>> done = quantize(model, Path(tempfile.mkdtemp()) / "s0.onnx", images=photos, format="onnx")
+    >>> done.manifest.precision
+    'int8'
+    """
+    if format not in get_args(QuantizedFormat):
+        raise ConfigError(f"int8 is written as {', '.join(get_args(QuantizedFormat))}, got {format!r}")
+    if format == "executorch":
+        raise ConfigError(
+            "int8 ExecuTorch files are not written yet; take litert, which runs the same kernels"
+        )
+    kind = find_format(format)
+    target = artifact_path(path, kind, getattr(getattr(model, "variant", None), "name", "model"))
+    refuse_existing(target, force=force)
+    exporter(format).check(Options())
+    network = ready(model)
+    _check_images(images, network.in_chans, network.input_spec.size)
+    expected = float_logits(network, images)
+    if not expected.isfinite().all():
+        raise ExportError("the network gives NaN or infinite logits in float already; it cannot be quantized")
+    quantized = calibrate(layers_of(network), images, rule=rule)
+    with staging(target) as folder:
+        written = folder / target.name
+        files = _write(_WRITERS[format], quantized, written, kind.name)
+        manifest = Manifest(
+            format=format,
+            files=record_files(written, files),
+            variant=network.variant.name,
+            source=source,
+            weights_sha256=weights_sha256(network),
+            precision="int8",
+            tensor=tensor_spec(network, Options(raw_input=True), layout="NHWC", uint8=True),
+            input_spec=network.input_spec,
+            num_classes=network.num_classes,
+            class_names=network.class_names,
+            options={"raw_input": True, "batch": 1, "rule": rule, "calibration_images": len(images)},
+            versions={**package_versions(), **_versions(format)},
+            parity=None,
+            note="int8 weights and activations; compared with float on the calibration images",
+        )
+        artifact = Artifact(written, manifest=manifest)
+        parity = compare(artifact, expected, images, images="calibration images", tolerance=None)
+        manifest = Manifest.from_dict(manifest.to_dict() | {"parity": asdict(parity)})
+        manifest.write(manifest_path(written))
+    return QuantizeResult(
+        path=target,
+        manifest=manifest,
+        layers=trace_errors(quantized, images),
+        float_bytes=4 * quantized.layers.num_parameters,
+        warnings=doubts(images, expected),
+    )
+
+
+def float_logits(model: MobileOne, pixels: Tensor) -> Tensor:
+    """Of uint8 (N, C, size, size), a few at a time: float32 (N, classes)."""
+    parts = [pixels[start : start + BATCH] for start in range(0, len(pixels), BATCH)]
+    return torch.cat([reference_logits(model, part) for part in parts])
+
+
+def _check_images(images: Tensor, in_chans: int, size: int) -> None:
+    if images.dtype != torch.uint8 or images.ndim != 4 or tuple(images.shape[1:]) != (in_chans, size, size):
+        raise ConfigError(
+            f"calibration images must be uint8 (N, {in_chans}, {size}, {size}), "
+            f"got {str(images.dtype).removeprefix('torch.')} {tuple(images.shape)}"
+        )
+    if not len(images):
+        raise ConfigError("quantizing needs at least one calibration image")
+
+
+Writer = Callable[[Quantized, Path], Sequence[Path]]
+
+
+def _write(write: Writer, quantized: Quantized, path: Path, name: str) -> Sequence[Path]:
+    try:
+        with quiet():
+            return write(quantized, path)
+    except MobileOneError:
+        raise
+    except Exception as error:  # the libraries' own exceptions have no common base
+        reason = " ".join(str(error).split())[:300] or type(error).__name__
+        raise ExportError(f"{name} cannot be written in int8: {reason}") from error
+
+
+def _write_onnx(quantized: Quantized, path: Path) -> Sequence[Path]:
+    path.write_bytes(onnx_int8_model(quantized))
+    return [path]
+
+
+def _write_litert(quantized: Quantized, path: Path) -> Sequence[Path]:
+    path.write_bytes(litert_int8_model(quantized))
+    return [path]
+
+
+def _write_openvino(quantized: Quantized, path: Path) -> Sequence[Path]:
+    openvino = require("openvino", FORMATS["openvino"])
+    openvino.save_model(openvino_int8_model(quantized), str(path), compress_to_fp16=False)
+    return [path, path.with_suffix(".bin")]
+
+
+_WRITERS: dict[FormatName, Writer] = {
+    "onnx": _write_onnx,
+    "openvino": _write_openvino,
+    "litert": _write_litert,
+}
+_LIBRARIES: dict[FormatName, str] = {"onnx": "onnx", "openvino": "openvino", "litert": "ai-edge-litert"}
+
+
+def _versions(name: FormatName) -> Mapping[str, str]:
+    library = _LIBRARIES[name]
+    return {library: version(library)}
