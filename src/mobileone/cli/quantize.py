@@ -154,7 +154,8 @@ def report(done: QuantizeResult, held: Comparison | None) -> str:
 
 def comparison_line(held: Comparison) -> str:
     """Float against int8 on other photos, one line."""
-    line = f"evaluation   n {held.num_images}  top-1 agreement {held.agreement:.1f} %  logits {held.sqnr_db:.1f} dB"
+    noise = f"top-1 agreement {held.agreement:.1f} %  logits {held.sqnr_db:.1f} dB"
+    line = f"evaluation   n {held.num_images}  {noise}"
     if held.float_acc1 is None:
         return line
     return (
