@@ -85,9 +85,9 @@ def _best_cut(stats: ChannelStats) -> Tensor:
 def affine_of(x: Tensor) -> Affine:
     """Eight bits over the whole range of a tensor that takes both signs, zero exactly among them.
 
-    >>> affine_of(torch.tensor([-1.0, 4.1]))
-    Affine(scale=(0.02,), zero_point=-78, dim=0)
+    >>> affine_of(torch.tensor([-1.0, 0.9921875]))
+    Affine(scale=(0.0078125,), zero_point=0, dim=0)
     """
     low, high = min(x.min().item(), 0.0), max(x.max().item(), 0.0)
     scale = max((high - low) / STEPS, 1e-12)
-    return Affine((round(scale, 12),), round(INT8_MIN - low / scale))
+    return Affine((scale,), round(INT8_MIN - low / scale))

@@ -99,10 +99,11 @@ def quantize(
 
     >>> import tempfile
     >>> from mobileone.model.create import create_model
-    >>> model = create_model("mobileone_s0", num_classes=10, form="inference").eval()
+    >>> from mobileone.variants import Variant
+    >>> model = create_model(Variant("small", (8, 8, 8, 16), depths=(1, 1, 1, 1)), num_classes=4).eval()
     >>> model.set_input_size(32)
     >>> photos = torch.randint(0, 256, (16, 3, 32, 32), dtype=torch.uint8)
-    >>> done = quantize(model, Path(tempfile.mkdtemp()) / "s0.onnx", images=photos, format="onnx")
+    >>> done = quantize(model, Path(tempfile.mkdtemp()) / "small.onnx", images=photos, format="onnx")
     >>> done.manifest.precision
     'int8'
     """
