@@ -1,8 +1,8 @@
 """Claims of docs/quantization.md: what int8 costs in accuracy, and what it gains in speed, in each runtime.
 
-Accuracy: the photos are split, 100 to calibrate on and the others to score on, three times; every int8 network
-is executed by the runtime it is for. Against it stand the defaults of the well-kept quantisers on the same
-splits: NNCF (mixed preset with accurate bias correction, too) in OpenVINO and quantize_static in ONNX Runtime.
+Accuracy: the photos are split, 100 to calibrate on and the others to score on, several times; every int8
+network is executed by the runtime it is for. Against it stand the defaults of the well-kept quantisers on the
+same splits: NNCF (also the mixed preset with accurate bias correction) and ONNX Runtime's quantize_static.
 Differences are paired, photo by photo; a photo that is scored in several splits counts once, with its mean.
 
 Speed: everything in one process, taken in turn, round by round; a network's input is what it takes, so ours
@@ -35,16 +35,18 @@ from mobileone.data.augment import EvalTransform
 from mobileone.data.folder import find_images
 from mobileone.data.imagenet import WNIDS
 from mobileone.data.loader import normalize
+from mobileone.exporting.layers import layers_of
 from mobileone.exporting.parity import seeded_pictures
 from mobileone.model.network import MobileOne
+from mobileone.quantization.calibrate import calibrate
 from mobileone.quantization.report import sqnr_db
-from mobileone.quantization.run import float_logits
+from mobileone.quantization.run import QuantizedFormat, float_logits, write_quantized
 from mobileone.runtime.artifact import Artifact
 from mobileone.runtime.quiet import quiet
 
 WEIGHTS = Path("../shared/data/apple_s0/mobileone_s0.pth.tar")
 PHOTOS = Path("../shared/data/imagenet_val_300")
-SUFFIXES = {"openvino": ".xml", "litert": ".tflite", "onnx": ".onnx"}
+SUFFIXES: dict[QuantizedFormat, str] = {"openvino": ".xml", "litert": ".tflite", "onnx": ".onnx"}
 PACKAGES = ("torch", "onnxruntime", "openvino", "nncf", "ai-edge-litert")
 Logits = Callable[[Tensor], Tensor]
 Run = Callable[[], Any]
@@ -72,10 +74,13 @@ def interval(values: np.ndarray) -> str:
     return f"{values.mean():.2f} ± {1.96 * values.std(ddof=1) / math.sqrt(len(values)):.2f}"
 
 
-def ours(model: MobileOne, images: Tensor, folder: Path, name: Any) -> Path:
-    path = folder / f"int8{SUFFIXES[name]}"
-    mobileone.quantize(model, path, images=images, format=name, force=True)
-    return path
+def ours(model: MobileOne, images: Tensor, folder: Path) -> Mapping[QuantizedFormat, Path]:
+    """Calibrated once, written for every runtime."""
+    quantized, expected = calibrate(layers_of(model), images), float_logits(model, images)
+    paths = {name: folder / f"int8{suffix}" for name, suffix in SUFFIXES.items()}
+    for name, path in paths.items():
+        write_quantized(quantized, model, path, format=name, images=images, expected=expected, options={})
+    return paths
 
 
 def nncf_model(model: MobileOne, images: Tensor, folder: Path, **options: Any) -> Any:
@@ -161,8 +166,8 @@ def contenders(model: MobileOne, images: Tensor, folder: Path) -> Mapping[str, L
     import nncf
 
     found: dict[str, Logits] = {}
-    for name in SUFFIXES:
-        found[f"ours, {name}"] = Artifact(ours(model, images, folder, name)).logits
+    for name, path in ours(model, images, folder).items():
+        found[f"ours, {name}"] = Artifact(path).logits
     mixed = {"preset": nncf.QuantizationPreset.MIXED, "fast_bias_correction": False}
     for title, options in (("NNCF default", {}), ("NNCF mixed, accurate bias", mixed)):
         request = openvino_request(nncf_model(model, images, folder, **options), 2)
@@ -219,7 +224,7 @@ def timed(model: MobileOne, images: Tensor, folder: Path, threads: int) -> Mappi
             if precision == "fp32" and not path.exists():
                 mobileone.export(model, path, format=name, raw_input=True)
             if precision == "int8" and not path.exists():
-                ours(model, images, folder, name)
+                ours(model, images, folder)
             session = Artifact(path, threads=threads).session
             batch = images[:1].permute(0, 2, 3, 1).contiguous().numpy()
             runs[f"{'ours' if precision == 'int8' else 'float32'}, {name}"] = lambda s=session, b=batch: (
@@ -241,26 +246,27 @@ def print_speed(model: MobileOne, rounds: int) -> None:
     images = seeded_pictures(model.input_spec, number=32)
     with tempfile.TemporaryDirectory() as folder:
         for threads in (1, 2):
-            runs = timed(model, images, Path(folder), threads)
-            times = in_turn(runs, rounds)
-            print(
-                f"\n{model.variant.name}, batch 1, {threads} thread{'s' * (threads > 1)}, {rounds} rounds in turn"
-            )
+            times = in_turn(timed(model, images, Path(folder), threads), rounds)
+            title = f"{threads} thread{'s' * (threads > 1)}"
+            print(f"\n{model.variant.name}, batch 1, {title}, {rounds} rounds in turn")
             print(f"{'':<28}{'min ms':>9}{'median ms':>11}{'p90 ms':>9}{'of its default':>24}")
             for name, values in times.items():
-                default = {
-                    "ours, openvino": "NNCF default, openvino",
-                    "ours, onnx": "quantize_static, onnx",
-                }.get(name, f"float32, {name.rpartition(' ')[2]}")
-                ratios = [a / b for a, b in zip(values, times[default], strict=True)]
-                low, middle, high = statistics.quantiles(ratios, n=4)
-                cell = f"{middle:.2f} [{low:.2f}, {high:.2f}]" if default != name else "1"
-                figures = (min(values), statistics.median(values), np.percentile(values, 90))
-                print(f"{name:<28}" + "".join(f"{1e3 * v:>{w}.3f}" for v, w in zip(figures, (9, 11, 9), strict=True))
-                      + f"{cell:>24}", flush=True)  # fmt: skip
+                print(speed_line(name, values, times), flush=True)
     print(
         "\n'of its default': ratio to the runtime's own quantiser, for LiteRT and float32 to float32; quartiles"
     )
+
+
+DEFAULTS = {"ours, openvino": "NNCF default, openvino", "ours, onnx": "quantize_static, onnx"}
+
+
+def speed_line(name: str, values: Sequence[float], times: Mapping[str, Sequence[float]]) -> str:
+    default = DEFAULTS.get(name, f"float32, {name.rpartition(' ')[2]}")
+    ratios = [a / b for a, b in zip(values, times[default], strict=True)]
+    low, middle, high = statistics.quantiles(ratios, n=4)
+    cell = f"{middle:.2f} [{low:.2f}, {high:.2f}]" if default != name else "1"
+    least, median, tail = (1e3 * float(v) for v in (min(values), *np.percentile(values, (50, 90))))
+    return f"{name:<28}{least:>9.3f}{median:>11.3f}{tail:>9.3f}{cell:>24}"
 
 
 def in_turn(runs: Mapping[str, Run], rounds: int) -> Mapping[str, Sequence[float]]:

@@ -25,7 +25,7 @@ from mobileone.quantization.ranges import ChannelStats
 WEIGHT_STEPS = 127
 # Rounding a whole row at once (rounding.py) leaves this share of the error of rounding to nearest.
 ROUNDING_SHARE = 0.4
-ADAM_STEPS, LEARNING_RATE = 150, 0.05
+ADAM_STEPS, LEARNING_RATE = 100, 0.05
 
 
 def scaled_output(conv: Conv, factor: Tensor) -> Conv:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -107,25 +107,84 @@ def quantize(
     >>> done.manifest.precision
     'int8'
     """
-    if format not in get_args(QuantizedFormat):
-        raise ConfigError(f"int8 is written as {', '.join(get_args(QuantizedFormat))}, got {format!r}")
-    if format == "executorch":
-        raise ConfigError(
-            "int8 ExecuTorch files are not written yet; take litert, which runs the same kernels"
-        )
-    kind = find_format(format)
-    target = artifact_path(path, kind, getattr(getattr(model, "variant", None), "name", "model"))
-    refuse_existing(target, force=force)
-    exporter(format).check(Options())
+    target = check_target(model, path, format=format, force=force)
     network = ready(model)
     _check_images(images, network.in_chans, network.input_spec.size)
     expected = float_logits(network, images)
     if not expected.isfinite().all():
         raise ExportError("the network gives NaN or infinite logits in float already; it cannot be quantized")
     quantized = calibrate(layers_of(network), images, rule=rule)
+    options = {"rule": rule, "calibration_images": len(images)}
+    manifest = write_quantized(
+        quantized,
+        network,
+        target,
+        format=format,
+        images=images,
+        expected=expected,
+        source=source,
+        options=options,
+    )
+    return QuantizeResult(
+        path=target,
+        manifest=manifest,
+        layers=trace_errors(quantized, images),
+        float_bytes=4 * quantized.layers.num_parameters,
+        warnings=doubts(images, expected),
+    )
+
+
+def check_target(
+    model: nn.Module, path: str | os.PathLike[str], *, format: QuantizedFormat, force: bool
+) -> Path:
+    """The file that will be written, before any work.
+
+    Raises:
+        ConfigError: on a format without int8, another format's suffix, or an existing file without `force`.
+        MissingExtraError: if a library is not installed.
+    """
+    if format not in get_args(QuantizedFormat):
+        raise ConfigError(f"int8 is written as {', '.join(get_args(QuantizedFormat))}, got {format!r}")
+    if format == "executorch":
+        raise ConfigError(
+            "int8 ExecuTorch files are not written yet; take litert, which runs the same kernels"
+        )
+    name = getattr(getattr(model, "variant", None), "name", "model")
+    target = artifact_path(path, find_format(format), name)
+    refuse_existing(target, force=force)
+    exporter(format).check(Options())
+    return target
+
+
+def write_quantized(
+    quantized: Quantized,
+    network: MobileOne,
+    target: Path,
+    *,
+    format: QuantizedFormat,
+    images: Tensor,
+    expected: Tensor,
+    source: str = "",
+    options: Mapping[str, Any],
+) -> Manifest:
+    """Write a calibrated network and its manifest, once its runtime has executed it.
+
+    Args:
+        quantized: the network in int8.
+        network: the same in float, fused.
+        target: the file.
+        format: what to write.
+        images: photos to compare on, uint8 (N, C, size, size).
+        expected: the float network's logits for them.
+        source: where the model came from.
+        options: of the calibration, for the manifest.
+
+    Raises:
+        ExportError: if it cannot be written, or gives NaN; nothing is written then.
+    """
     with staging(target) as folder:
         written = folder / target.name
-        files = _write(_WRITERS[format], quantized, written, kind.name)
+        files = _write(_WRITERS[format], quantized, written, format)
         manifest = Manifest(
             format=format,
             files=record_files(written, files),
@@ -137,22 +196,16 @@ def quantize(
             input_spec=network.input_spec,
             num_classes=network.num_classes,
             class_names=network.class_names,
-            options={"raw_input": True, "batch": 1, "rule": rule, "calibration_images": len(images)},
+            options={"raw_input": True, "batch": 1, **options},
             versions={**package_versions(), **_versions(format)},
             parity=None,
             note="int8 weights and activations; compared with float on the calibration images",
         )
         artifact = Artifact(written, manifest=manifest)
         parity = compare(artifact, expected, images, images="calibration images", tolerance=None)
-        manifest = Manifest.from_dict(manifest.to_dict() | {"parity": asdict(parity)})
+        manifest = replace(manifest, parity=parity)
         manifest.write(manifest_path(written))
-    return QuantizeResult(
-        path=target,
-        manifest=manifest,
-        layers=trace_errors(quantized, images),
-        float_bytes=4 * quantized.layers.num_parameters,
-        warnings=doubts(images, expected),
-    )
+    return manifest
 
 
 def float_logits(model: MobileOne, pixels: Tensor) -> Tensor:
