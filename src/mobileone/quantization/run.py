@@ -25,7 +25,7 @@ from mobileone.exporting.quantized import Quantized
 from mobileone.exporting.run import artifact_path, package_versions, ready, weights_sha256
 from mobileone.model.network import MobileOne
 from mobileone.quantization.calibrate import calibrate
-from mobileone.quantization.images import doubts
+from mobileone.quantization.images import calibration_images, doubts
 from mobileone.quantization.ranges import Range
 from mobileone.quantization.report import LayerError, trace_errors
 from mobileone.runtime.artifact import Artifact
@@ -71,7 +71,7 @@ def quantize(
     model: nn.Module,
     path: str | os.PathLike[str],
     *,
-    images: Tensor,
+    images: Tensor | str | os.PathLike[str],
     format: QuantizedFormat,
     rule: Range = "mse",
     source: str = "",
@@ -85,8 +85,8 @@ def quantize(
     Args:
         model: a MobileOne in eval mode, with float weights; it is fused where it is not.
         path: the file to write, with the format's suffix; or a folder, where it is named after the variant.
-        images: photos of the kind that the network will see, cut to its size: uint8 (N, C, size, size).
-            `quantization.images.calibration_images` reads a folder.
+        images: photos of the kind that the network will see: a folder, of which 100 are taken (fewer where
+            there are fewer), or pixels cut to the network's size, uint8 (N, C, size, size).
         format: onnx, openvino or litert.
         rule: how the ranges of activations are chosen.
         source: where the model came from, for the manifest.
@@ -94,6 +94,7 @@ def quantize(
 
     Raises:
         ConfigError: on images of another size, a format without int8, or an existing file without `force`.
+        DataError: on a folder without images, or with one that cannot be decoded.
         ExportError: if the network cannot be quantised or gives NaN; nothing is written then.
         MissingExtraError: if a library is not installed.
 
@@ -109,6 +110,8 @@ def quantize(
     """
     target = check_target(model, path, format=format, force=force)
     network = ready(model)
+    if not isinstance(images, Tensor):
+        images = calibration_images(images, network.input_spec)
     _check_images(images, network.in_chans, network.input_spec.size)
     expected = float_logits(network, images)
     if not expected.isfinite().all():
