@@ -4,10 +4,9 @@
    Every function does `blocks` blocks of BLOCK steps and returns how many multiply-accumulates those were, or 0
    where the processor has no such instruction; the caller holds the clock. `start` are CHAINS different values,
    so that no compiler can take two chains for one; `result` is what a step made on average, which the caller
-   knows in advance: 2 for fp32 (the fixed point of x/2 + 1) and as many as a step adds for the others. */
+   knows in advance: 2 for fp32 and fp16 (the fixed point of x/2 + 1) and as many as a step adds for the others. */
 
 #include <stdint.h>
-#include <string.h>
 
 #if defined(__AVX512F__) || defined(__AVX2__)
 #include <immintrin.h>
@@ -30,20 +29,33 @@ typedef int32_t Ints __attribute__((vector_size(BYTES)));
 
 int64_t num_chains(void) { return CHAINS; }
 
-int64_t fp32(int64_t blocks, const float *start, double *result) {
-    volatile float half = 0.5f, one = 1.0f;
-    Floats factor = half - (Floats){0}, term = one - (Floats){0}, chain[CHAINS];
-    for (int i = 0; i < CHAINS; i++) chain[i] = start[i] - (Floats){0};
-    for (int64_t step = 0; step < blocks * BLOCK; step++) {
-#pragma GCC unroll 16
-        for (int i = 0; i < CHAINS; i++) chain[i] = chain[i] * factor + term;
+#define ABSENT(NAME)                                                                                   \
+    int64_t NAME(int64_t blocks, const float *start, double *result) { return 0; }
+
+/* Multiply-adds of one type. */
+#define FMA(NAME, REAL_TYPE)                                                                           \
+    int64_t NAME(int64_t blocks, const float *start, double *result) {                                 \
+        typedef REAL_TYPE Vector __attribute__((vector_size(BYTES)));                                  \
+        enum { WIDTH = BYTES / sizeof(REAL_TYPE) };                                                    \
+        volatile REAL_TYPE half = 0.5f, one = 1.0f;                                                    \
+        Vector factor = half - (Vector){0}, term = one - (Vector){0}, chain[CHAINS];                   \
+        for (int i = 0; i < CHAINS; i++) chain[i] = (REAL_TYPE)start[i] - (Vector){0};                 \
+        for (int64_t step = 0; step < blocks * BLOCK; step++) {                                        \
+            _Pragma("GCC unroll 16") for (int i = 0; i < CHAINS; i++) chain[i] = chain[i] * factor + term; \
+        }                                                                                              \
+        double sum = 0;                                                                                \
+        for (int i = 0; i < CHAINS; i++)                                                               \
+            for (int lane = 0; lane < WIDTH; lane++) sum += chain[i][lane];                            \
+        *result = sum / (CHAINS * WIDTH);                                                              \
+        return blocks * BLOCK * CHAINS * WIDTH;                                                        \
     }
-    double sum = 0;
-    for (int i = 0; i < CHAINS; i++)
-        for (int lane = 0; lane < LANES; lane++) sum += chain[i][lane];
-    *result = sum / (CHAINS * LANES);
-    return blocks * BLOCK * CHAINS * LANES;
-}
+
+FMA(fp32, float)
+#if defined(__AVX512FP16__) || defined(__ARM_FEATURE_FP16_VECTOR_ARITHMETIC)
+FMA(fp16, _Float16)
+#else
+ABSENT(fp16)
+#endif
 
 /* One function of dot products: `products` a 32-bit lane. */
 #define DOT(NAME, VECTOR, PRODUCTS, PREPARE, STEP)                                                     \
@@ -63,8 +75,6 @@ int64_t fp32(int64_t blocks, const float *start, double *result) {
         *result = sum / ((double)blocks * BLOCK * CHAINS * LANES);                                     \
         return blocks * BLOCK * CHAINS * LANES * (PRODUCTS);                                           \
     }
-#define ABSENT(NAME)                                                                                   \
-    int64_t NAME(int64_t blocks, const float *start, double *result) { return 0; }
 
 #if defined(__AVX512BF16__)
 DOT(bf16, Floats, 2, volatile short bits = 0x3f80; __m512bh ones = (__m512bh)_mm512_set1_epi16(bits),
