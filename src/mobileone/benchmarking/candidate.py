@@ -1,0 +1,67 @@
+"""What competes: how to open it, what to feed it, and what is known about it beforehand. Imports no torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from mobileone.benchmarking.floor import Network
+from mobileone.benchmarking.result import Row
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Candidate:
+    """One combination of network, backend, precision, threads and batch size.
+
+    Attributes:
+        network: what it runs; candidates of one network compete with each other.
+        backend: the runtime, or the form of PyTorch.
+        precision: that is asked for.
+        threads: and pinned cores.
+        batch_size: images a run.
+        opener: `module:function` that gives a session.
+        options: of the opener.
+        inputs: .npy file of one batch.
+        images: .npy file of the evaluation's images as the session takes them; None for no evaluation.
+        artifact: the file or folder that it runs, or None.
+        is_baseline: PyTorch itself.
+        environment: variables of its process.
+        shapes: the network as the floor knows it, or None.
+        refusal: why it cannot run, known without trying, or None.
+    """
+
+    network: str
+    backend: str
+    precision: str
+    threads: int
+    batch_size: int
+    opener: str = ""
+    options: dict[str, Any] = field(default_factory=dict)
+    inputs: Path | None = None
+    images: Path | None = None
+    artifact: Path | None = None
+    is_baseline: bool = False
+    environment: dict[str, str] = field(default_factory=dict)
+    shapes: Network | None = None
+    refusal: str | None = None
+
+    def row(self, **found: Any) -> Row:
+        """Its row, with what was found."""
+        known = {
+            "network": self.network,
+            "backend": self.backend,
+            "precision": self.precision,
+            "threads": self.threads,
+            "batch_size": self.batch_size,
+            "is_baseline": self.is_baseline,
+            "artifact": self.artifact.name if self.artifact else None,
+            "size_bytes": size_bytes(self.artifact) if self.artifact else None,
+        }
+        return Row(**known | found)
+
+
+def size_bytes(path: Path) -> int:
+    """Of a file, or of all files in a folder."""
+    files = path.rglob("*") if path.is_dir() else [path]
+    return sum(file.stat().st_size for file in files if file.is_file())

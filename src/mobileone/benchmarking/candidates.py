@@ -1,0 +1,212 @@
+"""From networks and artifacts to candidates: every backend, precision, number of threads and batch size."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from mobileone.benchmarking.baselines import BASELINES
+from mobileone.benchmarking.candidate import Candidate
+from mobileone.benchmarking.images import InputFiles
+from mobileone.benchmarking.subject import Subject
+from mobileone.checkpoint.store import save_model
+from mobileone.errors import ConfigError, MissingExtraError, MobileOneError
+from mobileone.evaluation.run import progress_bar
+from mobileone.export.deployable import Options
+from mobileone.export.exporter import exporter
+from mobileone.export.run import export
+from mobileone.model.network import MobileOne
+from mobileone.reparam.expand import expand
+from mobileone.runtime.formats import FORMATS, Format, FormatName, Precision
+from mobileone.runtime.manifest import Manifest, read_manifest
+
+SESSION = "mobileone.runtime.session:open_session"
+BASELINE = "mobileone.benchmarking.baselines:open_baseline"
+
+# Writes a network, quantised, for one backend and batch size; the artifact's file.
+Quantizer = Callable[[MobileOne, Path, FormatName, int], Path]
+
+
+def runnable_formats() -> list[Format]:
+    """Formats that some runtime executes here, installed or not."""
+    return [each for each in FORMATS.values() if each.executes]
+
+
+def choose_backends(names: Sequence[str]) -> tuple[list[Format], list[str]]:
+    """The backends of these names, and notes on those that `all` leaves out.
+
+    Args:
+        names: of formats; `("all",)` takes every installed one.
+
+    Raises:
+        ConfigError: on an unknown name, or where nothing is installed.
+        MissingExtraError: if one that was named is not installed.
+    """
+    known = {each.name: each for each in runnable_formats()}
+    everything = tuple(names) == ("all",)
+    unknown = [] if everything else [name for name in names if name not in known]
+    if unknown or not names:
+        raise ConfigError(f"backends must be all, or some of {', '.join(known)}; got {', '.join(unknown) or 'none'}")
+    chosen, notes = [], []
+    for name in known if everything else names:
+        kind = known[name]  # type: ignore[index]
+        try:
+            exporter(kind.name).check(Options())
+        except MissingExtraError as error:
+            if not everything:
+                raise
+            notes.append(f"left out: {error}")
+        else:
+            chosen.append(kind)
+    if not chosen:
+        raise ConfigError(f"no backend is installed; {notes[0]}")
+    return chosen, notes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Grid:
+    """The combinations wanted."""
+
+    backends: Sequence[Format]
+    precisions: Sequence[Precision]
+    threads: Sequence[int]
+    batch_sizes: Sequence[int]
+    baselines: Sequence[str]
+
+    def refused(self, network: str, backend: str, precision: str, batch_size: int, reason: str) -> Candidate:
+        """A combination that cannot run whatever the threads, as one row."""
+        return Candidate(
+            network=network,
+            backend=backend,
+            precision=precision,
+            threads=self.threads[0],
+            batch_size=batch_size,
+            refusal=" ".join(reason.split()),
+        )
+
+
+class Builder:
+    """Makes the candidates of a grid.
+
+    Args:
+        grid: what to combine.
+        workspace: a folder for artifacts and inputs.
+        files: writes the inputs.
+        quantize: makes int8 artifacts; None where that cannot be had.
+        progress: whether to show a bar on stderr.
+    """
+
+    def __init__(
+        self, grid: Grid, workspace: Path, files: InputFiles, *, quantize: Quantizer | None, progress: bool
+    ) -> None:
+        self.grid, self.workspace, self.files = grid, workspace, files
+        self.quantize, self.progress = quantize, progress
+
+    def candidates(self, subjects: Sequence[Subject]) -> list[Candidate]:
+        """All of them."""
+        found: list[Candidate] = []
+        for number, subject in enumerate(subjects):
+            if subject.artifact is not None and subject.manifest is not None:
+                found += self._artifact(subject, subject.artifact, subject.manifest)
+                continue
+            folder = self.workspace / str(number)
+            folder.mkdir()
+            found += self._baselines(subject, folder)
+            combinations = [(kind, size) for kind in self.grid.backends for size in self.grid.batch_sizes]
+            title = f"exporting {subject.network}"
+            for kind, size in progress_bar(
+                combinations, title=title, unit="artifact", hidden=not self.progress
+            ):
+                found += self._exported(subject, kind, size, folder)
+        return found
+
+    def _baselines(self, subject: Subject, folder: Path) -> Iterator[Candidate]:
+        model = subject.model
+        assert model is not None
+        if not self.grid.baselines or "fp32" not in self.grid.precisions:
+            return
+        files = {
+            "train": save_model(expand(model), folder / "train.safetensors"),
+            "inference": save_model(model, folder / "inference.safetensors"),
+        }
+        for name in self.grid.baselines:
+            form, _, compiled = BASELINES[name]
+            for batch_size in self.grid.batch_sizes:
+                for threads in self.grid.threads:
+                    # An empty cache: what a compiler takes is part of its cold start.
+                    cache = folder / f"compiled-{threads}-{batch_size}"
+                    yield Candidate(
+                        network=subject.network,
+                        backend=name,
+                        precision="fp32",
+                        threads=threads,
+                        batch_size=batch_size,
+                        opener=BASELINE,
+                        options={"path": str(files[form]), "name": name, "threads": threads},
+                        inputs=self.files.noise(None, subject.input_spec, batch_size),
+                        is_baseline=True,
+                        environment={"TORCHINDUCTOR_CACHE_DIR": str(cache)} if compiled else {},
+                        shapes=subject.shapes,
+                    )
+
+    def _exported(self, subject: Subject, kind: Format, batch_size: int, folder: Path) -> Iterator[Candidate]:
+        assert subject.model is not None
+        artifact: Path | None = None
+        for precision in self.grid.precisions:
+            try:
+                if precision not in kind.executes:
+                    raise ConfigError(f"{kind.runtime} executes {', '.join(kind.executes)} here")
+                if precision == "int8":
+                    path = folder / f"batch{batch_size}-int8{kind.suffix}"
+                    made = self._quantized(subject.model, path, kind, batch_size)
+                else:
+                    path = folder / f"batch{batch_size}{kind.suffix}"
+                    made = artifact = artifact or export(
+                        subject.model, path, format=kind.name, batch_size=batch_size, source=subject.source
+                    ).path
+                manifest = read_manifest(made)
+            except MobileOneError as error:
+                yield self.grid.refused(subject.network, kind.name, precision, batch_size, str(error))
+                continue
+            yield from self._runs(subject, made, manifest, precision, batch_size)
+
+    def _quantized(self, model: MobileOne, path: Path, kind: Format, batch_size: int) -> Path:
+        if self.quantize is None:
+            raise ConfigError("int8 needs a quantised artifact: make one with calibration images, give it as MODEL")
+        return self.quantize(model, path, kind.name, batch_size)
+
+    def _artifact(self, subject: Subject, path: Path, manifest: Manifest) -> Iterator[Candidate]:
+        kind = FORMATS[manifest.format]
+        able = [p for p in kind.executes if (p == "int8") == (manifest.precision == "int8")]
+        own: Precision = manifest.precision if manifest.precision in able else "fp32"
+        wanted = [precision for precision in self.grid.precisions if precision in able] or [own]
+        for batch_size in self.grid.batch_sizes:
+            for precision in wanted:
+                try:
+                    if precision not in able:
+                        raise ConfigError(f"{kind.runtime} cannot run here")
+                    manifest.tensor.shape(batch_size)
+                except ConfigError as error:
+                    yield self.grid.refused(subject.network, kind.name, precision, batch_size, str(error))
+                else:
+                    yield from self._runs(subject, path, manifest, precision, batch_size)
+
+    def _runs(
+        self, subject: Subject, path: Path, manifest: Manifest, precision: Precision, batch_size: int
+    ) -> Iterator[Candidate]:
+        """One artifact in one precision, for every number of threads."""
+        spec = replace(subject.input_spec, size=manifest.tensor.height)
+        for threads in self.grid.threads:
+            yield Candidate(
+                network=subject.network,
+                backend=manifest.format,
+                precision=precision,
+                threads=threads,
+                batch_size=batch_size,
+                opener=SESSION,
+                options={"artifact": str(path), "threads": threads, "precision": precision},
+                inputs=self.files.noise(manifest, spec, batch_size),
+                artifact=path,
+                shapes=subject.shapes,
+            )
