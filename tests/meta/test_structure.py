@@ -23,6 +23,7 @@ LAYERS = [
     {"runtime"},
     {"evaluation", "train"},
     {"exporting"},
+    {"benchmarking"},
     {"cli", "__main__"},
 ]
 LEVEL = {package: level for level, layer in enumerate(LAYERS) for package in layer}

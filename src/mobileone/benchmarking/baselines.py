@@ -1,4 +1,4 @@
-"""PyTorch as people run it without any export: what every artifact must beat. torch is imported when opened."""
+"""PyTorch as people run it, without any export: what every artifact must beat."""
 
 from __future__ import annotations
 
@@ -31,8 +31,9 @@ class TorchSession:
     def __init__(self, model: MobileOne, *, channels_last: bool, compiled: bool) -> None:
         import torch
 
+        self.runtime = f"PyTorch {torch.__version__}"
         self.layout = torch.channels_last if channels_last else torch.contiguous_format
-        self.model: Any = model.to(memory_format=self.layout)
+        self.model: Any = model.to(memory_format=self.layout)  # type: ignore[call-overload]
         if compiled:
             import torch._inductor.config as inductor
 

@@ -24,7 +24,8 @@ class Candidate:
         options: of the opener.
         inputs: .npy file of one batch.
         images: .npy file of the evaluation's images as the session takes them; None for no evaluation.
-        artifact: the file or folder that it runs, or None.
+        artifact: the main file of what it runs, or None.
+        size_bytes: of all its files.
         is_baseline: PyTorch itself.
         environment: variables of its process.
         shapes: the network as the floor knows it, or None.
@@ -41,6 +42,7 @@ class Candidate:
     inputs: Path | None = None
     images: Path | None = None
     artifact: Path | None = None
+    size_bytes: int | None = None
     is_baseline: bool = False
     environment: dict[str, str] = field(default_factory=dict)
     shapes: Network | None = None
@@ -48,7 +50,7 @@ class Candidate:
 
     def row(self, **found: Any) -> Row:
         """Its row, with what was found."""
-        known = {
+        known: dict[str, Any] = {
             "network": self.network,
             "backend": self.backend,
             "precision": self.precision,
@@ -56,12 +58,6 @@ class Candidate:
             "batch_size": self.batch_size,
             "is_baseline": self.is_baseline,
             "artifact": self.artifact.name if self.artifact else None,
-            "size_bytes": size_bytes(self.artifact) if self.artifact else None,
+            "size_bytes": self.size_bytes,
         }
         return Row(**known | found)
-
-
-def size_bytes(path: Path) -> int:
-    """Of a file, or of all files in a folder."""
-    files = path.rglob("*") if path.is_dir() else [path]
-    return sum(file.stat().st_size for file in files if file.is_file())

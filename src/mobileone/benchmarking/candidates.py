@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+
+from torch import Tensor
 
 from mobileone.benchmarking.baselines import BASELINES
 from mobileone.benchmarking.candidate import Candidate
@@ -13,9 +15,9 @@ from mobileone.benchmarking.subject import Subject
 from mobileone.checkpoint.store import save_model
 from mobileone.errors import ConfigError, MissingExtraError, MobileOneError
 from mobileone.evaluation.run import progress_bar
-from mobileone.export.deployable import Options
-from mobileone.export.exporter import exporter
-from mobileone.export.run import export
+from mobileone.exporting.deployable import Options
+from mobileone.exporting.exporter import exporter
+from mobileone.exporting.run import export
 from mobileone.model.network import MobileOne
 from mobileone.reparam.expand import expand
 from mobileone.runtime.formats import FORMATS, Format, FormatName, Precision
@@ -47,7 +49,9 @@ def choose_backends(names: Sequence[str]) -> tuple[list[Format], list[str]]:
     everything = tuple(names) == ("all",)
     unknown = [] if everything else [name for name in names if name not in known]
     if unknown or not names:
-        raise ConfigError(f"backends must be all, or some of {', '.join(known)}; got {', '.join(unknown) or 'none'}")
+        raise ConfigError(
+            f"backends must be all, or some of {', '.join(known)}; got {', '.join(unknown) or 'none'}"
+        )
     chosen, notes = [], []
     for name in known if everything else names:
         kind = known[name]  # type: ignore[index]
@@ -93,15 +97,27 @@ class Builder:
         grid: what to combine.
         workspace: a folder for artifacts and inputs.
         files: writes the inputs.
+        pixels: photos to evaluate on, uint8 (N, C, size, size), by network; none without an evaluation.
         quantize: makes int8 artifacts; None where that cannot be had.
         progress: whether to show a bar on stderr.
     """
 
     def __init__(
-        self, grid: Grid, workspace: Path, files: InputFiles, *, quantize: Quantizer | None, progress: bool
+        self,
+        grid: Grid,
+        workspace: Path,
+        files: InputFiles,
+        *,
+        pixels: Mapping[str, Tensor],
+        quantize: Quantizer | None,
+        progress: bool,
     ) -> None:
-        self.grid, self.workspace, self.files = grid, workspace, files
+        self.grid, self.workspace, self.files, self.pixels = grid, workspace, files, pixels
         self.quantize, self.progress = quantize, progress
+
+    def _photos(self, subject: Subject, manifest: Manifest | None) -> Path | None:
+        pixels = self.pixels.get(subject.network)
+        return None if pixels is None else self.files.photos(pixels, manifest, subject.input_spec)
 
     def candidates(self, subjects: Sequence[Subject]) -> list[Candidate]:
         """All of them."""
@@ -145,6 +161,7 @@ class Builder:
                         opener=BASELINE,
                         options={"path": str(files[form]), "name": name, "threads": threads},
                         inputs=self.files.noise(None, subject.input_spec, batch_size),
+                        images=self._photos(subject, None),
                         is_baseline=True,
                         environment={"TORCHINDUCTOR_CACHE_DIR": str(cache)} if compiled else {},
                         shapes=subject.shapes,
@@ -162,9 +179,16 @@ class Builder:
                     made = self._quantized(subject.model, path, kind, batch_size)
                 else:
                     path = folder / f"batch{batch_size}{kind.suffix}"
-                    made = artifact = artifact or export(
-                        subject.model, path, format=kind.name, batch_size=batch_size, source=subject.source
-                    ).path
+                    made = artifact = (
+                        artifact
+                        or export(
+                            subject.model,
+                            path,
+                            format=kind.name,
+                            batch_size=batch_size,
+                            source=subject.source,
+                        ).path
+                    )
                 manifest = read_manifest(made)
             except MobileOneError as error:
                 yield self.grid.refused(subject.network, kind.name, precision, batch_size, str(error))
@@ -173,7 +197,9 @@ class Builder:
 
     def _quantized(self, model: MobileOne, path: Path, kind: Format, batch_size: int) -> Path:
         if self.quantize is None:
-            raise ConfigError("int8 needs a quantised artifact: make one with calibration images, give it as MODEL")
+            raise ConfigError(
+                "int8 needs a quantised artifact: make one with calibration images, give it as MODEL"
+            )
         return self.quantize(model, path, kind.name, batch_size)
 
     def _artifact(self, subject: Subject, path: Path, manifest: Manifest) -> Iterator[Candidate]:
@@ -196,7 +222,6 @@ class Builder:
         self, subject: Subject, path: Path, manifest: Manifest, precision: Precision, batch_size: int
     ) -> Iterator[Candidate]:
         """One artifact in one precision, for every number of threads."""
-        spec = replace(subject.input_spec, size=manifest.tensor.height)
         for threads in self.grid.threads:
             yield Candidate(
                 network=subject.network,
@@ -206,7 +231,9 @@ class Builder:
                 batch_size=batch_size,
                 opener=SESSION,
                 options={"artifact": str(path), "threads": threads, "precision": precision},
-                inputs=self.files.noise(manifest, spec, batch_size),
+                inputs=self.files.noise(manifest, subject.input_spec, batch_size),
+                images=self._photos(subject, manifest),
                 artifact=path,
+                size_bytes=manifest.size_bytes,
                 shapes=subject.shapes,
             )

@@ -75,7 +75,8 @@ class Ceilings:
             if (both := [c.arithmetic[name] for c in (self, other) if name in c.arithmetic])
         }
         copies = tuple(
-            (size, max(speed, again)) for (size, speed), (_, again) in zip(self.copies, other.copies, strict=True)
+            (size, max(speed, again))
+            for (size, speed), (_, again) in zip(self.copies, other.copies, strict=True)
         )
         return replace(self, arithmetic=arithmetic, copies=copies)
 

@@ -36,9 +36,7 @@ class Network:
         """The fused network as a runtime at its best executes it: activations ride with their convolution."""
         make = _Shapes(batch_size, DTYPES[precision])
         shape, found = (self.input_size, self.input_size), []
-        for unit in network_units(
-            self.variant, in_chans=self.in_chans, output_stride=self.output_stride
-        ):
+        for unit in network_units(self.variant, in_chans=self.in_chans, output_stride=self.output_stride):
             found += make.unit(unit.name, unit.block, shape)
             shape = output_shape(unit.block, shape)
         features = self.variant.num_features
@@ -53,9 +51,7 @@ class Network:
 
     def floor(self, machine: Machine, *, batch_size: int, precision: str) -> Floor:
         """The floor on that machine."""
-        bounds = [
-            bound_of(op, machine) for op in self.operators(batch_size=batch_size, precision=precision)
-        ]
+        bounds = [bound_of(op, machine) for op in self.operators(batch_size=batch_size, precision=precision)]
         return Floor(
             milliseconds=sum(bound.time_ms for bound in bounds),
             arithmetic_ms=sum(bound.arithmetic_ms for bound in bounds),

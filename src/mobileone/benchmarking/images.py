@@ -53,7 +53,7 @@ def read_photos(
     most: int,
     seed: int,
 ) -> Photos:
-    """The images of an evaluation: a data folder of class folders or `digits`, or a flat folder without labels.
+    """The images of an evaluation: class folders, `digits`, or a flat folder without labels.
 
     Args:
         source: what `--eval` names.
@@ -69,7 +69,9 @@ def read_photos(
     name = os.fspath(source)
     labels: NDArray[np.int64] | None
     folder = Path(name)
-    flat = sorted(f for f in folder.iterdir() if f.suffix.lower() in IMAGE_EXTENSIONS) if folder.is_dir() else []
+    flat = (
+        sorted(f for f in folder.iterdir() if f.suffix.lower() in IMAGE_EXTENSIONS) if folder.is_dir() else []
+    )
     if flat:
         chosen = _draw(len(flat), most, seed)
         images: list[Image] = [read_image(flat[index]) for index in chosen]
@@ -108,7 +110,7 @@ class InputFiles:
         self._written: dict[tuple[Any, ...], Path] = {}
 
     def noise(self, manifest: Manifest | None, spec: InputSpec, batch_size: int) -> Path:
-        """A batch of random pixels as that artifact takes it; without a manifest as a network of ours does."""
+        """A batch of random pixels as that artifact takes it; without a manifest, as our networks do."""
         generator = torch.Generator().manual_seed(self.seed)
         shape = (batch_size, spec.in_chans, spec.size, spec.size)
         pixels = torch.randint(256, shape, generator=generator, dtype=torch.uint8)

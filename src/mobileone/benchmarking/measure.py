@@ -101,7 +101,8 @@ def measure(
 
 
 def _bar(items: Sequence[T], title: str, unit: str, plan: Plan) -> Iterable[T]:
-    return progress_bar(items, title=title, unit=unit, hidden=not plan.progress)
+    bar: Iterable[T] = progress_bar(items, title=title, unit=unit, hidden=not plan.progress)
+    return bar
 
 
 def _open(candidate: Candidate, cores: Sequence[int]) -> tuple[WorkerProcess, dict[str, Any]]:
@@ -134,7 +135,9 @@ def _start(entry: _Entry, plan: Plan, rehearsed: set[str], stack: ExitStack) -> 
             _open(candidate, cores)[0].close()
         entry.worker, answer = _open(candidate, cores)
         stack.callback(lambda: entry.worker.close() if entry.worker else None)
-        entry.facts = {name: answer[name] for name in ("start_s", "open_s", "first_s", "idle_bytes")}
+        entry.facts = {
+            name: answer[name] for name in ("runtime", "start_s", "open_s", "first_s", "idle_bytes")
+        }
         if answer["precision"] != candidate.precision:
             entry.fail(f"runs in {answer['precision']}, not in {candidate.precision}")
             return

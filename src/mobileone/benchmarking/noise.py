@@ -14,6 +14,7 @@ from mobileone.benchmarking.latency import percentile
 
 SPINS = 20_000  # about half a millisecond
 SPINS_AT_ONCE = 10
+WAKE_SPINS = 5  # not counted: a core that has slept needs a moment
 # Beyond these a machine counts as busy: slower than its best by so much, or so many others running.
 MAX_SPREAD = 0.10
 MAX_LOAD = 0.5
@@ -67,11 +68,12 @@ class Noise:
         """Time the loop on every core."""
         for core in self.cores:
             with on_core(core):
-                self.spins_ms.setdefault(core, []).extend(spin_ms() for _ in range(SPINS_AT_ONCE))
+                times = [spin_ms() for _ in range(WAKE_SPINS + SPINS_AT_ONCE)]
+            self.spins_ms.setdefault(core, []).extend(times[WAKE_SPINS:])
 
     @property
     def spread(self) -> float:
-        """How much slower than its fastest the loop was in its slowest tenth, on the worst core: 0 is quiet."""
+        """How much slower than its best the loop's slowest tenth was, on the worst core: 0 is quiet."""
         return max((percentile(times, 90) / min(times) - 1 for times in self.spins_ms.values()), default=0.0)
 
     @property
@@ -89,7 +91,11 @@ class Noise:
             reasons.append(f"load average {self.load_before:.2f} before the first run")
         if self.spread > MAX_SPREAD:
             reasons.append(f"one in ten reference loops took {100 * self.spread:.0f} % longer or more")
-        return f"this machine is busy ({'; '.join(reasons)}): trust minima, repeat when it is quiet" if reasons else None
+        return (
+            f"this machine is busy ({'; '.join(reasons)}): trust minima, repeat when it is quiet"
+            if reasons
+            else None
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""

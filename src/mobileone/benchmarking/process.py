@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import select
@@ -38,7 +39,7 @@ class WorkerProcess:
     def __init__(self, cores: Sequence[int], *, environment: dict[str, str] | None = None) -> None:
         inherited = {name: value for name, value in os.environ.items() if name not in CLEARED_VARIABLES}
         threads = dict.fromkeys(THREAD_VARIABLES, str(len(cores)))
-        self._messages = tempfile.TemporaryFile()
+        self._messages = tempfile.TemporaryFile()  # noqa: SIM115  # closed by close()
         self.started_ns = time.monotonic_ns()
         self._process = subprocess.Popen(
             [sys.executable, "-m", "mobileone.benchmarking.worker", ",".join(map(str, cores))],
@@ -64,12 +65,10 @@ class WorkerProcess:
         """
         assert self._process.stdin is not None
         line = b""
-        try:
+        with contextlib.suppress(BrokenPipeError):
             self._process.stdin.write(json.dumps({"do": do, **request}).encode() + b"\n")
             self._process.stdin.flush()
             line = self._answer(timeout_s)
-        except BrokenPipeError:
-            pass
         if not line.endswith(b"\n"):
             raise WorkerError(self._epitaph())
         answer: dict[str, Any] = json.loads(line)
@@ -102,10 +101,8 @@ class WorkerProcess:
         """End the process; it gets two seconds to go by itself."""
         for pipe in (self._process.stdin, self._process.stdout):
             assert pipe is not None
-            try:
+            with contextlib.suppress(BrokenPipeError):
                 pipe.close()
-            except BrokenPipeError:
-                pass
         try:
             self._process.wait(2.0)
         except subprocess.TimeoutExpired:

@@ -56,16 +56,16 @@ def recommend(
     median = {row: row.latency.median_ms for row in choice if row.latency is not None}
     fastest = min(choice, key=lambda row: median[row])
     equal = [
-        row
-        for row in choice
-        if median[row] <= (1 + MAX_BEHIND) * median[fastest] and _overlap(row, fastest)
+        row for row in choice if median[row] <= (1 + MAX_BEHIND) * median[fastest] and _overlap(row, fastest)
     ]
     chosen = min(equal, key=lambda row: (row.threads, median[row]))
     reasons = [f"{median[chosen]:.3g} ms", _standing(chosen, fastest, median)]
     reasons += _accuracy_reasons(chosen, choice, reference, tolerance=tolerance, evaluated=evaluated)
     rejected = [row for row in rows if row.latency is not None and row not in median]
     if faster := [row for row in rejected if row.latency and row.latency.median_ms < median[fastest]]:
-        names = ", ".join(f"{row.backend} {row.precision}" for row in {(r.backend, r.precision): r for r in faster}.values())
+        names = ", ".join(
+            f"{row.backend} {row.precision}" for row in {(r.backend, r.precision): r for r in faster}.values()
+        )
         reasons.append(f"faster but not accurate enough: {names}")
     return Recommendation(row=chosen, reason="; ".join(reason for reason in reasons if reason))
 
@@ -96,7 +96,9 @@ def _accuracy_reasons(
         if lost is None or chosen.accuracy is None:
             return []
         what = "agreement with PyTorch" if chosen.accuracy.top1 is None else "top-1"
-        return [f"{what} {chosen.accuracy.score:.2f} %, {max(lost, 0.0):.2f} points lost of {tolerance:g} allowed"]
+        return [
+            f"{what} {chosen.accuracy.score:.2f} %, {max(lost, 0.0):.2f} points lost of {tolerance:g} allowed"
+        ]
     if chosen.precision == "fp32":
         return []
     reasons = [f"what {chosen.precision} costs in accuracy was not measured, give images with --eval"]

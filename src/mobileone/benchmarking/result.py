@@ -47,6 +47,7 @@ class Row:
         is_baseline: PyTorch itself, not an artifact.
         artifact: name of the file or folder.
         size_bytes: of the artifact.
+        runtime: library and version.
         latency: timed runs; None where it could not be measured.
         start_s: from the start of its process to its first result.
         open_s: of that, opening the session: loading, compiling.
@@ -66,6 +67,7 @@ class Row:
     is_baseline: bool = False
     artifact: str | None = None
     size_bytes: int | None = None
+    runtime: str | None = None
     latency: Latency | None = None
     start_s: float | None = None
     open_s: float | None = None
@@ -128,28 +130,34 @@ class BenchProtocol:
         processor: its name.
         cores: cores this process may use.
         system: operating system and architecture.
-        versions: of the libraries that took part.
-        input: shape and meaning of what went in.
+        runtimes: library and version of each that took part.
+        versions: of this package and Python.
+        input: what was timed on.
         runs: timed runs wanted at batch 1.
-        budget_s: seconds a candidate may take at larger batches.
+        budget_s: seconds a candidate's timed runs may take at larger batches.
         rounds: into which they were cut.
-        warmup: untimed runs before the first round, and before each.
+        warmup_runs: untimed, before the first round.
+        wake_runs: untimed, before every turn.
         seed: of the order and the input.
         pinned: whether workers were confined to as many cores as threads.
+        notes: what was left out.
         date: day, ISO 8601.
     """
 
     processor: str
     cores: int
     system: str
+    runtimes: tuple[str, ...]
     versions: dict[str, str]
     input: str
     runs: int
     budget_s: float
     rounds: int
-    warmup: tuple[int, int]
+    warmup_runs: int
+    wake_runs: int
     seed: int
     pinned: bool
+    notes: tuple[str, ...]
     date: str
 
 
@@ -182,7 +190,7 @@ class BenchResult:
         return group(self.rows)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON; docs/benchmarking.md describes the schema, whose version is its first key."""
+        """Plain values for JSON; docs/benchmarking.md describes the schema."""
         return {
             "schema": SCHEMA,
             "rows": [row.to_dict() for row in self.rows],

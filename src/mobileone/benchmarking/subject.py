@@ -10,7 +10,7 @@ from pathlib import Path
 from mobileone.benchmarking.floor import Network
 from mobileone.checkpoint.load import load_model
 from mobileone.errors import ConfigError
-from mobileone.export.run import ready, weights_sha256
+from mobileone.exporting.run import ready, weights_sha256
 from mobileone.input_spec import InputSpec
 from mobileone.model.network import MobileOne
 from mobileone.runtime.formats import format_of
@@ -104,8 +104,9 @@ def _artifact(path: Path, titles: dict[str, str]) -> Subject:
         input_spec=manifest.input_spec,
         num_classes=manifest.num_classes,
         class_names=manifest.class_names,
-        shapes=variant
-        and Network(
+        shapes=None
+        if variant is None
+        else Network(
             variant=variant,
             input_size=manifest.tensor.height,
             num_classes=manifest.num_classes,

@@ -1,7 +1,7 @@
 """The process of one candidate: pins itself, opens a session, and runs it when told to. Imports no torch.
 
-Started as `python -m mobileone.benchmarking.worker`. Requests and answers are lines of JSON on stdin and stdout;
-whatever a runtime prints goes to stderr. Between requests it sleeps in a read.
+Started as `python -m mobileone.benchmarking.worker CORES`. Requests and answers are lines of JSON on stdin and
+stdout; whatever a runtime prints goes to stderr. Between requests it sleeps in a read.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 class Session(Protocol):
     """What a candidate opens: see `mobileone.runtime.session`."""
 
+    runtime: str
     precision: str
 
     def run(self, batch: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
@@ -90,6 +91,7 @@ class Worker:
         first = time.monotonic_ns()
         return {
             "precision": self.session.precision,
+            "runtime": self.session.runtime,
             "open_s": (opened - before) / 1e9,
             "first_s": (first - opened) / 1e9,
             "start_s": (first - request["started_ns"]) / 1e9,

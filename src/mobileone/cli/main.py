@@ -16,6 +16,7 @@ from typing import Protocol, TypeVar
 
 import tyro
 
+from mobileone.cli.bench import Bench
 from mobileone.cli.evaluate import Predict, Test
 from mobileone.cli.model import Convert, Info, Reparameterize, Weights
 from mobileone.cli.profile import Profile
@@ -45,6 +46,7 @@ COMMANDS: dict[str, Callable[..., Command]] = {
     "predict": Predict,
     "info": Info,
     "profile": Profile,
+    "bench": Bench,
     "reparameterize": Reparameterize,
     "convert": Convert,
     "weights": Weights,

@@ -134,13 +134,11 @@ def measure_matmul(dtype: torch.dtype, *, threads: int) -> tuple[float, str]:
     import torch
 
     cpu = torch.device("cpu")
-    return max(
-        _torch_matmul(size, cpu, dtype) for _ in _thread_counts(threads) for size in MATMUL_SIZES
-    )
+    return max(_torch_matmul(size, cpu, dtype) for _ in _thread_counts(threads) for size in MATMUL_SIZES)
 
 
 def _thread_counts(threads: int) -> Iterator[None]:
-    """PyTorch with that many threads, then with one: where threads must wait for each other, it may be faster."""
+    """PyTorch with that many threads and with one, which may be faster where threads must wait."""
     import torch
 
     before = torch.get_num_threads()
