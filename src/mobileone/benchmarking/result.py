@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from mobileone.benchmarking.ceilings import Ceilings
 from mobileone.benchmarking.floor import Floor
 from mobileone.benchmarking.latency import Latency
 from mobileone.benchmarking.noise import Noise
+
+if TYPE_CHECKING:
+    from mobileone.benchmarking.ceilings import Ceilings
 
 SCHEMA = "mobileone.bench/1"
 

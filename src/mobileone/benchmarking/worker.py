@@ -1,7 +1,7 @@
 """The process of one candidate: pins itself, opens a session, and runs it when told to. Imports no torch.
 
-Started as `python -m mobileone.benchmarking.worker CORES`. Requests and answers are lines of JSON on stdin and
-stdout; whatever a runtime prints goes to stderr. Between requests it sleeps in a read.
+Started as `python -m mobileone.benchmarking.worker CORES`. Requests and answers are lines of JSON on stdin
+and stdout; whatever a runtime prints goes to stderr. Between requests it sleeps in a read.
 """
 
 from __future__ import annotations
