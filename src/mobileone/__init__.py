@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from mobileone.checkpoint.load import load_model as load_model
     from mobileone.checkpoint.store import save_model as save_model
     from mobileone.evaluation.run import evaluate as evaluate
+    from mobileone.exporting.run import export as export
     from mobileone.input_spec import InputSpec as InputSpec
     from mobileone.model.block import InferenceBlock as InferenceBlock
     from mobileone.model.block import MobileOneBlock as MobileOneBlock
@@ -37,6 +38,7 @@ _HOME = {
     "bench": "mobileone.benchmarking.run",
     "create_model": "mobileone.model.create",
     "evaluate": "mobileone.evaluation.run",
+    "export": "mobileone.exporting.run",
     "expand": "mobileone.reparam.expand",
     "list_models": "mobileone.model.create",
     "load_model": "mobileone.checkpoint.load",

@@ -16,6 +16,8 @@ from mobileone.runtime.manifest import Parity
 
 # Greatest max |a − b| / max |logit| that rounding explains, by the precision of the weights.
 TOLERANCES: dict[Precision, float] = {"fp32": 1e-4, "fp16": 2e-2, "bf16": 1e-1}
+# How many times the difference the logits must vary between pictures, for the pictures to tell anything.
+CONTRAST = 10
 NUM_SEEDED = 8
 SEEDED = "seeded pictures"
 
@@ -57,7 +59,8 @@ def compare(
         tolerance: greatest max_rel that passes; None passes everything but NaN.
 
     Raises:
-        ExportError: if the logits differ by more, or are not finite.
+        ExportError: if the logits differ by more or are not finite; or if the expected ones hardly depend on
+            the picture, as those of an untrained network may not: any constant would then pass.
     """
     got = artifact.logits(pixels)
     scale = expected.abs().max().item()
@@ -74,4 +77,10 @@ def compare(
     )
     if not got.isfinite().all() or (tolerance is not None and not parity.max_rel <= tolerance):
         raise ExportError(f"the exported network does not compute what PyTorch computes: {parity}")
+    spread = (expected - expected.mean(0)).abs().max().item()
+    if tolerance is not None and not spread > CONTRAST * max_abs:
+        raise ExportError(
+            f"a comparison proves nothing: the network's logits vary by {spread:.1e} between pictures and "
+            f"rounding alone is {max_abs:.1e}; train the network first"
+        )
     return parity

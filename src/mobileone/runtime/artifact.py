@@ -53,6 +53,9 @@ class Artifact:
         self.num_classes = self.manifest.num_classes
         self.class_names = self.manifest.class_names
 
+    def __str__(self) -> str:
+        return f"{self.session.runtime}, {self.session.precision}"
+
     def logits(self, pixels: Tensor) -> Tensor:
         """Logits, float32 (N, num_classes), of images cut to size: uint8 (N, C, H, W), any N.
 
