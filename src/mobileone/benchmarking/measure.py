@@ -129,9 +129,10 @@ def _start(entry: _Entry, plan: Plan, rehearsed: set[str], stack: ExitStack) -> 
         return
     cores = plan.cores[-candidate.threads :]
     try:
-        if candidate.backend not in rehearsed and not candidate.environment:
+        library = candidate.opener if candidate.is_baseline else candidate.backend
+        if library not in rehearsed and not candidate.environment:
             # Once for nothing, so that the runtime's files are in memory for everyone's cold start.
-            rehearsed.add(candidate.backend)
+            rehearsed.add(library)
             _open(candidate, cores)[0].close()
         entry.worker, answer = _open(candidate, cores)
         stack.callback(lambda: entry.worker.close() if entry.worker else None)

@@ -152,6 +152,11 @@ def bench(
     )
 
 
+def usable_cores() -> list[int]:
+    """Numbers of the cores that this process may use."""
+    return sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else [*range(num_cores())]
+
+
 def _check(
     *,
     precisions: Sequence[str],
@@ -168,7 +173,7 @@ def _check(
     Raises:
         ConfigError: on an argument that makes no sense.
     """
-    cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else [*range(num_cores())]
+    cores = usable_cores()
     for what, values in (("precisions", precisions), ("threads", threads), ("batch sizes", batch_sizes)):
         if not values or len(set(values)) != len(values):
             raise ConfigError(f"{what} must be one or more different values, got {list(values)}")
