@@ -1,12 +1,12 @@
-"""Latency of our exported fp32 files against a textbook conversion of the same network, and against the floor.
+"""Latency of our exported fp32 files against a textbook conversion of the same network, and the floor.
 
     python -m benchmarks.export_latency --variants s0,s1 --threads 1,2
 
-Both sides run in the same runtime, in processes of their own that take turns in random order; each round gives
-one ratio. The textbook side is what the runtime's own tutorial says: a plain `nn.Sequential` of convolutions,
-converted with default options and opened with default options, but for the threads and, where the default would
-compute in lower precision, fp32. The floor is the least time that the machine's measured fp32 multiply-adds and
-copies allow the network, layer by layer (`mobileone bench` prints the same).
+Both sides run in the same runtime, in processes of their own that take turns in random order; each round
+gives one ratio. The textbook side is what the runtime's own tutorial says: a plain `nn.Sequential` of
+convolutions, converted with default options and opened with default options, but for the threads and, where
+the default would compute in lower precision, fp32. The floor is the least time that the machine's measured
+fp32 multiply-adds and copies allow the network, layer by layer (`mobileone bench` prints the same).
 """
 
 from __future__ import annotations
@@ -217,15 +217,21 @@ def print_variant(variant: str, arguments: argparse.Namespace) -> None:
         best = min(ran, key=lambda row: row.latency.median_ms if row.latency else 0.0)
         assert best.latency is not None
         print(
-            f"threads {number}: {machine.peak_gflops:.0f} GFLOP/s ({machine.peak_source}); floor "
-            f"{floor.milliseconds:.3f} ms, of arithmetic alone {floor.arithmetic_ms:.3f} ms; best runtime "
-            f"{best.backend} {best.latency.median_ms:.3f} ms: {best.latency.median_ms / floor.milliseconds:.2f} × "
-            f"the floor, {best.latency.median_ms / floor.arithmetic_ms:.2f} × arithmetic alone "
-            f"(minimum {best.latency.min_ms / floor.milliseconds:.2f} and "
-            f"{best.latency.min_ms / floor.arithmetic_ms:.2f})"
+            f"threads {number}: {machine.peak_gflops:.0f} GFLOP/s ({machine.peak_source}); "
+            f"best runtime {best.backend}, {best.latency.median_ms:.3f} ms"
         )
+        for name, bound in (
+            ("layer by layer", floor.milliseconds),
+            ("arithmetic alone", floor.arithmetic_ms),
+        ):
+            print(
+                f"  floor {name}: {bound:.3f} ms; median {best.latency.median_ms / bound:.3f} ×, "
+                f"minimum {best.latency.min_ms / bound:.3f} ×"
+            )
     print(
-        f"noise: {100 * noise.typical:.1f} % at the median, {100 * noise.spread:.1f} % at p90, {noise.warning}"
+        f"reference loop above its best: {100 * noise.typical:.1f} % at the median, "
+        f"{100 * noise.spread:.1f} % at p90; {noise.warning or 'the machine was quiet'}",
+        flush=True,
     )
 
 
