@@ -13,7 +13,7 @@ from mobileone.benchmarking.candidate import Candidate
 from mobileone.benchmarking.images import InputFiles
 from mobileone.benchmarking.subject import Subject
 from mobileone.checkpoint.store import save_model
-from mobileone.errors import ConfigError, MobileOneError
+from mobileone.errors import ConfigError, MissingExtraError, MobileOneError
 from mobileone.evaluation.run import progress_bar
 from mobileone.exporting.deployable import Options
 from mobileone.exporting.exporter import exporter
@@ -57,7 +57,7 @@ def choose_backends(names: Sequence[str]) -> tuple[list[Format], list[str]]:
         kind = known[name]  # type: ignore[index]
         try:
             exporter(kind.name).check(Options())
-        except ImportError as error:
+        except MissingExtraError as error:
             if not everything:
                 raise
             notes.append(f"left out: {error}")
