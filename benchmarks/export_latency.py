@@ -138,13 +138,14 @@ def candidates(variant: str, backends: list[str], threads: list[int], folder: Pa
     net, x = plain(model), torch.randn(1, 3, 224, 224)
     with torch.inference_mode():
         expected = net(x).numpy()
-    inputs = folder / "inputs.npy"
-    np.save(inputs, x.numpy())
+    inputs = {layout: folder / f"{layout}.npy" for layout in ("NCHW", "NHWC")}
+    np.save(inputs["NCHW"], x.numpy())
+    np.save(inputs["NHWC"], x.permute(0, 2, 3, 1).contiguous().numpy())
     found = []
     for backend in backends:
-        own = mobileone.export(model, folder / f"ours{FORMATS[backend].suffix}", format=backend).path
+        own = mobileone.export(model, folder / f"ours{FORMATS[backend].suffix}", format=backend)
         sides: list[tuple[str, str, dict[str, Any]]] = [
-            ("ours", SESSION, {"artifact": str(own), "precision": "fp32"})
+            ("ours", SESSION, {"artifact": str(own.path), "precision": "fp32"})
         ]
         if backend not in WITHOUT_TEXTBOOK:
             with quiet(), torch.no_grad():
@@ -164,7 +165,7 @@ def candidates(variant: str, backends: list[str], threads: list[int], folder: Pa
                         batch_size=1,
                         opener=opener,
                         options={**options, "threads": number},
-                        inputs=inputs,
+                        inputs=inputs[own.manifest.tensor.layout if side == "ours" else "NCHW"],
                     )
                 )
     return found
