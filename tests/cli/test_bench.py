@@ -62,15 +62,15 @@ def test_one_network_in_one_runtime_with_images(capsys, model, photos, tmp_path)
     file = save_model(model, tmp_path / "tiny.safetensors")
     page, plot = tmp_path / "out" / "page.html", tmp_path / "out" / "plot.png"
     arguments = (
-        *("--backends", "onnx,openvino", "--precisions", "fp32,int8", "--batch-sizes", "1,3"),
+        *("--backends", "litert,ncnn", "--precisions", "fp32,int8", "--batch-sizes", "1,3"),
         *("--baselines", "none", "--runs", 6, "--seconds", 0.1, "--eval", photos, "--json"),
     )
     code, out, err = run(capsys, file, *arguments, "--html", page, "--png", plot)
     assert code == 0
     result = json.loads(out)
     ran = {(row["backend"], row["batch_size"]): row for row in result["rows"] if row["latency"]}
-    assert set(ran) == {("onnx", 1), ("onnx", 3), ("openvino", 1), ("openvino", 3)}
-    first = ran["onnx", 1]
+    assert set(ran) == {("litert", 1), ("litert", 3), ("ncnn", 1)}
+    first = ran["litert", 1]
     assert sum(map(len, first["latency"]["rounds_ms"])) == first["latency"]["runs"] == 6
     assert first["accuracy"] == {
         "num_images": 6,
@@ -79,8 +79,10 @@ def test_one_network_in_one_runtime_with_images(capsys, model, photos, tmp_path)
     }
     assert first["size_bytes"] > 1000
     refused = [row for row in result["rows"] if not row["latency"]]
-    assert {row["precision"] for row in refused} == {"int8"}
-    assert all("quantised artifact" in row["reason"] for row in refused)
+    reasons = {(row["backend"], row["precision"], row["batch_size"]): row["reason"] for row in refused}
+    assert "ncnn takes one image at a time" in reasons["ncnn", "fp32", 3]
+    assert reasons["ncnn", "int8", 1] == "ncnn executes fp32, bf16 here"
+    assert "quantised artifact" in reasons["litert", "int8", 1]
     assert [found["batch_size"] for found in result["recommendations"]] == [1, 3]
     assert result["ceilings"][0]["arithmetic"]["fp32"]["gops"] > 0
     assert f"wrote {page}" in err
@@ -107,32 +109,21 @@ def keys_of(value):
 
 def test_a_finished_artifact_beside_its_network(capsys, model, tmp_path):
     file = save_model(model, tmp_path / "tiny.safetensors")
-    artifact = tmp_path / "mine.onnx"
-    export(model, artifact, format="onnx", raw_input=True)
-    code, out, _ = run(
-        capsys,
-        artifact,
-        file,
-        "--backends",
-        "onnx",
-        "--batch-sizes",
-        "1,2",
-        "--baselines",
-        "none",
-        "--runs",
-        2,
-    )
+    artifact = tmp_path / "mine.tflite"
+    export(model, artifact, format="litert", raw_input=True)
+    arguments = ("--backends", "litert", "--batch-sizes", "1,2", "--baselines", "none", "--runs", 2)
+    code, out, _ = run(capsys, artifact, file, *arguments)
     assert code == 0
     assert out.startswith("tiny, batch 1\n")
-    assert out.count("use onnx fp32, 1 thread") == 2
-    assert "did not run: onnx fp32 (threads 1): the exported network takes 1 images at a time, got 2" in out
-    assert len(re.findall(r"^onnx +fp32 +1 ", out, re.MULTILINE)) == 3
+    assert out.count("use litert fp32, 1 thread") == 2
+    assert "did not run: litert fp32 (threads 1): the exported network takes 1 images at a time, got 2" in out
+    assert len(re.findall(r"^litert +fp32 +1 ", out, re.MULTILINE)) == 3
 
 
 @pytest.mark.slow
 def test_pytorch_beside_the_artifacts(capsys, model, tmp_path):
     file = save_model(model, tmp_path / "tiny.safetensors")
-    code, out, _ = run(capsys, file, "--backends", "onnx", "--runs", 2, "--json")
+    code, out, _ = run(capsys, file, "--backends", "litert", "--runs", 2, "--json")
     assert code == 0
     rows = {row["backend"]: row for row in json.loads(out)["rows"]}
     assert [row["reason"] for row in rows.values()] == [None] * 5
