@@ -115,9 +115,13 @@ def test_a_finished_artifact_beside_its_network(capsys, model, tmp_path):
     code, out, _ = run(capsys, artifact, file, *arguments)
     assert code == 0
     assert out.startswith("tiny, batch 1\n")
-    assert out.count("use litert fp32, 1 thread") == 2
-    assert "did not run: litert fp32 (threads 1): the exported network takes 1 images at a time, got 2" in out
-    assert len(re.findall(r"^litert +fp32 +1 ", out, re.MULTILINE)) == 3
+    assert len(re.findall(r"^tiny, batch [12]: use litert", out, re.MULTILINE)) == 2
+    refused = "litert (mine.tflite) fp32 (threads 1): the exported network takes 1 images at a time, got 2"
+    assert f"did not run: {refused}" in out
+    assert re.search(
+        r"^  mobileone export \S+tiny.safetensors -o tiny.tflite --batch-size 2$", out, re.MULTILINE
+    )
+    assert len(re.findall(r"^litert.* fp32 +1 ", out, re.MULTILINE)) == 3
 
 
 @pytest.mark.slow

@@ -24,8 +24,8 @@ class Candidate:
         options: of the opener.
         inputs: .npy file of one batch.
         images: .npy file of the evaluation's images as the session takes them; None for no evaluation.
-        artifact: the main file of what it runs, or None.
-        size_bytes: of all its files.
+        artifact: the finished file that was given; None for one that was exported for the benchmark.
+        size_bytes: of all files of what it runs; None for a baseline.
         is_baseline: PyTorch itself.
         environment: variables of its process.
         shapes: the network as the floor knows it, or None.
@@ -57,7 +57,7 @@ class Candidate:
             "threads": self.threads,
             "batch_size": self.batch_size,
             "is_baseline": self.is_baseline,
-            "artifact": self.artifact.name if self.artifact else None,
+            "artifact": str(self.artifact) if self.artifact else None,
             "size_bytes": self.size_bytes,
         }
         return Row(**known | found)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from torch import Tensor
@@ -18,6 +18,7 @@ from mobileone.evaluation.run import progress_bar
 from mobileone.exporting.deployable import Options
 from mobileone.exporting.exporter import exporter
 from mobileone.exporting.run import export
+from mobileone.input_spec import InputSpec
 from mobileone.model.network import MobileOne
 from mobileone.reparam.expand import expand
 from mobileone.runtime.formats import FORMATS, Format, FormatName, Precision
@@ -70,7 +71,7 @@ def choose_backends(names: Sequence[str]) -> tuple[list[Format], list[str]]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Grid:
-    """The combinations wanted."""
+    """The combinations wanted, each attribute one axis."""
 
     backends: Sequence[Format]
     precisions: Sequence[Precision]
@@ -97,7 +98,7 @@ class Builder:
         grid: what to combine.
         workspace: a folder for artifacts and inputs.
         files: writes the inputs.
-        pixels: photos to evaluate on, uint8 (N, C, size, size), by network; none without an evaluation.
+        pixels: photos to evaluate on, uint8 (N, C, size, size), by input spec; none without an evaluation.
         quantize: makes int8 artifacts; None where that cannot be had.
         progress: whether to show a bar on stderr.
     """
@@ -108,7 +109,7 @@ class Builder:
         workspace: Path,
         files: InputFiles,
         *,
-        pixels: Mapping[str, Tensor],
+        pixels: Mapping[InputSpec, Tensor],
         quantize: Quantizer | None,
         progress: bool,
     ) -> None:
@@ -116,7 +117,7 @@ class Builder:
         self.quantize, self.progress = quantize, progress
 
     def _photos(self, subject: Subject, manifest: Manifest | None) -> Path | None:
-        pixels = self.pixels.get(subject.network)
+        pixels = self.pixels.get(subject.input_spec)
         return None if pixels is None else self.files.photos(pixels, manifest, subject.input_spec)
 
     def candidates(self, subjects: Sequence[Subject]) -> list[Candidate]:
@@ -124,7 +125,8 @@ class Builder:
         found: list[Candidate] = []
         for number, subject in enumerate(subjects):
             if subject.artifact is not None and subject.manifest is not None:
-                found += self._artifact(subject, subject.artifact, subject.manifest)
+                own = self._artifact(subject, subject.artifact, subject.manifest)
+                found += [replace(candidate, artifact=subject.artifact) for candidate in own]
                 continue
             folder = self.workspace / str(number)
             folder.mkdir()
@@ -168,50 +170,46 @@ class Builder:
                     )
 
     def _exported(self, subject: Subject, kind: Format, batch_size: int, folder: Path) -> Iterator[Candidate]:
-        assert subject.model is not None
-        artifact: Path | None = None
         for precision in self.grid.precisions:
             try:
-                if precision not in kind.executes:
-                    raise ConfigError(f"{kind.runtime} executes {', '.join(kind.executes)} here")
-                if precision == "int8":
-                    path = folder / f"batch{batch_size}-int8{kind.suffix}"
-                    made = self._quantized(subject.model, path, kind, batch_size)
-                else:
-                    path = folder / f"batch{batch_size}{kind.suffix}"
-                    made = artifact = (
-                        artifact
-                        or export(
-                            subject.model,
-                            path,
-                            format=kind.name,
-                            batch_size=batch_size,
-                            source=subject.source,
-                        ).path
-                    )
-                manifest = read_manifest(made)
+                path = self._written(subject, kind, precision, batch_size, folder)
+                manifest = read_manifest(path)
             except MobileOneError as error:
                 yield self.grid.refused(subject.network, kind.name, precision, batch_size, str(error))
-                continue
-            yield from self._runs(subject, made, manifest, precision, batch_size)
+            else:
+                yield from self._runs(subject, path, manifest, precision, batch_size)
 
-    def _quantized(self, model: MobileOne, path: Path, kind: Format, batch_size: int) -> Path:
-        if self.quantize is None:
-            raise ConfigError(
-                "int8 needs a quantised artifact: make one with calibration images, give it as MODEL"
+    def _written(
+        self, subject: Subject, kind: Format, precision: Precision, batch_size: int, folder: Path
+    ) -> Path:
+        """The artifact for that backend, precision and batch size; all but int8 share one."""
+        assert subject.model is not None
+        if precision not in kind.executes:
+            raise ConfigError(f"{kind.runtime} executes {', '.join(kind.executes)} here")
+        if precision == "int8":
+            if self.quantize is None:
+                raise ConfigError(
+                    "int8 needs a quantised artifact: make one with calibration images, give it as MODEL"
+                )
+            return self.quantize(
+                subject.model, folder / f"int8-{batch_size}{kind.suffix}", kind.name, batch_size
             )
-        return self.quantize(model, path, kind.name, batch_size)
+        path = folder / f"float-{batch_size}{kind.suffix}"
+        if not path.exists():
+            export(subject.model, path, format=kind.name, batch_size=batch_size, source=subject.source)
+        return path
 
     def _artifact(self, subject: Subject, path: Path, manifest: Manifest) -> Iterator[Candidate]:
         kind = FORMATS[manifest.format]
-        able = [p for p in kind.executes if (p == "int8") == (manifest.precision == "int8")]
-        own: Precision = manifest.precision if manifest.precision in able else "fp32"
+        own: Precision = manifest.precision if manifest.precision in kind.executes else "fp32"
+        # Weights of float32 can be computed with in less; narrower ones only as they are.
+        able = [p for p in kind.executes if p != "int8"] if own == "fp32" else [own]
         wanted = [precision for precision in self.grid.precisions if precision in able] or [own]
         for batch_size in self.grid.batch_sizes:
             for precision in wanted:
                 try:
-                    if precision not in able:
-                        raise ConfigError(f"{kind.runtime} cannot run here")
+                    if not kind.executes:
+                        raise ConfigError(f"{kind.runtime} does not run here")
                     manifest.tensor.shape(batch_size)
                 except ConfigError as error:
                     yield self.grid.refused(subject.network, kind.name, precision, batch_size, str(error))
@@ -233,7 +231,6 @@ class Builder:
                 options={"artifact": str(path), "threads": threads, "precision": precision},
                 inputs=self.files.noise(manifest, subject.input_spec, batch_size),
                 images=self._photos(subject, manifest),
-                artifact=path,
                 size_bytes=manifest.size_bytes,
                 shapes=subject.shapes,
             )

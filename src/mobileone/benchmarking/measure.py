@@ -193,7 +193,7 @@ def _evaluate(
         candidate.network,
         candidate.backend,
         candidate.precision,
-        candidate.artifact.name if candidate.artifact else "",
+        str(candidate.artifact),
     )
     if key not in scores:
         logits = plan.workspace / "logits.npy"

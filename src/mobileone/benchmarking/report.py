@@ -68,7 +68,7 @@ def cells(row: Row, result: BenchResult) -> list[str]:
     score = row.accuracy.score if row.accuracy else None
     accuracy = [] if result.eval_data is None else [DASH if score is None else f"{score:.2f}"]
     return [
-        row.backend,
+        row.runner,
         row.precision,
         str(row.threads),
         f"{latency.median_ms:.3f}",
@@ -91,7 +91,7 @@ def refusals(rows: Sequence[Row]) -> list[str]:
     found: dict[tuple[str, str, str], list[int]] = {}
     for row in rows:
         if row.latency is None:
-            key = (row.backend, row.precision, row.reason or "")
+            key = (row.runner, row.precision, row.reason or "")
             found.setdefault(key, []).append(row.threads)
     return [
         f"{backend} {precision} (threads {', '.join(map(str, threads))}): {reason}"
@@ -142,9 +142,12 @@ def footnotes(result: BenchResult) -> list[str]:
 
 
 def recommendation_lines(result: BenchResult) -> list[str]:
-    """One line each; where there are several, with what they are for."""
+    """One line each; where there are several, with what they are for; and the command that writes it."""
     several = len(result.recommendations) > 1
-    return [
-        (f"{found.row.network}, batch {found.row.batch_size}: " if several else "") + str(found)
-        for found in result.recommendations
-    ]
+    lines = []
+    for found in result.recommendations:
+        what = f"{found.row.network}, batch {found.row.batch_size}: " if several else ""
+        lines.append(f"{what}{found}")
+        if found.command is not None:
+            lines.append(f"  {found.command}")
+    return lines

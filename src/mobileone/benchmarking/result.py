@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mobileone.benchmarking.floor import Floor
@@ -47,8 +48,8 @@ class Row:
         threads: and pinned cores.
         batch_size: images a run.
         is_baseline: PyTorch itself, not an artifact.
-        artifact: name of the file or folder.
-        size_bytes: of the artifact.
+        artifact: the finished file that was given; None for one that was exported for the benchmark.
+        size_bytes: of all files of what it runs; None for a baseline.
         runtime: library and version.
         latency: timed runs; None where it could not be measured.
         start_s: from the start of its process to its first result.
@@ -81,10 +82,15 @@ class Row:
     reason: str | None = None
 
     @property
+    def runner(self) -> str:
+        """Backend, and the file where one was given."""
+        return f"{self.backend} ({Path(self.artifact).name})" if self.artifact else self.backend
+
+    @property
     def name(self) -> str:
-        """Backend, precision and threads."""
+        """Runner, precision and threads."""
         threads = "1 thread" if self.threads == 1 else f"{self.threads} threads"
-        return f"{self.backend} {self.precision}, {threads}"
+        return f"{self.runner} {self.precision}, {threads}"
 
     @property
     def of_floor(self) -> float | None:
@@ -115,10 +121,12 @@ class Recommendation:
     Attributes:
         row: the candidate.
         reason: in words.
+        command: that writes what it runs; None where there is nothing to write.
     """
 
     row: Row
     reason: str
+    command: str | None = None
 
     def __str__(self) -> str:
         return f"use {self.row.name}: {self.reason}"
@@ -203,6 +211,7 @@ class BenchResult:
                     "use": found.row.name,
                     "artifact": found.row.artifact,
                     "reason": found.reason,
+                    "command": found.command,
                 }
                 for found in self.recommendations
             ],

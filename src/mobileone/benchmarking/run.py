@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import platform
+import shlex
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 from importlib.metadata import version
@@ -24,13 +25,14 @@ from mobileone.benchmarking.images import InputFiles, Photos, normalized, read_p
 from mobileone.benchmarking.measure import WAKE_RUNS, WARMUP_RUNS, Plan, measure, score
 from mobileone.benchmarking.noise import Noise
 from mobileone.benchmarking.recommendation import recommend
-from mobileone.benchmarking.result import Accuracy, BenchProtocol, BenchResult, Row, group
+from mobileone.benchmarking.result import Accuracy, BenchProtocol, BenchResult, Recommendation, Row, group
 from mobileone.benchmarking.schedule import ROUNDS
 from mobileone.benchmarking.subject import Subject, read_subjects
 from mobileone.errors import ConfigError
+from mobileone.input_spec import InputSpec
 from mobileone.model.network import MobileOne
 from mobileone.profiling.clock import num_cores, processor_name
-from mobileone.runtime.formats import Precision
+from mobileone.runtime.formats import Precision, find_format
 
 REFERENCE_BATCH = 32
 
@@ -131,18 +133,10 @@ def bench(
     ceilings = [first.best(second) for first, second in zip(before, after, strict=True)]
     shapes = {subject.network: subject.shapes for subject in subjects if subject.shapes}
     rows = _ordered([_with_floor(row, ceilings, shapes.get(row.network)) for row in rows])
-    recommendations = [
-        found
-        for network, _, own in group(rows)
-        if (
-            found := recommend(
-                own, reference.get(network), tolerance=tolerance, evaluated=evaluation.photos is not None
-            )
-        )
-    ]
+    evaluated = evaluation.photos is not None
     return BenchResult(
         rows=tuple(rows),
-        recommendations=tuple(recommendations),
+        recommendations=_recommendations(rows, subjects, reference, tolerance=tolerance, evaluated=evaluated),
         ceilings=tuple(ceilings),
         noise=noise,
         protocol=_protocol(rows, subjects, runs=runs, budget_s=budget_s, seed=seed, notes=notes),
@@ -150,6 +144,31 @@ def bench(
         tolerance=tolerance,
         reference=reference,
     )
+
+
+def _recommendations(
+    rows: Sequence[Row],
+    subjects: Sequence[Subject],
+    reference: Mapping[str, Accuracy],
+    *,
+    tolerance: float,
+    evaluated: bool,
+) -> tuple[Recommendation, ...]:
+    """One for each network and batch size, with the command that writes what it runs."""
+    sources = {subject.network: subject.source for subject in subjects if subject.model is not None}
+    recommendations = []
+    for network, batch_size, own in group(rows):
+        found = recommend(own, reference.get(network), tolerance=tolerance, evaluated=evaluated)
+        if found is None:
+            continue
+        row, source = found.row, sources.get(network)
+        if source and not row.is_baseline and not row.artifact and row.precision != "int8":
+            file = f"{Path(source).name.partition('.')[0]}{find_format(row.backend).suffix}"
+            command = f"mobileone export {shlex.quote(source)} -o {shlex.quote(file)}"
+            command += f" --batch-size {batch_size}" if batch_size > 1 else ""
+            found = replace(found, command=command)
+        recommendations.append(found)
+    return tuple(recommendations)
 
 
 def usable_cores() -> list[int]:
@@ -206,12 +225,12 @@ class _Evaluation:
 
     Attributes:
         photos: the images; None without an evaluation.
-        pixels: uint8 (N, C, size, size), by network.
+        pixels: uint8 (N, C, size, size), by input spec.
         logits: .npy file of the float logits of PyTorch, by network; none for artifacts alone.
     """
 
     photos: Photos | None
-    pixels: dict[str, Tensor]
+    pixels: dict[InputSpec, Tensor]
     logits: dict[str, Path]
 
     @classmethod
@@ -231,19 +250,19 @@ class _Evaluation:
         for subject in subjects[1:]:
             if (subject.num_classes, subject.class_names) != (first.num_classes, first.class_names):
                 raise ConfigError(
-                    f"{subject.source} and {first.source} have different classes: evaluate one at a time"
+                    f"{subject.network} and {first.network} have different classes: evaluate one at a time"
                 )
         photos = read_photos(
             data, num_classes=first.num_classes, class_names=first.class_names, most=most, seed=seed
         )
-        pixels: dict[str, Tensor] = {}
+        pixels: dict[InputSpec, Tensor] = {}
         logits: dict[str, Path] = {}
         for subject in subjects:
-            if subject.network not in pixels:
-                pixels[subject.network] = photos.pixels(subject.input_spec, progress=progress)
+            if subject.input_spec not in pixels:
+                pixels[subject.input_spec] = photos.pixels(subject.input_spec, progress=progress)
             if subject.model is not None:
                 path = workspace / f"reference-{len(logits)}.npy"
-                np.save(path, _float_logits(subject.model, pixels[subject.network]))
+                np.save(path, _float_logits(subject.model, pixels[subject.input_spec]))
                 logits[subject.network] = path
         return cls(photos=photos, pixels=pixels, logits=logits)
 

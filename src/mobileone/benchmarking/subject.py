@@ -23,7 +23,7 @@ class Subject:
     """One MODEL.
 
     Attributes:
-        source: as it was given.
+        source: as it was given; empty for a module.
         network: title of what it computes; artifacts of a network given beside them carry the network's.
         input_spec: how photos become its input.
         num_classes: length of the logits.
@@ -71,12 +71,12 @@ def read_subjects(sources: Sequence[str | os.PathLike[str] | MobileOne]) -> list
 def _title(name: str, source: str, digest: str, titles: dict[str, str]) -> str:
     """The variant's name; with the source where two networks share the variant."""
     if digest not in titles:
-        titles[digest] = name if name not in titles.values() else f"{name} ({source})"
+        titles[digest] = name if name not in titles.values() else f"{name} ({source or len(titles)})"
     return titles[digest]
 
 
 def _network(source: str | os.PathLike[str] | MobileOne, titles: dict[str, str]) -> Subject:
-    name = "model" if isinstance(source, MobileOne) else os.fspath(source)
+    name = "" if isinstance(source, MobileOne) else os.fspath(source)
     model = ready(source if isinstance(source, MobileOne) else load_model(source, form="inference"))
     return Subject(
         source=name,
