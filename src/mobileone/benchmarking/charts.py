@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from html import escape
+from itertools import pairwise
 
 from mobileone.benchmarking.recommendation import pareto_front
 from mobileone.benchmarking.result import Row
@@ -61,7 +62,8 @@ def scatter(rows: Sequence[Row], title: str) -> str:
         f"{escape(title)}</text>"
     )
     corners = [(x_axis.at(x), y_axis.at(y)) for x, y, row in sorted(points, key=_by_place) if row in front]
-    path = " ".join(f"{x:.1f},{y:.1f}" for x, y in corners)
+    steps = [corner for (_, y), (x, up) in pairwise(corners) for corner in ((x, y), (x, up))]
+    path = " ".join(f"{x:.1f},{y:.1f}" for x, y in corners[:1] + steps)
     lines.append(f'<polyline class="roof" points="{path}"/>')
     for x, y, row in points:
         label = f"<title>{escape(row.name)}: {x:.3f} ms, {y:.2f}</title>"

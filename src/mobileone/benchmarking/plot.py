@@ -15,7 +15,8 @@ from mobileone.profiling.plot import new_figure, save_figure
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-FRONT, BEATEN, BASELINE = "#2463c4", "#b8510b", "#8a919e"
+FRONT, BASELINE = "#2463c4", "#8a919e"
+MARKERS = {"fp32": "o", "fp16": "^", "bf16": "s", "int8": "D"}
 
 
 def write_plot(result: BenchResult, path: str | os.PathLike[str]) -> Path:
@@ -30,8 +31,7 @@ def write_plot(result: BenchResult, path: str | os.PathLike[str]) -> Path:
         for network, size, rows in result.groups()
         if (ran := [row for row in rows if row.latency is not None])
     ]
-    most = max((len(rows) for _, rows in groups), default=1)
-    figure = new_figure(8 * max(len(groups), 1), max(5.0, 0.3 * most + 1.5))
+    figure = new_figure(8 * max(len(groups), 1), 6)
     panels = figure.subplots(1, max(len(groups), 1), squeeze=False)[0]
     for axes, (title, rows) in zip(panels, groups, strict=False):
         if any(row.accuracy is not None and row.accuracy.score is not None for row in rows):
@@ -43,20 +43,33 @@ def write_plot(result: BenchResult, path: str | os.PathLike[str]) -> Path:
 
 
 def _draw_front(axes: Axes, rows: Sequence[Row], title: str) -> None:
+    """Colour is the runtime, shape the precision, size the threads; only the front has names."""
+    points = [
+        (row.latency.median_ms, row.accuracy.score, row)
+        for row in rows
+        if row.latency is not None and row.accuracy is not None and row.accuracy.score is not None
+    ]
     front = pareto_front(rows)
-    for row in rows:
-        if row.latency is None or row.accuracy is None or row.accuracy.score is None:
-            continue
-        x, y = row.latency.median_ms, row.accuracy.score
-        color = FRONT if row in front else BEATEN
-        axes.scatter([x], [y], color=color, marker="s" if row.is_baseline else "o", zorder=3)
-        axes.annotate(row.name, (x, y), fontsize=6, xytext=(4, 4), textcoords="offset points")
-    points = [(row.latency.median_ms, row.accuracy.score) for row in front if row.latency and row.accuracy]
-    axes.plot([x for x, _ in points], [y or 0.0 for _, y in points], color=FRONT, label="Pareto front")
+    colors = {name: f"C{i % 10}" for i, name in enumerate(dict.fromkeys(row.runner for _, _, row in points))}
+    for x, y, row in points:
+        marker = MARKERS.get(row.precision, "o")
+        axes.scatter([x], [y], color=colors[row.runner], marker=marker, s=20 + 20 * row.threads, alpha=0.8)
+        if row in front:
+            axes.annotate(row.name, (x, y), fontsize=7, xytext=(6, 6), textcoords="offset points")
+    for name, color in colors.items():
+        axes.scatter([], [], color=color, label=name)
+    for precision in dict.fromkeys(row.precision for _, _, row in points):
+        axes.scatter([], [], color="#333", marker=MARKERS.get(precision, "o"), label=precision)
+    corners = [(x, y) for x, y, row in sorted(points, key=lambda point: point[:2]) if row in front]
+    axes.step(*zip(*corners, strict=True), where="post", color=FRONT, zorder=0, label="Pareto front")
     axes.set_xscale("log")
-    axes.set_xlabel("median latency, ms")
+    for axis_format in (axes.xaxis.set_major_formatter, axes.xaxis.set_minor_formatter):
+        axis_format("{x:g}")
+    axes.tick_params(axis="x", which="both", labelsize=7)
+    axes.margins(0.1)
+    axes.set_xlabel("median latency, ms; larger marks: more threads")
     axes.set_ylabel(title)
-    axes.legend(fontsize=8, loc="lower right")
+    axes.legend(fontsize=7, loc="upper left", bbox_to_anchor=(1.0, 1.0))
     axes.grid(True, linewidth=0.4)
 
 
