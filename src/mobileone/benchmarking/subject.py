@@ -71,7 +71,7 @@ def read_subjects(sources: Sequence[str | os.PathLike[str] | MobileOne]) -> list
 def _title(name: str, source: str, digest: str, titles: dict[str, str]) -> str:
     """The variant's name; with the source where two networks share the variant."""
     if digest not in titles:
-        titles[digest] = name if name not in titles.values() else f"{name} ({source or len(titles)})"
+        titles[digest] = name if name not in titles.values() else f"{name} ({source or len(titles) + 1})"
     return titles[digest]
 
 
