@@ -214,6 +214,7 @@ def print_variant(variant: str, arguments: argparse.Namespace) -> None:
             print(
                 f"{line}{other.latency.median_ms:9.3f} ({other.latency.min_ms:6.3f})     "
                 f"{statistics.median(found):.3f} ({percentile(found, 10):.3f} to {percentile(found, 90):.3f})"
+                f"   {own.latency.min_ms / other.latency.min_ms:.3f}"
             )
     network = Network(variant=VARIANTS[f"mobileone_{variant}"], input_size=224, num_classes=1000)
     for number in arguments.threads:
