@@ -196,9 +196,8 @@ def print_variant(variant: str, arguments: argparse.Namespace) -> None:
         rows = measure(chosen, plan, noise, reference=lambda network: None)
         ceilings = {n: own.best(measure_ceilings(cores[-n:])) for n, own in before.items()}
     print(f"\nmobileone_{variant}, batch 1, 224 px, fp32, {arguments.runs} runs a side in 20 rounds")
-    print(
-        "backend     threads  ours ms (min)   textbook ms (min)  ratio of round medians: median (p10 to p90)"
-    )
+    print("ratio: ours over the textbook's, of round medians: median (10th to 90th percentile); of minima")
+    print("backend     threads  ours ms (min)   textbook ms (min)     ratio                   of minima")
     by_key = {(row.network, row.backend, row.threads): row for row in rows}
     for backend in arguments.backends:
         for number in arguments.threads:
