@@ -47,6 +47,8 @@ class Quantize:
     """How the range of activations is chosen."""
     eval: Path | None = None
     """Folder to compare float and int8 on: class folders, or any photos, which give agreement alone."""
+    batch_size: int = 1
+    """Images at a time."""
     input_size: int | None = None
     """Side of the square input, pixels. Default: the model's."""
     force: bool = False
@@ -80,6 +82,7 @@ class Quantize:
             images=photos,
             format=cast("QuantizedFormat", name),
             rule=self.ranges,
+            batch_size=self.batch_size,
             source=self.model,
             force=self.force,
         )
@@ -143,7 +146,7 @@ def report(done: QuantizeResult, held: Comparison | None) -> str:
     lines = [
         f"wrote {done.path} ({megabytes(size)}) and {manifest_path(done.path).name}; "
         f"float32 weights are {megabytes(before)}, {before / size:.1f} times as much",
-        f"runs in {parity.runtime}, {parity.precision}; input uint8 (1, "
+        f"runs in {parity.runtime}, {parity.precision}; input uint8 ({manifest.tensor.batch}, "
         f"{manifest.tensor.height}, {manifest.tensor.width}, {manifest.tensor.channels}), pixels",
         f"calibration  n {parity.num_images}  top-1 agreement {100 * parity.top1_agreement:.1f} %",
     ]

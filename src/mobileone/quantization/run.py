@@ -74,6 +74,7 @@ def quantize(
     images: Tensor | str | os.PathLike[str],
     format: QuantizedFormat,
     rule: Range = "mse",
+    batch_size: int = 1,
     source: str = "",
     force: bool = False,
 ) -> QuantizeResult:
@@ -89,6 +90,7 @@ def quantize(
             there are fewer), or pixels cut to the network's size, uint8 (N, C, size, size).
         format: onnx, openvino or litert.
         rule: how the ranges of activations are chosen.
+        batch_size: images at a time.
         source: where the model came from, for the manifest.
         force: replace what is there.
 
@@ -108,6 +110,8 @@ def quantize(
     >>> done.manifest.precision
     'int8'
     """
+    if batch_size < 1:
+        raise ConfigError(f"batch_size must be at least 1, got {batch_size}")
     target = check_target(model, path, format=format, force=force)
     network = ready(model)
     if not isinstance(images, Tensor):
@@ -117,7 +121,7 @@ def quantize(
     if not expected.isfinite().all():
         raise ExportError("the network gives NaN or infinite logits in float already; it cannot be quantized")
     quantized = calibrate(layers_of(network), images, rule=rule)
-    options = {"rule": rule, "calibration_images": len(images)}
+    options = {"batch": batch_size, "rule": rule, "calibration_images": len(images)}
     manifest = write_quantized(
         quantized,
         network,
@@ -137,9 +141,7 @@ def quantize(
     )
 
 
-def check_target(
-    model: nn.Module, path: str | os.PathLike[str], *, format: QuantizedFormat, force: bool
-) -> Path:
+def check_target(model: nn.Module, path: str | os.PathLike[str], *, format: FormatName, force: bool) -> Path:
     """The file that will be written, before any work.
 
     Raises:
@@ -164,7 +166,7 @@ def write_quantized(
     network: MobileOne,
     target: Path,
     *,
-    format: QuantizedFormat,
+    format: FormatName,
     images: Tensor,
     expected: Tensor,
     source: str = "",
@@ -180,14 +182,15 @@ def write_quantized(
         images: photos to compare on, uint8 (N, C, size, size).
         expected: the float network's logits for them.
         source: where the model came from.
-        options: of the calibration, for the manifest.
+        options: of the calibration, for the manifest; `batch` is how many images the file takes at a time.
 
     Raises:
         ExportError: if it cannot be written, or gives NaN; nothing is written then.
     """
+    batch = int(options.get("batch", 1))
     with staging(target) as folder:
         written = folder / target.name
-        files = _write(_WRITERS[format], quantized, written, format)
+        files = _write(_WRITERS[format], quantized, written, batch, format)
         manifest = Manifest(
             format=format,
             files=record_files(written, files),
@@ -195,11 +198,11 @@ def write_quantized(
             source=source,
             weights_sha256=weights_sha256(network),
             precision="int8",
-            tensor=tensor_spec(network, Options(raw_input=True), layout="NHWC", uint8=True),
+            tensor=tensor_spec(network, Options(raw_input=True, batch=batch), layout="NHWC", uint8=True),
             input_spec=network.input_spec,
             num_classes=network.num_classes,
             class_names=network.class_names,
-            options={"raw_input": True, "batch": 1, **options},
+            options={"raw_input": True, "batch": batch, **options},
             versions={**package_versions(), **_versions(format)},
             parity=None,
             note="int8 weights and activations; compared with float on the calibration images",
@@ -227,13 +230,48 @@ def _check_images(images: Tensor, in_chans: int, size: int) -> None:
         raise ConfigError("quantizing needs at least one calibration image")
 
 
-Writer = Callable[[Quantized, Path], Sequence[Path]]
+class Quantizer:
+    """Calibrates each network once and writes it for any number of runtimes: what `bench` takes.
+
+    Args:
+        images: as for `quantize`.
+        rule: how the ranges of activations are chosen.
+    """
+
+    def __init__(self, images: Tensor | str | os.PathLike[str], *, rule: Range = "mse") -> None:
+        self.images, self.rule = images, rule
+        self._done: dict[tuple[str, int], tuple[Quantized, Tensor, Tensor]] = {}
+
+    def __call__(self, model: MobileOne, path: Path, format: FormatName, batch_size: int) -> Path:
+        """Write the artifact; its path.
+
+        Raises:
+            ConfigError, ExportError, MissingExtraError: as `quantize`.
+        """
+        target = check_target(model, path, format=format, force=True)
+        network = ready(model)
+        key = (weights_sha256(network), network.input_spec.size)
+        if key not in self._done:
+            images = self.images
+            if not isinstance(images, Tensor):
+                images = calibration_images(images, network.input_spec)
+            quantized = calibrate(layers_of(network), images, rule=self.rule)
+            self._done[key] = quantized, images, float_logits(network, images)
+        quantized, images, expected = self._done[key]
+        options = {"batch": batch_size, "rule": self.rule, "calibration_images": len(images)}
+        write_quantized(
+            quantized, network, target, format=format, images=images, expected=expected, options=options
+        )
+        return target
 
 
-def _write(write: Writer, quantized: Quantized, path: Path, name: str) -> Sequence[Path]:
+Writer = Callable[[Quantized, Path, int], Sequence[Path]]
+
+
+def _write(write: Writer, quantized: Quantized, path: Path, batch: int, name: str) -> Sequence[Path]:
     try:
         with quiet():
-            return write(quantized, path)
+            return write(quantized, path, batch)
     except MobileOneError:
         raise
     except Exception as error:  # the libraries' own exceptions have no common base
@@ -241,19 +279,20 @@ def _write(write: Writer, quantized: Quantized, path: Path, name: str) -> Sequen
         raise ExportError(f"{name} cannot be written in int8: {reason}") from error
 
 
-def _write_onnx(quantized: Quantized, path: Path) -> Sequence[Path]:
-    path.write_bytes(onnx_int8_model(quantized))
+def _write_onnx(quantized: Quantized, path: Path, batch: int) -> Sequence[Path]:
+    path.write_bytes(onnx_int8_model(quantized, batch=batch))
     return [path]
 
 
-def _write_litert(quantized: Quantized, path: Path) -> Sequence[Path]:
-    path.write_bytes(litert_int8_model(quantized))
+def _write_litert(quantized: Quantized, path: Path, batch: int) -> Sequence[Path]:
+    path.write_bytes(litert_int8_model(quantized, batch=batch))
     return [path]
 
 
-def _write_openvino(quantized: Quantized, path: Path) -> Sequence[Path]:
+def _write_openvino(quantized: Quantized, path: Path, batch: int) -> Sequence[Path]:
     openvino = require("openvino", FORMATS["openvino"])
-    openvino.save_model(openvino_int8_model(quantized), str(path), compress_to_fp16=False)
+    model = openvino_int8_model(quantized, batch=batch)
+    openvino.save_model(model, str(path), compress_to_fp16=False)
     return [path, path.with_suffix(".bin")]
 
 
