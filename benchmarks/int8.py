@@ -17,9 +17,10 @@ import datetime
 import math
 import platform
 import statistics
+import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -161,20 +162,18 @@ def one_by_one(run: Callable[[np.ndarray], np.ndarray], model: MobileOne) -> Log
     return logits
 
 
-def contenders(model: MobileOne, images: Tensor, folder: Path) -> Mapping[str, Logits]:
-    """Every int8 network of one split."""
+def contenders(model: MobileOne, images: Tensor, folder: Path) -> Iterator[tuple[str, Logits]]:
+    """Every int8 network of one split, made as it is asked for."""
     import nncf
 
-    found: dict[str, Logits] = {}
     for name, path in ours(model, images, folder).items():
-        found[f"ours, {name}"] = Artifact(path).logits
+        yield f"ours, {name}", Artifact(path).logits
     mixed = {"preset": nncf.QuantizationPreset.MIXED, "fast_bias_correction": False}
     for title, options in (("NNCF default", {}), ("NNCF mixed, accurate bias", mixed)):
         request = openvino_request(nncf_model(model, images, folder, **options), 2)
-        found[f"{title}, openvino"] = one_by_one(lambda x, r=request: r.infer([x])[0].copy(), model)
+        yield f"{title}, openvino", one_by_one(lambda x, r=request: r.infer([x])[0].copy(), model)
     session = onnx_session(static_onnx(model, images, folder), 2)
-    found["quantize_static, onnx"] = one_by_one(lambda x: session.run(None, {"images": x})[0], model)
-    return found
+    yield "quantize_static, onnx", one_by_one(lambda x: session.run(None, {"images": x})[0], model)
 
 
 def print_accuracy(model: MobileOne, splits: int) -> None:
@@ -187,19 +186,18 @@ def print_accuracy(model: MobileOne, splits: int) -> None:
         order = torch.randperm(len(pixels), generator=torch.Generator().manual_seed(split))
         chosen, held = order[:100], order[100:]
         with tempfile.TemporaryDirectory() as folder:
-            for name, logits in contenders(model, pixels[chosen], Path(folder)).items():
-                add(
-                    scores.setdefault(name, Scores([], [])),
-                    held,
-                    labels[held],
-                    expected[held],
-                    logits(pixels[held]),
-                )
-        print(f"# split {split + 1} of {splits} done at {datetime.datetime.now():%H:%M:%S}", flush=True)
-    print(
-        f"\nS0, Apple's weights; {splits} splits, calibrated on 100 photos, scored on the other "
-        f"{len(pixels) - 100}; percent ± half a 95 % interval over {len(pixels)} photos\n"
-    )
+            for name, logits in contenders(model, pixels[chosen], Path(folder)):
+                score = scores.setdefault(name, Scores([], []))
+                add(score, held, labels[held], expected[held], logits(pixels[held]))
+                print(f"# {datetime.datetime.now():%H:%M:%S} split {split + 1}: {name}", file=sys.stderr)
+        print_table(scores, split + 1, len(held))
+
+
+def print_table(scores: Mapping[str, Scores], splits: int, held: int) -> None:
+    """All splits so far."""
+    done = f"{splits} split{'s' * (splits > 1)}"
+    print(f"\nS0, Apple's weights, {done}: calibrated on 100 photos, scored on {held}; percent ± half a 95 %")
+    print("interval over the photos\n")
     header = ("top-1 float", "top-1 int8", "difference", "agreement", "logits SQNR dB")
     print(f"{'':<34}" + "".join(f"{cell:>16}" for cell in header))
     for name, score in scores.items():
