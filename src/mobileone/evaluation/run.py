@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Literal, TypeVar
@@ -50,13 +50,14 @@ def open_data(
     return find_images(data, split=split, classes=classes)
 
 
-def progress_bar(items: Iterable[T], *, title: str, unit: str, hidden: bool) -> tqdm[T]:
+def progress_bar(items: Iterable[T], *, title: str, unit: str, hidden: bool, initial: int = 0) -> tqdm[T]:
     """A bar on stderr that vanishes when done: redrawn often on a terminal, every 10 s in a log file."""
     terminal = sys.stderr.isatty()
     seconds = 0.1 if terminal else 10.0
     return tqdm(
         items,
         desc=title,
+        initial=initial,
         unit=unit,
         leave=False,
         disable=hidden,
@@ -84,6 +85,7 @@ def evaluate(
     dist: Distributed | None = None,
     amp: AmpDtype | None = None,
     progress: bool = True,
+    on_dead_worker: Callable[[str], None] | None = None,
 ) -> EvalResult:
     """Top-1, top-5 and cross-entropy of a network, with its own input spec and class names.
 
@@ -98,6 +100,7 @@ def evaluate(
         dist: the ranks to share the images with; every rank gets the whole result.
         amp: mixed precision, or None.
         progress: whether to show a bar on stderr.
+        on_dead_worker: told of a loader process that died and was replaced; None makes it an error.
 
     Raises:
         DataError: if the data's classes are not the model's, or no image is readable.
@@ -126,6 +129,7 @@ def evaluate(
         num_workers=num_workers,
         on_bad_image=on_bad_image,
         pin_memory=where.type == "cuda",
+        on_dead_worker=on_dead_worker,
     )
     was_training = model.training
     model.eval()

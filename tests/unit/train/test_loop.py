@@ -18,7 +18,7 @@ from mobileone.evaluation.run import evaluate
 from mobileone.train import trainer as trainer_module
 from mobileone.train.config import Phase, TrainConfig
 from mobileone.train.loop import fit
-from mobileone.train.run_dir import EpochRecord
+from mobileone.train.progress import EpochRecord
 
 
 class StoppedError(Exception):
