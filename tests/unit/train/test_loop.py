@@ -144,7 +144,7 @@ def test_best_is_the_first_epoch_of_the_largest_top1(
 
 def test_a_resumed_run_is_the_uninterrupted_one(config: TrainConfig, tmp_path: Path) -> None:
     config = dataclasses.replace(
-        config, epochs=3, warmup_epochs=1, progressive=(Phase(until=0.4, size=24, auto_augment=0.5),)
+        config, epochs=3, warmup_epochs=1, progressive=(Phase(until=0.4, size=24, strength=0.5),)
     )
     whole = fit(config, run_dir=tmp_path / "whole", progress=False)
     for epoch in (1, 2):
