@@ -20,7 +20,9 @@ LAYERS = [
     {"reparam"},
     {"profiling", "data"},
     {"checkpoint"},
-    {"evaluation", "train", "runtime"},
+    {"runtime"},
+    {"evaluation", "train"},
+    {"exporting"},
     {"cli", "__main__"},
 ]
 LEVEL = {package: level for level, layer in enumerate(LAYERS) for package in layer}
