@@ -72,7 +72,7 @@ def _fields(kind: type[Any]) -> dict[str, Any]:
 
 
 def _hint(kind: type[Any], name: str) -> Any:
-    fields = _fields(kind)
+    fields = _fields(kind)  # type: ignore[arg-type]
     if name in fields:
         return fields[name]
     inner = {field.rpartition(".")[2]: field for field in fields if "." in field}

@@ -15,25 +15,32 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.parallel import DistributedDataParallel
 
-from mobileone.data.augment import TrainTransform
+from mobileone.data.augment import Policy, TrainTransform
+from mobileone.data.auto_augment import AutoAugment
 from mobileone.data.decode import ImageSource
 from mobileone.data.loader import BatchLoader, train_loader
-from mobileone.errors import TrainingError
+from mobileone.data.rand_augment import RandAugment, TrivialAugment
+from mobileone.errors import ConfigError, TrainingError
 from mobileone.evaluation.metrics import EvalResult
-from mobileone.evaluation.run import evaluate, progress_bar
+from mobileone.evaluation.run import AmpDtype, evaluate, progress_bar
 from mobileone.model.branch_mode import set_branch_mode
 from mobileone.model.network import MobileOne
 from mobileone.train.config import TrainConfig
 from mobileone.train.distributed import Distributed
 from mobileone.train.ema import ModelEma
+from mobileone.train.freeze import freeze_
 from mobileone.train.initial import initial_model
+from mobileone.train.loss import TrainLoss, class_weights
 from mobileone.train.memory import batch_that_fits, is_out_of_memory, peak_memory_gb, trial_step
+from mobileone.train.mix import Mixer
 from mobileone.train.optim import create_optimizer
+from mobileone.train.options import Augment
 from mobileone.train.progress import EpochProgress
 from mobileone.train.random_state import seed_everything
-from mobileone.train.schedule import Schedule, batch_norm_momentum, scaled_lr
+from mobileone.train.schedule import Schedule, scaled_lr
 from mobileone.train.step import StepResult, TrainStep, resolve_amp
 from mobileone.train.sync_batch_norm import convert_sync_batch_norm
+from mobileone.train.teacher import Teacher, open_teacher
 
 # torch 2.13 renamed the option, and warns at the old name.
 BUFFER_OPTION = next(
@@ -57,7 +64,12 @@ class Trainer:
         dist: the ranks.
         step_images: images a step over all ranks, where the run was started with other ranks than these; None
             is `config.batch_size` a rank.
+        teacher: a module to learn from, instead of `config.distill.teacher`.
         report: told, in a line, what a user should know: skipped steps, dead workers.
+
+    Raises:
+        ConfigError: if the configuration does not fit the data: a teacher or weights of other classes, a
+            frozen module that does not exist.
 
     Attributes:
         network: the network without wrappers, with raw weights.
@@ -75,6 +87,7 @@ class Trainer:
         dist: Distributed,
         *,
         step_images: int | None = None,
+        teacher: nn.Module | None = None,
         report: Callable[[str], None] = lambda line: None,
     ) -> None:
         self.config, self.train_set, self.dist, self.report = config, train_set, dist, report
@@ -87,6 +100,7 @@ class Trainer:
         # On a CPU a reading waits for nothing.
         self.read_every = 1 if dist.device.type == "cpu" else READ_EVERY
         self.network = initial_model(config, train_set).to(dist.device)
+        self.frozen = freeze_(self.network, config.freeze)
         if config.channels_last:
             self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         if self.network.form == "train":
@@ -111,10 +125,14 @@ class Trainer:
             step_images=self.step_images,
             amp=amp,
             channels_last=config.channels_last,
-            label_smoothing=config.label_smoothing,
+            loss=self._loss(),
+            mixer=Mixer(options=config.mix, seed=config.seed) if config.mix.is_on else None,
+            teacher=self._teacher(teacher, amp),
+            clip_norm=config.clip_norm,
+            accumulate=config.accumulate,
+            # Statistics that come with weights are worth more than the first batch's.
+            fresh_norms=() if config.init else _norms(self.network),
         )
-        # Statistics that come with weights are worth more than the first batch's.
-        self.fresh_norms = [] if config.init else _norms(self.network)
 
     @property
     def averaged(self) -> MobileOne:
@@ -152,6 +170,8 @@ class Trainer:
     def _steps(self, progress: EpochProgress, *, show: bool, pause: Callable[[], None]) -> None:
         self.loader.set_epoch(progress.epoch, start=progress.steps)
         self.step.model.train()
+        for module in self.frozen:
+            module.eval()
         started = time.perf_counter() - progress.seconds
         pending: list[tuple[Tensor, StepResult]] = []
         first = progress.steps
@@ -160,9 +180,7 @@ class Trainer:
             for index, batch in enumerate(bar, start=first):
                 step = progress.epoch * self.steps_per_epoch + index
                 lr, decay = self.schedule.lr(step), self.schedule.decay(step)
-                for norm, momentum in self.fresh_norms:
-                    norm.momentum = batch_norm_momentum(momentum, step)
-                pending.append((batch.indices, self.step(batch, lr=lr, weight_decay=decay)))
+                pending.append((batch.indices, self.step(batch, lr=lr, weight_decay=decay, step=step)))
                 progress.bad += batch.bad
                 if len(pending) < self.read_every and index + 1 < self.steps_per_epoch:
                     continue
@@ -275,6 +293,29 @@ class Trainer:
             self.ema.load_state_dict(state["ema"])
         self.num_skipped = int(state["num_skipped"])
 
+    def _loss(self) -> TrainLoss:
+        config, device = self.config, self.dist.device
+        weights = class_weights(config.class_weights, self.train_set.labels, self.network.num_classes)
+        return TrainLoss(
+            kind=config.loss,
+            smoothing=config.label_smoothing,
+            class_weights=None if weights is None else weights.to(device),
+            teacher_weight=config.distill.weight,
+            temperature=config.distill.temperature,
+        )
+
+    def _teacher(self, module: nn.Module | None, amp: AmpDtype | None) -> Teacher | None:
+        named = self.config.distill.teacher
+        if module is not None and named is not None:
+            raise ConfigError(f"there are two teachers: distill.teacher={named} and a module; pass one")
+        source = named if module is None else module
+        if source is None:
+            return None
+        classes = tuple(self.train_set.classes)
+        return open_teacher(
+            source, classes=classes, input_spec=self.network.input_spec, device=self.dist.device, amp=amp
+        )
+
     def _report_worker(self, line: str) -> None:
         where = f"rank {self.dist.rank}: " if self.dist.world_size > 1 else ""
         self.report(where + line)
@@ -309,10 +350,26 @@ def _transform(config: TrainConfig) -> Callable[[int], TrainTransform]:
             flip=config.flip,
             scale=config.crop_scale,
             ratio=config.crop_ratio,
-            auto_augment=phase.auto_augment,
+            policy=_policy(config.augment, phase.strength),
+            erasing=config.augment.erasing,
         )
 
     return at_epoch
+
+
+def _policy(augment: Augment, factor: float) -> Policy | None:
+    strength = augment.strength * factor
+    match augment.policy:
+        case "auto":
+            return AutoAugment(strength)
+        case "rand":
+            return RandAugment(
+                num_operations=augment.num_operations, magnitude=augment.magnitude, strength=strength
+            )
+        case "trivial":
+            return TrivialAugment(strength=strength)
+        case "none":
+            return None
 
 
 def _schedule(config: TrainConfig, steps_per_epoch: int, step_images: int) -> Schedule:

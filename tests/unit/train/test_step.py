@@ -11,6 +11,7 @@ from mobileone.data.loader import Batch
 from mobileone.input_spec import InputSpec
 from mobileone.model.create import create_model
 from mobileone.train.ema import ModelEma
+from mobileone.train.loss import TrainLoss
 from mobileone.train.optim import create_optimizer
 from mobileone.train.step import TrainStep, resolve_amp
 from mobileone.variants import Variant
@@ -34,7 +35,7 @@ def make_step(model: nn.Module, *, amp: str | None = None, ema: bool = True) -> 
         ema=ModelEma(model, decay=0.9995) if ema else None,
         device=torch.device("cpu"),
         amp=amp,
-        label_smoothing=0.1,
+        loss=TrainLoss(smoothing=0.1),
     )
 
 
