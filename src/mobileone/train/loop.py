@@ -77,8 +77,8 @@ def fit(
 
     After every epoch the averaged weights are evaluated, and the folder has config.json, metrics.csv,
     train.log, curves.png and the models `last` and `best` (averaged weights; best by top-1). Resume files in
-    checkpoints/ are written then, and within an epoch as `config.checkpoint_every` says. On SIGTERM or SIGUSR1
-    the run is saved at the next step and ends (docs/fault_tolerance.md).
+    checkpoints/ are written then, and within an epoch as `config.checkpoint_every` says. On SIGTERM or
+    SIGUSR1 the run is saved at the next step and ends (docs/fault_tolerance.md).
 
     Args:
         config: the run; None, with `resume=True`, takes the stored one.
@@ -144,8 +144,8 @@ def _train(
                 raise
             reason = str(error).strip().rpartition("\n")[2]
             raise TrainingError(
-                f"rank {dist.rank} lost contact with another rank ({reason}); the run goes on from its newest "
-                "checkpoint: by itself under torchrun --max-restarts N, else by --resume"
+                f"rank {dist.rank} lost another rank ({reason}); the run goes on from its newest checkpoint: "
+                "by itself under torchrun --max-restarts N, else by --resume"
             ) from error
 
 
@@ -185,7 +185,7 @@ def _headline(run: Run, num_train: int, num_val: int, *, started_with: int) -> s
     shares = f"{dist.world_size} × {config.batch_size} images each"
     if started_with != dist.world_size:
         shares = (
-            f"{trainer.step_images} images each as with the {started_with} ranks it was started with, now on "
+            f"{trainer.step_images} images each as with the {started_with} ranks at the start, now on "
             f"{dist.world_size}"
         )
     return (
