@@ -52,7 +52,7 @@ def configuration(*, ranks: int, epochs: int = 3, workers: int = 0) -> TrainConf
         base_lr=0.2,
         warmup_epochs=1,
         input_size=32,
-        progressive=(Phase(until=0.4, size=24, auto_augment=0.5),),
+        progressive=(Phase(until=0.4, size=24, strength=0.5),),
         crop_scale=(0.8, 1.0),
         num_workers=workers,
         device="cpu",
