@@ -1,4 +1,4 @@
-"""Training losses: pure functions of logits and targets, each a mean over the images, and the one of a run."""
+"""Training losses: pure functions of logits and targets, each a mean over the images; and a run's own."""
 
 from __future__ import annotations
 

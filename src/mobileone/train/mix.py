@@ -1,7 +1,7 @@
 """Mixup (arXiv 1710.09412) and cutmix (arXiv 1905.04899): the images of a batch with their neighbours.
 
-Each image is mixed with the one before it in the rank's batch, which is shuffled anyway. What is drawn follows
-from (seed, step) alone, so that a resumed run mixes as the uninterrupted one, and all ranks mix alike.
+Each image is mixed with the one before it in the rank's batch, which is shuffled anyway. What is drawn
+follows from (seed, step) alone, so that a resumed run mixes as the uninterrupted one, and all ranks alike.
 """
 
 from __future__ import annotations

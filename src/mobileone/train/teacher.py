@@ -42,7 +42,7 @@ class ModuleTeacher:
     def __init__(
         self, module: nn.Module, *, input_spec: InputSpec, device: torch.device, amp: AmpDtype | None = None
     ) -> None:
-        self.module = module.to(device).eval().requires_grad_(False)
+        self.module = module.to(device).eval()
         self.input_spec, self.device, self.amp = input_spec, device, amp
 
     @torch.no_grad()

@@ -15,16 +15,14 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.parallel import DistributedDataParallel
 
-from mobileone.data.augment import Policy, TrainTransform
-from mobileone.data.auto_augment import AutoAugment
 from mobileone.data.decode import ImageSource
 from mobileone.data.loader import BatchLoader, train_loader
-from mobileone.data.rand_augment import RandAugment, TrivialAugment
 from mobileone.errors import ConfigError, TrainingError
 from mobileone.evaluation.metrics import EvalResult
 from mobileone.evaluation.run import AmpDtype, evaluate, progress_bar
 from mobileone.model.branch_mode import set_branch_mode
 from mobileone.model.network import MobileOne
+from mobileone.train.callback import StepReport
 from mobileone.train.config import TrainConfig
 from mobileone.train.distributed import Distributed
 from mobileone.train.ema import ModelEma
@@ -34,13 +32,13 @@ from mobileone.train.loss import TrainLoss, class_weights
 from mobileone.train.memory import batch_that_fits, is_out_of_memory, peak_memory_gb, trial_step
 from mobileone.train.mix import Mixer
 from mobileone.train.optim import create_optimizer
-from mobileone.train.options import Augment
-from mobileone.train.progress import EpochProgress
+from mobileone.train.progress import EpochProgress, Waits, duration
 from mobileone.train.random_state import seed_everything
 from mobileone.train.schedule import Schedule, scaled_lr
 from mobileone.train.step import StepResult, TrainStep, resolve_amp
 from mobileone.train.sync_batch_norm import convert_sync_batch_norm
 from mobileone.train.teacher import Teacher, open_teacher
+from mobileone.train.transforms import transform_at
 
 # torch 2.13 renamed the option, and warns at the old name.
 BUFFER_OPTION = next(
@@ -78,6 +76,7 @@ class Trainer:
         steps_per_epoch: optimizer steps an epoch, the same on every rank.
         step_images: images a step over all ranks.
         num_skipped: steps of the run that were skipped because something was not finite.
+        last_test: the newest evaluation, or None.
     """
 
     def __init__(
@@ -97,6 +96,7 @@ class Trainer:
         self.steps_per_epoch = len(self.loader)
         self.schedule = _schedule(config, self.steps_per_epoch, step_images)
         self.num_skipped = 0
+        self.last_test: EvalResult | None = None
         # On a CPU a reading waits for nothing.
         self.read_every = 1 if dist.device.type == "cpu" else READ_EVERY
         self.network = initial_model(config, train_set).to(dist.device)
@@ -142,7 +142,12 @@ class Trainer:
         return model
 
     def train_epoch(
-        self, progress: EpochProgress, *, show: bool, pause: Callable[[], None] = lambda: None
+        self,
+        progress: EpochProgress,
+        *,
+        show: bool,
+        pause: Callable[[], None] = lambda: None,
+        tell: Callable[[StepReport], None] = lambda report: None,
     ) -> None:
         """Every step that is left of an epoch; `progress` moves with it.
 
@@ -151,6 +156,7 @@ class Trainer:
             show: whether to draw a progress bar on stderr.
             pause: called between two steps, every few of them, at the same ones on all ranks: everything is
                 consistent then and may be saved.
+            tell: told where the run is, before each `pause`.
 
         Raises:
             TrainingError: if too many steps had to be skipped, or memory runs out.
@@ -159,7 +165,7 @@ class Trainer:
             seed_everything(self.config.seed + 1_000_003 * progress.epoch + self.dist.rank)
         try:
             if progress.steps < self.steps_per_epoch:
-                self._steps(progress, show=show, pause=pause)
+                self._steps(progress, show=show, pause=pause, tell=tell)
             return
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
@@ -167,16 +173,26 @@ class Trainer:
             error.__traceback__ = None  # its frames hold the failed step's tensors
         raise TrainingError(self._out_of_memory(progress.epoch))
 
-    def _steps(self, progress: EpochProgress, *, show: bool, pause: Callable[[], None]) -> None:
+    def _steps(
+        self,
+        progress: EpochProgress,
+        *,
+        show: bool,
+        pause: Callable[[], None],
+        tell: Callable[[StepReport], None],
+    ) -> None:
         self.loader.set_epoch(progress.epoch, start=progress.steps)
         self.step.model.train()
         for module in self.frozen:
             module.eval()
-        started = time.perf_counter() - progress.seconds
         pending: list[tuple[Tensor, StepResult]] = []
-        first = progress.steps
+        first, seconds, waiting = progress.steps, progress.seconds, progress.waiting
         title = f"epoch {progress.epoch + 1}/{self.config.epochs}"
-        with progress_bar(self.loader, title=title, unit="step", hidden=not show, initial=first) as bar:
+        waits = Waits(self.loader)
+        started = time.perf_counter()
+        with progress_bar(
+            waits, title=title, unit="step", hidden=not show, initial=first, total=self.steps_per_epoch
+        ) as bar:
             for index, batch in enumerate(bar, start=first):
                 step = progress.epoch * self.steps_per_epoch + index
                 lr, decay = self.schedule.lr(step), self.schedule.decay(step)
@@ -186,14 +202,52 @@ class Trainer:
                     continue
                 self._read(pending, progress)
                 pending.clear()
-                progress.seconds = time.perf_counter() - started
+                elapsed = time.perf_counter() - started
+                progress.seconds, progress.waiting = seconds + elapsed, waiting + waits.seconds
+                report = self._report_of(progress, elapsed / (index + 1 - first), waits.seconds / elapsed)
                 if show:
-                    rate = (index + 1 - first) * self.step_images / max(bar.format_dict["elapsed"], 1e-9)
-                    loss = progress.losses[-1] if progress.losses else math.nan
-                    memory = peak_memory_gb(self.dist.device)
-                    line = f"loss {loss:.3f}, lr {lr:.4f}, {rate:.0f} images/s, {memory:.1f} GB"
-                    bar.set_postfix_str(line, refresh=False)
+                    bar.set_postfix_str(self._line(report), refresh=False)
+                tell(report)
                 pause()
+
+    def _report_of(self, progress: EpochProgress, step_seconds: float, data_wait: float) -> StepReport:
+        step = progress.epoch * self.steps_per_epoch + progress.steps
+        return StepReport(
+            step=step,
+            epoch=progress.epoch + 1,
+            loss=progress.losses[-1] if progress.losses else math.nan,
+            lr=self.schedule.lr(step - 1),
+            weight_decay=self.schedule.decay(step - 1),
+            images_per_second=self.step_images / step_seconds,
+            data_wait=data_wait,
+            seconds_left=self.seconds_left(
+                progress, step_seconds, size=self.config.phase_at(progress.epoch).size
+            ),
+        )
+
+    def seconds_left(self, progress: EpochProgress, step_seconds: float, *, size: int) -> float:
+        """What the run still takes, evaluations included, if every pixel takes what it took.
+
+        Args:
+            progress: where it is.
+            step_seconds: what a step took.
+            size: side of that step's images, pixels.
+        """
+        config, steps = self.config, self.steps_per_epoch
+        epochs = range(progress.epoch, config.epochs)
+        left = sum(steps * (config.phase_at(epoch).size / size) ** 2 for epoch in epochs)
+        left -= progress.steps * (config.phase_at(progress.epoch).size / size) ** 2
+        tests = config.epochs // config.eval_every - progress.epoch // config.eval_every
+        return left * step_seconds + tests * (self.last_test.seconds if self.last_test else 0.0)
+
+    def _line(self, report: StepReport) -> str:
+        """For the progress bar."""
+        test = f"acc@1 {self.last_test.acc1:.2f}, " if self.last_test else ""
+        return (
+            f"loss {report.loss:.3f}, {test}lr {report.lr:.4f}, {report.images_per_second:.0f} images/s, "
+            f"data {report.data_wait:.0%}, {peak_memory_gb(self.dist.device):.1f} GB, "
+            f"{duration(report.seconds_left)} left"
+        )
 
     def _read(self, pending: list[tuple[Tensor, StepResult]], progress: EpochProgress) -> None:
         """Take over the results of the last steps. Every rank has the same, and stops at the same."""
@@ -267,6 +321,7 @@ class Trainer:
             progress=show,
             on_dead_worker=self._report_worker,
         )
+        self.last_test = result
         if not math.isfinite(result.loss):
             raise TrainingError(
                 f"the validation loss became {result.loss} after epoch {epoch + 1}; the files hold the "
@@ -282,10 +337,18 @@ class Trainer:
             "scaler": self.step.scaler.state_dict(),
             "ema": None if self.ema is None else self.ema.state_dict(),
             "num_skipped": self.num_skipped,
+            "is_taught": self.step.teacher is not None,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take over a state of `state_dict`."""
+        """Take over a state of `state_dict`.
+
+        Raises:
+            TrainingError: if the run was taught, and there is no teacher now, or the other way round.
+        """
+        if state["is_taught"] is not (self.step.teacher is not None):
+            was = "learnt from a teacher" if state["is_taught"] else "had no teacher"
+            raise TrainingError(f"the run {was} so far; resume it with the same `teacher`")
         self.network.load_state_dict(state["network"])
         self.step.optimizer.load_state_dict(state["optimizer"])
         self.step.scaler.load_state_dict(state["scaler"])
@@ -323,7 +386,7 @@ class Trainer:
     def _loader(self) -> BatchLoader:
         return train_loader(
             self.train_set,
-            _transform(self.config),
+            transform_at(self.config),
             batch_size=self.config.batch_size,
             seed=self.config.seed,
             rank=self.dist.rank,
@@ -339,37 +402,6 @@ class Trainer:
 def _norms(network: nn.Module) -> list[tuple[_BatchNorm, float]]:
     norms = [module for module in network.modules() if isinstance(module, _BatchNorm)]
     return [(norm, norm.momentum) for norm in norms if norm.momentum is not None]
-
-
-def _transform(config: TrainConfig) -> Callable[[int], TrainTransform]:
-    def at_epoch(epoch: int) -> TrainTransform:
-        phase = config.phase_at(epoch)
-        return TrainTransform(
-            size=phase.size,
-            interpolation=config.interpolation,
-            flip=config.flip,
-            scale=config.crop_scale,
-            ratio=config.crop_ratio,
-            policy=_policy(config.augment, phase.strength),
-            erasing=config.augment.erasing,
-        )
-
-    return at_epoch
-
-
-def _policy(augment: Augment, factor: float) -> Policy | None:
-    strength = augment.strength * factor
-    match augment.policy:
-        case "auto":
-            return AutoAugment(strength)
-        case "rand":
-            return RandAugment(
-                num_operations=augment.num_operations, magnitude=augment.magnitude, strength=strength
-            )
-        case "trivial":
-            return TrivialAugment(strength=strength)
-        case "none":
-            return None
 
 
 def _schedule(config: TrainConfig, steps_per_epoch: int, step_images: int) -> Schedule:
