@@ -5,17 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from html import escape
-from importlib.resources import files
 from pathlib import Path
 
 from mobileone.atomic import atomic_path
+from mobileone.page import Cell, document, table, tiles
 from mobileone.profiling.charts import bars, paired_bars, roofline, roofs
 from mobileone.profiling.comparison import Comparison
 from mobileone.profiling.report import COUNT_SECTIONS, footnotes, row_cells, row_header
 from mobileone.profiling.result import By, Profile, Row
-
-# The browser itself then refuses to load anything.
-POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
 
 
 def write_page(result: Profile | Comparison, path: str | os.PathLike[str]) -> Path:
@@ -36,21 +33,7 @@ def page(result: Profile | Comparison) -> str:
         body = [_comparison(result), *map(_sections, (result.first, result.second))]
     else:
         title, body = result.name, [_sections(result)]
-    own = files("mobileone.profiling")
-    return "\n".join(
-        [
-            '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">',
-            f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">',
-            '<meta name="viewport" content="width=device-width, initial-scale=1">',
-            f"<title>Profile of {escape(title)}</title>",
-            f"<style>\n{own.joinpath('page.css').read_text(encoding='utf-8')}</style>",
-            "</head>\n<body>",
-            f"<h1>{escape(title)}</h1>",
-            *body,
-            f"<script>\n{own.joinpath('page.js').read_text(encoding='utf-8')}</script>",
-            "</body>\n</html>\n",
-        ]
-    )
+    return document(f"Profile of {title}", title, body)
 
 
 def _sections(profile: Profile) -> str:
@@ -81,10 +64,7 @@ def _tiles(profile: Profile) -> str:
         (f"{profile.count / 1e9:.4g} {unit}", f"{title}, {profile.convention}"),
         (f"{(total.bytes_read + total.bytes_written) / 1e6:,.2f} MB", "read and written"),
     ]
-    tiles = "".join(
-        f'<div class="tile"><b>{escape(value)}</b><span>{escape(name)}</span></div>' for value, name in values
-    )
-    return f'<div class="tiles">{tiles}</div>'
+    return tiles(values)
 
 
 def _roofline(profile: Profile) -> str:
@@ -127,7 +107,7 @@ def _row_table(by: By, rows: Sequence[Row]) -> str:
         header, body = header[:1] + header[4:], [cells[:1] + cells[4:] for cells in body]
     if all(row.limit is None for row in rows):
         header, body = header[:-2], [cells[:-2] for cells in body]
-    return _table(header, body, text=(by, "type", "bound by"))
+    return table(header, body, text=(by, "type", "bound by"))
 
 
 def _elements(shape: tuple[int, ...] | None) -> int | None:
@@ -138,35 +118,6 @@ def _elements(shape: tuple[int, ...] | None) -> int | None:
     for size in shape:
         elements *= size
     return elements
-
-
-Cell = tuple[str, float | int | str | None]
-
-
-def _table(header: Sequence[str], body: Sequence[Sequence[Cell]], *, text: Sequence[str]) -> str:
-    """A table that sorts by any column: each cell is what it shows and what it is sorted by."""
-    kinds = [' class="text"' if name in text else "" for name in header]
-    head = "".join(
-        f'<th scope="col"{kind}><button type="button">{escape(name)}</button></th>'
-        for name, kind in zip(header, kinds, strict=True)
-    )
-    lines = []
-    for cells in body:
-        line = "".join(
-            f'<td{kind} data-value="{escape(_sort_value(value, numeric=not kind))}">{escape(shown)}</td>'
-            for (shown, value), kind in zip(cells, kinds, strict=True)
-        )
-        lines.append(f"<tr>{line}</tr>")
-    rows = "\n".join(lines)
-    return (
-        f'<div class="scroll"><table><thead><tr>{head}</tr></thead>\n<tbody>\n{rows}\n</tbody></table></div>'
-    )
-
-
-def _sort_value(value: float | int | str | None, *, numeric: bool) -> str:
-    if value is None:
-        return "-1" if numeric else ""
-    return f"{value:.12g}" if isinstance(value, float) else str(value)
 
 
 def _comparison(comparison: Comparison) -> str:
@@ -194,6 +145,6 @@ def _comparison(comparison: Comparison) -> str:
             cells += [(str(n), n) for n in (row.num_operators if row else 0 for row in (a, b))]
             body.append(cells)
         header = [by, "ms, first", "ms, second", "ms saved", "operators, first", "operators, second"]
-        table = _table(header, body, text=(by,))
-        parts.append(f"<section><h2>{name}, side by side</h2>{paired_bars(rows)}{table}</section>")
+        rows_table = table(header, body, text=(by,))
+        parts.append(f"<section><h2>{name}, side by side</h2>{paired_bars(rows)}{rows_table}</section>")
     return "\n".join(parts)
