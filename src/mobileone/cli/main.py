@@ -17,6 +17,7 @@ from typing import Protocol, TypeVar
 import tyro
 
 from mobileone.cli.evaluate import Test
+from mobileone.cli.explain import Explain
 from mobileone.cli.export import Export
 from mobileone.cli.model import Convert, Info, Reparameterize, Weights
 from mobileone.cli.predict import Predict
@@ -46,6 +47,7 @@ COMMANDS: dict[str, Callable[..., Command]] = {
     "train": Train,
     "test": Test,
     "predict": Predict,
+    "explain": Explain,
     "info": Info,
     "profile": Profile,
     "reparameterize": Reparameterize,
