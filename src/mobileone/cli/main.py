@@ -22,7 +22,7 @@ from mobileone.cli.export import Export
 from mobileone.cli.model import Convert, Info, Reparameterize, Weights
 from mobileone.cli.predict import Predict
 from mobileone.cli.profile import Profile
-from mobileone.cli.train import Train
+from mobileone.cli.train import Report, Train
 from mobileone.errors import MobileOneError, PreemptedError
 from mobileone.train.stop_signal import REQUEUE
 
@@ -45,6 +45,7 @@ class Command(Protocol):
 
 COMMANDS: dict[str, Callable[..., Command]] = {
     "train": Train,
+    "report": Report,
     "test": Test,
     "predict": Predict,
     "explain": Explain,

@@ -52,8 +52,8 @@ def find_class(name: str, classes: Sequence[str]) -> int:
     Raises:
         ConfigError: on an unknown one, with the nearest known.
 
-    >>> find_class("dog", ("cat", "dog")), find_class("tench", ("n01440764",)), find_class("1", ("cat", "dog"))
-    (1, 0, 1)
+    >>> find_class("dog", ("cat", "dog")), find_class("tench", ("n01440764",)), find_class("0", ("a", "b"))
+    (1, 0, 0)
     """
     known = {each: index for index, each in enumerate(classes)}
     for index, each in enumerate(classes):

@@ -161,7 +161,7 @@ def draw_worst_classes(matrix: Counts, classes: Sequence[str], path: Path) -> No
 
 
 def draw_mistakes(answers: Answers, source: ImageSource, path: Path) -> int:
-    """A sheet of the wrong images that the network was surest of, each with its class and what it took it for.
+    """A sheet of the wrong images that the network was surest of, each with its class and the prediction.
 
     Args:
         answers: of the network.

@@ -109,13 +109,13 @@ def _page(files: RunDir, model: MobileOne, answers: Answers) -> str:
         (
             "Confusion",
             "confusion.png",
-            "Number of images of a class (row) that were seen as another (column).",
+            "Images of a class (row) that were seen as another (column).",
         ),
         ("Worst classes", "worst_classes.png", ""),
         (
             "Mistakes",
             "mistakes.png",
-            "The wrong images that the network was surest of: class, then prediction.",
+            "The wrong images it was surest of: class, then prediction.",
         ),
     ):
         path = files.path / key
