@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
 from torch import Tensor
 
 from mobileone.atomic import atomic_path
@@ -139,21 +138,16 @@ def draw_explanations(rows: Sequence[Sequence[Explanation]], path: str | Path) -
     for axes in grid.ravel():
         axes.set_axis_off()
     for row, (first, *others) in zip(rows, grid, strict=True):
-        first.imshow(_rows_last(row[0].pixels))
+        first.imshow(row[0].pixels.permute(1, 2, 0).numpy())  # (C, H, W) → (H, W, C)
         first.set_title(_tail(row[0].image), fontsize=9)
         for explanation, axes in zip(row, others, strict=False):
-            axes.imshow(_rows_last(explanation.pixels).float().mean(2), cmap="gray", vmin=0, vmax=255)
-            axes.imshow(explanation.heat, cmap="inferno", vmin=0, vmax=1, alpha=OPACITY)
+            axes.imshow(explanation.pixels.float().mean(0).numpy(), cmap="gray", vmin=0, vmax=255)
+            axes.imshow(explanation.heat.numpy(), cmap="inferno", vmin=0, vmax=1, alpha=OPACITY)
             name = short_name(explanation.class_name)
             title = f"{name}\n{100 * explanation.probability:.1f} %, logit {explanation.logit:.1f}"
             axes.set_title(title, fontsize=9)
     with atomic_path(path) as temporary:
         figure.savefig(temporary, format="png")
-
-
-def _rows_last(pixels: Tensor) -> Tensor:
-    """(C, H, W) to (H, W, C)."""
-    return torch.permute(pixels, (1, 2, 0))
 
 
 def _tail(name: str) -> str:

@@ -41,10 +41,11 @@ def draw_schedule(config: TrainConfig, schedule: Schedule, path: Path) -> None:
     edges = list(range(config.epochs + 1))
     scales = [config.phase_at(epoch) for epoch in edges[:-1]]
     policy = config.augment.policy
-    size.stairs([scale.size for scale in scales], edges, linewidth=1.5)
+    size.stairs([scale.size for scale in scales], edges, baseline=None, linewidth=1.5)
     strength.stairs(
         [config.augment.strength * scale.strength if policy != "none" else 0.0 for scale in scales],
         edges,
+        baseline=None,
         linewidth=1.5,
     )
     size.set_ylim(0, 1.1 * config.input_size)
