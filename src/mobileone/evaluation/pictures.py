@@ -139,15 +139,8 @@ def draw_worst_classes(matrix: Counts, classes: Sequence[str], path: Path) -> No
         if result.mistaken_for is not None:
             text += f", {result.num_mistaken} as {short_name(classes[result.mistaken_for])}"
         inside = result.recall > 55
-        axes.text(
-            result.recall + (-1 if inside else 1),
-            place,
-            text,
-            ha="right" if inside else "left",
-            va="center",
-            fontsize=8,
-            color="white" if inside else "#333",
-        )
+        at, color = (1, "white") if inside else (result.recall + 1, "#333")
+        axes.text(at, place, text, ha="left", va="center", fontsize=8, color=color)
     axes.set_ylim(len(shown) - 0.4, -0.6)
     axes.set_xlim(0, 100)
     axes.set_xlabel("top-1 of the class, %")

@@ -156,8 +156,8 @@ class TrainConfig:
         low, high = self.crop_ratio
         _require(self, "crop_ratio", 0 < low <= high, "two rising ratios above 0")
         _require(self, "interpolation", bool(self.interpolation), "at least one filter")
-        fits = self.accumulate <= self.batch_size
-        _require(self, "accumulate", fits, f"up to batch_size={self.batch_size}")
+        fits = self.accumulate == 1 or 2 * self.accumulate <= self.batch_size
+        _require(self, "accumulate", fits, f"up to half of batch_size={self.batch_size}: two images a part")
         if self.freeze and self.init is None:
             raise ConfigError(f"freeze={','.join(self.freeze)} would keep random weights; set init as well")
         self._check_choices()

@@ -240,7 +240,7 @@ def _memory(trial: Trial, per_rank: int, dist: Distributed) -> tuple[int, int, b
     """Bytes of a step of the real batch at the last size; the batch to time; whether it is the real one."""
     size = trial.trainer.config.input_size
     parts = trial.trainer.config.accumulate
-    small = max(per_rank // TRIAL_SHARE, parts)
+    small = max(per_rank // TRIAL_SHARE, 2 * parts)  # BatchNorm wants two images a part
     standing = 0 if dist.device.type == "cuda" else _standing_bytes(trial.trainer)
     if 2 * small >= per_rank:
         return standing + _peak(trial, per_rank, size, dist), per_rank, True

@@ -36,7 +36,7 @@ from mobileone.variants import VARIANTS, Variant
         ("class_weights", "equal"),
         ("clip_norm", -1.0),
         ("accumulate", 0),
-        ("accumulate", 257),
+        ("accumulate", 129),
         ("freeze", ("stem",)),
         ("warmup_epochs", -1.0),
         ("interpolation", ()),

@@ -345,6 +345,6 @@ def test_the_module_that_teaches_is_needed_again(config: TrainConfig, tmp_path: 
     teacher = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3 * 32 * 32, 2))
     with pytest.raises(StoppedError):
         fit(config, run_dir=tmp_path / "run", callbacks=[StopAfter(1)], teacher=teacher, progress=False)
-    with pytest.raises(TrainingError, match="learnt from a teacher so far; .*same `teacher`"):
+    with pytest.raises(TrainingError, match=r"learnt from a teacher so far; .*same `teacher`"):
         fit(None, run_dir=tmp_path / "run", resume=True, progress=False)
     fit(None, run_dir=tmp_path / "run", resume=True, teacher=teacher, progress=False)
