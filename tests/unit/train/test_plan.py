@@ -24,12 +24,8 @@ from mobileone.train.trainer import Trainer
 
 
 def test_it_says_what_fit_would_do_and_writes_the_picture_alone(config: TrainConfig, tmp_path: Path) -> None:
-    config = dataclasses.replace(
-        config,
-        epochs=4,
-        progressive=(Phase(until=0.5, size=16, strength=0.5),),
-        augment=Augment(policy="auto"),
-    )
+    phases = (Phase(until=0.5, size=16, strength=0.5),)
+    config = dataclasses.replace(config, epochs=4, progressive=phases, augment=Augment(policy="auto"))
     before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
     planned = plan(config, picture=tmp_path / "run" / "schedule.png")
     after = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
@@ -115,11 +111,8 @@ def test_the_command_prints_a_plan(
     command += ["--run-dir", str(tmp_path / "run"), "--dry-run", "--device", "cpu"]
     assert main([*command, *settings]) == 0
     captured = capsys.readouterr()
-    for line in (
-        "24 training images of 2 classes; 2 epochs of 12 steps of 2 images on 1 rank",
-        "frozen",
-        "GB a rank",
-    ):
+    headline = "24 training images of 2 classes; 2 epochs of 12 steps of 2 images on 1 rank"
+    for line in (headline, "frozen", "GB a rank"):
         assert line in captured.out
     assert [path.name for path in (tmp_path / "run").iterdir()] == ["schedule.png"]
     assert main([*command, "--json", *settings]) == 0
