@@ -119,10 +119,13 @@ def write_pickle(content: object, target: Path, *, pickle_module: Any = pickle) 
         CheckpointError: if torch cannot write it.
         MobileOneError: if the folder cannot be written.
     """
-    with atomic_path(target) as temporary:
+    with atomic_path(target) as temporary, temporary.open("wb") as file:
         try:
-            torch.save(content, temporary, pickle_module=pickle_module)
+            # To an open file: given a path, torch names the archive after it, and equal contents differ.
+            torch.save(content, file, pickle_module=pickle_module)
         except (RuntimeError, pickle.PicklingError) as error:
+            if isinstance(error.__context__, OSError):  # a full disk; torch only says "unexpected pos"
+                raise error.__context__ from None
             raise CheckpointError(f"cannot write {target}: {error}") from error
 
 
