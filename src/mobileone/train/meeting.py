@@ -2,9 +2,9 @@
 
 torchrun's agent offers its ranks one key-value store and keeps it, keys and all, through restarts (torch
 2.13; pytorch issue 135712 tells the story). A new rank may so read the address of a dead one, and fail or
-wait for ever. The count of restarts that ranks are given cannot tell them apart, for agents on several machines
-count for themselves. So rank 0 draws a name for the meeting, and the others learn it by a handshake that
-nothing old fits.
+wait for ever. The count of restarts that ranks are given cannot tell them apart, for agents on several
+machines count for themselves. So rank 0 draws a name for the meeting, and the others learn it by a
+handshake that nothing old fits.
 """
 
 from __future__ import annotations
