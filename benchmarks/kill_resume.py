@@ -1,8 +1,8 @@
 """Claim (docs/fault_tolerance.md): a run killed with SIGKILL at any moment, and resumed, ends the same.
 
-Trains a tiny network on the digits once in peace; then again and again, with SIGKILL at random moments (while it
-starts, reads its checkpoint, trains, evaluates, writes) and resuming, until that many kills are spent. Every bit
-of weights, averages, momentum, random states and metrics is compared, wall-clock figures excepted.
+Trains a tiny network on the digits once in peace; then again and again, with SIGKILL at random moments (while
+it starts, reads its checkpoint, trains, evaluates, writes) and resuming, until the kills are spent. Every
+bit of weights, averages, momentum, random states and metrics is compared, wall-clock figures excepted.
 
 Run: python -m benchmarks.kill_resume --kills 50
 """

@@ -48,14 +48,14 @@ def atomic_path(target: str | os.PathLike[str]) -> Iterator[Path]:
         with temporary.open("rb+") as written:
             os.fsync(written.fileno())
         temporary.chmod(0o666 & ~_umask())
-        replace(temporary, target)
+        rename_durably(temporary, target)
     except OSError as error:
         raise MobileOneError(f"cannot write {target}: {error.strerror or error}") from error
     finally:
         temporary.unlink(missing_ok=True)
 
 
-def replace(source: Path, target: Path) -> None:
+def rename_durably(source: Path, target: Path) -> None:
     """Rename within a folder, so that the new name outlives a power cut too."""
     source.replace(target)
     if os.name == "posix":  # Windows cannot open a folder, and needs no flush of one

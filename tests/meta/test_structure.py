@@ -82,6 +82,7 @@ def test_every_public_name_is_there_and_listed():
         "from mobileone.cli.main import main; main(['info', 'mobileone_s0'])",
         "from mobileone.cli.main import main; main(['weights'])",
         "import mobileone.train.config, mobileone.profiling.cost, mobileone.data.imagenet",
+        "import mobileone.runtime.onnx, mobileone.runtime.openvino, mobileone.runtime.litert",
     ],
 )
 def test_what_needs_no_torch_does_not_load_it(code):

@@ -57,8 +57,8 @@ def progress_bar(
     title: str,
     unit: str,
     hidden: bool,
-    initial: int = 0,
     total: int | None = None,
+    initial: int = 0,
 ) -> tqdm[T]:
     """A bar on stderr that vanishes when done: redrawn often on a terminal, every 10 s in a log file."""
     terminal = sys.stderr.isatty()
@@ -66,8 +66,8 @@ def progress_bar(
     return tqdm(
         items,
         desc=title,
-        initial=initial,
         total=total,
+        initial=initial,
         unit=unit,
         leave=False,
         disable=hidden,

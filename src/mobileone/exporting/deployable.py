@@ -81,9 +81,11 @@ class Deployable(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Images as `raw_input` and `layout` say to logits (N, num_classes)."""
-        x = images.permute(0, 3, 1, 2) if self.nhwc else images
+        # Floats before the axes move: ExecuTorch then hands all but the cast to XNNPACK.
+        x = images.float()
+        x = x.permute(0, 3, 1, 2) if self.nhwc else x
         if isinstance(self.means, Tensor):
-            x = x.float() - self.means
+            x = x - self.means
         features = self.network.forward_features(x.to(self.dtype))
         # The pool as an operator that every runtime has a kernel for, in whatever layout it computes.
         pooled = F.adaptive_avg_pool2d(features, 1).flatten(1)

@@ -9,6 +9,7 @@ import numpy as np
 
 from mobileone.runtime.formats import FORMATS, Precision, require
 from mobileone.runtime.manifest import Manifest
+from mobileone.runtime.quiet import quiet
 from mobileone.runtime.session import Array, as_logits
 
 
@@ -17,19 +18,20 @@ class LiteRtSession:
 
     def __init__(self, path: Path, manifest: Manifest, *, threads: int, precision: Precision) -> None:
         interpreter = require("ai_edge_litert.interpreter", FORMATS["litert"]).Interpreter
-        self._interpreter = interpreter(model_path=str(path), num_threads=threads)
+        with quiet():  # it tells which delegate it made
+            self._interpreter = interpreter(model_path=str(path), num_threads=threads)
+            self._interpreter.allocate_tensors()
         self._input = self._interpreter.get_input_details()[0]["index"]
         self._output = self._interpreter.get_output_details()[0]["index"]
         self._manifest = manifest
-        self._shape: tuple[int, ...] = ()
+        self._shape = tuple(self._interpreter.get_input_details()[0]["shape"])
         self.runtime = f"LiteRT {version('ai-edge-litert')}"
         self.precision = precision
 
     def run(self, batch: Array) -> Array:
         """Logits of a batch."""
         if batch.shape != self._shape:
-            if self._manifest.tensor.batch is None:
-                self._interpreter.resize_tensor_input(self._input, batch.shape)
+            self._interpreter.resize_tensor_input(self._input, batch.shape)
             self._interpreter.allocate_tensors()
             self._shape = batch.shape
         self._interpreter.set_tensor(self._input, np.ascontiguousarray(batch))

@@ -145,7 +145,7 @@ def _train(
             run.log("interrupted; --resume goes on from the newest checkpoint")
             raise
         except RuntimeError as error:
-            if dist.world_size == 1 or not _is_lost_rank(error):
+            if dist.world_size == 1 or not is_lost_rank(error):
                 raise
             reason = str(error).strip().rpartition("\n")[2]
             raise TrainingError(
@@ -182,7 +182,8 @@ def _go_on(run: Run) -> FitResult:
     return result
 
 
-def _is_lost_rank(error: RuntimeError) -> bool:
+def is_lost_rank(error: RuntimeError) -> bool:
+    """Whether the error is what a process group says when another of its processes has gone."""
     text = str(error)
     return any(sign in text for sign in ("gloo", "NCCL", "Connection closed by peer", "Connection reset"))
 
@@ -200,7 +201,8 @@ def _headline(run: Run, num_train: int, num_val: int, *, started_with: int) -> s
     return (
         f"{resumed}{network.variant.name} on {config.data}: {num_train} training and {num_val} validation "
         f"images, {network.num_classes} classes; {config.epochs} epochs of {trainer.steps_per_epoch} steps, "
-        f"{shares}; peak lr {trainer.schedule.peak_lr:.4g}; {dist.device.type}, amp {trainer.step.amp or 'off'}"
+        f"{shares}; peak lr {trainer.schedule.peak_lr:.4g}; "
+        f"{dist.device.type}, amp {trainer.step.amp or 'off'}"
     )
 
 
