@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from mobileone.errors import ConfigError
+from mobileone.train.config import TrainConfig
 from mobileone.train.mix import Blend
 from mobileone.train.options import LossName
 
@@ -163,6 +164,24 @@ class TrainLoss:
     class_weights: Tensor | None = None
     teacher_weight: float = 0.0
     temperature: float = 1.0
+
+    @classmethod
+    def of(
+        cls, config: TrainConfig, labels: NDArray[np.int64], num_classes: int, *, device: torch.device
+    ) -> TrainLoss:
+        """The loss that a configuration means for training images of these labels.
+
+        Raises:
+            ConfigError: if it has weights for another number of classes.
+        """
+        weights = class_weights(config.class_weights, labels, num_classes)
+        return cls(
+            kind=config.loss,
+            smoothing=config.label_smoothing,
+            class_weights=None if weights is None else weights.to(device),
+            teacher_weight=config.distill.weight,
+            temperature=config.distill.temperature,
+        )
 
     def __call__(
         self,

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import gc
-import inspect
 import math
 import time
-import warnings
 from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
-from torch.nn.parallel import DistributedDataParallel
 
 from mobileone.data.decode import ImageSource
 from mobileone.data.loader import BatchLoader, train_loader
@@ -26,26 +23,20 @@ from mobileone.train.callback import StepReport
 from mobileone.train.config import TrainConfig
 from mobileone.train.distributed import Distributed
 from mobileone.train.ema import ModelEma
+from mobileone.train.forecast import seconds_left
 from mobileone.train.freeze import freeze_
 from mobileone.train.initial import initial_model
-from mobileone.train.loss import TrainLoss, class_weights
+from mobileone.train.loss import TrainLoss
 from mobileone.train.memory import batch_that_fits, is_out_of_memory, peak_memory_gb, trial_step
 from mobileone.train.mix import Mixer
 from mobileone.train.optim import create_optimizer
 from mobileone.train.progress import EpochProgress, Waits, duration
 from mobileone.train.random_state import seed_everything
 from mobileone.train.schedule import Schedule, scaled_lr
+from mobileone.train.spread import spread
 from mobileone.train.step import StepResult, TrainStep, resolve_amp
-from mobileone.train.sync_batch_norm import convert_sync_batch_norm
 from mobileone.train.teacher import Teacher, open_teacher
 from mobileone.train.transforms import transform_at
-
-# torch 2.13 renamed the option, and warns at the old name.
-BUFFER_OPTION = next(
-    name
-    for name in ("forward_sync_buffers", "broadcast_buffers")
-    if name in inspect.signature(DistributedDataParallel.__init__).parameters
-)
 
 READ_EVERY = 10
 """Steps between readings of the loss on a GPU. Each reading waits for it; between them it is kept fed."""
@@ -109,7 +100,7 @@ class Trainer:
         self.ema = ModelEma(self.network, decay=config.ema_decay) if config.ema_decay else None
         amp = resolve_amp(config.amp, dist.device)
         self.step = TrainStep(
-            model=_spread(self.network, config, dist),
+            model=spread(self.network, config, dist),
             network=self.network,
             input_spec=self.network.input_spec,
             optimizer=create_optimizer(
@@ -125,7 +116,7 @@ class Trainer:
             step_images=self.step_images,
             amp=amp,
             channels_last=config.channels_last,
-            loss=self._loss(),
+            loss=TrainLoss.of(config, train_set.labels, self.network.num_classes, device=dist.device),
             mixer=Mixer(options=config.mix, seed=config.seed) if config.mix.is_on else None,
             teacher=self._teacher(teacher, amp),
             clip_norm=config.clip_norm,
@@ -226,19 +217,15 @@ class Trainer:
         )
 
     def seconds_left(self, progress: EpochProgress, step_seconds: float, *, size: int) -> float:
-        """What the run still takes, evaluations included, if every pixel takes what it took.
-
-        Args:
-            progress: where it is.
-            step_seconds: what a step took.
-            size: side of that step's images, pixels.
-        """
-        config, steps = self.config, self.steps_per_epoch
-        epochs = range(progress.epoch, config.epochs)
-        left = sum(steps * (config.phase_at(epoch).size / size) ** 2 for epoch in epochs)
-        left -= progress.steps * (config.phase_at(progress.epoch).size / size) ** 2
-        tests = config.epochs // config.eval_every - progress.epoch // config.eval_every
-        return left * step_seconds + tests * (self.last_test.seconds if self.last_test else 0.0)
+        """What the run still takes, when a step of images of `size` pixels a side took `step_seconds`."""
+        return seconds_left(
+            self.config,
+            progress,
+            steps_per_epoch=self.steps_per_epoch,
+            step_seconds=step_seconds,
+            size=size,
+            test_seconds=self.last_test.seconds if self.last_test else 0.0,
+        )
 
     def _line(self, report: StepReport) -> str:
         """For the progress bar."""
@@ -356,17 +343,6 @@ class Trainer:
             self.ema.load_state_dict(state["ema"])
         self.num_skipped = int(state["num_skipped"])
 
-    def _loss(self) -> TrainLoss:
-        config, device = self.config, self.dist.device
-        weights = class_weights(config.class_weights, self.train_set.labels, self.network.num_classes)
-        return TrainLoss(
-            kind=config.loss,
-            smoothing=config.label_smoothing,
-            class_weights=None if weights is None else weights.to(device),
-            teacher_weight=config.distill.weight,
-            temperature=config.distill.temperature,
-        )
-
     def _teacher(self, module: nn.Module | None, amp: AmpDtype | None) -> Teacher | None:
         named = self.config.distill.teacher
         if module is not None and named is not None:
@@ -412,20 +388,4 @@ def _schedule(config: TrainConfig, steps_per_epoch: int, step_images: int) -> Sc
         min_lr=config.min_lr,
         weight_decay=config.weight_decay,
         weight_decay_end=config.weight_decay_end,
-    )
-
-
-def _spread(network: nn.Module, config: TrainConfig, dist: Distributed) -> nn.Module:
-    """The network as several ranks train it; alone it is itself."""
-    if dist.world_size == 1:
-        return network
-    if config.sync_bn:
-        network = convert_sync_batch_norm(network)
-    options: dict[str, Any] = {BUFFER_OPTION: not config.sync_bn}
-    # A 1×1 kernel's last two strides mean nothing, and DDP warns where they are not the ones it would choose.
-    warnings.filterwarnings("ignore", message="Grad strides do not match bucket view strides")
-    return DistributedDataParallel(
-        network,
-        device_ids=[dist.device.index] if dist.device.type == "cuda" else None,
-        **options,
     )
