@@ -155,8 +155,8 @@ def contents(run_dir: Path) -> Iterator[tuple[str, bytes]]:
     newest = Rotation(run_dir / "checkpoints").files()[0]
     state = load_state(newest)
     for record in state["records"]:
-        del record["seconds"], record["images_per_second"]
-    del state["progress"]["seconds"], state["last"]["seconds"]
+        del record["seconds"], record["images_per_second"], record["data_wait"]
+    del state["progress"]["seconds"], state["progress"]["waiting"], state["last"]["seconds"]
     yield from _leaves(state, "state")
     for name in ("last", "best"):
         yield name, (run_dir / f"{name}.safetensors").read_bytes()

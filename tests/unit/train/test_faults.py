@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -28,6 +29,7 @@ from mobileone.train import trainer as trainer_module
 from mobileone.train.config import TrainConfig
 from mobileone.train.distributed import Distributed
 from mobileone.train.loop import fit
+from mobileone.train.loss import TrainLoss
 from mobileone.train.memory import LiveTensors, batch_that_fits, trial_step
 from mobileone.train.run_dir import RunDir
 from mobileone.train.trainer import Trainer
@@ -199,13 +201,13 @@ def test_fault_damaged_checkpoint_falls_back_and_says_so(
 
 def poison(monkeypatch: pytest.MonkeyPatch, *calls: int) -> None:
     """The loss of these steps is not a number, and so are their gradients."""
-    real, numbers = step_module.smoothed_cross_entropy, iter(range(1, 10_000))
+    real, numbers = TrainLoss.__call__, iter(range(1, 10_000))
 
-    def loss(*args: Tensor, **options: float) -> Tensor:
+    def loss(*args: Any, **options: Any) -> Tensor:
         value = real(*args, **options)
         return value * float("nan") if next(numbers) in calls else value
 
-    monkeypatch.setattr(step_module, "smoothed_cross_entropy", loss)
+    monkeypatch.setattr(TrainLoss, "__call__", loss)
 
 
 def test_fault_nan_loss_is_skipped_within_the_budget(
