@@ -212,9 +212,7 @@ class Trial:
     def step(self, count: int, size: int) -> None:
         """One step of that many images on this rank."""
         trainer = self.trainer
-        trainer.step.model.train()
-        for module in trainer.frozen:
-            module.eval()
+        trainer.train_mode()
         batch = Batch(
             torch.randint(0, 256, (count, 3, size, size), dtype=torch.uint8),
             torch.arange(count) % trainer.network.num_classes,

@@ -91,7 +91,7 @@ class Trainer:
         # On a CPU a reading waits for nothing.
         self.read_every = 1 if dist.device.type == "cpu" else READ_EVERY
         self.network = initial_model(config, train_set).to(dist.device)
-        self.frozen = freeze_(self.network, config.freeze)
+        freeze_(self.network, config.freeze)
         if config.channels_last:
             self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         if self.network.form == "train":
@@ -164,6 +164,12 @@ class Trainer:
             error.__traceback__ = None  # its frames hold the failed step's tensors
         raise TrainingError(self._out_of_memory(progress.epoch))
 
+    def train_mode(self) -> None:
+        """Ready for steps: everything but what is frozen, whose BatchNorms must not see the batches."""
+        self.step.model.train()
+        for name in self.config.freeze:
+            self.network.get_submodule(name).eval()
+
     def _steps(
         self,
         progress: EpochProgress,
@@ -173,9 +179,7 @@ class Trainer:
         tell: Callable[[StepReport], None],
     ) -> None:
         self.loader.set_epoch(progress.epoch, start=progress.steps)
-        self.step.model.train()
-        for module in self.frozen:
-            module.eval()
+        self.train_mode()
         pending: list[tuple[Tensor, StepResult]] = []
         first, seconds, waiting = progress.steps, progress.seconds, progress.waiting
         title = f"epoch {progress.epoch + 1}/{self.config.epochs}"
@@ -271,7 +275,8 @@ class Trainer:
         self.step.optimizer.zero_grad(set_to_none=True)
         gc.collect()
         size = self.config.phase_at(epoch).size
-        images = math.ceil(self.step_images / self.dist.world_size)
+        parts = self.config.accumulate
+        images = math.ceil(self.step_images / self.dist.world_size / parts)
         trial = trial_step(
             self.network,
             size=size,
@@ -284,7 +289,7 @@ class Trainer:
         return f"out of memory with batches of {images} images of {size} px on a rank; " + (
             "lower batch_size or input_size"
             if fits is None
-            else f"about {fits} would have fitted, as trials of smaller batches tell: batch_size={fits}"
+            else f"about {fits} would have fitted, as trials of smaller batches tell: batch_size={fits * parts}"
         )
 
     def evaluate(self, val_set: ImageSource, *, epoch: int, show: bool) -> EvalResult:

@@ -85,6 +85,12 @@ def test_a_trial_is_a_real_step(config: TrainConfig) -> None:
     assert trainer.ema.num_updates == 1
 
 
+def test_parts_of_a_batch_need_less_memory(config: TrainConfig) -> None:
+    config = dataclasses.replace(config, batch_size=24)
+    whole, parts = (plan(dataclasses.replace(config, accumulate=n)).memory_bytes for n in (1, 4))
+    assert parts < 0.6 * whole
+
+
 def test_the_first_batch_with_the_start_of_the_workers_does_not_count() -> None:
     assert _pace(0.0, [5.0, 5.5, 6.0]) == 0.5
     assert _pace(0.0, [5.0]) == 5.0
