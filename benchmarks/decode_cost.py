@@ -1,8 +1,8 @@
 """Claim (docs/fault_tolerance.md, capacity plan): what a training image costs the CPU that prepares it.
 
 ImageNet photos (227 px crops, enlarged to the usual 500×375 and coded at quality 92) go through what a
-loader worker does: read the file, decode, random crop, resize to 224, flip; with AutoAugment as well. CPU time
-of one thread, so other processes matter little.
+loader worker does: read the file, decode, random crop, resize to 224, flip; with AutoAugment as well. CPU
+time of one thread, so other processes matter little.
 
 Run: python -m benchmarks.decode_cost --photos ../shared/data/imagenet_val_300
 """
