@@ -17,13 +17,12 @@ Cell = tuple[str, float | int | str | None]
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:"
 
 
-def document(title: str, heading: str, body: Iterable[str]) -> str:
-    """A whole page as text.
+def document(title: str, body: Iterable[str]) -> str:
+    """A whole page around its body: style, sorting of tables, and nothing that loads.
 
     Args:
-        title: of the window.
-        heading: of the page.
-        body: sections, HTML.
+        title: plain text.
+        body: HTML, piece by piece.
     """
     own = files("mobileone")
     return "\n".join(
@@ -34,7 +33,6 @@ def document(title: str, heading: str, body: Iterable[str]) -> str:
             f"<title>{escape(title)}</title>",
             f"<style>\n{own.joinpath('page.css').read_text(encoding='utf-8')}</style>",
             "</head>\n<body>",
-            f"<h1>{escape(heading)}</h1>",
             *body,
             f"<script>\n{own.joinpath('page.js').read_text(encoding='utf-8')}</script>",
             "</body>\n</html>\n",
@@ -54,7 +52,7 @@ def tiles(values: Iterable[tuple[str, str]]) -> str:
     return f'<div class="tiles">{inner}</div>'
 
 
-def table(header: Sequence[str], body: Sequence[Sequence[Cell]], *, text: Sequence[str]) -> str:
+def sortable_table(header: Sequence[str], body: Sequence[Sequence[Cell]], *, text: Sequence[str]) -> str:
     """A table that sorts by any column.
 
     Args:

@@ -8,7 +8,7 @@ from html import escape
 from pathlib import Path
 
 from mobileone.atomic import atomic_path
-from mobileone.page import Cell, document, table, tiles
+from mobileone.page import Cell, document, sortable_table, tiles
 from mobileone.profiling.charts import bars, paired_bars, roofline, roofs
 from mobileone.profiling.comparison import Comparison
 from mobileone.profiling.report import COUNT_SECTIONS, footnotes, row_cells, row_header
@@ -33,7 +33,7 @@ def page(result: Profile | Comparison) -> str:
         body = [_comparison(result), *map(_sections, (result.first, result.second))]
     else:
         title, body = result.name, [_sections(result)]
-    return document(f"Profile of {title}", title, body)
+    return document(f"Profile of {title}", [f"<h1>{escape(title)}</h1>", *body])
 
 
 def _sections(profile: Profile) -> str:
@@ -107,7 +107,7 @@ def _row_table(by: By, rows: Sequence[Row]) -> str:
         header, body = header[:1] + header[4:], [cells[:1] + cells[4:] for cells in body]
     if all(row.limit is None for row in rows):
         header, body = header[:-2], [cells[:-2] for cells in body]
-    return table(header, body, text=(by, "type", "bound by"))
+    return sortable_table(header, body, text=(by, "type", "bound by"))
 
 
 def _elements(shape: tuple[int, ...] | None) -> int | None:
@@ -145,6 +145,6 @@ def _comparison(comparison: Comparison) -> str:
             cells += [(str(n), n) for n in (row.num_operators if row else 0 for row in (a, b))]
             body.append(cells)
         header = [by, "ms, first", "ms, second", "ms saved", "operators, first", "operators, second"]
-        rows_table = table(header, body, text=(by,))
-        parts.append(f"<section><h2>{name}, side by side</h2>{paired_bars(rows)}{rows_table}</section>")
+        table = sortable_table(header, body, text=(by,))
+        parts.append(f"<section><h2>{name}, side by side</h2>{paired_bars(rows)}{table}</section>")
     return "\n".join(parts)

@@ -20,7 +20,7 @@ from mobileone.evaluation.confusion import class_results, confused_pairs
 from mobileone.evaluation.pictures import draw_confusion, draw_mistakes, draw_worst_classes
 from mobileone.evaluation.run import open_data
 from mobileone.model.network import MobileOne
-from mobileone.page import Cell, document, picture, table, tiles
+from mobileone.page import Cell, document, picture, sortable_table, tiles
 from mobileone.train.distributed import pick_device
 from mobileone.train.progress import duration
 from mobileone.train.run_dir import RunDir
@@ -129,7 +129,7 @@ def _page(files: RunDir, model: MobileOne, answers: Answers) -> str:
     parts.append(f"<section><h2>Epochs</h2>{_epochs(rows)}</section>")
     settings = content["config"] | {f"({name})": value for name, value in content["environment"].items()}
     parts.append(f"<section><h2>Configuration</h2>{_settings(settings)}</section>")
-    return document(f"Training of {name}", name, parts)
+    return document(f"Training of {name}", [f"<h1>{escape(name)}</h1>", *parts])
 
 
 def _summary(rows: Sequence[dict[str, str]], model: MobileOne, answers: Answers) -> str:
@@ -165,7 +165,9 @@ def _pairs(answers: Answers) -> str:
             ]
         )
     header = ["class", "seen as", "images", "of", "% of the class"]
-    return table(header, body, text=("class", "seen as")) if body else "<p>None: every image was right.</p>"
+    if not body:
+        return "<p>None: every image was right.</p>"
+    return sortable_table(header, body, text=("class", "seen as"))
 
 
 def _classes(answers: Answers) -> str:
@@ -185,14 +187,14 @@ def _classes(answers: Answers) -> str:
             ]
         )
     header = ["class", "images", "top-1, %", "precision, %", "mostly taken for", "images so"]
-    return table(header, body, text=("class", "mostly taken for"))
+    return sortable_table(header, body, text=("class", "mostly taken for"))
 
 
 def _epochs(rows: Sequence[dict[str, str]]) -> str:
     body: list[list[Cell]] = [
         [(value or "–", float(value) if value else None) for value in row.values()] for row in rows
     ]
-    return table(list(rows[0]), body, text=())
+    return sortable_table(list(rows[0]), body, text=())
 
 
 def _settings(values: dict[str, Any]) -> str:
@@ -200,4 +202,4 @@ def _settings(values: dict[str, Any]) -> str:
     for name, value in values.items():
         shown = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
         body.append([(name, name), (shown, shown)])
-    return table(["field", "value"], body, text=("field", "value"))
+    return sortable_table(["field", "value"], body, text=("field", "value"))

@@ -289,7 +289,8 @@ class Trainer:
         return f"out of memory with batches of {images} images of {size} px on a rank; " + (
             "lower batch_size or input_size"
             if fits is None
-            else f"about {fits} would have fitted, as trials of smaller batches tell: batch_size={fits * parts}"
+            else f"about {fits} would have fitted, as trials of smaller batches tell: "
+            f"batch_size={fits * parts}"
         )
 
     def evaluate(self, val_set: ImageSource, *, epoch: int, show: bool) -> EvalResult:
