@@ -69,7 +69,7 @@ class Train:
     """Only say what the run would be: configuration, parameter groups, memory and time from a few real steps,
     and the schedule as RUN_DIR/schedule.png."""
     report: bool = True
-    """Write report.html and its pictures after the last epoch."""
+    """After the last epoch write report.html and its pictures; --no-report leaves them out."""
     json: bool = False
     """Print the result as JSON."""
 
@@ -82,17 +82,9 @@ class Train:
         stored = RunDir(run_dir)
         resume = {"no": False, "yes": True, "auto": stored.config.exists()}[self.resume]
         config = stored.read_config() if resume else recipe(self.recipe)
-        if self.data is not None:
-            config = replace(config, data=self.data)
-        if self.init is not None:
-            config = replace(config, init=self.init)
-        if self.device is not None:
-            config = replace(config, device=self.device)
-        if self.on_bad_image is not None:
-            config = replace(config, on_bad_image=self.on_bad_image)
-        if self.checkpoint_every is not None:
-            config = replace(config, checkpoint_every=self.checkpoint_every)
-        config = override(config, self.set)
+        names = ("data", "init", "device", "on_bad_image", "checkpoint_every")
+        given = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
+        config = override(replace(config, **given), self.set)
         if self.dry_run:
             return self._plan(config, run_dir / "schedule.png")
         result = fit(config, run_dir=run_dir, resume=resume, callbacks=self._callbacks())
