@@ -12,7 +12,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -30,7 +29,6 @@ from mobileone.train import trainer as trainer_module
 from mobileone.train.config import TrainConfig
 from mobileone.train.distributed import Distributed
 from mobileone.train.loop import fit
-from mobileone.train.loss import TrainLoss
 from mobileone.train.memory import LiveTensors, batch_that_fits, trial_step
 from mobileone.train.run_dir import RunDir
 from mobileone.train.trainer import Trainer
@@ -202,13 +200,13 @@ def test_fault_damaged_checkpoint_falls_back_and_says_so(
 
 def poison(monkeypatch: pytest.MonkeyPatch, *calls: int) -> None:
     """The loss of these steps is not a number, and so are their gradients."""
-    real, numbers = TrainLoss.__call__, iter(range(1, 10_000))
+    real, numbers = step_module.TrainLoss.__call__, iter(range(1, 10_000))
 
-    def loss(*args: Any, **options: Any) -> Tensor:
+    def loss(*args: Tensor, **options: float) -> Tensor:
         value = real(*args, **options)
         return value * float("nan") if next(numbers) in calls else value
 
-    monkeypatch.setattr(TrainLoss, "__call__", loss)
+    monkeypatch.setattr(step_module.TrainLoss, "__call__", loss)
 
 
 def test_fault_nan_loss_is_skipped_within_the_budget(
