@@ -22,7 +22,7 @@ from mobileone.benchmarking.candidates import Builder, Grid, Quantizer, choose_b
 from mobileone.benchmarking.ceilings import Ceilings, measure_ceilings
 from mobileone.benchmarking.floor import Network
 from mobileone.benchmarking.images import InputFiles, Photos, normalized, read_photos
-from mobileone.benchmarking.measure import WAKE_RUNS, WARMUP_RUNS, Plan, measure, score
+from mobileone.benchmarking.measure import WAKE_S, WARMUP_RUNS, Plan, measure, score
 from mobileone.benchmarking.noise import Noise
 from mobileone.benchmarking.recommendation import recommend
 from mobileone.benchmarking.result import Accuracy, BenchProtocol, BenchResult, Recommendation, Row, group
@@ -319,7 +319,7 @@ def _protocol(
         budget_s=budget_s,
         rounds=ROUNDS,
         warmup_runs=WARMUP_RUNS,
-        wake_runs=WAKE_RUNS,
+        wake_s=WAKE_S,
         seed=seed,
         pinned=hasattr(os, "sched_setaffinity"),
         notes=tuple(notes),
