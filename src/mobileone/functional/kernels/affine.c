@@ -104,3 +104,30 @@ int affine_backward(const Affine *p, const REAL *grad, const REAL *out, const RE
     }
     return 0;
 }
+
+/* The gradient behind a ReLU whose result was out, (rows, channels), and its sums over the rows. Where out is NULL
+   there was none, and only the sums are taken. sums: (tasks, channels), zero at the start. */
+int behind_relu(const REAL *grad, const REAL *out, REAL *to, double *sums, int64_t rows, int64_t channels,
+                int64_t tasks) {
+#pragma omp parallel for schedule(static)
+    for (int64_t task = 0; task < tasks; task++) {
+        int64_t end = (task + 1) * rows / tasks;
+        for (int64_t first = task * rows / tasks; first < end; first += CHUNK) {
+            int64_t last = first + CHUNK < end ? first + CHUNK : end;
+            for (int64_t at = 0; at < channels; at += BLOCK) {
+                const int64_t width = channels - at < BLOCK ? channels - at : BLOCK;
+                REAL local[BLOCK] = {0};
+                for (int64_t r = first; r < last; r++) {
+                    const REAL *restrict g = grad + r * channels + at, *restrict o = out + r * channels + at;
+                    REAL *restrict t = to + r * channels + at;
+                    if (out)
+                        for (int64_t i = 0; i < width; i++) local[i] += t[i] = o[i] <= 0 ? 0 : g[i];
+                    else
+                        for (int64_t i = 0; i < width; i++) local[i] += g[i];
+                }
+                for (int64_t i = 0; i < width; i++) sums[task * channels + at + i] += local[i];
+            }
+        }
+    }
+    return 0;
+}

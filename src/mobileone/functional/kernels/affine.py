@@ -59,12 +59,7 @@ class Affine:
         return _Affine(*pointers, self.y.numel() // channels, channels, int(self.relu))
 
     def _call(self, name: str, *args: Tensor | int) -> None:
-        library = native.load("affine", self.y.dtype)
-        assert library is not None
-        values = [
-            ctypes.c_int64(arg) if isinstance(arg, int) else ctypes.c_void_p(arg.data_ptr()) for arg in args
-        ]
-        getattr(library, name)(ctypes.byref(self._struct()), *values)
+        native.call("affine", name, self.y.dtype, self._struct(), *args)
 
     def forward(self) -> Tensor:
         """The result, shaped and laid out as y."""
@@ -111,3 +106,18 @@ class Affine:
         constants = [value.to(of.dtype).contiguous() for value in (mean, scale, slope, offset)]
         self._call("affine_backward", grad, out, of, *constants, to, int(onto is not None))
         return to
+
+
+def behind_relu(grad: Tensor, out: Tensor | None) -> tuple[Tensor, Tensor]:
+    """The gradient behind a ReLU, and its sum over all but the channels, (C,).
+
+    Args:
+        grad: of the ReLU's result, (N, C, H, W), channels_last.
+        out: that result; None if there was no ReLU.
+    """
+    channels = grad.shape[1]
+    to = grad if out is None else torch.empty_like(grad)
+    sums = torch.zeros(NUM_TASKS, channels, dtype=torch.float64)
+    rows = grad.numel() // channels
+    native.call("affine", "behind_relu", grad.dtype, grad, out, to, sums, rows, channels, NUM_TASKS)
+    return to, sums.sum(0).to(grad.dtype)
