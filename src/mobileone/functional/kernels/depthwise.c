@@ -150,38 +150,44 @@ INLINE void fill_stencils(vec *stencils, const REAL *slopes, const REAL *offsets
         }
 }
 
-enum { TILE = 4 }; /* pixels at a time, so that a coefficient is read once for all of them */
+enum { CHAINS = 8 }; /* sums at a time, so that none waits for itself */
 
-/* to[i] += constant + Σ stencil[lag] · pixel at that lag, for pixels `step` apart. */
-INLINE void run_stencil(const vec *const *rows, int64_t spread, const vec *stencil, vec *to, int64_t count,
-                        int64_t step, int lags_h, int lags_w) {
-    int64_t i = 0;
-    for (; i + TILE <= count; i += TILE) {
-        vec sums[TILE];
+/* to[j] += constant + Σ stencil[lag] · pixel at that lag, for `tile` pixels `step` apart. With a constant for
+   `tile` (1, 2, 4 or 8) a coefficient is read once for all of them. */
+INLINE void tile_stencil(const vec *const *rows, int64_t spread, const vec *stencil, vec *to, int64_t step, int tile,
+                         int lags_h, int lags_w) {
+    vec sums[CHAINS];
 #pragma GCC unroll 8
-        for (int j = 0; j < TILE; j++) sums[j] = to[(i + j) * step] + stencil[lags_h * lags_w];
-        for (int v = 0; v < lags_h; v++) {
-            const vec *row = rows[v] + i * step;
+    for (int j = 0; j < CHAINS; j++) sums[j] = j < tile ? to[j * step] + stencil[lags_h * lags_w] : (vec){0};
+#pragma GCC unroll 5
+    for (int v = 0; v < lags_h; v++)
+#pragma GCC unroll 5
+        for (int h = 0; h < lags_w; h++)
 #pragma GCC unroll 8
-            for (int h = 0; h < lags_w; h++)
+            for (int j = 0; j < tile; j++)
+                sums[(v * lags_w + h) * tile % CHAINS + j] +=
+                    stencil[v * lags_w + h] * rows[v][j * step + h * spread];
 #pragma GCC unroll 8
-                for (int j = 0; j < TILE; j++) sums[j] += stencil[v * lags_w + h] * row[j * step + h * spread];
-        }
+    for (int j = 0; j < tile; j++) {
 #pragma GCC unroll 8
-        for (int j = 0; j < TILE; j++) to[(i + j) * step] = sums[j];
+        for (int k = j + tile; k < CHAINS; k += tile) sums[j] += sums[k];
+        to[j * step] = sums[j];
     }
-    for (; i < count; i++) {
-        vec even = to[i * step] + stencil[lags_h * lags_w], odd = {0};
-        for (int v = 0; v < lags_h; v++)
-#pragma GCC unroll 8
-            for (int h = 0; h < lags_w; h++) {
-                vec term = stencil[v * lags_w + h] * rows[v][i * step + h * spread];
-                if (h % 2)
-                    odd += term;
-                else
-                    even += term;
-            }
-        to[i * step] = even + odd;
+}
+
+INLINE void run_stencil(const vec **rows, int64_t spread, const vec *stencil, vec *to, int64_t count, int64_t step,
+                        int lags_h, int lags_w) {
+    for (int64_t tile; count; count -= tile, to += tile * step) {
+        tile = count >= 8 ? 8 : count >= 4 ? 4 : count >= 2 ? 2 : 1;
+        if (tile == 8)
+            tile_stencil(rows, spread, stencil, to, step, 8, lags_h, lags_w);
+        else if (tile == 4)
+            tile_stencil(rows, spread, stencil, to, step, 4, lags_h, lags_w);
+        else if (tile == 2)
+            tile_stencil(rows, spread, stencil, to, step, 2, lags_h, lags_w);
+        else
+            tile_stencil(rows, spread, stencil, to, step, 1, lags_h, lags_w);
+        for (int v = 0; v < lags_h; v++) rows[v] += tile * step;
     }
 }
 
@@ -197,8 +203,10 @@ INLINE void add_stencils(vec *to, const Classes *classes, const vec *stencils, c
                 if (classes->column_class[i + length * s->stride_w] != class) break;
             for (int v = 0; v < lags_h; v++) here[v] = rows[v] + i;
             const vec *stencil = stencils + (classes->row_class[y] * classes->columns + class) * count;
-            if (s->stride_w == 1)
-                run_stencil(here, s->dilation_w, stencil, to + i, length, 1, lags_h, lags_w);
+            if (s->stride_w == 1 && s->dilation_w == 1)
+                run_stencil(here, 1, stencil, to + i, length, 1, lags_h, lags_w);
+            else if (s->stride_w == 2 && s->dilation_w == 1)
+                run_stencil(here, 1, stencil, to + i, length, 2, lags_h, lags_w);
             else
                 run_stencil(here, s->dilation_w, stencil, to + i, length, s->stride_w, lags_h, lags_w);
         }
@@ -251,13 +259,11 @@ INLINE void backward_images(const REAL *x, vec shift, const Classes *classes, co
         for (int64_t y = 0; y < s->height; y++) {
             REAL *to = grad_x + (n * s->height + y) * next;
             for (; filled < y + ring->rows; filled++) fill_row(ring, s, image, filled, shift, lanes);
+            for (int64_t i = 0; i < s->width; i++) __builtin_prefetch(to + next + i * s->channels, 1);
             if (from->grad)
                 convolution_backward_row(row, from, kernel, s, n, y, &filled_outputs, kernel_w, lanes);
             else
-                for (int64_t i = 0; i < s->width; i++) {
-                    __builtin_prefetch(to + next + i * s->channels, 1);
-                    row[i] = load(to + i * s->channels, lanes);
-                }
+                for (int64_t i = 0; i < s->width; i++) row[i] = load(to + i * s->channels, lanes);
             add_stencils(row, classes, stencils, s, ring, y, lags_h, lags_w);
             for (int64_t i = 0; i < s->width; i++) memcpy(to + i * s->channels, &row[i], lanes * sizeof(REAL));
         }
