@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from mobileone.functional.fold import embed_pointwise
@@ -167,6 +168,7 @@ class _Depthwise(torch.autograd.Function):
         return out
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         (x, out), branches, fold = ctx.saved_tensors, ctx.branches, ctx.fold
         shift, mean, cov, scale, kernel = ctx.small
@@ -210,6 +212,7 @@ class _Dense(torch.autograd.Function):
         return out
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         (x, out), branches, fold = ctx.saved_tensors, ctx.branches, ctx.fold
         mean, product, scale, kernel = ctx.small

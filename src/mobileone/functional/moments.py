@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from mobileone.functional.kernels import depthwise
@@ -165,6 +166,7 @@ class _PointwiseMoments(torch.autograd.Function):
         return x.view_as(x), mean, cov
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, grad_x: Tensor, grad_mean: Tensor, grad_cov: Tensor) -> Tensor:
         """grad_x + (x − mean) (grad_cov + grad_covᵀ) / M + grad_mean / M."""
         x, mean = ctx.saved_tensors
@@ -188,6 +190,7 @@ class _DepthwiseMoments(torch.autograd.Function):
         return x.view_as(x), mean, cov
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, grad_x: Tensor, grad_mean: Tensor, grad_cov: Tensor) -> tuple[Tensor, None]:
         """grad_x, and for every patch p, scattered: (grad_mean + (grad_cov + grad_covᵀ) (p − mean)) / M."""
         x, shift, mean = ctx.saved_tensors
@@ -222,6 +225,7 @@ class _UnfoldedMoments(torch.autograd.Function):
         return x.view_as(x), mean + offset.squeeze(-1), cov
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, grad_x: Tensor, grad_mean: Tensor, grad_cov: Tensor) -> tuple[Tensor, None, None]:
         """grad_x, and for every patch p, scattered: (grad_mean + (grad_cov + grad_covᵀ) (p − mean)) / M."""
         x, mean = ctx.saved_tensors

@@ -8,6 +8,7 @@ from __future__ import annotations
 import ctypes
 import functools
 import importlib.util
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -43,7 +44,7 @@ def supports(x: Tensor, window: Window) -> bool:
     if max(window.kernel) > MAX_SIDE:
         return False
     if x.device.type == "cuda":
-        return x.dtype in TRITON_DTYPES and importlib.util.find_spec("triton") is not None
+        return x.dtype in TRITON_DTYPES and has_triton()
     return x.device.type == "cpu" and x.dtype in native.REALS and available(x.dtype)
 
 
@@ -51,6 +52,21 @@ def supports(x: Tensor, window: Window) -> bool:
 def available(dtype: torch.dtype) -> bool:
     """Whether the compiled library is there; the first call compiles it."""
     return native.load("moments", dtype) is not None and native.load("depthwise", dtype) is not None
+
+
+@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
+@functools.cache
+def has_triton() -> bool:
+    """Whether Triton is installed; where it is not, the first call says so."""
+    found = importlib.util.find_spec("triton") is not None
+    if not found:
+        warnings.warn(
+            "Triton is not installed; moments of patches on a GPU run as plain torch, which is slower. "
+            "Install mobileone[gpu]",
+            RuntimeWarning,
+            stacklevel=2,
+        )
+    return found
 
 
 def flat(window: Window) -> list[int]:
