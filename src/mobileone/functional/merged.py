@@ -134,9 +134,7 @@ class _Settled:
         found = torch.autograd.grad(
             self.total, self.local, (grad_means, grad_variances), retain_graph=True, allow_unused=True
         )
-        means, variances = (
-            torch.zeros_like(grad) if grad is None else grad.contiguous() for grad in found
-        )
+        means, variances = (torch.zeros_like(grad) if grad is None else grad.contiguous() for grad in found)
         return means, variances
 
 

@@ -200,7 +200,10 @@ class TestBatchNormsOptions:
                 assert apart(ours) < 4 * apart(theirs) + 1e-3 * size + 1e-5, name
 
     def test_a_second_backward_pass_through_the_same_graph(self, spec):
-        block, x = set_branch_mode(build(spec), "online"), self.x[:, : spec.in_channels].clone().requires_grad_()
+        block, x = (
+            set_branch_mode(build(spec), "online"),
+            self.x[:, : spec.in_channels].clone().requires_grad_(),
+        )
         out = block(x).square().sum()
         leaves = [x, *block.parameters()]
         once, again = (torch.autograd.grad(out, leaves, retain_graph=keep) for keep in (True, False))
@@ -208,7 +211,10 @@ class TestBatchNormsOptions:
             assert torch.equal(a, b)
 
     def test_second_derivatives_are_refused(self, spec):
-        block, x = set_branch_mode(build(spec), "online"), self.x[:, : spec.in_channels].clone().requires_grad_()
+        block, x = (
+            set_branch_mode(build(spec), "online"),
+            self.x[:, : spec.in_channels].clone().requires_grad_(),
+        )
         (grad,) = torch.autograd.grad(block(x).square().sum(), x, create_graph=True)
         with pytest.raises(RuntimeError, match="once_differentiable"):
             grad.sum().backward()

@@ -132,7 +132,9 @@ def channel_moments(x: Tensor) -> tuple[Tensor, Tensor]:
     channels = x.shape[1]
     sums = torch.zeros(NUM_TASKS, 2, channels, dtype=torch.float64)
     mean, var = x.new_empty(channels), x.new_empty(channels)
-    native.call("affine", "channel_moments", x.dtype, x, x.numel() // channels, channels, sums, NUM_TASKS, mean, var)
+    native.call(
+        "affine", "channel_moments", x.dtype, x, x.numel() // channels, channels, sums, NUM_TASKS, mean, var
+    )
     return mean, var
 
 

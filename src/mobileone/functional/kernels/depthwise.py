@@ -246,7 +246,20 @@ def _backward(
     kernel: Tensor | None = None,
 ) -> None:
     rows, columns = (_classes(x.shape[2 + axis], axis, window) for axis in (0, 1))
-    args = (x, shift, slopes, offsets, *rows, *columns, grad, out, kernel, grad_x, _groups(x), _shape(x, window))
+    args = (
+        x,
+        shift,
+        slopes,
+        offsets,
+        *rows,
+        *columns,
+        grad,
+        out,
+        kernel,
+        grad_x,
+        _groups(x),
+        _shape(x, window),
+    )
     native.call("depthwise", "depthwise_backward", x.dtype, *args)
 
 

@@ -52,7 +52,9 @@ def load(name: str, dtype: torch.dtype) -> ctypes.CDLL | None:
         return None
 
 
-def call(library: str, function: str, dtype: torch.dtype, *args: Tensor | ctypes.Structure | float | None) -> None:
+def call(
+    library: str, function: str, dtype: torch.dtype, *args: Tensor | ctypes.Structure | float | None
+) -> None:
     """Call a function of `<library>.c`.
 
     Args:
