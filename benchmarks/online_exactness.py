@@ -43,9 +43,7 @@ GAINS: dict[str, Callable[[Tensor], Tensor]] = {
 
 def print_exactness() -> None:
     """Float64, batch 4, 64 px, random affine BatchNorm: the largest relative difference, tensor by tensor."""
-    print(
-        "# float64, batch 4, 64 px, random BatchNorm gains, shifts N(0, 0.5); max |a − b| / max |b|, worst tensor"
-    )
+    print("# float64, batch 4, 64 px, random BatchNorm; max |a − b| / max |b|, the worst tensor")
     print("# beside it the branched form against itself with NCHW activations: reordered sums alone")
     for title, init in GAINS.items():
         print(f"# {title}")
@@ -121,9 +119,7 @@ def accuracy(model: nn.Module) -> float:
 
 def print_drift() -> None:
     """Float32: how soon loss curves part, against how soon the branched form parts from itself, reordered."""
-    print(
-        f"# S0, digits at {SIZE} px, batch {BATCH}, {STEPS} steps, SGD 0.9, warm-up, cosine from {LR}, float32"
-    )
+    print(f"# S0, digits at {SIZE} px, batch {BATCH}, {STEPS} steps, SGD 0.9, warm-up, cosine, float32")
     last, plain = torch.channels_last, torch.contiguous_format
     for seed in range(3):
         reference = None

@@ -11,13 +11,13 @@ Times are taken in turn, in one process, and compared round by round; memory is 
 own above what it held before its first step. The branched stem runs its scale branch on a strided copy of the
 image: torch 2.13's strided 1×1 convolution of 3 channels_last channels corrupts the heap on a CPU.
 
-    python -m benchmarks.online_training --variant s0 --device cpu    # times and memory
-    python -m benchmarks.online_training --variant s0 --compile       # torch.compile of every form, beside eager
-    python -m benchmarks.online_training --units                      # unit by unit
-    python -m benchmarks.online_training --exact                      # float64, S0 to S4
-    python -m benchmarks.online_training --drift                      # float32, 200 steps on digits, seeds 0 to 2
-    python -m benchmarks.online_training --accuracy IMAGENETTE.zip    # top-1 and wall time, seeds 0 to 2
-    python -m benchmarks.online_training --device cuda --all --accuracy IMAGENETTE.zip   # everything above
+    python -m benchmarks.online_training --variant s0 --device cpu  # times and memory
+    python -m benchmarks.online_training --variant s0 --compile  # beside torch.compile of each form
+    python -m benchmarks.online_training --units  # unit by unit
+    python -m benchmarks.online_training --exact  # float64, S0 to S4
+    python -m benchmarks.online_training --drift  # float32, 200 steps on digits, seeds 0 to 2
+    python -m benchmarks.online_training --accuracy IMAGENETTE.zip  # top-1 and wall time, seeds 0 to 2
+    python -m benchmarks.online_training --device cuda --all --accuracy IMAGENETTE.zip  # all
 
 Without --batch, --size and --precision: batch 16, 160 px, float32 on a CPU; batch 256, 224 px, bf16 on CUDA.
 """
@@ -244,7 +244,8 @@ def parse() -> argparse.Namespace:
 
 def print_protocol(arguments: argparse.Namespace) -> None:
     print(
-        f"# {arguments.name}, batch {arguments.batch}, {arguments.size} px, {arguments.precision}, channels_last",
+        f"# {arguments.name}, batch {arguments.batch}, {arguments.size} px, {arguments.precision}, "
+        "channels_last",
         flush=True,
     )
 

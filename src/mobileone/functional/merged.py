@@ -1,8 +1,8 @@
-"""A unit as one convolution from the moments of its patches, on the compiled CPU kernels: forward and backward.
+"""A unit as one convolution from the moments of its patches, on the compiled CPU kernels.
 
 The same function as functional/moments.py and functional/online.py compose, as one node of autograd. Written
-out, its backward pass takes the ReLU, the convolution's gradient and that of the moments together, and its small
-tensors cost a few calls instead of hundreds.
+out, its backward pass takes the ReLU, the convolution's gradient and that of the moments together, and its
+small tensors cost a few calls instead of hundreds.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
+from torch.nn.grad import conv2d_weight
 
 from mobileone.functional.fold import embed_pointwise
 from mobileone.functional.kernels import affine, depthwise
@@ -156,8 +157,8 @@ class _Depthwise(torch.autograd.Function):
     ) -> Tensor:
         x, fold, window = _dense(x), branches.stacked(), branches.window
         shift, sums = depthwise.moments_sums(x, window)
-        mean, cov, *found = fold.depthwise_statistics(sums, shift, window.count(x.shape))
-        settled = _Settled(*found, settle)
+        mean, cov, means, variances = fold.depthwise_statistics(sums, shift, window.count(x.shape))
+        settled = _Settled(means, variances, settle)
         scale, kernel, bias = fold.merge(*settled.values(), transposed=True)
         out = depthwise.convolution(x, kernel, bias, window, relu=relu)
         ctx.save_for_backward(x, out if relu else None)
@@ -175,12 +176,12 @@ class _Depthwise(torch.autograd.Function):
         grad_kernel, grad_bias = fold.depthwise_gradient(sums, shift)
         grad_gamma, *of_total = fold.merge_backward(*ctx.settled.values(), grad_kernel, grad_bias)
         of_local = ctx.settled.backward(*of_total)
-        grad_weight, *of_patches = fold.depthwise_backward(
+        grad_weight, slopes, offsets = fold.depthwise_backward(
             mean, cov, shift, window.count(x.shape), grad_kernel, scale, *of_local
         )
         grad_x = None
         if ctx.needs_input_grad[0]:
-            grad_x = depthwise.input_gradient(x, shift, *of_patches, grad, out, kernel, window)
+            grad_x = depthwise.input_gradient(x, shift, slopes, offsets, grad, out, kernel, window)
         return grad_x, None, None, None, *branches.split(grad_weight, grad_gamma, grad_bias.to(x.dtype))
 
 
@@ -219,7 +220,7 @@ class _Dense(torch.autograd.Function):
         if window == Window():
             grad_kernel = _rows(grad).T @ _rows(x)
         else:
-            grad_kernel = torch.nn.grad.conv2d_weight(
+            grad_kernel = conv2d_weight(  # type: ignore[no-untyped-call]
                 x, branches.kernels[0].shape, grad, window.stride, window.padding, window.dilation
             ).flatten(1)
         grad_kernel = grad_kernel.contiguous()

@@ -184,7 +184,7 @@ class _NormalizedConvolution(torch.autograd.Function):
             ctx.groups,
             [needs_x, needs_weight, False],
         )
-        if of_input is not None:
+        if seen is not None and of_input is not None:
             grad_x = _dense(grad_x)
             args = (seen, of_x.mean, factors.c, of_input)
             if seen.shape == grad_x.shape:

@@ -316,7 +316,7 @@ def test_a_mode_changes_no_state_and_may_change_at_any_step(tiny):
 
 
 def test_fp16_with_a_gradient_scaler(tiny):
-    """The scaler's steps in either mode: scaled gradients stay finite, overflow skips the step, both learn."""
+    """In either mode scaled gradients stay finite, an overflow skips its step, and the loss falls."""
     torch.manual_seed(0)
     start, x, y = network(tiny), torch.randn(16, 3, 32, 32), torch.arange(16) % 5
     ends = {}

@@ -10,7 +10,6 @@ import functools
 import importlib.util
 import warnings
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import Tensor

@@ -1,4 +1,4 @@
-"""The small tensors of a unit trained as one convolution, over fold.c: the counterpart of functional/online.py.
+"""The small tensors of a unit trained as one convolution, over fold.c: as functional/online.py has them.
 
 All tensors are contiguous, on the CPU and, but for what is said to be float64, of the dtype of the kernels.
 N counts branches: the B convolutions and, if `identity`, the identity as the last.
@@ -125,7 +125,7 @@ class Fold:
         return weight, weighted
 
     def merge(self, means: Tensor, variances: Tensor, *, transposed: bool) -> tuple[Tensor, Tensor, Tensor]:
-        """Scale γ / σ of each branch (N, C_out), the one kernel, (C_out, P) or transposed, and bias (C_out,)."""
+        """Scale γ / σ (N, C_out) of each branch, the one kernel, (C_out, P) or its transpose, and the bias."""
         _, channels, patch = self.weight.shape
         scale = torch.empty_like(self.gamma)
         kernel = self.weight.new_empty((patch, channels) if transposed else (channels, patch))
@@ -139,7 +139,7 @@ class Fold:
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Gradients of gamma, means and variances, (N, C_out), of those of kernel (C_out, P) and bias.
 
-        Those may be in float64, in which a large mean costs no accuracy.
+        Those may be in float64, in which a large mean costs nothing.
         """
         found = (torch.empty_like(self.gamma), *self._pair())
         exact = grad_kernel.dtype == torch.float64 != self.weight.dtype

@@ -61,7 +61,7 @@ def call(
         library: its name; `load` has found it.
         function: name; it returns 0, or 1 where memory is short.
         dtype: float32 or float64.
-        args: tensors by their address (the caller keeps them alive and laid out as the function expects), None
+        args: tensors by their address (the caller keeps them alive, laid out as the function expects), None
             as a null pointer, structures by theirs, integers as int64 and floats as double.
 
     Raises:
