@@ -7,9 +7,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from mobileone.benchmarking.run import bench as bench
     from mobileone.checkpoint.load import load_model as load_model
     from mobileone.checkpoint.store import save_model as save_model
     from mobileone.evaluation.run import evaluate as evaluate
+    from mobileone.exporting.run import export as export
     from mobileone.input_spec import InputSpec as InputSpec
     from mobileone.model.block import InferenceBlock as InferenceBlock
     from mobileone.model.block import MobileOneBlock as MobileOneBlock
@@ -33,8 +35,10 @@ _HOME = {
     "MobileOneBlock": "mobileone.model.block",
     "Predictor": "mobileone.runtime.predictor",
     "Variant": "mobileone.variants",
+    "bench": "mobileone.benchmarking.run",
     "create_model": "mobileone.model.create",
     "evaluate": "mobileone.evaluation.run",
+    "export": "mobileone.exporting.run",
     "expand": "mobileone.reparam.expand",
     "list_models": "mobileone.model.create",
     "load_model": "mobileone.checkpoint.load",

@@ -16,17 +16,21 @@ from typing import Protocol, TypeVar
 
 import tyro
 
-from mobileone.cli.evaluate import Predict, Test
+from mobileone.cli.bench import Bench
+from mobileone.cli.evaluate import Test
+from mobileone.cli.export import Export
 from mobileone.cli.model import Convert, Info, Reparameterize, Weights
+from mobileone.cli.predict import Predict
 from mobileone.cli.profile import Profile
 from mobileone.cli.train import Train
 from mobileone.errors import MobileOneError
 
-DESCRIPTION = """Train, test, use, fuse and convert MobileOne.
+DESCRIPTION = """Train, test, use, fuse, convert and export MobileOne.
 
 MODEL is a variant name (mobileone_s0 … mobileone_s4, fresh weights), a run folder, a checkpoint file of any
 format (ours, timm, Apple, the reference port, mmpretrain), a published weights name (see `mobileone weights`)
-or hf-hub:owner/name."""
+or hf-hub:owner/name. test, predict and bench also take what export
+writes."""
 
 
 T = TypeVar("T")
@@ -45,8 +49,10 @@ COMMANDS: dict[str, Callable[..., Command]] = {
     "predict": Predict,
     "info": Info,
     "profile": Profile,
+    "bench": Bench,
     "reparameterize": Reparameterize,
     "convert": Convert,
+    "export": Export,
     "weights": Weights,
 }
 

@@ -125,7 +125,7 @@ class Fold:
         return weight, weighted
 
     def merge(self, means: Tensor, variances: Tensor, *, transposed: bool) -> tuple[Tensor, Tensor, Tensor]:
-        """Scale γ / σ (N, C_out) of each branch, the one kernel, (C_out, P) or its transpose, and the bias."""
+        """Scale γ / σ (N, C_out) of each branch, the one kernel, (C_out, P) or transposed, and the bias."""
         _, channels, patch = self.weight.shape
         scale = torch.empty_like(self.gamma)
         kernel = self.weight.new_empty((patch, channels) if transposed else (channels, patch))
