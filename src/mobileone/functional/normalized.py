@@ -165,7 +165,7 @@ class _NormalizedConvolution(torch.autograd.Function):
             )
 
         of_input = None if seen is None or not needs_x else slopes(seen, of_x)
-        if of_input is not None and window == Window():
+        if of_input is not None and window == Window() and ctx.groups == 1:
             grad_y, grad_x = operands.backward_both(grad, out, slopes(y, of_y), of_input)
             _rows(grad_x).addmm_(_rows(grad_y), weight.flatten(1))
             grad_weight = (_rows(grad_y).T @ _rows(x)).view_as(weight) if needs_weight else None

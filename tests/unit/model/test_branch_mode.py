@@ -94,7 +94,8 @@ def specs(draw):
     if kind == "stem":
         return BlockSpec(3, 8, 3, 2, num_conv_branches=k, use_identity=False)
     if kind == "grouped":
-        return BlockSpec(8, 8, 3, stride, groups=4, num_conv_branches=k)
+        kernel = draw(st.sampled_from([1, 3]))
+        return BlockSpec(8, 8, kernel, stride if kernel == 3 else 1, groups=4, num_conv_branches=k)
     kernel = draw(st.sampled_from([(1, 5), (5, 5), (5, 3), (3, 1), (7, 3)]))
     dilation = draw(st.sampled_from([1, (1, 2), (2, 1)]))
     channels = draw(st.sampled_from([6, 17]))
@@ -120,6 +121,7 @@ SPECS = [
     BlockSpec(8, 8, 3, 2, groups=8, num_conv_branches=1),
     BlockSpec(8, 8, 1, num_conv_branches=3),
     BlockSpec(8, 8, 1, num_conv_branches=1),
+    BlockSpec(8, 8, 1, groups=2, num_conv_branches=1),
     BlockSpec(3, 8, 3, 2, use_identity=False),
 ]
 
