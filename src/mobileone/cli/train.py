@@ -9,8 +9,24 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from tyro.conf import arg
+from tyro.constructors import PrimitiveConstructorSpec
 
 from mobileone.cli.output import print_json, result_line
+
+# `--resume` alone is "yes".
+RESUME = PrimitiveConstructorSpec(
+    nargs=(0, 1),
+    metavar="[auto]",
+    instance_from_str=lambda words: _resume(words),
+    is_instance=lambda value: value in ("no", "yes", "auto"),
+    str_from_instance=lambda value: [value],
+)
+
+
+def _resume(words: list[str]) -> str:
+    if words and words != ["auto"]:
+        raise ValueError(f"--resume takes nothing or auto, got {words[0]}")
+    return "auto" if words else "yes"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,8 +50,11 @@ class Train:
     """Stop at an image that cannot be decoded, or name it and go on. Default: the recipe's (error)."""
     set: Annotated[tuple[str, ...], arg(metavar="FIELD=VALUE ...")] = ()
     """Any field of the recipe, such as epochs=10 batch_size=64; an unknown name prints the nearest."""
-    resume: bool = False
-    """Go on after the last finished epoch of --run-dir, with the configuration it was started with."""
+    checkpoint_every: str | None = None
+    """Between checkpoints within an epoch: 1000s, 500steps or none. Default: the recipe's, which is 1000s."""
+    resume: Annotated[Literal["no", "yes", "auto"], RESUME] = "no"
+    """Go on with the run in --run-dir from its newest checkpoint, with the configuration it was started with;
+    `--resume auto` starts one if there is none."""
     json: bool = False
     """Print the result as JSON."""
 
@@ -45,7 +64,9 @@ class Train:
         from mobileone.train.run_dir import RunDir
 
         run_dir = self.run_dir or Path("runs") / self.recipe
-        config = RunDir(run_dir).read_config() if self.resume else recipe(self.recipe)
+        stored = RunDir(run_dir)
+        resume = {"no": False, "yes": True, "auto": stored.config.exists()}[self.resume]
+        config = stored.read_config() if resume else recipe(self.recipe)
         if self.data is not None:
             config = replace(config, data=self.data)
         if self.init is not None:
@@ -54,7 +75,9 @@ class Train:
             config = replace(config, device=self.device)
         if self.on_bad_image is not None:
             config = replace(config, on_bad_image=self.on_bad_image)
-        result = fit(override(config, self.set), run_dir=run_dir, resume=self.resume)
+        if self.checkpoint_every is not None:
+            config = replace(config, checkpoint_every=self.checkpoint_every)
+        result = fit(override(config, self.set), run_dir=run_dir, resume=resume)
         if int(os.environ.get("RANK", "0")) > 0:  # the main rank speaks for all
             return 0
         if self.json:

@@ -29,6 +29,7 @@ from mobileone.input_spec import InputSpec
 OnBadImage = Literal["error", "skip"]
 
 MAX_SUBSTITUTES = 16
+MAX_DEATHS = 3  # of workers in a pass; more is no accident
 LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601, what Pillow's "L" is
 
 
@@ -70,16 +71,24 @@ class BatchLoader:
     Iterating raises:
         BadImageError: on an image that cannot be decoded, if such images are errors, or if a whole run of
             them leaves nothing to take instead.
-        DataError: if a worker process died.
+        DataError: if a worker process died, and nobody is told of it (`on_dead_worker`) or it is the fourth.
     """
 
     def __init__(
-        self, reader: _Reader, requests: TrainRequests | EvalRequests, *, num_workers: int, pin_memory: bool
+        self,
+        reader: _Reader,
+        requests: TrainRequests | EvalRequests,
+        *,
+        num_workers: int,
+        pin_memory: bool,
+        on_dead_worker: Callable[[str], None] | None,
     ) -> None:
         if num_workers < 0:
             raise ConfigError(f"num_workers must be 0 (read in this process) or more, got {num_workers}")
         num_workers = min(num_workers, len(requests))
         self._requests = requests
+        self._start = 0
+        self._on_dead_worker = on_dead_worker
         # One request is one item: batches are made by the reader, so `batch_size=None` and no collation.
         self._loader: DataLoader[Batch | _Failure] = DataLoader(
             reader,
@@ -97,28 +106,45 @@ class BatchLoader:
     def __len__(self) -> int:
         return len(self._requests)
 
-    def set_epoch(self, epoch: int) -> None:
-        """In training, use that epoch's order, randomness and transform from the next pass on."""
+    def set_epoch(self, epoch: int, *, start: int = 0) -> None:
+        """In training, use that epoch's order, randomness and transform from the next pass on.
+
+        Args:
+            epoch: 0 for the first.
+            start: batches at the beginning of the epoch to leave out; nothing of them is read.
+        """
         self._requests.epoch = epoch
+        self._start = start
 
     def __iter__(self) -> Iterator[Batch]:
-        try:
-            for item in self._loader:
-                if isinstance(item, _Failure):
-                    raise BadImageError(item.message)
-                yield item
-        except BadImageError:
-            self.close()
-            raise
-        except (RuntimeError, OSError, EOFError) as error:
-            self.close()
-            if not self._loader.num_workers or not _is_from_a_dead_worker(error):
+        done = deaths = 0
+        while True:
+            self._requests.start = self._start + done
+            try:
+                for item in self._loader:
+                    if isinstance(item, _Failure):
+                        raise BadImageError(item.message)
+                    done += 1
+                    yield item
+                return
+            except BadImageError:
+                self.close()
                 raise
-            raise DataError(
-                f"a data worker process died ({' '.join(str(error).split()) or type(error).__name__}); often "
-                "memory or /dev/shm ran out, or a script lacks its `if __name__ == '__main__'` guard; "
-                "try fewer workers, or num_workers=0"
-            ) from None
+            except (RuntimeError, OSError, EOFError) as error:
+                self.close()
+                if not self._loader.num_workers or not _is_from_a_dead_worker(error):
+                    raise
+                reason = (
+                    f"a data worker process died ({' '.join(str(error).split()) or type(error).__name__})"
+                )
+            # Workers remember nothing, so new ones go on where the dead one left the others waiting.
+            deaths += 1
+            if self._on_dead_worker is None or deaths > MAX_DEATHS:
+                raise DataError(
+                    f"{reason}; often memory or /dev/shm ran out, or a script lacks its "
+                    "`if __name__ == '__main__'` guard; try fewer workers, or num_workers=0"
+                )
+            self._on_dead_worker(f"{reason}; new ones go on with batch {self._start + done + 1}")
 
     def close(self) -> None:
         """End the worker processes; the next pass starts new ones.
@@ -142,6 +168,8 @@ def train_loader(
     num_workers: int = 0,
     on_bad_image: OnBadImage = "error",
     pin_memory: bool = False,
+    step_size: int | None = None,
+    on_dead_worker: Callable[[str], None] | None = None,
 ) -> BatchLoader:
     """Shuffled, augmented batches; the same number on every rank.
 
@@ -161,14 +189,23 @@ def train_loader(
         on_bad_image: "error" raises; "skip" takes the next readable image (index + 1, …, at most 16 tries)
             and reports the bad ones in `Batch.bad`.
         pin_memory: copy batches to page-locked memory, where there is an accelerator.
+        step_size: images a step over all ranks, where it is not `batch_size · world_size`: they are dealt out
+            as evenly as they go, so ranks may differ by one.
+        on_dead_worker: told, in a line, of a worker that died; new ones then go on where it was, up to three
+            times a pass. None raises at once.
 
     Raises:
         ConfigError: on values out of range.
         DataError: if there are fewer images than ranks.
     """
-    requests = TrainRequests(len(source), transform, batch_size, seed, rank, world_size)
-    reader = _Reader(source, seed, on_bad_image)
-    return BatchLoader(reader, requests, num_workers=num_workers, pin_memory=pin_memory)
+    requests = TrainRequests(len(source), transform, batch_size, seed, rank, world_size, step_size)
+    return BatchLoader(
+        _Reader(source, seed, on_bad_image),
+        requests,
+        num_workers=num_workers,
+        pin_memory=pin_memory,
+        on_dead_worker=on_dead_worker,
+    )
 
 
 def eval_loader(
@@ -181,6 +218,7 @@ def eval_loader(
     num_workers: int = 0,
     on_bad_image: OnBadImage = "error",
     pin_memory: bool = False,
+    on_dead_worker: Callable[[str], None] | None = None,
 ) -> BatchLoader:
     """Every image exactly once over all ranks, in order: rank r takes r, r + world_size, …
 
@@ -190,7 +228,11 @@ def eval_loader(
     """
     requests = EvalRequests(len(source), transform, batch_size, rank, world_size)
     return BatchLoader(
-        _Reader(source, 0, on_bad_image), requests, num_workers=num_workers, pin_memory=pin_memory
+        _Reader(source, 0, on_bad_image),
+        requests,
+        num_workers=num_workers,
+        pin_memory=pin_memory,
+        on_dead_worker=on_dead_worker,
     )
 
 

@@ -22,7 +22,7 @@ class Request(NamedTuple):
 
 
 class TrainRequests(Sampler[Request]):
-    """The steps of an epoch, for one rank."""
+    """The steps of an epoch, for one rank, from step `start` on (0 is the first)."""
 
     def __init__(
         self,
@@ -32,6 +32,7 @@ class TrainRequests(Sampler[Request]):
         seed: int,
         rank: int,
         world_size: int,
+        step_size: int | None = None,
     ) -> None:
         _check_split(batch_size, rank, world_size)
         if seed < 0:
@@ -42,26 +43,31 @@ class TrainRequests(Sampler[Request]):
             )
         self.num_images = num_images
         self.transform = transform
-        self.step_size = batch_size * world_size
+        self.step_size = min(step_size or batch_size * world_size, num_images)
+        if self.step_size < world_size:
+            raise ConfigError(
+                f"{self.step_size} images a step for {world_size} ranks; every rank needs at least one"
+            )
         self.seed = seed
         self.rank = rank
         self.world_size = world_size
         self.epoch = 0
+        self.start = 0
 
     def __len__(self) -> int:
-        return max(1, self.num_images // self.step_size)
+        return self.num_images // self.step_size
 
     def __iter__(self) -> Iterator[Request]:
         epoch = self.epoch
         transform = self.transform if isinstance(self.transform, TrainTransform) else self.transform(epoch)
         order = torch.randperm(self.num_images, generator=seeded_generator(self.seed, epoch))
-        for step in range(len(self)):
+        for step in range(self.start, len(self)):
             together = order[step * self.step_size : (step + 1) * self.step_size]
             yield Request(together[self.rank :: self.world_size].tolist(), transform, epoch)
 
 
 class EvalRequests(Sampler[Request]):
-    """Every image of one rank once, in order."""
+    """Every image of one rank once, in order, from batch `start` on (0 is the first)."""
 
     def __init__(
         self, num_images: int, transform: EvalTransform, batch_size: int, rank: int, world_size: int
@@ -71,12 +77,13 @@ class EvalRequests(Sampler[Request]):
         self.transform = transform
         self.batch_size = batch_size
         self.epoch = 0
+        self.start = 0
 
     def __len__(self) -> int:
         return -(-len(self.indices) // self.batch_size)
 
     def __iter__(self) -> Iterator[Request]:
-        for start in range(0, len(self.indices), self.batch_size):
+        for start in range(self.start * self.batch_size, len(self.indices), self.batch_size):
             yield Request(list(self.indices[start : start + self.batch_size]), self.transform, None)
 
 

@@ -52,7 +52,13 @@ def open_data(
 
 
 def progress_bar(
-    items: Iterable[T], *, title: str, unit: str, hidden: bool, total: int | None = None
+    items: Iterable[T],
+    *,
+    title: str,
+    unit: str,
+    hidden: bool,
+    total: int | None = None,
+    initial: int = 0,
 ) -> tqdm[T]:
     """A bar on stderr that vanishes when done: redrawn often on a terminal, every 10 s in a log file."""
     terminal = sys.stderr.isatty()
@@ -61,6 +67,7 @@ def progress_bar(
         items,
         desc=title,
         total=total,
+        initial=initial,
         unit=unit,
         leave=False,
         disable=hidden,
@@ -88,6 +95,7 @@ def evaluate(
     dist: Distributed | None = None,
     amp: AmpDtype | None = None,
     progress: bool = True,
+    on_dead_worker: Callable[[str], None] | None = None,
 ) -> EvalResult:
     """Top-1, top-5 and cross-entropy of a network, with its own input spec and class names.
 
@@ -102,6 +110,7 @@ def evaluate(
         dist: the ranks to share the images with; every rank gets the whole result.
         amp: mixed precision, or None.
         progress: whether to show a bar on stderr.
+        on_dead_worker: told of a loader process that died and was replaced; None makes it an error.
 
     Raises:
         DataError: if the data's classes are not the model's, or no image is readable.
@@ -133,6 +142,7 @@ def evaluate(
         num_workers=num_workers,
         on_bad_image=on_bad_image,
         pin_memory=where.type == "cuda",
+        on_dead_worker=on_dead_worker,
     )
     sums: list[Tensor] = []
     bad: list[BadImage] = []

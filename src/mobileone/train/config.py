@@ -14,6 +14,7 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from mobileone.errors import ConfigError
 from mobileone.input_spec import IMAGENET_MEAN, IMAGENET_STD, InputSpec, Interpolation
+from mobileone.train.interval import Interval
 from mobileone.variants import VARIANTS, BranchMode, Variant, get_variant
 
 Amp = Literal["auto", "off", "bf16", "fp16"]
@@ -76,6 +77,11 @@ class TrainConfig:
         num_workers: loader processes a rank; 0 loads in the training process.
         on_bad_image: `"error"` stops at an unreadable image, `"skip"` counts it and goes on.
         seed: of the weights, the order and the augmentation.
+        checkpoint_every: time or steps between checkpoints within an epoch: `"1000s"`, `"500steps"` or
+            `"none"`; one is written at the end of an epoch anyway.
+        keep_checkpoints: how many of the newest stay; with 2 or more, a damaged one can be done without.
+        max_skipped_steps: steps of the whole run that may be skipped because the loss or a gradient was not
+            finite; one more stops the run.
         weights_suffix: kind of the `last` and `best` files: `".safetensors"` or `".pt"`.
 
     Raises:
@@ -116,6 +122,9 @@ class TrainConfig:
     num_workers: int = 4
     on_bad_image: Literal["error", "skip"] = "error"
     seed: int = 0
+    checkpoint_every: str = "1000s"
+    keep_checkpoints: int = 2
+    max_skipped_steps: int = 10
     weights_suffix: Literal[".safetensors", ".pt"] = ".safetensors"
 
     def __post_init__(self) -> None:
@@ -123,10 +132,13 @@ class TrainConfig:
             get_variant(self.model)
         if self.model is None and self.init is None:
             raise ConfigError("model=None takes the network of init, and init is None; set one of them")
-        for name in ("epochs", "batch_size", "input_size", "eval_every"):
+        for name in ("epochs", "batch_size", "input_size", "eval_every", "keep_checkpoints"):
             _require(self, name, getattr(self, name) >= 1, "at least 1")
-        for name in ("min_lr", "warmup_epochs", "weight_decay", "weight_decay_end", "num_workers", "seed"):
+        for name in ("min_lr", "warmup_epochs", "weight_decay", "weight_decay_end"):
             _require(self, name, 0 <= getattr(self, name) < float("inf"), "0 or more")
+        for name in ("num_workers", "seed", "max_skipped_steps"):
+            _require(self, name, getattr(self, name) >= 0, "0 or more")
+        Interval.parse(self.checkpoint_every)  # refuses what it cannot read
         for name in ("momentum", "label_smoothing", "ema_decay"):
             _require(self, name, 0 <= getattr(self, name) < 1, "in [0, 1)")
         for name in ("flip", "auto_augment"):

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import inspect
 import math
-import resource
-import sys
 import time
 import warnings
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -19,7 +17,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from mobileone.data.augment import TrainTransform
 from mobileone.data.decode import ImageSource
-from mobileone.data.loader import BadImage, BatchLoader, train_loader
+from mobileone.data.loader import BatchLoader, train_loader
 from mobileone.errors import TrainingError
 from mobileone.evaluation.metrics import EvalResult
 from mobileone.evaluation.run import evaluate, progress_bar
@@ -29,9 +27,12 @@ from mobileone.train.config import TrainConfig
 from mobileone.train.distributed import Distributed
 from mobileone.train.ema import ModelEma
 from mobileone.train.initial import initial_model
+from mobileone.train.memory import batch_that_fits, is_out_of_memory, peak_memory_gb, trial_step
 from mobileone.train.optim import create_optimizer
+from mobileone.train.progress import EpochProgress
+from mobileone.train.random_state import seed_everything
 from mobileone.train.schedule import Schedule, batch_norm_momentum, scaled_lr
-from mobileone.train.step import TrainStep, resolve_amp
+from mobileone.train.step import StepResult, TrainStep, resolve_amp
 from mobileone.train.sync_batch_norm import convert_sync_batch_norm
 
 # torch 2.13 renamed the option, and warns at the old name.
@@ -42,24 +43,9 @@ BUFFER_OPTION = next(
 )
 
 READ_EVERY = 10
-"""Steps between readings of the loss. Each reading waits for the device; between them it is kept fed."""
+"""Steps between readings of the loss on a GPU. Each reading waits for it; between them it is kept fed."""
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EpochTotals:
-    """What an epoch's steps add up to, over all ranks.
-
-    Attributes:
-        loss: mean training loss.
-        num_images: images seen.
-        seconds: wall time.
-        bad: images that this rank could not read.
-    """
-
-    loss: float
-    num_images: int
-    seconds: float
-    bad: tuple[BadImage, ...]
+NAMED_IMAGES = 3  # of a bad batch, in the message that ends a run; train.log has them all
 
 
 class Trainer:
@@ -69,19 +55,37 @@ class Trainer:
         config: of the run.
         train_set: training images.
         dist: the ranks.
+        step_images: images a step over all ranks, where the run was started with other ranks than these; None
+            is `config.batch_size` a rank.
+        report: told, in a line, what a user should know: skipped steps, dead workers.
 
     Attributes:
         network: the network without wrappers, with raw weights.
         ema: the averaged network, or None.
         schedule: learning rate and weight decay of every step.
         steps_per_epoch: optimizer steps an epoch, the same on every rank.
+        step_images: images a step over all ranks.
+        num_skipped: steps of the run that were skipped because something was not finite.
     """
 
-    def __init__(self, config: TrainConfig, train_set: ImageSource, dist: Distributed) -> None:
-        self.config, self.dist = config, dist
-        self.loader = _loader(config, train_set, dist)
+    def __init__(
+        self,
+        config: TrainConfig,
+        train_set: ImageSource,
+        dist: Distributed,
+        *,
+        step_images: int | None = None,
+        report: Callable[[str], None] = lambda line: None,
+    ) -> None:
+        self.config, self.train_set, self.dist, self.report = config, train_set, dist, report
+        step_images = step_images or config.batch_size * dist.world_size
+        self.step_images = min(step_images, len(train_set))
+        self.loader = self._loader()
         self.steps_per_epoch = len(self.loader)
-        self.schedule = _schedule(config, self.steps_per_epoch, dist.world_size)
+        self.schedule = _schedule(config, self.steps_per_epoch, step_images)
+        self.num_skipped = 0
+        # On a CPU a reading waits for nothing.
+        self.read_every = 1 if dist.device.type == "cpu" else READ_EVERY
         self.network = initial_model(config, train_set).to(dist.device)
         if config.channels_last:
             self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -103,6 +107,8 @@ class Trainer:
             scaler=torch.amp.GradScaler(dist.device.type, enabled=amp == "fp16"),
             ema=self.ema,
             device=dist.device,
+            dist=dist,
+            step_images=self.step_images,
             amp=amp,
             channels_last=config.channels_last,
             label_smoothing=config.label_smoothing,
@@ -117,79 +123,110 @@ class Trainer:
         assert isinstance(model, MobileOne)
         return model
 
-    def train_epoch(self, epoch: int, *, show: bool) -> EpochTotals:
-        """Every step of epoch 0, 1, …
+    def train_epoch(
+        self, progress: EpochProgress, *, show: bool, pause: Callable[[], None] = lambda: None
+    ) -> None:
+        """Every step that is left of an epoch; `progress` moves with it.
 
         Args:
-            epoch: decides order, augmentation and schedule.
+            progress: where to start. Its epoch decides order, augmentation and schedule.
             show: whether to draw a progress bar on stderr.
+            pause: called between two steps, every few of them, at the same ones on all ranks: everything is
+                consistent then and may be saved.
 
         Raises:
-            TrainingError: if the loss is not finite, or memory runs out.
+            TrainingError: if too many steps had to be skipped, or memory runs out.
         """
-        # Whatever is random in an epoch follows from these, so a resumed run needs no stored generator.
-        torch.manual_seed(self.config.seed + 1_000_003 * epoch + self.dist.rank)
-        started = time.perf_counter()
+        if not progress.steps:
+            seed_everything(self.config.seed + 1_000_003 * progress.epoch + self.dist.rank)
         try:
-            losses, num_images, bad = self._steps(epoch, show=show)
+            if progress.steps < self.steps_per_epoch:
+                self._steps(progress, show=show, pause=pause)
+            return
         except (RuntimeError, MemoryError) as error:
-            if not _is_out_of_memory(error):
+            if not is_out_of_memory(error):
                 raise
-            raise TrainingError(
-                f"out of memory with batches of {self.config.batch_size} images of "
-                f"{self.config.phase_at(epoch).size} px on a rank; lower batch_size or input_size"
-            ) from error
-        total = self.dist.reduce_sum(torch.tensor([num_images]))
-        return EpochTotals(
-            loss=math.fsum(losses) / len(losses),
-            num_images=int(total),
-            seconds=time.perf_counter() - started,
-            bad=tuple(bad),
-        )
+            error.__traceback__ = None  # its frames hold the failed step's tensors
+        raise TrainingError(self._out_of_memory(progress.epoch))
 
-    def _steps(self, epoch: int, *, show: bool) -> tuple[list[float], int, list[BadImage]]:
-        """Losses of the steps (mean over ranks), and this rank's images and bad ones."""
-        self.loader.set_epoch(epoch)
+    def _steps(self, progress: EpochProgress, *, show: bool, pause: Callable[[], None]) -> None:
+        self.loader.set_epoch(progress.epoch, start=progress.steps)
         self.step.model.train()
-        losses: list[float] = []
-        pending: list[Tensor] = []
-        bad: list[BadImage] = []
-        num_images = 0
-        title = f"epoch {epoch + 1}/{self.config.epochs}"
-        with progress_bar(self.loader, title=title, unit="step", hidden=not show) as bar:
-            for index, batch in enumerate(bar):
-                step = epoch * self.steps_per_epoch + index
+        started = time.perf_counter() - progress.seconds
+        pending: list[tuple[Tensor, StepResult]] = []
+        first = progress.steps
+        title = f"epoch {progress.epoch + 1}/{self.config.epochs}"
+        with progress_bar(self.loader, title=title, unit="step", hidden=not show, initial=first) as bar:
+            for index, batch in enumerate(bar, start=first):
+                step = progress.epoch * self.steps_per_epoch + index
                 lr, decay = self.schedule.lr(step), self.schedule.decay(step)
                 for norm, momentum in self.fresh_norms:
                     norm.momentum = batch_norm_momentum(momentum, step)
-                pending.append(self.step(batch, lr=lr, weight_decay=decay))
-                num_images += len(batch)
-                bad += batch.bad
-                if len(pending) == READ_EVERY or index + 1 == self.steps_per_epoch:
-                    losses += self._read(pending, epoch, first=index + 1 - len(pending))
-                    pending.clear()
-                    if show:
-                        rate = num_images * self.dist.world_size / max(bar.format_dict["elapsed"], 1e-9)
-                        memory = _peak_memory_gb(self.dist.device)
-                        bar.set_postfix_str(
-                            f"loss {losses[-1]:.3f}, lr {lr:.4f}, {rate:.0f} images/s, {memory:.1f} GB",
-                            refresh=False,
-                        )
-        return losses, num_images, bad
+                pending.append((batch.indices, self.step(batch, lr=lr, weight_decay=decay)))
+                progress.bad += batch.bad
+                if len(pending) < self.read_every and index + 1 < self.steps_per_epoch:
+                    continue
+                self._read(pending, progress)
+                pending.clear()
+                progress.seconds = time.perf_counter() - started
+                if show:
+                    rate = (index + 1 - first) * self.step_images / max(bar.format_dict["elapsed"], 1e-9)
+                    loss = progress.losses[-1] if progress.losses else math.nan
+                    memory = peak_memory_gb(self.dist.device)
+                    line = f"loss {loss:.3f}, lr {lr:.4f}, {rate:.0f} images/s, {memory:.1f} GB"
+                    bar.set_postfix_str(line, refresh=False)
+                pause()
 
-    def _read(self, pending: Sequence[Tensor], epoch: int, *, first: int) -> list[float]:
-        """Losses of the last steps, the mean over ranks: every rank sees the same and stops at the same."""
-        values: list[float] = (
-            self.dist.reduce_sum(torch.stack(list(pending))) / self.dist.world_size
-        ).tolist()
-        for step, value in enumerate(values, start=first + 1):
-            if not math.isfinite(value):
-                raise TrainingError(
-                    f"the loss became {value} in epoch {epoch + 1}, step {step} of {self.steps_per_epoch}; "
-                    "the files hold the epochs before it; try a lower base_lr or a longer warmup_epochs"
-                    + (", or amp=bf16 or off" if self.step.amp == "fp16" else "")
-                )
-        return values
+    def _read(self, pending: list[tuple[Tensor, StepResult]], progress: EpochProgress) -> None:
+        """Take over the results of the last steps. Every rank has the same, and stops at the same."""
+        losses = torch.stack([result.loss for _, result in pending]).tolist()
+        finite = torch.stack([result.finite for _, result in pending]).tolist()
+        for (indices, _), loss, was_finite in zip(pending, losses, finite, strict=True):
+            progress.steps += 1
+            if was_finite:
+                progress.losses.append(loss)
+            else:
+                self._skip(progress, loss, indices)
+
+    def _skip(self, progress: EpochProgress, loss: float, indices: Tensor) -> None:
+        """Report a step that was not taken, and stop when there are too many."""
+        self.num_skipped += 1
+        shares = self.dist.gather(indices.tolist())
+        names = [self.train_set.name(index) for share in shares for index in share]
+        what = f"the loss became {loss}"
+        if math.isfinite(loss):
+            what = f"a gradient was not finite (the loss was {loss:.4g})"
+        what += f" in epoch {progress.epoch + 1}, step {progress.steps} of {self.steps_per_epoch}"
+        self.report(f"skipped a step: {what}; its images: {' '.join(names)}")
+        if self.num_skipped > self.config.max_skipped_steps:
+            raise TrainingError(
+                f"{what}; such steps are skipped, but it is number {self.num_skipped}; max_skipped_steps is "
+                f"{self.config.max_skipped_steps}; its images: {' '.join(names[:NAMED_IMAGES])}"
+                + (f" … (all {len(names)} are in train.log)" if len(names) > NAMED_IMAGES else "")
+                + "; what was saved before is whole; try a lower base_lr or a longer warmup_epochs"
+                + (", or amp=bf16 or off" if self.step.amp == "fp16" else "")
+            )
+
+    def _out_of_memory(self, epoch: int) -> str:
+        """The message, with the batch that would have fitted."""
+        self.step.optimizer.zero_grad(set_to_none=True)
+        gc.collect()
+        size = self.config.phase_at(epoch).size
+        images = math.ceil(self.step_images / self.dist.world_size)
+        trial = trial_step(
+            self.network,
+            size=size,
+            device=self.dist.device,
+            amp=self.step.amp,
+            channels_last=self.config.channels_last,
+            branch_mode=self.config.branch_mode,
+        )
+        fits = batch_that_fits(trial, batch_size=images, device=self.dist.device)
+        return f"out of memory with batches of {images} images of {size} px on a rank; " + (
+            "lower batch_size or input_size"
+            if fits is None
+            else f"about {fits} would have fitted, as trials of smaller batches tell: batch_size={fits}"
+        )
 
     def evaluate(self, val_set: ImageSource, *, epoch: int, show: bool) -> EvalResult:
         """The averaged network on the validation images, the same result on every rank.
@@ -210,6 +247,7 @@ class Trainer:
             dist=self.dist,
             amp=self.step.amp,
             progress=show,
+            on_dead_worker=self._report_worker,
         )
         if not math.isfinite(result.loss):
             raise TrainingError(
@@ -225,6 +263,7 @@ class Trainer:
             "optimizer": self.step.optimizer.state_dict(),
             "scaler": self.step.scaler.state_dict(),
             "ema": None if self.ema is None else self.ema.state_dict(),
+            "num_skipped": self.num_skipped,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -234,25 +273,31 @@ class Trainer:
         self.step.scaler.load_state_dict(state["scaler"])
         if self.ema is not None:
             self.ema.load_state_dict(state["ema"])
+        self.num_skipped = int(state["num_skipped"])
+
+    def _report_worker(self, line: str) -> None:
+        where = f"rank {self.dist.rank}: " if self.dist.world_size > 1 else ""
+        self.report(where + line)
+
+    def _loader(self) -> BatchLoader:
+        return train_loader(
+            self.train_set,
+            _transform(self.config),
+            batch_size=self.config.batch_size,
+            seed=self.config.seed,
+            rank=self.dist.rank,
+            world_size=self.dist.world_size,
+            num_workers=self.config.num_workers,
+            on_bad_image=self.config.on_bad_image,
+            pin_memory=self.dist.device.type == "cuda",
+            step_size=self.step_images,
+            on_dead_worker=self._report_worker,
+        )
 
 
 def _norms(network: nn.Module) -> list[tuple[_BatchNorm, float]]:
     norms = [module for module in network.modules() if isinstance(module, _BatchNorm)]
     return [(norm, norm.momentum) for norm in norms if norm.momentum is not None]
-
-
-def _loader(config: TrainConfig, train_set: ImageSource, dist: Distributed) -> BatchLoader:
-    return train_loader(
-        train_set,
-        _transform(config),
-        batch_size=config.batch_size,
-        seed=config.seed,
-        rank=dist.rank,
-        world_size=dist.world_size,
-        num_workers=config.num_workers,
-        on_bad_image=config.on_bad_image,
-        pin_memory=dist.device.type == "cuda",
-    )
 
 
 def _transform(config: TrainConfig) -> Callable[[int], TrainTransform]:
@@ -270,11 +315,11 @@ def _transform(config: TrainConfig) -> Callable[[int], TrainTransform]:
     return at_epoch
 
 
-def _schedule(config: TrainConfig, steps_per_epoch: int, world_size: int) -> Schedule:
+def _schedule(config: TrainConfig, steps_per_epoch: int, step_images: int) -> Schedule:
     return Schedule(
         total_steps=config.epochs * steps_per_epoch,
         warmup_steps=round(config.warmup_epochs * steps_per_epoch),
-        peak_lr=scaled_lr(config.base_lr, batch_size=config.batch_size, world_size=world_size),
+        peak_lr=scaled_lr(config.base_lr, step_images=step_images),
         min_lr=config.min_lr,
         weight_decay=config.weight_decay,
         weight_decay_end=config.weight_decay_end,
@@ -295,16 +340,3 @@ def _spread(network: nn.Module, config: TrainConfig, dist: Distributed) -> nn.Mo
         device_ids=[dist.device.index] if dist.device.type == "cuda" else None,
         **options,
     )
-
-
-def _is_out_of_memory(error: BaseException) -> bool:
-    # On a CPU torch raises a plain RuntimeError.
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)
-
-
-def _peak_memory_gb(device: torch.device) -> float:
-    """Peak memory in 1e9 bytes: of the GPU's allocator, or of this process."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device) / 1e9
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e9

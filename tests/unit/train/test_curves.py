@@ -9,7 +9,7 @@ from PIL import Image
 
 from mobileone.errors import MissingExtraError
 from mobileone.train.curves import draw_curves
-from mobileone.train.run_dir import EpochRecord
+from mobileone.train.progress import EpochRecord
 
 
 def record(epoch: int, acc1: float | None) -> EpochRecord:

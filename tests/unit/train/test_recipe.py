@@ -22,7 +22,7 @@ def test_the_paper_trains_at_a_tenth_with_256_images_on_8_ranks(size: int) -> No
     config = recipe(f"paper_s{size}")
     assert config.model == f"mobileone_s{size}"
     assert config.batch_size * 8 == 256
-    assert scaled_lr(config.base_lr, batch_size=config.batch_size, world_size=8) == pytest.approx(0.1)
+    assert scaled_lr(config.base_lr, step_images=8 * config.batch_size) == pytest.approx(0.1)
     assert (config.epochs, config.momentum, config.label_smoothing, config.ema_decay) == (
         300,
         0.9,
