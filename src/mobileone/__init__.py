@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from mobileone.model.create import list_models as list_models
     from mobileone.model.network import MobileOne as MobileOne
     from mobileone.profiling.run import profile as profile
+    from mobileone.quantization.run import quantize as quantize
     from mobileone.reparam.expand import expand as expand
     from mobileone.reparam.fuse import reparameterize as reparameterize
     from mobileone.reparam.verify import verify as verify
@@ -43,6 +44,7 @@ _HOME = {
     "list_models": "mobileone.model.create",
     "load_model": "mobileone.checkpoint.load",
     "profile": "mobileone.profiling.run",
+    "quantize": "mobileone.quantization.run",
     "reparameterize": "mobileone.reparam.fuse",
     "save_model": "mobileone.checkpoint.store",
     "set_branch_mode": "mobileone.model.branch_mode",

@@ -23,6 +23,7 @@ LAYERS = [
     {"runtime"},
     {"evaluation", "train"},
     {"exporting"},
+    {"quantization"},
     {"benchmarking"},
     {"cli", "__main__"},
 ]

@@ -30,6 +30,8 @@ class Bench:
     """Numbers of threads, with commas; each thread gets a core."""
     batch_sizes: str = "1"
     """Images a run, with commas."""
+    calib: Annotated[Path | None, arg(metavar="DIR")] = None
+    """Folder of photos that int8 is calibrated on; without it int8 is for exported int8 files alone."""
     eval: Annotated[str | None, arg(metavar="DIR")] = None
     """Images for accuracy: a folder of class folders, `digits`, or a flat folder for agreement alone."""
     eval_images: int = 1000
@@ -61,7 +63,10 @@ class Bench:
             raise ConfigError(f"--baselines must be all or none, got {self.baselines!r}")
         from mobileone.benchmarking.baselines import BASELINES
         from mobileone.benchmarking.run import bench
+        from mobileone.quantization.run import Quantizer
 
+        if self.calib is not None and not self.calib.is_dir():
+            raise ConfigError(f"--calib takes a folder of photos, got {self.calib}")
         result = bench(
             *self.models,
             backends=names(self.backends),
@@ -74,6 +79,7 @@ class Bench:
             runs=self.runs,
             budget_s=self.seconds,
             baselines=tuple(BASELINES) if self.baselines == "all" else (),
+            quantize=None if self.calib is None else Quantizer(self.calib),
             seed=self.seed,
         )
         if self.png is not None:

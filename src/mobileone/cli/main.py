@@ -24,6 +24,7 @@ from mobileone.cli.export import Export
 from mobileone.cli.model import Convert, Info, Reparameterize, Weights
 from mobileone.cli.predict import Predict
 from mobileone.cli.profile import Profile
+from mobileone.cli.quantize import Quantize
 from mobileone.cli.train import Report, Train
 from mobileone.errors import MobileOneError, PreemptedError
 from mobileone.train.stop_signal import REQUEUE
@@ -58,6 +59,7 @@ COMMANDS: dict[str, Callable[..., Command]] = {
     "reparameterize": Reparameterize,
     "convert": Convert,
     "export": Export,
+    "quantize": Quantize,
     "weights": Weights,
 }
 

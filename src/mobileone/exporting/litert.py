@@ -14,7 +14,7 @@ from mobileone.errors import ConfigError
 from mobileone.exporting.deployable import INPUT_NAME, OUTPUT_NAME, Options, tensor_spec
 from mobileone.exporting.flatbuffer import FlatBuffer, Tensor, schema
 from mobileone.exporting.layers import PIXEL_MAX, Conv, Floats, Layers, Linear, SqueezeExcite, layers_of
-from mobileone.exporting.quantized import Affine, Quantized
+from mobileone.exporting.quantized import GATE, Affine, Quantized
 from mobileone.model.network import MobileOne
 from mobileone.runtime.formats import FORMATS, require
 from mobileone.runtime.manifest import TensorSpec
@@ -57,7 +57,7 @@ def litert_model(layers: Layers, options: Options) -> bytes:
         MissingExtraError: without LiteRT's runtime, which brings the schema.
     """
     graph = FlatBuffer(dynamic_batch=options.batch is None)
-    writer = _Writer(graph, half=options.half)
+    writer = LayerWriter(graph, half=options.half)
     spec = layers.input_spec
     shape = (options.batch or 1, spec.size, spec.size, spec.in_chans)
     first, *others = layers.convs
@@ -73,38 +73,7 @@ def litert_model(layers: Layers, options: Options) -> bytes:
     return graph.pack([images], [writer.head(x, layers)], description="mobileone")
 
 
-def litert_int8_model(quantized: Quantized, *, batch: int | None = 1) -> bytes:
-    """An int8 .tflite file: uint8 pixels, channels last, to float32 logits (N, classes).
-
-    Nothing between the pixels and the average is float. The average is, and the classifier reads it in eight
-    bits again, with a scale that the runtime takes from each image, and its sums become float logits: eight
-    bits of logits would tie the likeliest classes.
-
-    Args:
-        quantized: the network.
-        batch: images at a time, N; None lets the runtime resize it.
-
-    Raises:
-        ConfigError, MissingExtraError: as `litert_model`.
-    """
-    graph = FlatBuffer(dynamic_batch=batch is None)
-    writer = _Writer(graph, quantized)
-    layers = quantized.layers
-    spec = layers.input_spec
-    affine = quantized.activations["image"]
-    shape = (batch or 1, spec.size, spec.size, spec.in_chans)
-    images = graph.tensor(INPUT_NAME, shape, np.uint8, Affine(affine.scale, affine.zero_point + 128))
-    x = graph.operator("QUANTIZE", [images], graph.tensor("pixels", shape, np.int8, affine))
-    x = writer.bordered(x, quantized)
-    first, *others = layers.convs
-    for conv in (replace(first, padding=(0, 0)), *others):
-        x = writer.conv(x, conv)
-    features = graph.tensor("features", x.shape, np.float32)
-    graph.operator("DEQUANTIZE", [x], features, options="DequantizeOptions")
-    return graph.pack([images], [writer.head(features, layers)], description="mobileone int8")
-
-
-class _Writer:
+class LayerWriter:
     """Layers, each appended to a graph; in int8 where `quantized` has integers for them."""
 
     def __init__(self, graph: FlatBuffer, quantized: Quantized | None = None, *, half: bool = False) -> None:
@@ -152,26 +121,6 @@ class _Writer:
         centred = graph.tensor("centred", image.shape, np.float32)
         return graph.operator("SUB", [pixels, colour], centred, options="SubOptions")
 
-    def bordered(self, x: Tensor, quantized: Quantized) -> Tensor:
-        """The image inside the first convolution's padding, in the colour that stands for zero."""
-        above, beside = quantized.layers.convs[0].padding
-        n, height, width = x.shape[:3]
-        colour = (quantized.border.astype(np.int16) - 128).astype(np.int8)
-
-        def strip(name: str, rows: int, columns: int) -> Tensor:
-            return self.graph.constant(name, np.tile(colour, (n, rows, columns, 1)), x.affine)
-
-        rows = strip("border.rows", above, width)
-        columns = strip("border.columns", height + 2 * above, beside)
-        for axis, edge in ((1, rows), (2, columns)):
-            shape = list(x.shape)
-            shape[axis] += 2 * edge.shape[axis]
-            taller = self.graph.tensor(f"border.{axis}", shape, np.int8, x.affine)
-            x = self.graph.operator(
-                "CONCATENATION", [edge, x, edge], taller, options="ConcatenationOptions", axis=axis
-            )
-        return x
-
     def conv(self, x: Tensor, conv: Conv) -> Tensor:
         """Padding, convolution, attention, ReLU."""
         size = conv.output_size((x.shape[1], x.shape[2]))
@@ -217,14 +166,27 @@ class _Writer:
         return self.graph.operator("PAD", [x, padding], padded, options="PadOptions")
 
     def attend(self, x: Tensor, name: str, attention: SqueezeExcite) -> Tensor:
-        """ReLU of x times its channels' gates."""
-        pooled = self.mean(x, f"{name}.attn.mean", keep_dims=True)
-        gate = self.linear(self.linear(pooled, attention.reduce, relu=True), attention.expand)
-        gate = self.graph.operator("LOGISTIC", [gate], self.output(f"{name}.attn.gate", gate.shape))
+        """ReLU of x times its channels' gates, which are computed in float."""
+        graph, average = self.graph, f"{name}.attn.mean"
+        pooled = self.mean(x, average, keep_dims=True)
+        gate = self.linear(
+            self.linear(self.dequantize(pooled, average), attention.reduce, relu=True), attention.expand
+        )
+        gate = graph.operator("LOGISTIC", [gate], graph.tensor(f"{name}.attn.gate", gate.shape, np.float32))
+        if x.affine is not None:
+            rounded = graph.tensor(f"{name}.attn.gate.int8", gate.shape, np.int8, GATE)
+            gate = graph.operator("QUANTIZE", [gate], rounded)
         output = self.output(f"{name}.attn", x.shape)
-        return self.graph.operator(
+        return graph.operator(
             "MUL", [x, gate], output, options="MulOptions", fusedActivationFunction=self.relu
         )
+
+    def dequantize(self, x: Tensor, name: str) -> Tensor:
+        """x as float32, if it is not yet."""
+        if x.affine is None:
+            return x
+        real = self.graph.tensor(f"{name}.real", x.shape, np.float32)
+        return self.graph.operator("DEQUANTIZE", [x], real, options="DequantizeOptions")
 
     def head(self, x: Tensor, layers: Layers) -> Tensor:
         """The average, and the classifier where there is one."""
@@ -236,7 +198,7 @@ class _Writer:
         """(N, H, W, C) to (N, C), or (N, 1, 1, C)."""
         axes = self.graph.constant(f"{name}.axes", np.array([1, 2], dtype=np.int32))
         shape = (x.shape[0], 1, 1, x.shape[3]) if keep_dims else (x.shape[0], x.shape[3])
-        output = self.output(name, shape)
+        output = self.graph.tensor(name, shape, np.float32 if x.affine is None else np.int8, x.affine)
         return self.graph.operator("MEAN", [x, axes], output, options="ReducerOptions", keepDims=keep_dims)
 
     def linear(self, x: Tensor, linear: Linear, *, relu: bool = False, name: str = "") -> Tensor:

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from mobileone.exporting.layers import Floats, Layers
 
-INT8_MIN, INT8_MAX = -128, 127
+INT8_MIN, INT8_MAX, STEPS = -128, 127, 255
+UINT8_OFFSET = 128  # uint8 less this is int8
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +33,10 @@ class Affine:
         """The scale of a tensor that has only one."""
         (scale,) = self.scale
         return scale
+
+
+GATE = Affine((1 / 256,), INT8_MIN)
+"""How the gates of squeeze-and-excitation, in 0..1, are held."""
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
@@ -58,7 +63,8 @@ class Quantized:
         layers: the float layers that the integers stand for (equalised, biases corrected): geometry, and what
             stays in float.
         weights: by the part's name; a part that has none stays in float.
-        activations: by the name of the tensor: `image`, a convolution's name, `<name>.attn…`.
+        activations: by the name of the tensor: `image`, a convolution's name, `<name>.attn` behind its
+            attention, and `pooled`, for runtimes that read the average in eight bits.
         border: the pixel, uint8 (channels,), that stands for zero after normalisation, around the image.
     """
 

@@ -1,0 +1,311 @@
+"""Claims of docs/quantization.md: what int8 costs in accuracy, and what it gains in speed, in each runtime.
+
+Accuracy: the photos are split, 100 to calibrate on and the others to score on, several times; every int8
+network is executed by the runtime it is for. Against it stand the defaults of the well-kept quantisers on the
+same splits: NNCF (also the mixed preset with accurate bias correction) and ONNX Runtime's quantize_static.
+Differences are paired, photo by photo; a photo that is scored in several splits counts once, with its mean.
+
+Speed: everything in one process, taken in turn, round by round; a network's input is what it takes, so ours
+read bytes and the others floats that are normalised already.
+
+    python -m benchmarks.int8                        # both, S0
+    python -m benchmarks.int8 --speed --variant s1   # speed with fresh weights
+"""
+
+import argparse
+import datetime
+import math
+import platform
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+import mobileone
+from benchmarks.online_training import processor
+from mobileone.data.augment import EvalTransform
+from mobileone.data.folder import find_images
+from mobileone.data.imagenet import WNIDS
+from mobileone.data.loader import normalize
+from mobileone.exporting.layers import layers_of
+from mobileone.exporting.parity import seeded_pictures
+from mobileone.model.network import MobileOne
+from mobileone.quantization.calibrate import calibrate
+from mobileone.quantization.report import sqnr_db
+from mobileone.quantization.run import QuantizedFormat, float_logits, write_quantized
+from mobileone.runtime.artifact import Artifact
+from mobileone.runtime.quiet import quiet
+
+WEIGHTS = Path("../shared/data/apple_s0/mobileone_s0.pth.tar")
+PHOTOS = Path("../shared/data/imagenet_val_300")
+SUFFIXES: dict[QuantizedFormat, str] = {"openvino": ".xml", "litert": ".tflite", "onnx": ".onnx"}
+PACKAGES = ("torch", "onnxruntime", "openvino", "nncf", "ai-edge-litert")
+Logits = Callable[[Tensor], Tensor]
+Run = Callable[[], Any]
+
+
+@dataclass
+class Scores:
+    """Photo by photo over all splits: index, right in float, right in int8, same class."""
+
+    rows: list[tuple[int, float, float, float]]
+    sqnr: list[float]
+
+    def line(self, name: str) -> str:
+        table = np.array(self.rows)
+        photos = [table[table[:, 0] == index, 1:].mean(0) for index in np.unique(table[:, 0])]
+        values = 100 * np.array(photos)
+        difference = values[:, 1] - values[:, 0]
+        cells = (interval(values[:, 0]), interval(values[:, 1]), interval(difference), interval(values[:, 2]))
+        spread = f"{min(self.sqnr):.1f} to {max(self.sqnr):.1f}"
+        return f"{name:<34}" + "".join(f"{cell:>16}" for cell in cells) + f"{spread:>16}"
+
+
+def interval(values: np.ndarray) -> str:
+    """Mean and half a 95 % interval."""
+    return f"{values.mean():.2f} ± {1.96 * values.std(ddof=1) / math.sqrt(len(values)):.2f}"
+
+
+def ours(model: MobileOne, images: Tensor, folder: Path) -> Mapping[QuantizedFormat, Path]:
+    """Calibrated once, written for every runtime."""
+    quantized, expected = calibrate(layers_of(model), images), float_logits(model, images)
+    paths = {name: folder / f"int8{suffix}" for name, suffix in SUFFIXES.items()}
+    for name, path in paths.items():
+        write_quantized(quantized, model, path, format=name, images=images, expected=expected, options={})
+    return paths
+
+
+def nncf_model(model: MobileOne, images: Tensor, folder: Path, **options: Any) -> Any:
+    """The float network quantised by NNCF, an `openvino.Model` for normalised images."""
+    import nncf
+    import openvino as ov
+
+    path = folder / "float.xml"
+    mobileone.export(model, path, format="openvino", force=True)
+    batches = normalize(images, model.input_spec).numpy()
+    data = nncf.Dataset([batches[i : i + 1] for i in range(len(batches))])
+    with quiet():
+        return nncf.quantize(
+            ov.Core().read_model(path),
+            data,
+            subset_size=len(batches),
+            target_device=nncf.TargetDevice.CPU,
+            **options,
+        )
+
+
+def static_onnx(model: MobileOne, images: Tensor, folder: Path) -> Path:
+    """The float network quantised by ONNX Runtime, QDQ, per channel, uint8 activations."""
+    from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
+    from onnxruntime.quantization.shape_inference import quant_pre_process
+
+    class Reader(CalibrationDataReader):
+        def __init__(self) -> None:
+            batches = normalize(images, model.input_spec).numpy()
+            self.rest = iter([{"images": batches[i : i + 1]} for i in range(len(batches))])
+
+        def get_next(self) -> Any:
+            return next(self.rest, None)
+
+    path, ready, done = folder / "float.onnx", folder / "ready.onnx", folder / "static.onnx"
+    mobileone.export(model, path, format="onnx", force=True)
+    with quiet():
+        quant_pre_process(path, ready)
+        quantize_static(
+            ready,
+            done,
+            Reader(),
+            quant_format=QuantFormat.QDQ,
+            per_channel=True,
+            activation_type=QuantType.QUInt8,
+            weight_type=QuantType.QInt8,
+        )
+    return done
+
+
+def openvino_request(model: Any, threads: int) -> Any:
+    import openvino as ov
+
+    hints = {
+        "INFERENCE_PRECISION_HINT": "f32",
+        "INFERENCE_NUM_THREADS": threads,
+        "PERFORMANCE_HINT": "LATENCY",
+        "NUM_STREAMS": 1,
+    }
+    return ov.Core().compile_model(model, "CPU", hints).create_infer_request()
+
+
+def onnx_session(path: Path, threads: int) -> Any:
+    import onnxruntime as ort
+
+    options = ort.SessionOptions()
+    options.intra_op_num_threads, options.inter_op_num_threads, options.log_severity_level = threads, 1, 3
+    return ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+
+
+def one_by_one(run: Callable[[np.ndarray], np.ndarray], model: MobileOne) -> Logits:
+    """Logits of pixels from a network that takes one normalised image."""
+
+    def logits(pixels: Tensor) -> Tensor:
+        batches = normalize(pixels, model.input_spec).numpy()
+        return torch.from_numpy(np.concatenate([run(batches[i : i + 1]) for i in range(len(batches))]))
+
+    return logits
+
+
+def contenders(model: MobileOne, images: Tensor, folder: Path) -> Iterator[tuple[str, Logits]]:
+    """Every int8 network of one split, made as it is asked for."""
+    import nncf
+
+    for name, path in ours(model, images, folder).items():
+        yield f"ours, {name}", Artifact(path).logits
+    mixed = {"preset": nncf.QuantizationPreset.MIXED, "fast_bias_correction": False}
+    for title, options in (("NNCF default", {}), ("NNCF mixed, accurate bias", mixed)):
+        request = openvino_request(nncf_model(model, images, folder, **options), 2)
+        yield f"{title}, openvino", one_by_one(lambda x, r=request: r.infer([x])[0].copy(), model)
+    session = onnx_session(static_onnx(model, images, folder), 2)
+    yield "quantize_static, onnx", one_by_one(lambda x: session.run(None, {"images": x})[0], model)
+
+
+def print_accuracy(model: MobileOne, splits: int) -> None:
+    source = find_images(PHOTOS, split=None, classes=WNIDS)
+    transform = EvalTransform.from_spec(model.input_spec)
+    pixels = torch.stack([transform(source.read(i)) for i in range(len(source))])
+    labels, expected = torch.from_numpy(source.labels), float_logits(model, pixels)
+    scores: dict[str, Scores] = {}
+    for split in range(splits):
+        order = torch.randperm(len(pixels), generator=torch.Generator().manual_seed(split))
+        chosen, held = order[:100], order[100:]
+        with tempfile.TemporaryDirectory() as folder:
+            for name, logits in contenders(model, pixels[chosen], Path(folder)):
+                score = scores.setdefault(name, Scores([], []))
+                add(score, held, labels[held], expected[held], logits(pixels[held]))
+                print(f"# {datetime.datetime.now():%H:%M:%S} split {split + 1}: {name}", file=sys.stderr)
+        print_table(scores, split + 1, len(held))
+
+
+def print_table(scores: Mapping[str, Scores], splits: int, held: int) -> None:
+    """All splits so far."""
+    done = f"{splits} split{'s' * (splits > 1)}"
+    print(f"\nS0, Apple's weights, {done}: calibrated on 100 photos, scored on {held}; percent ± half a 95 %")
+    print("interval over the photos\n")
+    header = ("top-1 float", "top-1 int8", "difference", "agreement", "logits SQNR dB")
+    print(f"{'':<34}" + "".join(f"{cell:>16}" for cell in header))
+    for name, score in scores.items():
+        print(score.line(name), flush=True)
+
+
+def add(scores: Scores, indices: Tensor, labels: Tensor, expected: Tensor, got: Tensor) -> None:
+    first, second = expected.argmax(1), got.argmax(1)
+    columns = (indices, first == labels, second == labels, first == second)
+    scores.rows += zip(*(column.tolist() for column in columns), strict=True)
+    centred = [logits - logits.mean(1, keepdim=True) for logits in (expected, got)]
+    scores.sqnr.append(sqnr_db(*centred))
+
+
+def timed(model: MobileOne, images: Tensor, folder: Path, threads: int) -> Mapping[str, Run]:
+    """Everything that is timed, as calls without arguments."""
+    spec = model.input_spec
+    runs: dict[str, Run] = {}
+    for precision in ("int8", "fp32"):
+        for name, suffix in SUFFIXES.items():
+            path = folder / f"{precision}{suffix}"
+            if precision == "fp32" and not path.exists():
+                mobileone.export(model, path, format=name, raw_input=True)
+            if precision == "int8" and not path.exists():
+                ours(model, images, folder)
+            session = Artifact(path, threads=threads).session
+            batch = images[:1].permute(0, 2, 3, 1).contiguous().numpy()
+            runs[f"{'ours' if precision == 'int8' else 'float32'}, {name}"] = lambda s=session, b=batch: (
+                s.run(b)
+            )
+    normalized = normalize(images[:1], spec).numpy()
+    quantized = getattr(timed, "nncf", None) or nncf_model(model, images, folder)
+    timed.nncf = quantized  # type: ignore[attr-defined]
+    request = openvino_request(quantized, threads)
+    runs["NNCF default, openvino"] = lambda: request.infer([normalized], share_inputs=True)
+    if not (folder / "static.onnx").exists():
+        static_onnx(model, images, folder)
+    session = onnx_session(folder / "static.onnx", threads)
+    runs["quantize_static, onnx"] = lambda: session.run(None, {"images": normalized})
+    return runs
+
+
+def print_speed(model: MobileOne, rounds: int) -> None:
+    images = seeded_pictures(model.input_spec, number=32)
+    with tempfile.TemporaryDirectory() as folder:
+        for threads in (1, 2):
+            times = in_turn(timed(model, images, Path(folder), threads), rounds)
+            title = f"{threads} thread{'s' * (threads > 1)}"
+            print(f"\n{model.variant.name}, batch 1, {title}, {rounds} rounds in turn")
+            print(f"{'':<28}{'min ms':>9}{'median ms':>11}{'p90 ms':>9}{'of its default':>24}")
+            for name, values in times.items():
+                print(speed_line(name, values, times), flush=True)
+    print("\nof its default: ratio to the runtime's own quantiser, for LiteRT to float32; median [quartiles]")
+
+
+DEFAULTS = {"ours, openvino": "NNCF default, openvino", "ours, onnx": "quantize_static, onnx"}
+
+
+def speed_line(name: str, values: Sequence[float], times: Mapping[str, Sequence[float]]) -> str:
+    default = DEFAULTS.get(name, f"float32, {name.rpartition(' ')[2]}")
+    ratios = [a / b for a, b in zip(values, times[default], strict=True)]
+    low, middle, high = statistics.quantiles(ratios, n=4)
+    cell = f"{middle:.2f} [{low:.2f}, {high:.2f}]" if default != name else "1"
+    least, median, tail = (1e3 * float(v) for v in (min(values), *np.percentile(values, (50, 90))))
+    return f"{name:<28}{least:>9.3f}{median:>11.3f}{tail:>9.3f}{cell:>24}"
+
+
+def in_turn(runs: Mapping[str, Run], rounds: int) -> Mapping[str, Sequence[float]]:
+    """Seconds of every call, round by round, each twice in a row and the second counted.
+
+    The first call of the two brings the network's weights back into the caches that the others emptied.
+    """
+    times: dict[str, list[float]] = {name: [] for name in runs}
+    for round_number in range(rounds + 10):
+        for name, run in runs.items():
+            run()
+            start = time.perf_counter()
+            run()
+            if round_number >= 10:
+                times[name].append(time.perf_counter() - start)
+    return times
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--variant", default="s0")
+    parser.add_argument("--splits", default=3, type=int)
+    parser.add_argument("--rounds", default=200, type=int)
+    parser.add_argument("--accuracy", action="store_true", help="only that")
+    parser.add_argument("--speed", action="store_true", help="only that")
+    arguments = parser.parse_args()
+    versions = ", ".join(f"{name} {version(name)}" for name in PACKAGES)
+    print(
+        f"# {datetime.date.today()}, {processor()}, Python {platform.python_version()}, {versions}",
+        flush=True,
+    )
+    if arguments.variant == "s0" and WEIGHTS.exists():
+        model = mobileone.load_model(WEIGHTS, form="inference")
+    else:
+        torch.manual_seed(0)
+        model = mobileone.create_model(f"mobileone_{arguments.variant}", form="inference").eval()
+    if not arguments.speed:
+        print_accuracy(model, arguments.splits)
+    if not arguments.accuracy:
+        print_speed(model, arguments.rounds)
+
+
+if __name__ == "__main__":
+    main()

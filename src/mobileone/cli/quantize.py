@@ -1,0 +1,186 @@
+"""`mobileone quantize`."""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
+
+from tyro.conf import Positional, arg
+
+from mobileone.atomic import refuse_existing
+from mobileone.cli.output import megabytes, print_json, table
+from mobileone.errors import ConfigError
+from mobileone.runtime.formats import format_of
+from mobileone.runtime.manifest import manifest_path
+
+if TYPE_CHECKING:
+    from mobileone.model.network import MobileOne
+    from mobileone.quantization.report import Comparison, LayerError
+    from mobileone.quantization.run import QuantizedFormat, QuantizeResult
+
+FORMATS = ("onnx", "openvino", "litert", "executorch")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Quantize:
+    """Write a model in int8 for another runtime, calibrated on photos, and say what that costs.
+
+    Example: mobileone quantize mobileone_s0.apple_in1k --calib PHOTOS -o s0_int8.onnx
+    """
+
+    model: Annotated[Positional[str], arg(metavar="MODEL")]
+    """MODEL, see mobileone --help, with float weights; one with branches is fused."""
+    calib: Path
+    """Folder of photos of the kind that the model will see; labels are not needed."""
+    output: Annotated[Path, arg(aliases=("-o",))]
+    """File to write, or a folder; its manifest lies beside it, with .json behind its name."""
+    format: Literal["onnx", "openvino", "litert", "executorch"] | None = None
+    """What to write. Default: what the file's suffix says."""
+    num_images: int | None = None
+    """Calibration photos. Default: 100, or all where there are fewer."""
+    seed: int = 0
+    """Of the choice of photos."""
+    ranges: Literal["mse", "minmax", "percentile"] = "mse"
+    """How the range of activations is chosen."""
+    eval: Path | None = None
+    """Folder to compare float and int8 on: class folders, or any photos, which give agreement alone."""
+    batch_size: int = 1
+    """Images at a time."""
+    input_size: int | None = None
+    """Side of the square input, pixels. Default: the model's."""
+    force: bool = False
+    """Overwrite an existing artifact."""
+    json: bool = False
+    """Print everything as JSON."""
+
+    def run(self) -> int:
+        kind = format_of(self.output)
+        name = self.format or (kind.name if kind else None)
+        if name not in FORMATS:
+            raise ConfigError(f"{self.output} names no int8 format; pass --format {', '.join(FORMATS)}")
+        if format_of(self.model) is not None:
+            raise ConfigError(
+                f"{self.model} is an exported file, quantized or not; give the float model it was made from"
+            )
+        if kind is not None:
+            refuse_existing(self.output, force=self.force)
+        _refuse_unwritable(self.output)
+        from mobileone.checkpoint.load import load_model
+        from mobileone.quantization.images import calibration_images
+        from mobileone.quantization.run import quantize
+
+        model = load_model(self.model, form="inference")
+        if self.input_size is not None:
+            model.set_input_size(self.input_size)
+        photos = calibration_images(self.calib, model.input_spec, num_images=self.num_images, seed=self.seed)
+        done = quantize(
+            model,
+            self.output,
+            images=photos,
+            format=cast("QuantizedFormat", name),
+            rule=self.ranges,
+            batch_size=self.batch_size,
+            source=self.model,
+            force=self.force,
+        )
+        for warning in done.warnings:
+            print(f"warning: {warning}", file=sys.stderr)
+        held = None if self.eval is None else compare_on(model, done.path, self.eval)
+        if self.json:
+            print_json(done.to_dict() | {"eval": None if held is None else held.to_dict()})
+        else:
+            print(report(done, held))
+        return 0
+
+
+def _refuse_unwritable(output: Path) -> None:
+    """A folder that cannot be written, before minutes of work."""
+    folder = output if output.is_dir() else output.parent
+    while not folder.exists():
+        folder = folder.parent
+    if not folder.is_dir() or not os.access(folder, os.W_OK):
+        raise ConfigError(f"cannot write {output}: {folder} is no folder that may be written to")
+
+
+def compare_on(model: MobileOne, artifact: Path, folder: Path) -> Comparison:
+    """Float against int8, each in its own runtime, on every photo below a folder."""
+    import torch
+
+    from mobileone.data.augment import EvalTransform
+    from mobileone.data.decode import read_image
+    from mobileone.data.folder import find_images, image_files
+    from mobileone.data.imagenet import resolve_classes
+    from mobileone.evaluation.run import progress_bar
+    from mobileone.quantization.report import compare_logits
+    from mobileone.quantization.run import BATCH, float_logits
+    from mobileone.runtime.artifact import Artifact
+
+    if not folder.is_dir():
+        raise ConfigError(f"--eval takes a folder of photos, got {folder}")
+    labels: Any = None
+    if any(entry.is_dir() for entry in folder.iterdir()):
+        classes = resolve_classes(model.num_classes, model.class_names)
+        found = find_images(folder, split="val", classes=classes)
+        labels = torch.from_numpy(found.labels)
+        paths = [found.path(index) for index in range(len(found))]
+    else:
+        paths = image_files(folder)
+    int8, transform = Artifact(artifact), EvalTransform.from_spec(model.input_spec)
+    expected, got = [], []
+    starts = range(0, len(paths), BATCH)
+    for start in progress_bar(starts, title="comparing", unit="batch", hidden=False):
+        pixels = torch.stack([transform(read_image(path)) for path in paths[start : start + BATCH]])
+        expected.append(float_logits(model, pixels))
+        got.append(int8.logits(pixels))
+    return compare_logits(torch.cat(expected), torch.cat(got), labels)
+
+
+def report(done: QuantizeResult, held: Comparison | None) -> str:
+    """Everything about the result, for people."""
+    manifest, parity = done.manifest, done.manifest.parity
+    assert parity is not None
+    size, before = manifest.size_bytes, done.float_bytes
+    lines = [
+        f"wrote {done.path} ({megabytes(size)}) and {manifest_path(done.path).name}; "
+        f"float32 weights are {megabytes(before)}, {before / size:.1f} times as much",
+        f"runs in {parity.runtime}, {parity.precision}; input uint8 ({manifest.tensor.batch}, "
+        f"{manifest.tensor.height}, {manifest.tensor.width}, {manifest.tensor.channels}), pixels",
+        f"calibration  n {parity.num_images}  top-1 agreement {100 * parity.top1_agreement:.1f} %",
+    ]
+    if held is not None:
+        lines.append(comparison_line(held))
+    return "\n".join([*lines, "", layer_table(done.layers), "", summary(done.layers)])
+
+
+def comparison_line(held: Comparison) -> str:
+    """Float against int8 on other photos, one line."""
+    noise = f"top-1 agreement {held.agreement:.1f} %  logits {held.sqnr_db:.1f} dB"
+    line = f"evaluation   n {held.num_images}  {noise}"
+    if held.float_acc1 is None:
+        return line
+    return (
+        f"{line}  acc@1 float {held.float_acc1:.2f} int8 {held.int8_acc1:.2f}  "
+        f"acc@5 float {held.float_acc5:.2f} int8 {held.int8_acc5:.2f}"
+    )
+
+
+def layer_table(layers: Any) -> str:
+    """Every layer's error."""
+    rows = [
+        [layer.name, layer.kind, f"{layer.sqnr_db:.1f}", f"{100 * layer.logit_share:.1f}"] for layer in layers
+    ]
+    return table(["layer", "kind", "SQNR dB", "% of the logits' noise"], rows)
+
+
+def summary(layers: Any) -> str:
+    """Which kinds of layer the error comes from, and the worst three."""
+    kinds: dict[str, float] = {}
+    for layer in layers:
+        kinds[layer.kind] = kinds.get(layer.kind, 0.0) + 100 * layer.logit_share
+    worst: list[LayerError] = sorted(layers, key=lambda layer: -layer.logit_share)[:3]
+    shares = ", ".join(f"{kind} {share:.0f} %" for kind, share in sorted(kinds.items(), key=lambda x: -x[1]))
+    named = ", ".join(f"{layer.name} {100 * layer.logit_share:.0f} %" for layer in worst)
+    return f"the error comes from {shares}; most from {named}"

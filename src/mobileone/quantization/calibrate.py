@@ -1,0 +1,180 @@
+"""Layer after layer to int8, each on what the integer layers before it really give."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional as F
+
+from mobileone.exporting.layers import PIXEL_MAX, Conv, Layers, Linear, read_pixels
+from mobileone.exporting.quantized import INT8_MIN, STEPS, Affine, Quantized, QuantizedWeight
+from mobileone.quantization.equalize import equalize
+from mobileone.quantization.ranges import ChannelStats, Range, affine_of, channel_stats, upper_ranges
+from mobileone.quantization.rounding import round_weights, weight_scales
+from mobileone.quantization.simulate import bordered, float_gate, integer_layer
+
+IMAGE = Affine((1 / PIXEL_MAX,), INT8_MIN)
+OUTPUT = Affine((1 / STEPS,), INT8_MIN)  # equalised: every tensor reaches 1
+# Second moments are taken of so many images that a channel has at least this many values, or of all.
+MOMENT_VALUES, MOMENT_IMAGES = 20_000, 16
+DAMPING = 0.01
+
+
+def float_conv(conv: Conv, x: Tensor) -> Tensor:
+    """(N, C, H, W) before attention and ReLU."""
+    weight, bias = torch.from_numpy(conv.weight), torch.from_numpy(conv.bias)
+    return F.conv2d(x, weight, bias, conv.stride, conv.padding, conv.dilation, conv.groups)
+
+
+def windows(conv: Conv, x: Tensor) -> Tensor:
+    """What the rows of a convolution read: (B, K, positions), B its groups, of x (N, C, H, W)."""
+    n, channels = x.shape[:2]
+    if conv.weight.shape[2:] == (1, 1) and conv.stride == (1, 1):
+        return x.transpose(0, 1).reshape(1, channels, -1)
+    taps = F.unfold(x, conv.weight.shape[2:], conv.dilation, conv.padding, conv.stride)  # (N, C·kh·kw, P)
+    taps = taps.view(n, conv.groups, channels // conv.groups * math.prod(conv.weight.shape[2:]), -1)
+    return taps.permute(1, 2, 0, 3).flatten(2)
+
+
+def fit(weight: Tensor, wanted: Tensor, read: Tensor) -> tuple[Tensor, Tensor]:
+    """Weights for the inputs that a layer really reads, and those inputs' second moments.
+
+    Args:
+        weight: (B, R, K), meant for the inputs `wanted`.
+        wanted: (B, K, P), the float network's inputs, at the same P positions as
+        read: (B, K, P), the integer network's.
+
+    Returns:
+        The weights whose output for `read` is nearest to that of `weight` for `wanted` (ridge regression
+        towards `weight`; a bias takes the means), and the damped covariance (B, K, K) of `read`.
+    """
+    wanted = wanted - wanted.mean(2, keepdim=True)
+    read = read - read.mean(2, keepdim=True)
+    positions = read.shape[2]
+    moments = (read @ read.transpose(1, 2)).double() / positions
+    cross = (wanted @ read.transpose(1, 2)).double() / positions
+    ridge = DAMPING * moments.diagonal(dim1=1, dim2=2).mean(1).clamp_min(1e-12)
+    damping = ridge[:, None, None] * torch.eye(moments.shape[1], dtype=torch.float64)
+    damped = moments + damping
+    weight = weight.double()
+    fitted = torch.linalg.solve(damped, weight @ (cross + damping), left=False)
+    return fitted, damped
+
+
+def quantize_conv(
+    conv: Conv, wanted: Tensor, read: Tensor, source: Affine, mean_output: Tensor
+) -> QuantizedWeight:
+    """Integers of a convolution, and the bias that gives its output the mean it should have.
+
+    Args:
+        conv: float.
+        wanted: the float network's input.
+        read: the integer network's input, as reals.
+        source: how the input's integers are read.
+        mean_output: (C,), the float output's mean before attention and ReLU.
+    """
+    size = wanted[0, 0].numel()
+    chosen = slice(0, max(MOMENT_IMAGES, math.ceil(MOMENT_VALUES / size)))
+    flat = torch.from_numpy(conv.weight).flatten(1).view(conv.groups, conv.out_channels // conv.groups, -1)
+    fitted, moments = fit(flat, windows(conv, wanted[chosen]), windows(conv, read[chosen]))
+    scale = weight_scales(fitted, moments).float()
+    integers = round_weights(fitted, scale.double(), moments)
+    shape = conv.weight.shape
+    values = integers.view(shape).to(torch.int8).numpy()
+    scales = scale.flatten()
+    rounded = replace(
+        conv, weight=(values * scales[:, None, None, None].numpy()).astype(np.float32), bias=0 * conv.bias
+    )
+    bias = mean_output - float_conv(rounded, read).mean((0, 2, 3))
+    unit = source.step * scales.double()
+    whole = (bias.double() / unit).round().clamp(-(2**31), 2**31 - 1)
+    return QuantizedWeight(values=values, scale=scales.numpy(), bias=whole.to(torch.int32).numpy())
+
+
+def quantize_linear(linear: Linear, wanted: Tensor, read: Tensor) -> tuple[Linear, QuantizedWeight]:
+    """The classifier: int8 weights, float bias corrected for its mean output."""
+    weight = torch.from_numpy(linear.weight)
+    _, moments = fit(weight[None], wanted.T[None], read.T[None])
+    scale = weight_scales(weight.double()[None], moments)[0].float()
+    integers = round_weights(weight.double()[None], scale.double()[None], moments)[0]
+    bias = (wanted @ weight.T - read @ (integers.float() * scale[:, None]).T).mean(0).numpy() + linear.bias
+    values = integers.to(torch.int8).numpy()
+    return replace(linear, bias=bias), QuantizedWeight(values=values, scale=scale.numpy(), bias=None)
+
+
+def float_layer(conv: Conv, x: Tensor) -> tuple[Tensor, Tensor]:
+    """A convolution's output (N, C, H, W) before attention and ReLU, and behind them."""
+    before = float_conv(conv, x)
+    if conv.attention is None:
+        return before, before.relu()
+    gate = float_gate(conv.attention, before.mean((2, 3)))
+    return before, (before * gate[:, :, None, None]).relu_()
+
+
+def survey(layers: Layers, x: Tensor, rule: Range) -> tuple[list[ChannelStats], list[Tensor]]:
+    """What every convolution gives behind its ReLU, and the range (C,) that its integers must cover.
+
+    Where attention stands between the two, integers hold the sum before it, of both signs.
+    """
+    stats, ranges = [], []
+    for conv in layers.convs:
+        before, x = float_layer(conv, x)
+        stats.append(channel_stats(x))
+        if conv.attention is None:
+            ranges.append(upper_ranges(stats[-1], rule))
+        else:
+            ranges.append(before.abs().amax((0, 2, 3)).clamp_min(1e-6))
+    return stats, ranges
+
+
+def calibrate(layers: Layers, pixels: Tensor, *, rule: Range = "mse") -> Quantized:
+    """An int8 network from a float one and a few images of the kind that it will see.
+
+    Args:
+        layers: in float, on normalised images.
+        pixels: uint8 (N, C, H, W).
+        rule: how activations' ranges are chosen.
+    """
+    layers, border = read_pixels(layers)
+    first, *others = layers.convs
+    image = bordered(Quantized(layers=layers, weights={}, activations={}, border=border), pixels)
+    unpadded = replace(layers, convs=(replace(first, padding=(0, 0)), *others))
+    with torch.no_grad():
+        stats, ranges = survey(unpadded, image / PIXEL_MAX, rule)
+    equalized = equalize(unpadded, stats, ranges)
+    with torch.no_grad():
+        quantized = _quantize_in_turn(
+            replace(layers, convs=equalized.convs, classifier=equalized.classifier), image, border
+        )
+    first, *others = quantized.layers.convs
+    padded = (replace(first, padding=layers.convs[0].padding), *others)
+    return replace(quantized, layers=replace(quantized.layers, convs=padded))
+
+
+def _quantize_in_turn(layers: Layers, image: Tensor, border: NDArray[np.uint8]) -> Quantized:
+    weights: dict[str, QuantizedWeight] = {}
+    activations = {"image": IMAGE}
+    partial = Quantized(layers=layers, weights=weights, activations=activations, border=border)
+    wanted, integers, source = image / PIXEL_MAX, image, IMAGE
+    for conv in layers.convs:
+        before, behind = float_layer(conv, wanted)
+        read = integers * source.step
+        weights[conv.name] = quantize_conv(conv, wanted, read, source, before.mean((0, 2, 3)))
+        activations[conv.name] = OUTPUT
+        if conv.attention is not None:
+            activations[conv.name] = affine_of(before)
+            activations[f"{conv.name}.attn"] = affine_of(behind)
+        integers, source = integer_layer(partial, conv, integers, source)
+        wanted = behind
+    pooled = integers.mean((2, 3)) * source.step
+    activations["pooled"] = Affine((max(pooled.max().item(), 1e-6) / STEPS,), INT8_MIN)
+    if layers.classifier is None:
+        return partial
+    classifier, integer_classifier = quantize_linear(layers.classifier, wanted.mean((2, 3)), pooled)
+    weights[classifier.name] = integer_classifier
+    return replace(partial, layers=replace(layers, classifier=classifier))

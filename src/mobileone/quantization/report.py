@@ -1,0 +1,141 @@
+"""Float against int8: how often they agree, how large the error is, and which layers it comes from."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mobileone.evaluation.metrics import topk_correct
+from mobileone.exporting.layers import PIXEL_MAX, Conv
+from mobileone.exporting.quantized import INT8_MAX, INT8_MIN, Affine, Quantized
+from mobileone.quantization.calibrate import float_layer
+from mobileone.quantization.simulate import bordered, integer_layer, integer_outputs, linear_tensors
+
+NUM_TRACED = 8
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LayerError:
+    """What one convolution's integers cost.
+
+    Attributes:
+        name: of the layer.
+        kind: `dense`, `depthwise` or `pointwise`.
+        sqnr_db: signal over quantisation noise at its output with everything before it in int8, dB.
+        logit_share: its part of the noise in the logits, each layer quantised alone, in [0, 1].
+    """
+
+    name: str
+    kind: str
+    sqnr_db: float
+    logit_share: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Comparison:
+    """Two networks on the same images.
+
+    Attributes:
+        num_images: how many.
+        agreement: share whose first class is the same, percent.
+        sqnr_db: of the logits, their mean over the classes taken out, dB.
+        float_acc1: top-1 of the float network, percent; None without labels, as the next three.
+        int8_acc1: top-1 of the int8 network.
+        float_acc5: top-5 of the float network.
+        int8_acc5: top-5 of the int8 network.
+    """
+
+    num_images: int
+    agreement: float
+    sqnr_db: float
+    float_acc1: float | None = None
+    int8_acc1: float | None = None
+    float_acc5: float | None = None
+    int8_acc5: float | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        return asdict(self)
+
+
+def sqnr_db(signal: Tensor, got: Tensor) -> float:
+    """Power of the signal over that of the difference, dB; at most 200.
+
+    >>> round(sqnr_db(torch.tensor([10.0]), torch.tensor([11.0])), 1)
+    20.0
+    """
+    noise = (got - signal).double().square().sum().item()
+    power = signal.double().square().sum().item()
+    return min(10 * math.log10(max(power, 1e-30) / max(noise, 1e-30)), 200.0)
+
+
+def compare_logits(expected: Tensor, got: Tensor, labels: Tensor | None = None) -> Comparison:
+    """The float network's logits (N, classes) against the int8 network's."""
+    n = len(expected)
+    result = Comparison(
+        num_images=n,
+        agreement=100 * (expected.argmax(1) == got.argmax(1)).double().mean().item(),
+        sqnr_db=sqnr_db(expected - expected.mean(1, keepdim=True), got - got.mean(1, keepdim=True)),
+    )
+    if labels is None:
+        return result
+    right = [(100 * topk_correct(logits, labels) / n).tolist() for logits in (expected, got)]
+    (float1, float5), (int1, int5) = right
+    return replace(result, float_acc1=float1, float_acc5=float5, int8_acc1=int1, int8_acc5=int5)
+
+
+@torch.no_grad()
+def trace_errors(quantized: Quantized, pixels: Tensor) -> Sequence[LayerError]:
+    """Where the error arises, on a few images.
+
+    Args:
+        quantized: the network.
+        pixels: uint8 (N, C, H, W); the first 8 are used.
+    """
+    pixels = pixels[:NUM_TRACED]
+    first, *others = quantized.layers.convs
+    convs = (replace(first, padding=(0, 0)), *others)
+    inputs = [bordered(quantized, pixels) / PIXEL_MAX]
+    for conv in convs:
+        inputs.append(float_layer(conv, inputs[-1])[1])
+    expected = _logits(quantized, inputs[-1])
+    accumulated = [
+        sqnr_db(wanted, integers * affine.step)
+        for wanted, (_, integers, affine) in zip(inputs[1:], integer_outputs(quantized, pixels), strict=True)
+    ]
+    source, noises = quantized.activations["image"], []
+    for index, conv in enumerate(convs):
+        integers, output = integer_layer(quantized, conv, to_integers(inputs[index], source), source)
+        x = integers * output.step
+        for later in convs[index + 1 :]:
+            x = float_layer(later, x)[1]
+        noises.append((_logits(quantized, x) - expected).double().square().sum().item())
+        source = output
+    total = max(sum(noises), 1e-30)
+    return tuple(
+        LayerError(name=conv.name, kind=_kind(conv), sqnr_db=db, logit_share=noise / total)
+        for conv, db, noise in zip(convs, accumulated, noises, strict=True)
+    )
+
+
+def to_integers(x: Tensor, affine: Affine) -> Tensor:
+    """Reals as the integers that stand for them, less their zero point."""
+    low, high = INT8_MIN - affine.zero_point, INT8_MAX - affine.zero_point
+    return (x / affine.step).round_().clamp_(low, high)
+
+
+def _logits(quantized: Quantized, features: Tensor) -> Tensor:
+    pooled = features.mean((2, 3))
+    classifier = quantized.layers.classifier
+    return pooled if classifier is None else torch.nn.functional.linear(pooled, *linear_tensors(classifier))
+
+
+def _kind(conv: Conv) -> str:
+    if conv.is_depthwise:
+        return "depthwise"
+    return "pointwise" if conv.weight.shape[2:] == (1, 1) else "dense"

@@ -1,0 +1,75 @@
+"""Weights to integers so that the layer's output, not the weight, changes least.
+
+Rounding each weight to its nearest integer ignores that inputs are correlated. Rounding one input's weights
+after the other, and letting the ones not rounded yet make up for the error, is the idea of Optimal Brain
+Surgeon (Frantar et al., arXiv 2210.17323, solve it with one Cholesky factor); coordinate descent over the
+integers then mends what the order of rounding spoiled.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+LARGEST = 127
+SWEEPS = 2
+SHRINKS = torch.linspace(0.7, 1.0, 16)
+
+
+def weight_scales(weight: Tensor, hessian: Tensor) -> Tensor:
+    """The step of each row: the largest weight over 127, or a smaller one where cutting it off costs less.
+
+    Args:
+        weight: (B, R, K).
+        hessian: (B, K, K), second moments of the inputs.
+
+    Returns:
+        (B, R), positive.
+    """
+    importance = hessian.diagonal(dim1=1, dim2=2)[:, None]  # (B, 1, K)
+    full = weight.abs().amax(2).clamp_min(1e-12) / LARGEST
+    best, least = full, torch.full_like(full, torch.inf)
+    for shrink in SHRINKS.tolist():
+        scale = full * shrink
+        rounded = (weight / scale[..., None]).round().clamp(-LARGEST, LARGEST) * scale[..., None]
+        error = ((rounded - weight).square() * importance).sum(2)
+        best, least = torch.where(error <= least, scale, best), torch.minimum(error, least)
+    return best
+
+
+def round_weights(weight: Tensor, scale: Tensor, hessian: Tensor) -> Tensor:
+    """Integers that make (q · scale − weight) · hessian · (q · scale − weight)ᵀ small.
+
+    Args:
+        weight: (B, R, K), float64: B layers of R rows that read the same K inputs (a depthwise convolution
+            is C layers of one row, a pointwise one a single layer).
+        scale: (B, R), the step of each row.
+        hessian: (B, K, K), positive definite: second moments of the inputs.
+
+    Returns:
+        (B, R, K), integers in −127..127, float64.
+    """
+    order = hessian.diagonal(dim1=1, dim2=2).argsort(dim=1, descending=True)  # (B, K): loudest first
+    back = order.argsort(dim=1)
+    k = weight.shape[2]
+    rows = order[:, None].expand(weight.shape)
+    left = weight.gather(2, rows)
+    moments = hessian.gather(1, order[:, :, None].expand(-1, -1, k)).gather(
+        2, order[:, None].expand(-1, k, -1)
+    )
+    factor = torch.linalg.cholesky(torch.linalg.inv(moments), upper=True)
+    target, steps = left.clone(), scale[..., None]
+    integers = torch.empty_like(left)
+    for j in range(k):
+        integers[..., j] = (left[..., j] / scale).round().clamp(-LARGEST, LARGEST)
+        error = (left[..., j] - integers[..., j] * scale) / factor[:, None, j, j]
+        left[..., j + 1 :] -= error[..., None] * factor[:, None, j, j + 1 :]
+    gradient = (integers * steps - target) @ moments
+    for _ in range(SWEEPS):
+        for j in range(k):
+            wanted = integers[..., j] * scale - gradient[..., j] / moments[:, None, j, j]
+            moved = (wanted / scale).round().clamp(-LARGEST, LARGEST)
+            change = (moved - integers[..., j]) * scale
+            integers[..., j] = moved
+            gradient += change[..., None] * moments[:, None, j]
+    return integers.gather(2, back[:, None].expand(weight.shape))

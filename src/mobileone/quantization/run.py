@@ -1,0 +1,309 @@
+"""Quantise a network: calibrate, write, load in its own runtime, compare, and only then put it in place."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import torch
+from torch import Tensor, nn
+
+from mobileone.atomic import refuse_existing, staging
+from mobileone.errors import ConfigError, ExportError, MobileOneError
+from mobileone.exporting.deployable import Options, tensor_spec
+from mobileone.exporting.exporter import exporter
+from mobileone.exporting.layers import layers_of
+from mobileone.exporting.litert_int8 import litert_int8_model
+from mobileone.exporting.onnx_int8 import onnx_int8_model
+from mobileone.exporting.openvino_int8 import openvino_int8_model
+from mobileone.exporting.parity import compare, reference_logits
+from mobileone.exporting.quantized import Quantized
+from mobileone.exporting.run import artifact_path, package_versions, ready, weights_sha256
+from mobileone.model.network import MobileOne
+from mobileone.quantization.calibrate import calibrate
+from mobileone.quantization.images import calibration_images, doubts
+from mobileone.quantization.ranges import Range
+from mobileone.quantization.report import LayerError, trace_errors
+from mobileone.runtime.artifact import Artifact
+from mobileone.runtime.formats import FORMATS, FormatName, find_format, require
+from mobileone.runtime.manifest import Manifest, manifest_path, record_files
+from mobileone.runtime.quiet import quiet
+
+QuantizedFormat = Literal["onnx", "openvino", "litert", "executorch"]
+BATCH = 50
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QuantizeResult:
+    """A finished int8 artifact.
+
+    Attributes:
+        path: its main file.
+        manifest: what lies beside it.
+        layers: which layers the error comes from, in order of execution.
+        float_bytes: size of the float32 weights.
+        warnings: what is suspicious about the calibration images.
+    """
+
+    path: Path
+    manifest: Manifest
+    layers: Sequence[LayerError]
+    float_bytes: int
+    warnings: Sequence[str]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        return {
+            "path": str(self.path),
+            "manifest": self.manifest.to_dict(),
+            "layers": [asdict(layer) for layer in self.layers],
+            "float_bytes": self.float_bytes,
+            "int8_bytes": self.manifest.size_bytes,
+            "warnings": list(self.warnings),
+        }
+
+
+def quantize(
+    model: nn.Module,
+    path: str | os.PathLike[str],
+    *,
+    images: Tensor | str | os.PathLike[str],
+    format: QuantizedFormat,
+    rule: Range = "mse",
+    batch_size: int = 1,
+    source: str = "",
+    force: bool = False,
+) -> QuantizeResult:
+    """An int8 network for another runtime, calibrated on photos: uint8 pixels (N, H, W, C) in, logits out.
+
+    Every convolution is int8, with one scale an output channel. Channels are equalised across ReLUs, weights
+    rounded so that the layer's output changes least, biases corrected: docs/quantization.md derives it.
+
+    Args:
+        model: a MobileOne in eval mode, with float weights; it is fused where it is not.
+        path: the file to write, with the format's suffix; or a folder, where it is named after the variant.
+        images: photos of the kind that the network will see: a folder, of which 100 are taken (fewer where
+            there are fewer), or pixels cut to the network's size, uint8 (N, C, size, size).
+        format: onnx, openvino or litert.
+        rule: how the ranges of activations are chosen.
+        batch_size: images at a time.
+        source: where the model came from, for the manifest.
+        force: replace what is there.
+
+    Raises:
+        ConfigError: on images of another size, a format without int8, or an existing file without `force`.
+        DataError: on a folder without images, or with one that cannot be decoded.
+        ExportError: if the network cannot be quantised or gives NaN; nothing is written then.
+        MissingExtraError: if a library is not installed.
+
+    >>> import tempfile
+    >>> from mobileone.model.create import create_model
+    >>> from mobileone.variants import Variant
+    >>> model = create_model(Variant("small", (8, 8, 8, 16), depths=(1, 1, 1, 1)), num_classes=4).eval()
+    >>> model.set_input_size(32)
+    >>> photos = torch.randint(0, 256, (16, 3, 32, 32), dtype=torch.uint8)
+    >>> done = quantize(model, Path(tempfile.mkdtemp()) / "small.onnx", images=photos, format="onnx")
+    >>> done.manifest.precision
+    'int8'
+    """
+    if batch_size < 1:
+        raise ConfigError(f"batch_size must be at least 1, got {batch_size}")
+    target = check_target(model, path, format=format, force=force)
+    network = ready(model)
+    if not isinstance(images, Tensor):
+        images = calibration_images(images, network.input_spec)
+    _check_images(images, network.in_chans, network.input_spec.size)
+    expected = float_logits(network, images)
+    if not expected.isfinite().all():
+        raise ExportError("the network gives NaN or infinite logits in float already; it cannot be quantized")
+    quantized = calibrate(layers_of(network), images, rule=rule)
+    options = {"batch": batch_size, "rule": rule, "calibration_images": len(images)}
+    manifest = write_quantized(
+        quantized,
+        network,
+        target,
+        format=format,
+        images=images,
+        expected=expected,
+        source=source,
+        options=options,
+    )
+    return QuantizeResult(
+        path=target,
+        manifest=manifest,
+        layers=trace_errors(quantized, images),
+        float_bytes=4 * quantized.layers.num_parameters,
+        warnings=doubts(images, expected),
+    )
+
+
+def check_target(model: nn.Module, path: str | os.PathLike[str], *, format: FormatName, force: bool) -> Path:
+    """The file that will be written, before any work.
+
+    Raises:
+        ConfigError: on a format without int8, another format's suffix, or an existing file without `force`.
+        MissingExtraError: if a library is not installed.
+    """
+    if format not in get_args(QuantizedFormat):
+        raise ConfigError(f"int8 is written as {', '.join(get_args(QuantizedFormat))}, got {format!r}")
+    if format == "executorch":
+        raise ConfigError(
+            "int8 ExecuTorch files are not written yet; take litert, which runs the same kernels"
+        )
+    name = getattr(getattr(model, "variant", None), "name", "model")
+    target = artifact_path(path, find_format(format), name)
+    refuse_existing(target, force=force)
+    exporter(format).check(Options())
+    return target
+
+
+def write_quantized(
+    quantized: Quantized,
+    network: MobileOne,
+    target: Path,
+    *,
+    format: FormatName,
+    images: Tensor,
+    expected: Tensor,
+    source: str = "",
+    options: Mapping[str, Any],
+) -> Manifest:
+    """Write a calibrated network and its manifest, once its runtime has executed it.
+
+    Args:
+        quantized: the network in int8.
+        network: the same in float, fused.
+        target: the file.
+        format: what to write.
+        images: photos to compare on, uint8 (N, C, size, size).
+        expected: the float network's logits for them.
+        source: where the model came from.
+        options: of the calibration, for the manifest; `batch` is how many images the file takes at a time.
+
+    Raises:
+        ExportError: if it cannot be written, or gives NaN; nothing is written then.
+    """
+    batch = int(options.get("batch", 1))
+    with staging(target) as folder:
+        written = folder / target.name
+        files = _write(_WRITERS[format], quantized, written, batch, format)
+        manifest = Manifest(
+            format=format,
+            files=record_files(written, files),
+            variant=network.variant.name,
+            source=source,
+            weights_sha256=weights_sha256(network),
+            precision="int8",
+            tensor=tensor_spec(network, Options(raw_input=True, batch=batch), layout="NHWC", uint8=True),
+            input_spec=network.input_spec,
+            num_classes=network.num_classes,
+            class_names=network.class_names,
+            options={"raw_input": True, "batch": batch, **options},
+            versions={**package_versions(), **_versions(format)},
+            parity=None,
+            note="int8 weights and activations; compared with float on the calibration images",
+        )
+        artifact = Artifact(written, manifest=manifest)
+        parity = compare(artifact, expected, images, images="calibration images", tolerance=None)
+        manifest = replace(manifest, parity=parity)
+        manifest.write(manifest_path(written))
+    return manifest
+
+
+def float_logits(model: MobileOne, pixels: Tensor) -> Tensor:
+    """Of uint8 (N, C, size, size), a few at a time: float32 (N, classes)."""
+    parts = [pixels[start : start + BATCH] for start in range(0, len(pixels), BATCH)]
+    return torch.cat([reference_logits(model, part) for part in parts])
+
+
+def _check_images(images: Tensor, in_chans: int, size: int) -> None:
+    if images.dtype != torch.uint8 or images.ndim != 4 or tuple(images.shape[1:]) != (in_chans, size, size):
+        raise ConfigError(
+            f"calibration images must be uint8 (N, {in_chans}, {size}, {size}), "
+            f"got {str(images.dtype).removeprefix('torch.')} {tuple(images.shape)}"
+        )
+    if not len(images):
+        raise ConfigError("quantizing needs at least one calibration image")
+
+
+class Quantizer:
+    """Calibrates each network once and writes it for any number of runtimes: what `bench` takes.
+
+    Args:
+        images: as for `quantize`.
+        rule: how the ranges of activations are chosen.
+    """
+
+    def __init__(self, images: Tensor | str | os.PathLike[str], *, rule: Range = "mse") -> None:
+        self.images, self.rule = images, rule
+        self._done: dict[tuple[str, int], tuple[Quantized, Tensor, Tensor]] = {}
+
+    def __call__(self, model: MobileOne, path: Path, format: FormatName, batch_size: int) -> Path:
+        """Write the artifact; its path.
+
+        Raises:
+            ConfigError, ExportError, MissingExtraError: as `quantize`.
+        """
+        target = check_target(model, path, format=format, force=True)
+        network = ready(model)
+        key = (weights_sha256(network), network.input_spec.size)
+        if key not in self._done:
+            images = self.images
+            if not isinstance(images, Tensor):
+                images = calibration_images(images, network.input_spec)
+            quantized = calibrate(layers_of(network), images, rule=self.rule)
+            self._done[key] = quantized, images, float_logits(network, images)
+        quantized, images, expected = self._done[key]
+        options = {"batch": batch_size, "rule": self.rule, "calibration_images": len(images)}
+        write_quantized(
+            quantized, network, target, format=format, images=images, expected=expected, options=options
+        )
+        return target
+
+
+Writer = Callable[[Quantized, Path, int], Sequence[Path]]
+
+
+def _write(write: Writer, quantized: Quantized, path: Path, batch: int, name: str) -> Sequence[Path]:
+    try:
+        with quiet():
+            return write(quantized, path, batch)
+    except MobileOneError:
+        raise
+    except Exception as error:  # the libraries' own exceptions have no common base
+        reason = " ".join(str(error).split())[:300] or type(error).__name__
+        raise ExportError(f"{name} cannot be written in int8: {reason}") from error
+
+
+def _write_onnx(quantized: Quantized, path: Path, batch: int) -> Sequence[Path]:
+    path.write_bytes(onnx_int8_model(quantized, batch=batch))
+    return [path]
+
+
+def _write_litert(quantized: Quantized, path: Path, batch: int) -> Sequence[Path]:
+    path.write_bytes(litert_int8_model(quantized, batch=batch))
+    return [path]
+
+
+def _write_openvino(quantized: Quantized, path: Path, batch: int) -> Sequence[Path]:
+    openvino = require("openvino", FORMATS["openvino"])
+    model = openvino_int8_model(quantized, batch=batch)
+    openvino.save_model(model, str(path), compress_to_fp16=False)
+    return [path, path.with_suffix(".bin")]
+
+
+_WRITERS: dict[FormatName, Writer] = {
+    "onnx": _write_onnx,
+    "openvino": _write_openvino,
+    "litert": _write_litert,
+}
+_LIBRARIES: dict[FormatName, str] = {"onnx": "onnx", "openvino": "openvino", "litert": "ai-edge-litert"}
+
+
+def _versions(name: FormatName) -> Mapping[str, str]:
+    library = _LIBRARIES[name]
+    return {library: version(library)}

@@ -1,0 +1,161 @@
+"""An int8 network computed in PyTorch, integer for integer: the oracle that every runtime is held against.
+
+Integers are held in floating point: a product sum below 2²⁴ is exact in float32 and below 2⁵³ in float64,
+whichever order it is added in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from mobileone.exporting.layers import Conv, Linear, SqueezeExcite
+from mobileone.exporting.quantized import (
+    GATE,
+    INT8_MAX,
+    INT8_MIN,
+    STEPS,
+    Affine,
+    Quantized,
+    QuantizedWeight,
+)
+
+EXACT_FLOAT32 = 2**24
+Head = Literal["weights", "dynamic", "static"]
+
+
+def requantize(accumulator: Tensor, scale: Tensor, output: Affine) -> Tensor:
+    """Product sums to the integers of the next layer, as XNNPACK does it: float32 product, half to even.
+
+    Args:
+        accumulator: (N, C, ...), integers.
+        scale: (C,), float32: input scale · weight scale / output scale.
+        output: how the result is read.
+
+    Returns:
+        Integers in −128..127, float32, the accumulator's shape. With a zero point of −128 the lower bound
+        is the ReLU.
+
+    >>> requantize(torch.tensor([[-50.0, 5.0, 999.0]]), torch.full((3,), 0.5), Affine((1.0,), -128)).tolist()
+    [[-128.0, -126.0, 127.0]]
+    """
+    shape = (1, -1) + (1,) * (accumulator.ndim - 2)
+    scaled = accumulator.to(torch.float32) * scale.view(shape)
+    return scaled.round_().add_(output.zero_point).clamp_(INT8_MIN, INT8_MAX)
+
+
+def accumulate(conv: Conv, weight: QuantizedWeight, x: Tensor) -> Tensor:
+    """Product sums and bias, integers (N, C, H', W'); x holds integers less their zero point."""
+    assert weight.bias is not None
+    reach = int(np.prod(weight.values.shape[1:])) * STEPS * INT8_MAX + int(np.abs(weight.bias).max())
+    dtype = torch.float32 if reach < EXACT_FLOAT32 else torch.float64
+    values, bias = torch.from_numpy(weight.values).to(dtype), torch.from_numpy(weight.bias).to(dtype)
+    return F.conv2d(x.to(dtype), values, bias, conv.stride, conv.padding, conv.dilation, conv.groups)
+
+
+def integer_conv(conv: Conv, weight: QuantizedWeight, x: Tensor, source: Affine, output: Affine) -> Tensor:
+    """Integers of one convolution's output, from integers x (N, C, H, W) less their zero point."""
+    # In the order of the runtimes: input and weight scale first, in float32.
+    scale = np.float32(source.step) * weight.scale / np.float32(output.step)
+    return requantize(accumulate(conv, weight, x), torch.from_numpy(scale), output)
+
+
+def integer_attention(attention: SqueezeExcite, x: Tensor, source: Affine, output: Affine) -> Tensor:
+    """Integers of ReLU(x · gate), from integers x (N, C, H, W) less their zero point.
+
+    The average is rounded to x's own integers, the gate is computed in float and rounded to 1/256.
+    """
+    average = x.mean((2, 3)).round_() * source.step
+    gate = float_gate(attention, average).mul(1 / GATE.step).round_().clamp_(0, STEPS)
+    scale = np.float32(source.step) * np.float32(GATE.step) / np.float32(output.step)
+    product = x * gate[:, :, None, None]
+    return requantize(product, torch.full((x.shape[1],), float(scale)), output)
+
+
+def float_gate(attention: SqueezeExcite, average: Tensor) -> Tensor:
+    """The channels' gates (N, C) in 0..1, from their averages."""
+    inner = average
+    for part in (attention.reduce, attention.expand):
+        inner = F.linear(inner.relu_() if part is attention.expand else inner, *linear_tensors(part))
+    return inner.sigmoid()
+
+
+def linear_tensors(linear: Linear) -> tuple[Tensor, Tensor]:
+    """Weight and bias."""
+    return torch.from_numpy(linear.weight), torch.from_numpy(linear.bias)
+
+
+def integer_outputs(quantized: Quantized, pixels: Tensor) -> Iterator[tuple[Conv, Tensor, Affine]]:
+    """Every convolution with its output: integers less their zero point (N, C, H, W), and scale.
+
+    Args:
+        quantized: the network.
+        pixels: uint8 (N, C, H, W).
+    """
+    x, source = bordered(quantized, pixels), quantized.activations["image"]
+    first, *others = quantized.layers.convs
+    for conv in (replace(first, padding=(0, 0)), *others):
+        x, source = integer_layer(quantized, conv, x, source)
+        yield conv, x, source
+
+
+def integer_layer(quantized: Quantized, conv: Conv, x: Tensor, source: Affine) -> tuple[Tensor, Affine]:
+    """One convolution with its attention: integers less their zero point, and how they are read."""
+    output = quantized.activations[conv.name]
+    x = integer_conv(conv, quantized.weights[conv.name], x, source, output) - output.zero_point
+    if conv.attention is None:
+        return x, output
+    attended = quantized.activations[f"{conv.name}.attn"]
+    return integer_attention(conv.attention, x, output, attended) - attended.zero_point, attended
+
+
+def bordered(quantized: Quantized, pixels: Tensor) -> Tensor:
+    """The image with the first convolution's padding in the border's colour, float32, 0..255."""
+    above, beside = quantized.layers.convs[0].padding
+    n, _, height, width = pixels.shape
+    border = torch.from_numpy(quantized.border).float()[None, :, None, None]
+    out = border.repeat(n, 1, height + 2 * above, width + 2 * beside)
+    out[:, :, above : above + height, beside : beside + width] = pixels
+    return out.contiguous(memory_format=torch.channels_last)
+
+
+@torch.no_grad()
+def simulate(quantized: Quantized, pixels: Tensor, *, head: Head = "weights") -> Tensor:
+    """Logits (N, classes), float32, of uint8 pixels (N, C, H, W).
+
+    Args:
+        quantized: the network.
+        pixels: the images.
+        head: what the classifier reads, the one thing in which the runtimes differ: the average in float,
+            with int8 weights (`weights`); the average in eight bits with a scale of the image's own
+            (`dynamic`) or with the calibrated one (`static`).
+    """
+    for _, integers, affine in integer_outputs(quantized, pixels):  # noqa: B007
+        pass
+    pooled = integers.mean((2, 3)) * affine.step
+    classifier = quantized.layers.classifier
+    if classifier is None:
+        return pooled
+    if head == "dynamic":
+        pooled = dynamic(pooled)
+    elif head == "static":
+        step = quantized.activations["pooled"].step
+        pooled = (pooled / step).round_().clamp_(0, STEPS) * step
+    weight = quantized.weights[classifier.name]
+    dequantized = torch.from_numpy(weight.values).float() * torch.from_numpy(weight.scale)[:, None]
+    return F.linear(pooled, dequantized, torch.from_numpy(classifier.bias))
+
+
+def dynamic(x: Tensor) -> Tensor:
+    """Rows of x (N, C) rounded to eight bits, with a scale and zero point of their own, as reals."""
+    low, high = x.amin(1, keepdim=True).clamp(max=0), x.amax(1, keepdim=True).clamp(min=0)
+    scale = (high - low).clamp_min(1e-30) / STEPS
+    zero = (INT8_MIN - low / scale).round()
+    integers = (x / scale).round().add(zero).clamp(INT8_MIN, INT8_MAX)
+    return (integers - zero) * scale

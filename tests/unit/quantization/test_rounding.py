@@ -1,0 +1,54 @@
+"""Rounding whole rows is never worse than rounding to nearest where inputs are correlated."""
+
+import itertools
+
+import torch
+
+from mobileone.quantization.rounding import round_weights, weight_scales
+
+
+def error(integers, scale, weight, hessian):
+    difference = integers * scale[..., None] - weight
+    return (difference @ hessian * difference).sum((1, 2))
+
+
+def problem(batch, rows, k, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    weight = torch.randn(batch, rows, k, generator=generator, dtype=torch.float64)
+    inputs = torch.rand(batch, k, 4 * k, generator=generator, dtype=torch.float64)
+    inputs += 2 * torch.rand(batch, 1, 4 * k, generator=generator, dtype=torch.float64)
+    hessian = inputs @ inputs.transpose(1, 2) / (4 * k) + 1e-3 * torch.eye(k, dtype=torch.float64)
+    return weight, hessian
+
+
+def test_better_than_nearest():
+    weight, hessian = problem(2, 32, 24)
+    scale = weight.abs().amax(2) / 7  # coarse, so that rounding matters
+    nearest = (weight / scale[..., None]).round()
+    whole = round_weights(weight, scale, hessian)
+    assert (error(whole, scale, weight, hessian) < 0.2 * error(nearest, scale, weight, hessian)).all()
+    assert whole.abs().max() <= 127
+    assert torch.equal(whole, whole.round())
+
+
+def test_near_the_best_there_is():
+    """Against every combination of up and down, for a depthwise-like problem of five taps."""
+    weight, hessian = problem(6, 1, 5, seed=1)
+    scale = weight.abs().amax(2) / 3
+    low = (weight / scale[..., None]).floor()
+    tries = [
+        error(low + torch.tensor(bits, dtype=torch.float64), scale, weight, hessian)
+        for bits in itertools.product((0, 1), repeat=5)
+    ]
+    best = torch.stack(tries).min(0).values
+    assert (error(round_weights(weight, scale, hessian), scale, weight, hessian) <= 1.5 * best + 1e-9).all()
+
+
+def test_a_lone_outlier_is_cut_where_that_costs_less():
+    weight = torch.full((1, 2, 64), 0.3, dtype=torch.float64)
+    weight[0, 0, 0] = 1.0
+    importance = torch.eye(64, dtype=torch.float64)[None].clone()
+    full = weight.abs().amax(2) / 127
+    assert torch.allclose(weight_scales(weight, importance)[0, 0], full[0, 0], rtol=0.35)
+    importance[0, 0, 0] = 1e-9  # an input that is nearly always zero
+    assert weight_scales(weight, importance)[0, 0] < full[0, 0]
