@@ -13,13 +13,13 @@ from torch import nn
 
 from mobileone.errors import ConfigError, TrainingError
 from mobileone.evaluation.metrics import EvalResult
-from mobileone.evaluation.run import open_data
 from mobileone.train.callback import Callback as Callback
 from mobileone.train.config import TrainConfig
 from mobileone.train.distributed import Distributed, distributed
 from mobileone.train.progress import EpochRecord, duration
 from mobileone.train.run import Run
 from mobileone.train.run_dir import Resume, RunDir
+from mobileone.train.sources import open_train_set, open_val_set
 from mobileone.train.trainer import Trainer
 
 
@@ -123,8 +123,8 @@ def _train(
 ) -> FitResult:
     decide = lambda: files.start(config, resume=resume, world_size=dist.world_size)  # noqa: E731
     start = dist.from_main(decide)
-    train_set = open_data(config.data, split="train")
-    val_set = open_data(config.data, split="val", classes=tuple(train_set.classes))
+    train_set = open_train_set(config)
+    val_set = open_val_set(config, classes=tuple(train_set.classes))
     with ExitStack() as owned:
         step_images = config.batch_size * start.world_size
         trainer = Trainer(config, train_set, dist, step_images=step_images, teacher=teacher)

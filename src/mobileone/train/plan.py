@@ -15,11 +15,11 @@ import torch
 from mobileone.data.decode import ImageSource
 from mobileone.data.loader import Batch
 from mobileone.errors import TrainingError
-from mobileone.evaluation.run import open_data
 from mobileone.train.config import TrainConfig
 from mobileone.train.distributed import Distributed, distributed
 from mobileone.train.memory import SAFETY, available_bytes, peak_bytes
 from mobileone.train.schedule_plot import draw_schedule
+from mobileone.train.sources import open_train_set, open_val_set
 from mobileone.train.trainer import Trainer
 
 TIMED_STEPS = 2
@@ -132,8 +132,8 @@ def plan(config: TrainConfig, *, picture: Path | None = None) -> Plan:
         TrainingError: if not even a small batch fits into memory.
     """
     with distributed(config.device) as dist:
-        train_set = open_data(config.data, split="train")
-        open_data(config.data, split="val", classes=tuple(train_set.classes))
+        train_set = open_train_set(config)
+        open_val_set(config, classes=tuple(train_set.classes))
         trainer = Trainer(config, train_set, dist)
         try:
             if picture is not None and dist.is_main:

@@ -24,6 +24,7 @@ from mobileone.page import Cell, document, picture, sortable_table, tiles
 from mobileone.train.distributed import pick_device
 from mobileone.train.progress import duration
 from mobileone.train.run_dir import RunDir
+from mobileone.train.sources import open_val_set
 
 MAX_PAIRS = 100
 
@@ -69,7 +70,10 @@ def write_report(
     if not best.exists():
         raise TrainingError(f"{run_dir} has no {best.name} yet; a report needs an evaluated epoch")
     model = load_model(best, form="inference", device=pick_device(device or config.device))
-    source = open_data(data or config.data, split="val", classes=model.class_names)
+    if data is None:
+        source = open_val_set(config, classes=model.class_names)
+    else:
+        source = open_data(data, split="val", classes=model.class_names)
     answers = answer(
         model,
         source,
