@@ -46,7 +46,7 @@ class Batch:
     """Images of one step.
 
     Attributes:
-        images: uint8 (N, C, H, W).
+        images: uint8 (N, C, H, W), laid out channels last, as decoders write and networks read them.
         labels: class indices, int64 (N,).
         indices: where in the source each image is, int64 (N,).
         bad: images that were found undecodable on the way, and skipped.
@@ -310,10 +310,11 @@ class _Reader(Dataset["Batch | _Failure"]):
             images.append(image)
             indices.append(used)
         labels = [int(self.source.labels[index]) for index in indices]
-        size = request.transform.size
-        stacked = torch.stack(images) if images else torch.empty(0, 3, size, size, dtype=torch.uint8)
         return Batch(
-            stacked, torch.tensor(labels, dtype=torch.int64), torch.tensor(indices, dtype=torch.int64), bad
+            _stack(images, size=request.transform.size),
+            torch.tensor(labels, dtype=torch.int64),
+            torch.tensor(indices, dtype=torch.int64),
+            bad,
         )
 
     def _read(self, request: Request, index: int, bad: list[BadImage]) -> tuple[int, Tensor]:
@@ -336,6 +337,13 @@ class _Reader(Dataset["Batch | _Failure"]):
             return request.transform(image)
         assert request.epoch is not None
         return request.transform(image, seeded_generator(self.seed, request.epoch, index))
+
+
+def _stack(images: list[Tensor], *, size: int) -> Tensor:
+    """(N, C, H, W), channels last: of images laid out like that, each is one copy of a block of memory."""
+    if not images:
+        return torch.empty(0, 3, size, size, dtype=torch.uint8)
+    return torch.stack([image.permute(1, 2, 0) for image in images]).permute(0, 3, 1, 2)  # (N, H, W, C) → …
 
 
 def _is_from_a_dead_worker(error: Exception) -> bool:
