@@ -20,6 +20,7 @@ import tyro
 from mobileone.cli.evaluate import Predict, Test
 from mobileone.cli.model import Convert, Info, Reparameterize, Weights
 from mobileone.cli.profile import Profile
+from mobileone.cli.shard import Shard
 from mobileone.cli.train import Train
 from mobileone.errors import MobileOneError, PreemptedError
 from mobileone.train.stop_signal import REQUEUE
@@ -50,6 +51,7 @@ COMMANDS: dict[str, Callable[..., Command]] = {
     "reparameterize": Reparameterize,
     "convert": Convert,
     "weights": Weights,
+    "shard": Shard,
 }
 
 
