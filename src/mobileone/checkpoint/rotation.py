@@ -1,8 +1,8 @@
 """The newest few resume files of a run, in a folder of their own: written whole, checked by their hash.
 
-A file is called `epoch-003-step-00001200-<16 hex digits>.pt`: the finished epochs and steps behind it, and the
-start of its SHA-256. So name and content come into being in one rename, and a file that was torn or altered is
-told by its name.
+A file is called `epoch-003-step-00001200-<16 hex digits>.pt`: the finished epochs and steps behind it, and
+the start of its SHA-256. So name and content come into being in one rename, and a file that was torn or
+altered is told by its name.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """The `mobileone` command: reads arguments, runs one command, turns errors into one line and an exit code.
 
-0 done, 1 an error of ours (one line on stderr), 2 wrong usage, 75 training that was told to stop and is saved,
-130 interrupted. Results go to stdout,
-progress and messages to stderr. No torch is imported before a command needs it.
+0 done, 1 an error of ours (one line on stderr), 2 wrong usage, 75 training told to stop, and saved, 130
+interrupted. Results go to stdout, progress and messages to stderr. No torch is imported before a command
+needs it.
 """
 
 from __future__ import annotations

@@ -51,7 +51,7 @@ class Train:
     set: Annotated[tuple[str, ...], arg(metavar="FIELD=VALUE ...")] = ()
     """Any field of the recipe, such as epochs=10 batch_size=64; an unknown name prints the nearest."""
     checkpoint_every: str | None = None
-    """Time or steps between checkpoints within an epoch: 1000s, 500steps or none. Default: the recipe's, 1000s."""
+    """Between checkpoints within an epoch: 1000s, 500steps or none. Default: the recipe's, which is 1000s."""
     resume: Annotated[Literal["no", "yes", "auto"], RESUME] = "no"
     """Go on with the run in --run-dir from its newest checkpoint, with the configuration it was started with;
     `--resume auto` starts one if there is none."""

@@ -77,8 +77,8 @@ def fit(
 
     After every epoch the averaged weights are evaluated, and the folder has config.json, metrics.csv,
     train.log, curves.png and the models `last` and `best` (averaged weights; best by top-1). Resume files in
-    checkpoints/ are written then, and within an epoch as `config.checkpoint_every` says. On SIGTERM or SIGUSR1
-    the run is saved at the next step and ends (docs/fault_tolerance.md).
+    checkpoints/ are written then, and within an epoch as `config.checkpoint_every` says. On SIGTERM or
+    SIGUSR1 the run is saved at the next step and ends (docs/fault_tolerance.md).
 
     Args:
         config: the run; None, with `resume=True`, takes the stored one.
@@ -140,12 +140,12 @@ def _train(
             run.log("interrupted; --resume goes on from the newest checkpoint")
             raise
         except RuntimeError as error:
-            if dist.world_size == 1 or not _is_lost_rank(error):
+            if dist.world_size == 1 or not is_lost_rank(error):
                 raise
             reason = str(error).strip().rpartition("\n")[2]
             raise TrainingError(
-                f"rank {dist.rank} lost contact with another rank ({reason}); the run goes on from its newest "
-                "checkpoint: by itself under torchrun --max-restarts N, else by --resume"
+                f"rank {dist.rank} lost another rank ({reason}); the run goes on from its newest checkpoint: "
+                "by itself under torchrun --max-restarts N, else by --resume"
             ) from error
 
 
@@ -173,7 +173,8 @@ def _go_on(run: Run, callbacks: Sequence[Callback]) -> FitResult:
     )
 
 
-def _is_lost_rank(error: RuntimeError) -> bool:
+def is_lost_rank(error: RuntimeError) -> bool:
+    """Whether the error is what a process group says when another of its processes has gone."""
     text = str(error)
     return any(sign in text for sign in ("gloo", "NCCL", "Connection closed by peer", "Connection reset"))
 
@@ -185,13 +186,14 @@ def _headline(run: Run, num_train: int, num_val: int, *, started_with: int) -> s
     shares = f"{dist.world_size} × {config.batch_size} images each"
     if started_with != dist.world_size:
         shares = (
-            f"{trainer.step_images} images each as with the {started_with} ranks it was started with, now on "
+            f"{trainer.step_images} images each as with the {started_with} ranks at the start, now on "
             f"{dist.world_size}"
         )
     return (
         f"{resumed}{network.variant.name} on {config.data}: {num_train} training and {num_val} validation "
         f"images, {network.num_classes} classes; {config.epochs} epochs of {trainer.steps_per_epoch} steps, "
-        f"{shares}; peak lr {trainer.schedule.peak_lr:.4g}; {dist.device.type}, amp {trainer.step.amp or 'off'}"
+        f"{shares}; peak lr {trainer.schedule.peak_lr:.4g}; "
+        f"{dist.device.type}, amp {trainer.step.amp or 'off'}"
     )
 
 

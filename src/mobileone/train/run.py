@@ -1,4 +1,4 @@
-"""A training run between its trainer in memory and its folder on disk: what is saved when, and taken up again."""
+"""A training run between its trainer in memory and its folder on disk: what is saved when, and restored."""
 
 from __future__ import annotations
 

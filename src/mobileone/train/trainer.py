@@ -200,7 +200,7 @@ class Trainer:
         self.report(f"skipped a step: {what}; its images: {' '.join(names)}")
         if self.num_skipped > self.config.max_skipped_steps:
             raise TrainingError(
-                f"{what}; such steps are skipped, but this is number {self.num_skipped}, and max_skipped_steps is "
+                f"{what}; such steps are skipped, but it is number {self.num_skipped}; max_skipped_steps is "
                 f"{self.config.max_skipped_steps}; its images: {' '.join(names[:NAMED_IMAGES])}"
                 + (f" … (all {len(names)} are in train.log)" if len(names) > NAMED_IMAGES else "")
                 + "; what was saved before is whole; try a lower base_lr or a longer warmup_epochs"

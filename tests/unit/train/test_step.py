@@ -46,7 +46,7 @@ def test_two_steps_are_momentum_sgd_on_the_smoothed_loss(tiny: Variant) -> None:
     step = make_step(model)
     velocity: dict[str, torch.Tensor] = {}
     for number, (lr, decay) in enumerate([(0.1, 1e-2), (0.05, 5e-3)]):
-        loss = step(batch(), lr=lr, weight_decay=decay)
+        loss = step(batch(), lr=lr, weight_decay=decay).loss
         twin.zero_grad()
         images = (batch().images.float() / 255 - 0.5) / 0.25
         expected = F.cross_entropy(twin(images), batch().labels, label_smoothing=0.1)
@@ -73,7 +73,7 @@ def test_mixed_precision_learns_a_batch_with_float32_weights(tiny: Variant, amp:
     torch.manual_seed(0)
     model = create_model(tiny, num_classes=3).train()
     step = make_step(model, amp=amp, ema=False)
-    losses = [step(batch(), lr=0.05, weight_decay=0.0).item() for _ in range(8)]
+    losses = [step(batch(), lr=0.05, weight_decay=0.0).loss.item() for _ in range(8)]
     assert losses[-1] < losses[0] - 0.1
     assert {p.dtype for p in model.parameters()} == {torch.float32}
 
