@@ -1,8 +1,8 @@
 """Claims of docs/data.md: how many training views a core makes a second, and where the time goes.
 
-A view is the whole training transform of ImageNet: a JPEG in memory → decoded, a random crop resized to 224 px
-(bilinear or bicubic, drawn), mirrored by chance → its place in a batch of 32. Compared, one thread each, the
-same files and, view by view, the same crops:
+A view is the whole training transform of ImageNet: a JPEG in memory, decoded, a random crop of it resized to
+224 px (bilinear or bicubic, drawn), mirrored by chance, put into a batch of 32. Compared, one thread each, on
+the same files and, view by view, the same crops:
 
 - ours:   the package's pipeline; uint8, channels last (normalised on the device)
 - pillow: what the reference port does: Pillow decodes, cuts and resizes, then float32 in 0..1, stacked
@@ -10,8 +10,8 @@ same files and, view by view, the same crops:
 - opencv: OpenCV decodes, cuts, resizes (without antialiasing: its linear filter aliases) and mirrors; uint8
 - kornia: kornia-rs decodes (libjpeg-turbo), kornia cuts, resizes (antialiased) and mirrors float32 tensors
 
-The pictures are photos (shared/data beside the checkout; else synthetic ones), enlarged to 500×375, once smooth and
-once with grain that gives them about the bytes of ImageNet's own, coded at quality 90, 4:2:0.
+The pictures are photos (shared/data beside the checkout; else synthetic ones), enlarged to 500×375, once
+smooth and once with grain that gives them about the bytes of ImageNet's own, coded at quality 90, 4:2:0.
 
     python -m benchmarks.data_loading                # all of it
     python -m benchmarks.data_loading --only views   # or: stages, workers

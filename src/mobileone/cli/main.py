@@ -17,6 +17,7 @@ from typing import Protocol, TypeVar
 
 import tyro
 
+from mobileone.cli.check_data import CheckData
 from mobileone.cli.evaluate import Predict, Test
 from mobileone.cli.model import Convert, Info, Reparameterize, Weights
 from mobileone.cli.profile import Profile
@@ -52,6 +53,7 @@ COMMANDS: dict[str, Callable[..., Command]] = {
     "convert": Convert,
     "weights": Weights,
     "shard": Shard,
+    "check-data": CheckData,
 }
 
 

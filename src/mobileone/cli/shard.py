@@ -5,15 +5,12 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 from tyro.conf import Positional, arg
 
-from mobileone.cli.output import megabytes, print_json, table
+from mobileone.cli.output import Counting, megabytes, print_json, table
 from mobileone.errors import ConfigError
-
-if TYPE_CHECKING:
-    from tqdm import tqdm
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,8 +21,8 @@ class Shard:
     """
 
     source: Annotated[Positional[str], arg(metavar="DIR")]
-    """Folder with train/<class>/ and val/<class>/. With --verify, the shards: their folder, or a pattern. With
-    --index, the pattern of one split's shards, such as 'DIR/train-{000000..000007}.tar'."""
+    """Folder with train/<class>/ and val/<class>/. With --verify, the shards: their folder, or a pattern.
+    With --index, the pattern of one split's shards, such as 'DIR/train-{000000..000007}.tar'."""
     output: Annotated[Path | None, arg(aliases=["-o"])] = None
     """Folder to write. What an interrupted run left there is gone on with; anything else is refused."""
     resize_short: Annotated[int | None, arg(metavar="SIDE")] = None
@@ -62,7 +59,7 @@ class Shard:
         settings = ShardSettings(
             shard_size=self.shard_size, resize_short=self.resize_short, quality=self.quality
         )
-        with _Bar("writing") as bar:
+        with Counting("writing", unit="shard") as bar:
             splits = write_shards(
                 self.source, self.output, settings=settings, num_workers=self.workers, on_shard=bar.show
             )
@@ -80,7 +77,7 @@ class Shard:
     def _verify(self) -> int:
         from mobileone.data.shards.verify import verify_shards
 
-        with _Bar("verifying") as bar:
+        with Counting("verifying", unit="shard") as bar:
             shards, images = verify_shards(self.source, num_workers=self.workers, on_shard=bar.show)
         if self.json:
             print_json({"source": self.source, "shards": shards, "images": images})
@@ -91,32 +88,10 @@ class Shard:
     def _index(self) -> int:
         from mobileone.data.shards.verify import index_shards
 
-        with _Bar("indexing") as bar:
+        with Counting("indexing", unit="shard") as bar:
             images = index_shards(self.source, split=self.split, num_workers=self.workers, on_shard=bar.show)
         if self.json:
             print_json({"source": self.source, "images": images})
         else:
             print(f"{images} images indexed")
         return 0
-
-
-class _Bar:
-    """A progress bar on stderr that learns its length with the first news."""
-
-    def __init__(self, title: str) -> None:
-        self.title = title
-        self.bar: tqdm[object] | None = None
-
-    def __enter__(self) -> _Bar:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self.bar is not None:
-            self.bar.close()
-
-    def show(self, done: int, total: int) -> None:
-        from mobileone.evaluation.run import progress_bar
-
-        if self.bar is None:
-            self.bar = progress_bar(range(total), title=self.title, unit="shard", hidden=False)
-        self.bar.update(done - self.bar.n)

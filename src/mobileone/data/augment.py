@@ -83,8 +83,8 @@ def resize(image: Tensor, size: tuple[int, int], *, interpolation: Interpolation
     """
     if tuple(image.shape[-2:]) == tuple(size):
         return image
-    # Packed like this, torch's vectorised loops read and write pixel by pixel; a view into a larger image, such
-    # as a crop, would be copied colour by colour first, and takes up to twice the time.
+    # Packed like this, torch's vectorised loops read and write pixel by pixel; a view into a larger image,
+    # such as a crop, would be copied colour by colour first, and takes up to twice the time.
     packed = image[None].contiguous(memory_format=torch.channels_last)
     return F.interpolate(packed, size, mode=interpolation, antialias=True)[0]
 

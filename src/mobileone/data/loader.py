@@ -70,7 +70,8 @@ class BatchLoader:
     Iterating raises:
         BadImageError: on an image that cannot be decoded, if such images are errors, or if a whole run of
             them leaves nothing to take instead.
-        DataError: if a shard cannot be read; if a worker process died, and nobody is told of it (`on_dead_worker`) or it is the fourth.
+        DataError: if a shard cannot be read; if a worker process died, and nobody is told of it
+            (`on_dead_worker`) or it is the fourth.
     """
 
     def __init__(
@@ -172,7 +173,8 @@ def train_loader(
 ) -> BatchLoader:
     """Shuffled, augmented batches; the same number on every rank.
 
-    A pass is a permutation of the source (its own, if it is a `StreamedSource`), cut into steps of `batch_size · world_size` images; an incomplete
+    A pass is a permutation of the source (a `StreamedSource` has one of its own), cut into steps of
+    `batch_size · world_size` images; an incomplete
     last step is dropped, unless it is the only one. Every image's randomness comes from (seed, epoch, index)
     alone, and a step's images do not depend on how many ranks share them.
 
@@ -348,7 +350,8 @@ def _stack(images: list[Tensor], *, size: int) -> Tensor:
     """(N, C, H, W), channels last: of images laid out like that, each is one copy of a block of memory."""
     if not images:
         return torch.empty(0, 3, size, size, dtype=torch.uint8)
-    return torch.stack([image.permute(1, 2, 0) for image in images]).permute(0, 3, 1, 2)  # (N, H, W, C) → …
+    packed = torch.stack([image.permute(1, 2, 0) for image in images])  # (N, H, W, C)
+    return packed.permute(0, 3, 1, 2)
 
 
 def _is_from_a_dead_worker(error: Exception) -> bool:

@@ -8,7 +8,7 @@ import signal
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 
@@ -26,7 +26,7 @@ def in_processes(
     An exception of `work` ends it; what has not begun by then is not begun.
 
     Args:
-        work: a function of a module, to be found by the processes.
+        work: a function of a module, or a partial of one; it goes to every process once.
         items: what to work on; they and the results cross between processes.
         num_workers: processes; 0 works in this one. None is one for every core.
 
@@ -45,13 +45,26 @@ def in_processes(
         yield from map(work, items)
         return
     context = multiprocessing.get_context(start_method())
-    pool = ProcessPoolExecutor(num_workers, mp_context=context, initializer=start_worker)
+    pool = ProcessPoolExecutor(num_workers, context, initializer=_start_working, initargs=(work,))
     try:
-        yield from pool.map(work, items)
+        yield from pool.map(_work_on, items)
     except BrokenProcessPool as error:
         raise DataError(f"a worker process died ({error}); often memory ran out, try fewer workers") from None
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+_work: Callable[[Any], Any]
+
+
+def _start_working(work: Callable[[Any], Any]) -> None:
+    global _work
+    start_worker()
+    _work = work
+
+
+def _work_on(item: Any) -> Any:
+    return _work(item)
 
 
 def start_method() -> str:

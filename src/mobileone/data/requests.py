@@ -128,7 +128,7 @@ class EvalRequests(Sampler[Request]):
 def _with_lookahead(
     batch: Callable[[int], list[int]], numbers: range, *, ahead: int
 ) -> Iterator[tuple[list[int], list[int]]]:
-    """Each batch, with images `ahead` batches later (0 is none): the first with all those on the way there."""
+    """Each batch, with images `ahead` batches later (0: none); the first with all those on the way there."""
     for number in numbers:
         new = range(number if number == numbers.start else number + ahead, number + ahead + 1)
         soon = [index for later in new if later in numbers for index in batch(later)] if ahead else []

@@ -1,7 +1,7 @@
 """Where shards are: local files, URLs and pipes, in WebDataset's notation, and what stands beside them.
 
-`webdataset` expands braces and opens what is not a local file: `http://`, `s3://`, `gs://`, `hf://` through the
-programs that it names (curl, aws, gsutil), and `pipe:COMMAND`, whose output is the file.
+`webdataset` expands braces and opens what is not a local file: `https://`, `gs://`, `hf://` and more through
+programs of their own (curl, gsutil), and `pipe:COMMAND`, whose output is the file.
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ def shard_name(split: str, number: int) -> str:
 
 
 def split_addresses(address: str, index: ShardIndex, split: Split) -> tuple[str, ...] | None:
-    """All shards of a split of the data set that one shard at `address` belongs to; None if that is not known.
+    """All shards of a split of the data set that the shard at `address` is of; None if that is not known.
 
     Raises:
         DataError: if the data set has no such split, or the shard was renamed.
@@ -104,7 +104,7 @@ def split_addresses(address: str, index: ShardIndex, split: Split) -> tuple[str,
     before, name, after = address.rpartition(f"{shard_name(index.split, index.number)}.tar")
     if not name:
         raise DataError(
-            f"{address} is {shard_name(index.split, index.number)}.tar by its index; give shards their own names"
+            f"{address} is {shard_name(index.split, index.number)}.tar by its index; give it that name again"
         )
     return tuple(f"{before}{shard_name(split, i)}.tar{after}" for i in range(number))
 

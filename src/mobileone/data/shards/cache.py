@@ -46,8 +46,8 @@ class ShardCache:
 
     Args:
         folder: None is `shards` in $MOBILEONE_CACHE (else ~/.cache/mobileone).
-        limit_bytes: None is $MOBILEONE_SHARD_CACHE_GB · 1e9, by default 64 GB. What is being opened is kept even
-            where it alone is more.
+        limit_bytes: None is $MOBILEONE_SHARD_CACHE_GB · 1e9, by default 64 GB. What is being opened is kept
+            even where it alone is more.
 
     Raises:
         ConfigError: if the variable is not a number above 0.
@@ -83,8 +83,8 @@ class ShardCache:
             ) from None
         except OSError as error:
             raise DataError(
-                f"cannot keep {shard.address} in {self.folder}: {error.strerror or error}; choose a folder with room "
-                f"by $MOBILEONE_CACHE, or a limit by ${LIMIT_VARIABLE}"
+                f"cannot keep {shard.address} in {self.folder}: {error.strerror or error}; choose a folder with "
+                f"room by $MOBILEONE_CACHE, or a limit by ${LIMIT_VARIABLE}"
             ) from None
         return target
 
@@ -129,8 +129,9 @@ class ShardCache:
             if received != shard.size or digest.hexdigest() != shard.sha256:
                 much = f"{received} bytes" if received <= shard.size else f"more than {shard.size} bytes"
                 raise DataError(
-                    f"{shard.address} is not the shard of its index: got {much}, SHA-256 {digest.hexdigest()[:12]}…; "
-                    f"expected {shard.size} bytes, {shard.sha256[:12]}…; it is torn, or its index is of another"
+                    f"{shard.address} is not the shard of its index: got {much} of SHA-256 "
+                    f"{digest.hexdigest()[:12]}…, expected {shard.size} of {shard.sha256[:12]}…; it is torn, or "
+                    "the index is another's"
                 )
             part.replace(target)
         finally:

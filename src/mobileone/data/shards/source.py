@@ -147,9 +147,9 @@ class RemoteShards(Shards):
     def epoch_order(self, generator: torch.Generator) -> Tensor:
         """Every image once, shuffled so that few shards are in use at a time; int64 (num_images,).
 
-        The shards are put in random order, the images of each one too, and the whole is cut into up to 64 lanes of
-        equal length; the order takes one image of each lane in turn. So images of 64 shards are mixed, and a
-        rank that takes every n-th image, n a divisor of 64, reads lanes of its own. Ranks change nothing.
+        The shards are put in random order, the images of each one too, and the whole is cut into up to 64 lanes
+        of equal length; the order takes one image of each lane in turn. So images of 64 shards are mixed, and
+        a rank that takes every n-th image, n a divisor of 64, reads lanes of its own. Ranks change nothing.
         """
         images = np.argsort(self._shard, kind="stable")
         ends = np.cumsum(np.bincount(self._shard, minlength=len(self.addresses)))
@@ -174,7 +174,7 @@ def open_shards(data: str | Path, *, split: Split, classes: Sequence[str] | None
 
     Args:
         data: a folder that `mobileone shard` wrote; or shards in WebDataset's notation, of any split:
-            `DIR/train-{000000..000007}.tar`, `https://…/train-{000000..000007}.tar`, `pipe:COMMAND …tar …`.
+            `DIR/train-{000000..000007}.tar`, `https://…/train-{000000..000007}.tar`, `pipe:cat ….tar`.
             Where the shards named are of another split, those of `split` beside them are taken.
         split: "train" or "val".
         classes: class names that the labels must index into, a network's for example. None takes the
@@ -191,8 +191,8 @@ def open_shards(data: str | Path, *, split: Split, classes: Sequence[str] | None
         beside = split_addresses(addresses[0], first, split)
         if beside is None:
             raise DataError(
-                f"{addresses[0]} is of split {first.split}, and where {split} is, its index does not know; name "
-                f"{split} shards (for validation by val_data)"
+                f"{addresses[0]} is of split {first.split}, and its index does not know where {split} is; name "
+                f"{split} shards (for validation by --set val_data=…)"
             )
         addresses, first = beside, read_index(beside[0])
     with ThreadPoolExecutor(INDEX_THREADS if is_remote(addresses[0]) else 1) as pool:
@@ -243,14 +243,14 @@ def read_index(address: str) -> ShardIndex:
         text = Path(name).read_bytes()
     except OSError as error:
         raise DataError(
-            f"{shown}, the index of {os.path.basename(printable(address))}, cannot be read ({error.strerror or error}); "
-            "for shards that `mobileone shard` did not write, `mobileone shard --index` makes it"
+            f"{shown}, the shard's index, cannot be read ({error.strerror or error}); for shards that "
+            "`mobileone shard` did not write, `mobileone shard --index` makes it"
         ) from None
     index = ShardIndex.from_json(text, name=shown)
     if size != index.tar_bytes:
         raise DataError(
-            f"{printable(address)} has {size} bytes, its index says {index.tar_bytes}; it is torn, or the index is "
-            "another's; fetch both again"
+            f"{printable(address)} has {size} bytes, its index says {index.tar_bytes}; it is torn, or the index "
+            "is another's; fetch both again"
         )
     return index
 

@@ -111,7 +111,7 @@ def index_shards(
     num_workers: int | None = None,
     on_shard: Callable[[int, int], None] = lambda done, total: None,
 ) -> int:
-    """Write the missing indexes of local WebDataset shards that something else wrote: `KEY.jpg` and `KEY.cls`.
+    """Write the indexes of local WebDataset shards that something else wrote: `KEY.jpg` and `KEY.cls`.
 
     Class names come from a list in classes.json beside the shards; without one they are "0", "1", …
 

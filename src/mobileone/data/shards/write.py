@@ -1,4 +1,4 @@
-"""A folder of images → shards with indexes, in parallel; the same bytes for the same images and settings."""
+"""Images in a folder become shards with indexes, in parallel; always the same bytes for the same images."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ class ShardSettings:
 
     Attributes:
         shard_size: most images in a shard; a split is dealt out evenly.
-        resize_short: images whose short side is longer are resized to it, antialiased, pixels; None keeps every
-            file as it is, byte by byte.
+        resize_short: images whose short side is longer are resized to it, antialiased, pixels; None keeps
+            every file as it is, byte by byte.
         quality: of the JPEGs that resizing writes, 1–100; their colours have half the resolution (4:2:0).
 
     Raises:
@@ -111,9 +111,9 @@ def write_shards(
     """Pack `data/train/<class>/` and `data/val/<class>/` into shards with an index each.
 
     Training images are shuffled over the shards, always in the same way, validation images keep their order.
-    Every image is decoded once, so that nothing unreadable gets in; every tar file is read back and compared with
-    what was to be written, by hash, before its index is written. Interrupted, the same call goes on after the
-    shards that are finished.
+    Every image is decoded once, so that nothing unreadable gets in; every tar file is read back and compared
+    with what was to be written, by hash, before its index is written. Interrupted, the same call goes on after
+    the shards that are finished.
 
     Args:
         data: the data folder; one without train/ and val/ is a validation set.
@@ -175,7 +175,7 @@ def _finished(task: _Task) -> ShardIndex | None:
     found = (index.shards, index.classes, index.settings, index.ids, index.names)
     if found != planned or not task.tar.is_file() or task.tar.stat().st_size != index.tar_bytes:
         raise ConfigError(
-            f"{task.index} is there already, of other images or settings; choose another folder, or remove that one"
+            f"{task.index} is there already, of other images or settings; choose another folder, or remove it"
         )
     return index
 
