@@ -192,7 +192,7 @@ def print_stages(files: list[bytes], rounds: int) -> None:
             cut = pixels[:, box.top : box.top + box.height, box.left : box.left + box.width]
             view = lap("crop and resize", lambda: resize(cut, (SIZE, SIZE), interpolation=name))  # noqa: B023
             views.append(lap("flip", lambda: view.flip(-1)) if flip else view)  # noqa: B023
-        batch = lap("batch", lambda: torch.stack([view.permute(1, 2, 0) for view in views]))
+        batch = lap("batch", lambda: torch.stack([view.permute(1, 2, 0) for view in views]))  # noqa: B023
         lap("transfer", lambda: batch.to(device, copy=True))  # noqa: B023
         best = {stage: min(best[stage], times[stage]) for stage in stages}
     total = sum(best.values())

@@ -8,9 +8,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 import torch
 
+from mobileone.cache import cache_dir
 from mobileone.checkpoint import source as source_module
 from mobileone.checkpoint.describe import describe
-from mobileone.cache import cache_dir
 from mobileone.checkpoint.download import fetch
 from mobileone.checkpoint.published import PublishedWeights
 from mobileone.errors import DownloadError

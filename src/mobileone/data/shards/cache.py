@@ -83,8 +83,8 @@ class ShardCache:
             ) from None
         except OSError as error:
             raise DataError(
-                f"cannot keep {shard.address} in {self.folder}: {error.strerror or error}; choose a folder with "
-                f"room by $MOBILEONE_CACHE, or a limit by ${LIMIT_VARIABLE}"
+                f"cannot keep {shard.address} in {self.folder}: {error.strerror or error}; choose another "
+                f"folder by $MOBILEONE_CACHE, or a limit by ${LIMIT_VARIABLE}"
             ) from None
         return target
 
@@ -130,7 +130,7 @@ class ShardCache:
                 much = f"{received} bytes" if received <= shard.size else f"more than {shard.size} bytes"
                 raise DataError(
                     f"{shard.address} is not the shard of its index: got {much} of SHA-256 "
-                    f"{digest.hexdigest()[:12]}…, expected {shard.size} of {shard.sha256[:12]}…; it is torn, or "
+                    f"{digest.hexdigest()[:12]}…, not {shard.size} of {shard.sha256[:12]}…; it is torn, or "
                     "the index is another's"
                 )
             part.replace(target)

@@ -14,7 +14,6 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import IO
 
 import numpy as np
 import torch
@@ -72,7 +71,7 @@ class Shards:
         self._sizes = np.concatenate([np.array(index.sizes, dtype=np.int64) for index in indexes])[order]
         names = [name for index in indexes for name in index.names]
         self._names = PackedNames.pack(names[i] for i in order)
-        self._files: OrderedDict[int, IO[bytes]] = OrderedDict()
+        self._files: OrderedDict[int, int] = OrderedDict()
 
     def __getstate__(self) -> dict[str, object]:
         return self.__dict__ | {"_files": OrderedDict()}  # every process opens its own
@@ -92,35 +91,29 @@ class Shards:
         """
         shard, size = int(self._shard[index]), int(self._sizes[index])
         try:
-            file = self._open(shard)
-            data = os.pread(file.fileno(), size, int(self._offsets[index]))
+            data = os.pread(self._open(shard), size, int(self._offsets[index]))
         except OSError as error:
             raise DataError(f"{self.name(index)}: cannot be read ({error.strerror or error})") from None
         if len(data) != size:
             raise DataError(f"{self.name(index)}: the shard ends before it; it was changed since the start")
         return EncodedImage(self.name(index), data)
 
-    def _open(self, shard: int) -> IO[bytes]:
+    def _open(self, shard: int) -> int:
+        """File descriptor of a shard; this process keeps the last ones used open."""
         if shard in self._files:
             self._files.move_to_end(shard)
             return self._files[shard]
-        file = self._path(shard).open("rb", buffering=0)
-        self._files[shard] = file
+        self._files[shard] = os.open(self._path(shard), os.O_RDONLY | os.O_CLOEXEC)
         if len(self._files) > OPEN_FILES:
-            self._files.popitem(last=False)[1].close()
-        return file
+            os.close(self._files.popitem(last=False)[1])
+        return self._files[shard]
 
     def _path(self, shard: int) -> Path:
         return Path(self.addresses[shard])
 
-    def close(self) -> None:
-        """Close the files that this process has open; reading opens them again."""
-        while self._files:
-            self._files.popitem()[1].close()
-
     def __del__(self) -> None:
-        if hasattr(self, "_files"):
-            self.close()
+        for descriptor in getattr(self, "_files", {}).values():
+            os.close(descriptor)
 
 
 class RemoteShards(Shards):
@@ -147,9 +140,10 @@ class RemoteShards(Shards):
     def epoch_order(self, generator: torch.Generator) -> Tensor:
         """Every image once, shuffled so that few shards are in use at a time; int64 (num_images,).
 
-        The shards are put in random order, the images of each one too, and the whole is cut into up to 64 lanes
-        of equal length; the order takes one image of each lane in turn. So images of 64 shards are mixed, and
-        a rank that takes every n-th image, n a divisor of 64, reads lanes of its own. Ranks change nothing.
+        The shards are put in random order, the images of each one too, and the whole is cut into up to 64
+        lanes of equal length; the order takes one image of each lane in turn. So images of 64 shards are
+        mixed, and a rank that takes every n-th image, n a divisor of 64, reads lanes of its own. The order
+        itself does not depend on the ranks.
         """
         images = np.argsort(self._shard, kind="stable")
         ends = np.cumsum(np.bincount(self._shard, minlength=len(self.addresses)))
@@ -191,8 +185,8 @@ def open_shards(data: str | Path, *, split: Split, classes: Sequence[str] | None
         beside = split_addresses(addresses[0], first, split)
         if beside is None:
             raise DataError(
-                f"{addresses[0]} is of split {first.split}, and its index does not know where {split} is; name "
-                f"{split} shards (for validation by --set val_data=…)"
+                f"{addresses[0]} is of split {first.split}, and its index does not know where {split} is; "
+                f"name {split} shards (for validation by --set val_data=…)"
             )
         addresses, first = beside, read_index(beside[0])
     with ThreadPoolExecutor(INDEX_THREADS if is_remote(addresses[0]) else 1) as pool:
@@ -249,8 +243,8 @@ def read_index(address: str) -> ShardIndex:
     index = ShardIndex.from_json(text, name=shown)
     if size != index.tar_bytes:
         raise DataError(
-            f"{printable(address)} has {size} bytes, its index says {index.tar_bytes}; it is torn, or the index "
-            "is another's; fetch both again"
+            f"{printable(address)} has {size} bytes, its index says {index.tar_bytes}; it is torn, or the "
+            "index is another's; fetch both again"
         )
     return index
 

@@ -6,7 +6,7 @@ import hashlib
 import tarfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import IO, NamedTuple
+from typing import IO, NamedTuple, cast
 
 from mobileone.data.decode import printable
 from mobileone.data.folder import IMAGE_EXTENSIONS, Split
@@ -14,6 +14,7 @@ from mobileone.data.shards.index import BLOCK_BYTES, MAX_IMAGE_BYTES, ShardIndex
 from mobileone.errors import DataError
 
 MAX_LABEL_BYTES = 64
+MAX_HEADER_BYTES = 2**20  # of an extended header, a long name for example
 LABEL = "cls"
 _KNOWN = tuple(extension.removeprefix(".") for extension in IMAGE_EXTENSIONS)
 
@@ -33,6 +34,18 @@ class Sample(NamedTuple):
     label: int
 
 
+class _Headers:
+    """A file as `tarfile` sees it, which reads only headers here, but any length that one of them states."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self.seek, self.tell, self._read = file.seek, file.tell, file.read
+
+    def read(self, size: int) -> bytes:
+        if not 0 <= size <= MAX_HEADER_BYTES:
+            raise tarfile.ReadError(f"a header of {size} bytes")
+        return self._read(size)
+
+
 def scan(file: IO[bytes], name: str) -> Iterator[Member]:
     """Every plain file of an uncompressed tar file, in order.
 
@@ -45,7 +58,7 @@ def scan(file: IO[bytes], name: str) -> Iterator[Member]:
     """
     position = -1
     try:
-        with tarfile.open(fileobj=file, mode="r:") as tar:
+        with tarfile.open(fileobj=cast(IO[bytes], _Headers(file)), mode="r:") as tar:
             while (member := tar.next()) is not None:
                 if tar.offset <= position or member.size < 0:  # would go round for ever
                     raise DataError(f"{name} is a damaged tar file: member {member.name!r} has no sound size")

@@ -112,8 +112,8 @@ def write_shards(
 
     Training images are shuffled over the shards, always in the same way, validation images keep their order.
     Every image is decoded once, so that nothing unreadable gets in; every tar file is read back and compared
-    with what was to be written, by hash, before its index is written. Interrupted, the same call goes on after
-    the shards that are finished.
+    with what was to be written, by hash, before its index is written. Interrupted, the same call goes on
+    after the shards that are finished.
 
     Args:
         data: the data folder; one without train/ and val/ is a validation set.
