@@ -22,7 +22,7 @@ def photo(seed, size=(48, 40)):
 
 @pytest.fixture
 def folder(tmp_path):
-    """Ten training images and four for validation, and on top: one torn, twins, a leak, a look-alike, odd modes."""
+    """Ten training images, four for validation, and: one torn, twins, a leak, a look-alike, odd modes."""
     for split, number in (("train", 10), ("val", 4)):
         for index in range(number):
             path = tmp_path / split / ("cat", "dog")[index % 2] / f"{index}.jpg"
@@ -101,9 +101,8 @@ def test_close_hashes_are_found_whichever_bits_differ():
     """Against all pairs compared one by one."""
     chance = np.random.default_rng(0)
     train = [int(value) for value in chance.integers(0, 2**63, 60)]
-    val = [
-        value ^ (1 << int(a)) ^ (1 << int(b)) for value, a, b in zip(train, *chance.integers(0, 63, (2, 60)))
-    ]
+    bits = chance.integers(0, 63, (60, 2)).tolist()
+    val = [value ^ (1 << a) ^ (1 << b) for value, (a, b) in zip(train, bits, strict=True)]
     val += [int(value) for value in chance.integers(0, 2**63, 20)]
 
     class Named:

@@ -32,7 +32,7 @@ def test_results_come_in_order(workers):
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_an_error_arrives_as_it_was_raised(workers):
-    with pytest.raises(BadImageError, match="^3: it is broken$"):
+    with pytest.raises(BadImageError, match=r"^3: it is broken$"):
         list(in_processes(refuse, range(20), num_workers=workers))
 
 
