@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from mobileone.checkpoint.load import load_model as load_model
     from mobileone.checkpoint.store import save_model as save_model
     from mobileone.evaluation.run import evaluate as evaluate
+    from mobileone.exporting.run import export as export
     from mobileone.input_spec import InputSpec as InputSpec
     from mobileone.model.block import InferenceBlock as InferenceBlock
     from mobileone.model.block import MobileOneBlock as MobileOneBlock
@@ -35,6 +36,7 @@ _HOME = {
     "Variant": "mobileone.variants",
     "create_model": "mobileone.model.create",
     "evaluate": "mobileone.evaluation.run",
+    "export": "mobileone.exporting.run",
     "expand": "mobileone.reparam.expand",
     "list_models": "mobileone.model.create",
     "load_model": "mobileone.checkpoint.load",

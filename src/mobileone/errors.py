@@ -54,3 +54,11 @@ class PreemptedError(TrainingError):
 
 class ProfileError(MobileOneError):
     """A model cannot be traced, exported or executed operator by operator."""
+
+
+class ExportError(MobileOneError):
+    """A model cannot be written for a runtime, or what was written does not compute the same."""
+
+
+class ArtifactError(MobileOneError):
+    """An exported file is damaged, stands without its manifest, or its runtime cannot execute it."""

@@ -20,7 +20,9 @@ LAYERS = [
     {"reparam"},
     {"profiling", "data"},
     {"checkpoint"},
-    {"evaluation", "train", "runtime"},
+    {"runtime"},
+    {"evaluation", "train"},
+    {"exporting"},
     {"cli", "__main__"},
 ]
 LEVEL = {package: level for level, layer in enumerate(LAYERS) for package in layer}
@@ -80,6 +82,7 @@ def test_every_public_name_is_there_and_listed():
         "from mobileone.cli.main import main; main(['info', 'mobileone_s0'])",
         "from mobileone.cli.main import main; main(['weights'])",
         "import mobileone.train.config, mobileone.profiling.cost, mobileone.data.imagenet",
+        "import mobileone.runtime.onnx, mobileone.runtime.openvino, mobileone.runtime.litert",
     ],
 )
 def test_what_needs_no_torch_does_not_load_it(code):

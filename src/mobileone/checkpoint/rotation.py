@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mobileone.atomic import leftovers, replace
+from mobileone.atomic import leftovers, rename_durably
 from mobileone.checkpoint.store import load_state, save_state
 from mobileone.errors import CheckpointError, MobileOneError
 
@@ -79,7 +79,7 @@ class Rotation:
         draft = save_state(state, self.path / _DRAFT)
         try:
             target = self.path / f"epoch-{epoch:03d}-step-{step:08d}-{_digest(draft)}.pt"
-            replace(draft, target)
+            rename_durably(draft, target)
             others = [path for path in self.files() if path != target]
             older = [path for path in others if _position(path) <= (epoch, step)]
             later = [path for path in others if _position(path) > (epoch, step)]

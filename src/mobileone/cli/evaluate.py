@@ -1,42 +1,53 @@
-"""`mobileone test` and `mobileone predict`."""
+"""`mobileone test`."""
 
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from tyro.conf import Positional, arg
 
 from mobileone.cli.output import print_json, result_line
 from mobileone.errors import ConfigError
-from mobileone.input_spec import InputSpec
+from mobileone.runtime.formats import Precision, format_of
 
 if TYPE_CHECKING:
     from mobileone.model.network import MobileOne
+    from mobileone.runtime.artifact import Artifact
 
 
-def load_fused(source: str, *, input_size: int | None = None, crop: float | None = None) -> MobileOne:
-    """The model in inference form; `input_size` and `crop` replace those of its input spec."""
-    from mobileone.checkpoint.load import load_model
+def load_for_test(
+    source: str,
+    *,
+    input_size: int | None = None,
+    crop: float | None = None,
+    threads: int | None = None,
+    precision: Precision | None = None,
+) -> MobileOne | Artifact:
+    """A model in inference form or an exported file; `input_size` and `crop` replace its input spec's."""
+    from mobileone.runtime.classifier import Network, load_classifier
 
-    model = load_model(source, form="inference")
+    if format_of(source) is not None and input_size is not None:
+        raise ConfigError(f"{source} is exported for one size; export it with another --input-size instead")
+    loaded = load_classifier(source, threads=threads, precision=precision)
+    model = loaded.model if isinstance(loaded, Network) else loaded
     spec = model.input_spec
-    given = {"size": input_size, "crop": crop}
-    model.input_spec = InputSpec(**spec.to_dict() | {k: v for k, v in given.items() if v is not None})
+    model.input_spec = replace(
+        spec, size=spec.size if input_size is None else input_size, crop=spec.crop if crop is None else crop
+    )
     return model
 
 
 @dataclass(frozen=True, kw_only=True)
 class Test:
-    """Accuracy of a model, in inference form, on labelled images.
+    """Accuracy of a model, in inference form, or of an exported file, on labelled images.
 
     Example: mobileone test mobileone_s0.apple_in1k --data IMAGENET
     """
 
     model: Annotated[Positional[str], arg(metavar="MODEL")]
-    """MODEL, see mobileone --help."""
+    """MODEL, see mobileone --help, or an exported file."""
     data: str
     """Folder with val/<class>/, or with class folders itself, or `digits`."""
     input_size: int | None = None
@@ -48,7 +59,11 @@ class Test:
     workers: int = 2
     """Loader processes."""
     device: str = "auto"
-    """auto, cpu, cuda or cuda:N."""
+    """auto, cpu, cuda or cuda:N; exported files run on the CPU."""
+    threads: int | None = None
+    """Threads of an exported file's runtime. Default: all cores that may be used."""
+    precision: Precision | None = None
+    """Arithmetic of an exported file's runtime. Default: the file's."""
     on_bad_image: Literal["error", "skip"] = "error"
     """Stop at an image that cannot be decoded, or count it, name it and go on."""
     json: bool = False
@@ -56,10 +71,20 @@ class Test:
 
     def run(self) -> int:
         from mobileone.evaluation.run import evaluate
+        from mobileone.runtime.artifact import Artifact
         from mobileone.train.distributed import distributed
 
-        model = load_fused(self.model, input_size=self.input_size, crop=self.crop)
-        with distributed(self.device) as ranks:
+        model = load_for_test(
+            self.model,
+            input_size=self.input_size,
+            crop=self.crop,
+            threads=self.threads,
+            precision=self.precision,
+        )
+        exported = format_of(self.model) is not None
+        if exported and self.device not in ("auto", "cpu"):
+            raise ConfigError(f"{self.model} runs on the CPU; drop --device {self.device}")
+        with distributed("cpu" if exported else self.device) as ranks:
             result = evaluate(
                 model,
                 self.data,
@@ -74,60 +99,19 @@ class Test:
         for path in result.skipped:
             print(f"skipped: {path}", file=sys.stderr)
         spec = model.input_spec
-        print(f"fused; {spec.size} px, crop {spec.crop}, {spec.interpolation}", file=sys.stderr)
+        runs = str(model) if isinstance(model, Artifact) else "fused"
+        print(f"{runs}; {spec.size} px, crop {spec.crop}, {spec.interpolation}", file=sys.stderr)
         if self.json:
             print_json(
                 {
                     "model": self.model,
                     "data": self.data,
-                    "form": model.form,
+                    "form": "inference",
+                    "runs": runs,
                     "input_spec": spec.to_dict(),
                     **result.to_dict(),
                 }
             )
         else:
             print(result_line(result))
-        return 0
-
-
-@dataclass(frozen=True, kw_only=True)
-class Predict:
-    """What a model sees in images.
-
-    Example: mobileone predict mobileone_s0.apple_in1k photo.jpg
-    """
-
-    model: Annotated[Positional[str], arg(metavar="MODEL")]
-    """MODEL, see mobileone --help."""
-    images: Annotated[Positional[tuple[str, ...]], arg(metavar="IMAGE ...")]
-    """Image files."""
-    topk: int = 5
-    """Classes to print for each image."""
-    device: str = "auto"
-    """auto, cpu, cuda or cuda:N."""
-    json: bool = False
-    """Print the result as JSON."""
-    png: Path | None = None
-    """Also draw the images with their likeliest class into this picture."""
-
-    def run(self) -> int:
-        from mobileone.runtime.predictor import Predictor
-        from mobileone.train.distributed import pick_device
-
-        if not self.images:
-            raise ConfigError("predict needs at least one image file after MODEL")
-        predictor = Predictor(load_fused(self.model), device=pick_device(self.device))
-        predictions = predictor(self.images, topk=self.topk)
-        if self.png is not None:
-            from mobileone.runtime.sheet import draw_sheet
-
-            draw_sheet(predictions, self.png)
-        if self.json:
-            print_json([prediction.to_dict() for prediction in predictions])
-            return 0
-        for prediction in predictions:
-            print(prediction.image)
-            for score in prediction.scores:
-                known = "" if score.name == score.class_name else f"{score.class_name}  "
-                print(f"  {100 * score.probability:6.2f} %  {known}{score.name}")
         return 0

@@ -18,19 +18,21 @@ from typing import Protocol, TypeVar
 import tyro
 
 from mobileone.cli.check_data import CheckData
-from mobileone.cli.evaluate import Predict, Test
+from mobileone.cli.evaluate import Test
+from mobileone.cli.export import Export
 from mobileone.cli.model import Convert, Info, Reparameterize, Weights
+from mobileone.cli.predict import Predict
 from mobileone.cli.profile import Profile
 from mobileone.cli.shard import Shard
 from mobileone.cli.train import Train
 from mobileone.errors import MobileOneError, PreemptedError
 from mobileone.train.stop_signal import REQUEUE
 
-DESCRIPTION = """Train, test, use, fuse and convert MobileOne.
+DESCRIPTION = """Train, test, use, fuse, convert and export MobileOne.
 
 MODEL is a variant name (mobileone_s0 … mobileone_s4, fresh weights), a run folder, a checkpoint file of any
 format (ours, timm, Apple, the reference port, mmpretrain), a published weights name (see `mobileone weights`)
-or hf-hub:owner/name."""
+or hf-hub:owner/name. test and predict also take what export writes."""
 
 
 T = TypeVar("T")
@@ -51,6 +53,7 @@ COMMANDS: dict[str, Callable[..., Command]] = {
     "profile": Profile,
     "reparameterize": Reparameterize,
     "convert": Convert,
+    "export": Export,
     "weights": Weights,
     "shard": Shard,
     "check-data": CheckData,

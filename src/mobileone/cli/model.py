@@ -8,8 +8,9 @@ from typing import Annotated, Literal
 
 from tyro.conf import Positional, arg
 
+from mobileone.atomic import refuse_existing
 from mobileone.cli.output import megabytes, print_json, table
-from mobileone.errors import ConfigError, ReparameterizeError
+from mobileone.errors import ReparameterizeError
 from mobileone.variants import Form
 
 
@@ -154,9 +155,3 @@ class Convert:
 
 def _percent(value: float | None) -> str:
     return "–" if value is None else f"{value:.2f}"
-
-
-def refuse_existing(path: Path, *, force: bool) -> None:
-    """Nothing is overwritten by accident."""
-    if path.exists() and not force:
-        raise ConfigError(f"{path} exists already; pass --force to overwrite it")

@@ -19,7 +19,7 @@ import tyro
 from tyro.conf import arg
 
 from mobileone.atomic import atomic_path
-from mobileone.cli.evaluate import load_fused
+from mobileone.cli.evaluate import load_for_test
 from mobileone.cli.main import guard, parse
 from mobileone.errors import CheckpointError
 from mobileone.profiling.cost import network_cost
@@ -139,7 +139,7 @@ class Reference:
         best = WEIGHTS / "best.pt"
         if not best.exists():
             raise CheckpointError(f"{best} is not there; train first: bash main.sh N --train --data DIR")
-        model = load_fused(str(best), input_size=self.input_size)
+        model = load_for_test(str(best), input_size=self.input_size)
         workers = 2 if self.workers is None else self.workers
         result = evaluate(model, data, num_workers=workers, device=ranks.device, dist=ranks)
         if ranks.is_main:

@@ -133,6 +133,18 @@ def find_images(
     return ImageFolder(base.absolute(), names, np.array(labels, dtype=np.int64), PackedNames.pack(files))
 
 
+def image_files(folder: str | Path) -> list[Path]:
+    """Every image below a folder, labelled or not, sorted by path; found as `find_images` finds them.
+
+    Raises:
+        DataError: if there is none.
+    """
+    found = sorted(Path(folder, path) for path in _image_files(Path(folder)))
+    if not found:
+        raise DataError(f"no images below {folder}; looked for {' '.join(IMAGE_EXTENSIONS)}")
+    return found
+
+
 def _split_folder(root: Path, split: Split | None) -> Path:
     if not root.is_dir():
         raise DataError(f"no such data folder: {root}; give the folder that holds train/ and val/")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Literal, TypeVar
 
@@ -26,6 +26,7 @@ from mobileone.data.shards.source import open_shards
 from mobileone.errors import DataError
 from mobileone.evaluation.metrics import EvalResult, topk_correct
 from mobileone.model.network import MobileOne
+from mobileone.runtime.classifier import Classifier
 from mobileone.train.distributed import Distributed
 
 T = TypeVar("T")
@@ -55,13 +56,22 @@ def open_data(
     return find_images(data, split=split, classes=classes)
 
 
-def progress_bar(items: Iterable[T], *, title: str, unit: str, hidden: bool, initial: int = 0) -> tqdm[T]:
+def progress_bar(
+    items: Iterable[T],
+    *,
+    title: str,
+    unit: str,
+    hidden: bool,
+    total: int | None = None,
+    initial: int = 0,
+) -> tqdm[T]:
     """A bar on stderr that vanishes when done: redrawn often on a terminal, every 10 s in a log file."""
     terminal = sys.stderr.isatty()
     seconds = 0.1 if terminal else 10.0
     return tqdm(
         items,
         desc=title,
+        total=total,
         initial=initial,
         unit=unit,
         leave=False,
@@ -79,7 +89,7 @@ def autocast(device: torch.device, amp: AmpDtype | None) -> AbstractContextManag
 
 
 def evaluate(
-    model: MobileOne,
+    model: MobileOne | Classifier,
     data: str | Path | ImageSource,
     *,
     split: Literal["train", "val"] = "val",
@@ -95,12 +105,12 @@ def evaluate(
     """Top-1, top-5 and cross-entropy of a network, with its own input spec and class names.
 
     Args:
-        model: in either form; it is put into eval mode meanwhile.
+        model: a network in either form, put into eval mode meanwhile; or any `Classifier`, an `Artifact` say.
         data: `"digits"`, a data folder, shards, or an `ImageSource` of your own.
         split: `"val"` (a folder without train/ and val/ is taken as it is) or `"train"`.
         batch_size: images at a time on a rank; does not change the result beyond rounding.
         num_workers: loader processes a rank.
-        device: where to compute; the model is moved there. None is where it is.
+        device: where to compute; a network is moved there. None is where it is.
         on_bad_image: `"error"`, or `"skip"` to leave unreadable images out and list them.
         dist: the ranks to share the images with; every rank gets the whole result.
         amp: mixed precision, or None.
@@ -119,12 +129,15 @@ def evaluate(
     """
     started = time.perf_counter()
     dist = dist or Distributed()
-    if device is not None:
-        model.to(device)
     classes = resolve_classes(model.num_classes, model.class_names)
     source = open_data(data, split=split, classes=classes) if isinstance(data, str | Path) else data
     _check_classes(model, source, classes)
-    where = next(model.parameters()).device
+    if isinstance(model, MobileOne):
+        if device is not None:
+            model.to(device)
+        where, logits_of = next(model.parameters()).device, _network_logits(model, amp)
+    else:
+        where, logits_of = torch.device("cpu"), model.logits
     loader = eval_loader(
         source,
         EvalTransform.from_spec(model.input_spec),
@@ -136,30 +149,51 @@ def evaluate(
         pin_memory=where.type == "cuda",
         on_dead_worker=on_dead_worker,
     )
-    was_training = model.training
-    model.eval()
     sums: list[Tensor] = []
     bad: list[BadImage] = []
     hidden = not (progress and dist.is_main)
-    try:
+    with _in_eval_mode(model):
         for batch in progress_bar(loader, title="evaluating", unit="batch", hidden=hidden):
             bad += batch.bad
             if len(batch):
-                sums.append(_batch_sums(model, batch.images, batch.labels, where, amp))
+                sums.append(_batch_sums(logits_of, batch.images, batch.labels, where))
+    return _total(sums, bad, dist, seconds=time.perf_counter() - started)
+
+
+@contextmanager
+def _in_eval_mode(model: MobileOne | Classifier) -> Iterator[None]:
+    """A network as it was before, afterwards."""
+    if not isinstance(model, MobileOne):
+        yield
+        return
+    was_training = model.training
+    model.eval()
+    try:
+        yield
     finally:
         model.train(was_training)
-    return _total(sums, bad, dist, seconds=time.perf_counter() - started)
+
+
+def _network_logits(model: MobileOne, amp: AmpDtype | None) -> Callable[[Tensor], Tensor]:
+    """A function from pixels to logits, both on the network's device."""
+    weight = next(model.parameters())
+
+    def logits_of(pixels: Tensor) -> Tensor:
+        pixels = pixels.contiguous(memory_format=torch.channels_last)
+        with autocast(weight.device, amp):
+            out: Tensor = model(normalize(pixels, model.input_spec, dtype=weight.dtype))
+        return out
+
+    return logits_of
 
 
 @torch.inference_mode()
 def _batch_sums(
-    model: MobileOne, images: Tensor, labels: Tensor, device: torch.device, amp: AmpDtype | None
+    logits_of: Callable[[Tensor], Tensor], images: Tensor, labels: Tensor, device: torch.device
 ) -> Tensor:
     """float32 (4,) on the device: images, right at 1, right at 5, summed loss. Waits for nothing there."""
-    pixels = images.to(device, non_blocking=True).contiguous(memory_format=torch.channels_last)
     labels = labels.to(device, non_blocking=True)
-    with autocast(device, amp):
-        logits = model(normalize(pixels, model.input_spec, dtype=next(model.parameters()).dtype))
+    logits = logits_of(images.to(device, non_blocking=True))
     loss = F.cross_entropy(logits.float(), labels, reduction="sum")
     return torch.cat([loss.new_full((1,), len(labels)), topk_correct(logits, labels), loss[None]])
 
@@ -181,7 +215,9 @@ def _total(sums: list[Tensor], bad: list[BadImage], dist: Distributed, *, second
     )
 
 
-def _check_classes(model: MobileOne, source: ImageSource, classes: tuple[str, ...] | None) -> None:
+def _check_classes(
+    model: MobileOne | Classifier, source: ImageSource, classes: tuple[str, ...] | None
+) -> None:
     """Refuse labels that mean something else to the model, before the first batch."""
     theirs = tuple(source.classes)
     if classes is not None and classes != theirs:

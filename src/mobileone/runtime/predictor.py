@@ -3,23 +3,32 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, TypeAlias, overload
 
+import numpy as np
+import PIL.Image
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from mobileone.checkpoint.load import load_model
 from mobileone.data.augment import EvalTransform
-from mobileone.data.decode import Image, read_image
+from mobileone.data.decode import DecodedImage, EncodedImage, Image, read_image
 from mobileone.data.imagenet import human_name, resolve_classes
-from mobileone.data.loader import normalize
-from mobileone.errors import ConfigError
+from mobileone.data.loader import OnBadImage
+from mobileone.errors import BadImageError, ConfigError
 from mobileone.model.network import MobileOne
-from mobileone.reparam.fuse import reparameterize
+from mobileone.runtime.ahead import map_ahead
+from mobileone.runtime.classifier import Classifier, Network, load_classifier
+from mobileone.runtime.formats import Precision
 
 BATCH_SIZE = 32
+
+AnyImage: TypeAlias = (
+    str | os.PathLike[str] | EncodedImage | DecodedImage | PIL.Image.Image | NDArray[np.uint8] | Tensor
+)
+"""A path, a file's content, or RGB pixels: Pillow's, NumPy's uint8 (H, W, 3), PyTorch's uint8 (3, H, W)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,10 +51,17 @@ class Score:
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """The likeliest classes of one image, best first."""
+    """The likeliest classes of one image, best first; none where the image was skipped.
+
+    Attributes:
+        image: its path, or "image" for pixels.
+        scores: the classes.
+        error: why the image could not be read, where it was skipped.
+    """
 
     image: str
     scores: tuple[Score, ...]
+    error: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
@@ -53,65 +69,170 @@ class Prediction:
 
 
 class Predictor:
-    """A fused network with its pre-processing and class names.
+    """A classifier with its pre-processing and class names.
 
     Args:
-        model: in eval mode; fused where it is not.
-        device: where to run it.
+        model: a network of ours, in eval mode (fused where it is not), or any `Classifier`: an `Artifact`.
+        device: where a network of ours runs.
+
+    Attributes:
+        classifier: what computes.
+        classes: name of every class, its index where unknown.
+
+    Raises:
+        ConfigError: if the model has no classifier.
     """
 
-    def __init__(self, model: MobileOne, *, device: str | torch.device = "cpu") -> None:
-        if model.form == "train":
-            model = reparameterize(model)
-        self.model = model.to(device)
-        self.device = torch.device(device)
-        self.transform = EvalTransform.from_spec(model.input_spec)
-        classes = resolve_classes(model.num_classes, model.class_names)
-        self.classes = classes or tuple(str(index) for index in range(model.num_classes))
+    def __init__(self, model: MobileOne | Classifier, *, device: str | torch.device = "cpu") -> None:
+        self.classifier: Classifier = Network(model, device=device) if isinstance(model, MobileOne) else model
+        num_classes = self.classifier.num_classes
+        if not num_classes:
+            raise ConfigError("this model has no classifier (num_classes=0), so it predicts nothing")
+        self.transform = EvalTransform.from_spec(self.classifier.input_spec)
+        classes = resolve_classes(num_classes, self.classifier.class_names)
+        self.classes = classes or tuple(str(index) for index in range(num_classes))
 
     @classmethod
-    def load(cls, source: str | os.PathLike[str], *, device: str | torch.device = "cpu") -> Predictor:
-        """From anything `load_model` takes."""
-        return cls(load_model(source), device=device)
-
-    @torch.no_grad()
-    def probabilities(self, images: Sequence[Image]) -> Tensor:
-        """Softmax of every class, float32 (N, num_classes) on the CPU, for one batch of images."""
-        dtype = next(self.model.parameters()).dtype
-        pixels = torch.stack([self.transform(image) for image in images])
-        batch = normalize(pixels.to(self.device), self.model.input_spec, dtype=dtype)
-        out: Tensor = self.model(batch).float().softmax(1).cpu()
-        return out
-
-    def __call__(
-        self, images: Sequence[str | os.PathLike[str] | Image], *, topk: int = 5
-    ) -> list[Prediction]:
-        """Classify images.
+    def load(
+        cls,
+        source: str | os.PathLike[str],
+        *,
+        device: str | torch.device | None = None,
+        threads: int | None = None,
+        precision: Precision | None = None,
+    ) -> Predictor:
+        """From an exported file of any format, or from anything `load_model` takes.
 
         Args:
-            images: paths, file contents or pixels; any number.
+            source: exported files are known by their suffix, and need their manifest beside them.
+            device: where a network in PyTorch runs; None is the CPU.
+            threads: of an exported file's runtime; None for all usable cores.
+            precision: to execute an exported file in; None is the file's.
+        """
+        return cls(load_classifier(source, device=device, threads=threads, precision=precision))
+
+    def probabilities(self, images: Sequence[AnyImage]) -> Tensor:
+        """Softmax of every class, float32 (N, num_classes) on the CPU, for one batch of images."""
+        return self._probabilities(torch.stack([self.transform(as_image(image)) for image in images]))
+
+    def _probabilities(self, pixels: Tensor) -> Tensor:
+        return self.classifier.logits(pixels).softmax(1)
+
+    @overload
+    def __call__(self, images: AnyImage, *, topk: int = 5) -> Prediction: ...
+
+    @overload
+    def __call__(self, images: list[Any] | tuple[Any, ...], *, topk: int = 5) -> list[Prediction]: ...
+
+    def __call__(
+        self, images: AnyImage | list[Any] | tuple[Any, ...], *, topk: int = 5
+    ) -> Prediction | list[Prediction]:
+        """Classify one image or several.
+
+        Args:
+            images: one, or a list of any length.
             topk: how many classes to name for each; at most all.
 
+        Returns:
+            A prediction for one image, a list for a list.
+
         Raises:
-            ConfigError: if topk is below 1 or the model has no classifier.
+            ConfigError: if topk is below 1, or an image is of no known kind.
             BadImageError: if a file cannot be decoded.
         """
-        if topk < 1:
-            raise ConfigError(f"topk must be at least 1, got {topk}")
-        if not self.classes:
-            raise ConfigError("this model has no classifier (num_classes=0), so it predicts nothing")
-        predictions = []
-        for start in range(0, len(images), BATCH_SIZE):
-            batch = [
-                read_image(os.fspath(image)) if isinstance(image, str | os.PathLike) else image
-                for image in images[start : start + BATCH_SIZE]
-            ]
-            best = self.probabilities(batch).topk(min(topk, len(self.classes)))
-            for image, values, indices in zip(batch, best.values, best.indices, strict=True):
-                scores = zip(indices.tolist(), values.tolist(), strict=True)
-                predictions.append(Prediction(image.name, tuple(self._score(*score) for score in scores)))
-        return predictions
+        if isinstance(images, list | tuple):
+            return list(self.stream(images, topk=topk))
+        return next(self.stream([images], topk=topk))
+
+    def stream(
+        self,
+        images: Iterable[AnyImage],
+        *,
+        topk: int = 5,
+        batch_size: int = BATCH_SIZE,
+        workers: int = 2,
+        on_bad_image: OnBadImage = "error",
+    ) -> Iterator[Prediction]:
+        """Classify any number of images, in order; the next ones are decoded while these are classified.
+
+        Args:
+            images: read as they are needed, never all at once.
+            topk: how many classes to name for each; at most all.
+            batch_size: images classified at a time.
+            workers: threads that decode.
+            on_bad_image: stop at an image that cannot be decoded, or give a prediction without scores, with
+                the reason in `error`.
+
+        Raises:
+            ConfigError: on values out of range, before the first image is read.
+            BadImageError: on a bad image, under "error".
+        """
+        for name, value in (("topk", topk), ("batch_size", batch_size), ("workers", workers)):
+            if value < 1:
+                raise ConfigError(f"{name} must be at least 1, got {value}")
+        return self._stream(images, topk, batch_size, workers, on_bad_image)
+
+    def _stream(
+        self, images: Iterable[AnyImage], topk: int, batch_size: int, workers: int, on_bad_image: OnBadImage
+    ) -> Iterator[Prediction]:
+        batch: list[tuple[str, Tensor | BadImageError]] = []
+        for decoded in map_ahead(self._decode, images, workers=workers, ahead=2 * batch_size):
+            if isinstance(decoded[1], BadImageError) and on_bad_image == "error":
+                raise decoded[1]
+            batch.append(decoded)
+            if len(batch) == batch_size:
+                yield from self._predictions(batch, topk)
+                batch = []
+        yield from self._predictions(batch, topk)
+
+    def _decode(self, given: AnyImage) -> tuple[str, Tensor | BadImageError]:
+        try:
+            image = as_image(given)
+            return image.name, self.transform(image)
+        except BadImageError as error:
+            return str(given) if isinstance(given, str | os.PathLike) else "image", error
+
+    def _predictions(
+        self, batch: list[tuple[str, Tensor | BadImageError]], topk: int
+    ) -> Iterator[Prediction]:
+        pixels = [image for _, image in batch if isinstance(image, Tensor)]
+        if pixels:
+            best = self._probabilities(torch.stack(pixels)).topk(min(topk, len(self.classes)))
+            rows = iter(zip(best.indices.tolist(), best.values.tolist(), strict=True))
+        for name, image in batch:
+            if isinstance(image, BadImageError):
+                yield Prediction(name, (), error=str(image))
+            else:
+                scores = zip(*next(rows), strict=True)
+                yield Prediction(name, tuple(self._score(*score) for score in scores))
 
     def _score(self, index: int, probability: float) -> Score:
         class_name = self.classes[index]
         return Score(index, class_name, human_name(class_name), probability)
+
+
+def as_image(given: AnyImage) -> Image:
+    """Any kind of image as the transforms take it.
+
+    Raises:
+        BadImageError: if a file cannot be read.
+        ConfigError: if it is none of them.
+
+    >>> as_image(np.zeros((4, 6, 3), dtype=np.uint8)).width
+    6
+    """
+    if isinstance(given, str | os.PathLike):
+        return read_image(os.fspath(given))
+    if isinstance(given, EncodedImage | DecodedImage):
+        return given
+    if isinstance(given, PIL.Image.Image):
+        given = np.array(given.convert("RGB"))
+    if isinstance(given, np.ndarray) and given.dtype == np.uint8 and given.ndim == 3 and given.shape[2] == 3:
+        given = torch.from_numpy(np.ascontiguousarray(given)).permute(2, 0, 1)  # (H, W, C) → (C, H, W)
+    if isinstance(given, Tensor) and given.dtype == torch.uint8 and given.ndim == 3 and given.shape[0] == 3:
+        return DecodedImage("image", given)
+    shape = f" of {given.dtype} {tuple(given.shape)}" if isinstance(given, np.ndarray | Tensor) else ""
+    raise ConfigError(
+        "an image is a path, a Pillow image, uint8 (H, W, 3) of NumPy or uint8 (3, H, W) of PyTorch, "
+        f"got {type(given).__name__}{shape}"
+    )

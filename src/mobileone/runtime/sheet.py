@@ -14,6 +14,16 @@ from mobileone.runtime.predictor import Prediction
 COLUMNS, MAX_IMAGES = 6, 60
 
 
+def require_png(path: str | Path) -> None:
+    """Refuse a picture of another kind.
+
+    Raises:
+        ConfigError: if `path` does not end in .png.
+    """
+    if Path(path).suffix.lower() != ".png":
+        raise ConfigError(f"the picture must end in .png, got {path}")
+
+
 def draw_sheet(predictions: Sequence[Prediction], path: str | Path) -> None:
     """Draw images from files in rows of six, each under its likeliest class, as PNG.
 
@@ -25,8 +35,7 @@ def draw_sheet(predictions: Sequence[Prediction], path: str | Path) -> None:
         ConfigError: if `path` does not end in .png.
         MissingExtraError: without matplotlib.
     """
-    if Path(path).suffix.lower() != ".png":
-        raise ConfigError(f"the picture must end in .png, got {path}")
+    require_png(path)
     try:
         from matplotlib.figure import Figure
     except ImportError as error:

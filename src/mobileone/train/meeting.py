@@ -2,9 +2,9 @@
 
 torchrun's agent offers its ranks one key-value store and keeps it, keys and all, through restarts (torch
 2.13; pytorch issue 135712 tells the story). A new rank may so read the address of a dead one, and fail or
-wait for ever. The count of restarts that ranks are given cannot tell them apart, for agents on several machines count
-for themselves. So rank 0 draws a name for the meeting, and the others learn it by a handshake that nothing old
-fits.
+wait for ever. The count of restarts that ranks are given cannot tell them apart, for agents on several
+machines count for themselves. So rank 0 draws a name for the meeting, and the others learn it by a
+handshake that nothing old fits.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import uuid
 from datetime import timedelta
 from typing import Any
 
-import torch.distributed as dist
+from torch.distributed import PrefixStore, TCPStore  # type: ignore[attr-defined]
 
 from mobileone.errors import TrainingError
 
@@ -32,8 +32,8 @@ def agent_store(rank: int, world_size: int) -> Any:
     if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True":
         return None
     address, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
-    store = dist.TCPStore(address, port, is_master=False, timeout=timedelta(seconds=PATIENCE_S))
-    return dist.PrefixStore(meeting_name(store, rank, world_size), store)  # type: ignore[attr-defined]
+    store = TCPStore(address, port, is_master=False, timeout=timedelta(seconds=PATIENCE_S))
+    return PrefixStore(meeting_name(store, rank, world_size), store)
 
 
 def meeting_name(store: Any, rank: int, world_size: int, *, patience_s: float = PATIENCE_S) -> str:
@@ -51,7 +51,8 @@ def meeting_name(store: Any, rank: int, world_size: int, *, patience_s: float = 
     Raises:
         TrainingError: if they do not come.
 
-    >>> len(meeting_name(dist.HashStore(), 0, 1))
+    >>> from torch.distributed import HashStore
+    >>> len(meeting_name(HashStore(), 0, 1))
     32
     """
     deadline = time.monotonic() + patience_s

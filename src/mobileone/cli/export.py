@@ -1,0 +1,119 @@
+"""`mobileone export`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from tyro.conf import Positional, arg
+
+from mobileone.atomic import refuse_existing
+from mobileone.cli.output import megabytes, print_json
+from mobileone.errors import ConfigError
+from mobileone.runtime.formats import FORMATS, FormatName, format_of
+from mobileone.runtime.manifest import Manifest, manifest_path
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from mobileone.model.network import MobileOne
+
+NUM_PHOTOS = 16
+
+
+@dataclass(frozen=True, kw_only=True)
+class Export:
+    """Write a model for another runtime, fused, with proof that it computes the same there.
+
+    Example: mobileone export mobileone_s0.apple_in1k -o s0.onnx --raw-input
+    """
+
+    model: Annotated[Positional[str], arg(metavar="MODEL")]
+    """MODEL, see mobileone --help; one with branches is fused."""
+    output: Annotated[Path, arg(aliases=("-o",))]
+    """File to write, or a folder; its manifest lies beside it, with .json behind its name."""
+    format: FormatName | None = None
+    """What to write. Default: what the file's suffix says."""
+    raw_input: bool = False
+    """Put normalisation into the graph: it takes pixels 0..255, bytes (N, H, W, C) where the format can."""
+    dynamic_batch: bool = False
+    """Take any number of images at a time."""
+    batch_size: int = 1
+    """Images at a time, without --dynamic-batch."""
+    input_size: int | None = None
+    """Side of the square input, pixels. Default: the model's."""
+    half: bool = False
+    """Store the weights as float16."""
+    images: Path | None = None
+    """Folder of photos to compare on, the first 16. Default: eight seeded pictures."""
+    force: bool = False
+    """Overwrite an existing artifact."""
+    json: bool = False
+    """Print the manifest as JSON."""
+
+    def run(self) -> int:
+        kind = format_of(self.output)
+        name = self.format or (kind.name if kind else None)
+        if name is None:
+            known = ", ".join(f"{each.suffix} ({each.name})" for each in FORMATS.values())
+            raise ConfigError(f"{self.output} does not tell the format; pass --format, or end it in {known}")
+        if kind is not None:
+            refuse_existing(self.output, force=self.force)
+        from mobileone.checkpoint.load import load_model
+        from mobileone.exporting.run import export
+
+        model = load_model(self.model, form="inference")
+        if self.input_size is not None and self.input_size > 0:
+            model.set_input_size(self.input_size)
+        done = export(
+            model,
+            self.output,
+            format=name,
+            raw_input=self.raw_input,
+            dynamic_batch=self.dynamic_batch,
+            batch_size=self.batch_size,
+            input_size=self.input_size,
+            half=self.half,
+            images=None if self.images is None else read_photos(model, self.images),
+            source=self.model,
+            force=self.force,
+        )
+        if self.json:
+            print_json(done.to_dict())
+            return 0
+        print(
+            f"wrote {done.path} ({megabytes(done.manifest.size_bytes)}) and {manifest_path(done.path).name}"
+        )
+        print(interface(done.manifest))
+        print(done.manifest.parity or done.manifest.note)
+        return 0
+
+
+def read_photos(model: MobileOne, folder: Path, *, number: int = NUM_PHOTOS) -> Tensor:
+    """The first photos below a folder, resized and cut for the model, uint8 (N, 3, size, size)."""
+    import torch
+
+    from mobileone.data.augment import EvalTransform
+    from mobileone.data.decode import read_image
+    from mobileone.data.folder import image_files
+
+    if not folder.is_dir():
+        raise ConfigError(f"--images takes a folder of photos, got {folder}")
+    transform = EvalTransform.from_spec(model.input_spec)
+    paths = image_files(folder)[:number]
+    return torch.stack([transform(read_image(path)) for path in paths])
+
+
+def interface(manifest: Manifest) -> str:
+    """What goes in and what comes out, two lines."""
+    tensor = manifest.tensor
+    shape = [
+        "N" if tensor.batch is None else str(tensor.batch),
+        *map(str, tensor.shape(tensor.batch or 1)[1:]),
+    ]
+    values = "RGB pixels, 0 to 255" if tensor.values == "pixels" else "normalised as the manifest says"
+    return (
+        f"input   {tensor.name}: {tensor.dtype} ({', '.join(shape)}) {tensor.layout}, {values}\n"
+        f"output  logits: float32 ({shape[0]}, {manifest.num_classes})"
+    )

@@ -1,0 +1,86 @@
+"""Proof that an artifact computes what PyTorch computes, pre-processing included."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from mobileone.data.loader import normalize
+from mobileone.errors import ExportError
+from mobileone.input_spec import InputSpec
+from mobileone.model.network import MobileOne
+from mobileone.runtime.artifact import Artifact
+from mobileone.runtime.formats import Precision
+from mobileone.runtime.manifest import Parity
+
+# Greatest max |a − b| / max |logit| that rounding explains, by the precision of the weights.
+TOLERANCES: dict[Precision, float] = {"fp32": 1e-4, "fp16": 2e-2, "bf16": 1e-1}
+# How many times the difference the logits must vary between pictures, for the pictures to tell anything.
+CONTRAST = 10
+NUM_SEEDED = 8
+SEEDED = "seeded pictures"
+
+
+def seeded_pictures(spec: InputSpec, *, number: int = NUM_SEEDED, seed: int = 0) -> Tensor:
+    """Pictures for a comparison where no photos are given: uint8 (number, in_chans, size, size).
+
+    One is black and one is white, so that a wrong border or a wrong mean shows; the others are soft colour
+    fields with noise, so that features of all scales fire.
+
+    >>> seeded_pictures(InputSpec(size=32)).shape
+    torch.Size([8, 3, 32, 32])
+    """
+    generator = torch.Generator().manual_seed(seed)
+    fields = torch.rand(number, spec.in_chans, 6, 6, generator=generator)
+    soft = F.interpolate(fields, size=(spec.size, spec.size), mode="bicubic", align_corners=False)
+    noise = torch.randn(number, spec.in_chans, spec.size, spec.size, generator=generator)
+    pictures = (255 * soft + 20 * noise).clamp(0, 255).round().to(torch.uint8)
+    pictures[0], pictures[-1] = 0, 255
+    return pictures
+
+
+@torch.inference_mode()
+def reference_logits(model: MobileOne, pixels: Tensor) -> Tensor:
+    """What PyTorch gives for uint8 (N, C, size, size): float32 (N, num_classes)."""
+    return model(normalize(pixels, model.input_spec)).float()  # type: ignore[no-any-return]
+
+
+def compare(
+    artifact: Artifact, expected: Tensor, pixels: Tensor, *, images: str, tolerance: float | None
+) -> Parity:
+    """Run an artifact on pixels and hold its logits against the expected ones.
+
+    Args:
+        artifact: to check.
+        expected: PyTorch's logits in float32, (N, num_classes).
+        pixels: that gave them, uint8 (N, C, size, size).
+        images: what these are, for the report.
+        tolerance: greatest max_rel that passes; None passes everything but NaN.
+
+    Raises:
+        ExportError: if the logits differ by more or are not finite; or if the expected ones hardly depend on
+            the picture, as those of an untrained network may not: any constant would then pass.
+    """
+    got = artifact.logits(pixels)
+    scale = expected.abs().max().item()
+    max_abs = (got - expected).abs().max().item()
+    parity = Parity(
+        runtime=artifact.session.runtime,
+        precision=artifact.session.precision,
+        images=images,
+        num_images=len(pixels),
+        max_abs=max_abs,
+        max_rel=max_abs / scale if scale else max_abs,
+        top1_agreement=(got.argmax(1) == expected.argmax(1)).double().mean().item(),
+        tolerance=tolerance,
+    )
+    if not got.isfinite().all() or (tolerance is not None and not parity.max_rel <= tolerance):
+        raise ExportError(f"the exported network does not compute what PyTorch computes: {parity}")
+    spread = (expected - expected.mean(0)).abs().max().item()
+    if tolerance is not None and not spread > CONTRAST * max_abs:
+        raise ExportError(
+            f"a comparison proves nothing: the network's logits vary by {spread:.1e} between pictures and "
+            f"rounding alone is {max_abs:.1e}; train the network first"
+        )
+    return parity

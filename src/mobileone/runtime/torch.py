@@ -1,0 +1,34 @@
+"""Run .pt2 files, programs of torch.export, with PyTorch itself."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from mobileone.runtime.formats import Precision
+from mobileone.runtime.manifest import Manifest
+from mobileone.runtime.session import Array, as_logits
+
+
+class TorchSession:
+    """A .pt2 file, run eagerly, operator by operator."""
+
+    def __init__(self, path: Path, manifest: Manifest, *, threads: int, precision: Precision) -> None:
+        import torch
+
+        torch.set_num_threads(threads)
+        self._module = torch.export.load(path).module()
+        self._autocast = precision == "bf16"
+        self._manifest = manifest
+        self.runtime = f"PyTorch {torch.__version__}"
+        self.precision = precision
+
+    def run(self, batch: Array) -> Array:
+        """Logits of a batch."""
+        import torch
+
+        with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=self._autocast):
+            logits = self._module(torch.from_numpy(batch))
+        return as_logits(logits.float().numpy(), self._manifest)
+
+
+open = TorchSession

@@ -1,0 +1,99 @@
+"""Every format: written, loaded by its own runtime, the same answer; what is not installed skips."""
+
+import numpy as np
+import pytest
+import torch
+
+from mobileone.errors import ArtifactError, MissingExtraError
+from mobileone.exporting.deployable import Options
+from mobileone.exporting.exporter import exporter
+from mobileone.exporting.parity import reference_logits, seeded_pictures
+from mobileone.exporting.run import export
+from mobileone.model.create import create_model
+from mobileone.runtime.artifact import Artifact
+from mobileone.runtime.formats import FORMATS
+from mobileone.runtime.predictor import Predictor
+
+RUNNING = [kind for kind in FORMATS.values() if kind.executes]
+
+
+@pytest.fixture
+def network(tiny):
+    model = create_model(tiny, num_classes=7, form="inference").eval()
+    model.set_input_size(40)  # odd sizes further down: 40, 20, 10, 5, 3, 2
+    return model
+
+
+def skip_unless_installed(kind):
+    try:
+        exporter(kind.name).check(Options())
+    except MissingExtraError as error:
+        pytest.skip(str(error))
+
+
+def assert_close(got, expected):
+    np.testing.assert_allclose(got, expected, rtol=0, atol=1e-4 * expected.abs().max().item())
+
+
+@pytest.mark.parametrize("kind", RUNNING, ids=lambda kind: kind.name)
+def test_every_runtime_sees_the_same(network, tmp_path, kind):
+    """From camera bytes to logits for any number of pictures, and from a picture of any size to classes."""
+    skip_unless_installed(kind)
+    done = export(
+        network,
+        tmp_path / f"net{kind.suffix}",
+        format=kind.name,
+        raw_input=True,
+        dynamic_batch=kind.name != "ncnn",
+    )
+    assert done.manifest.parity.max_rel < 1e-4
+    artifact = Artifact(done.path, threads=1)
+    assert artifact.session.precision == "fp32"
+    pixels = seeded_pictures(network.input_spec, number=5, seed=1)
+    expected = reference_logits(network, pixels)
+    assert_close(artifact.logits(pixels), expected)
+    assert_close(artifact.logits(pixels[:1]), expected[:1])
+
+    photo = torch.nn.functional.interpolate(pixels[1:2].float(), size=(90, 70)).byte()[0]
+    wanted, seen = Predictor(network)(photo, topk=7), Predictor(artifact)(photo, topk=7)
+    assert [score.index for score in seen.scores] == [score.index for score in wanted.scores]
+    probabilities = [[score.probability for score in each.scores] for each in (seen, wanted)]
+    np.testing.assert_allclose(*probabilities, atol=1e-4)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", RUNNING, ids=lambda kind: kind.name)
+def test_normalised_input_and_a_fixed_batch(network, tmp_path, kind):
+    skip_unless_installed(kind)
+    batch_size = 1 if kind.name == "ncnn" else 2
+    done = export(network, tmp_path / f"net{kind.suffix}", format=kind.name, batch_size=batch_size)
+    pixels = seeded_pictures(network.input_spec, number=3, seed=1)
+    assert_close(Artifact(done.path, threads=1).logits(pixels), reference_logits(network, pixels))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", [k for k in RUNNING if k.name != "executorch"], ids=lambda kind: kind.name)
+def test_half_precision_halves_the_weights(tmp_path, kind):
+    skip_unless_installed(kind)
+    network = create_model("mobileone_s0", num_classes=10, form="inference").eval()
+    done = export(network, tmp_path / f"half{kind.suffix}", format=kind.name, half=True, input_size=64)
+    assert done.manifest.precision == "fp16"
+    weights = 4 * sum(p.numel() for p in network.parameters())
+    assert done.manifest.size_bytes == pytest.approx(weights / 2, rel=0.2)
+
+
+def test_core_ml_is_written_and_says_that_nobody_ran_it(network, tmp_path):
+    kind = FORMATS["coreml"]
+    skip_unless_installed(kind)
+    done = export(network, tmp_path / "net.mlpackage", format="coreml", raw_input=True)
+    assert done.manifest.parity is None
+    assert "not compared with PyTorch" in done.manifest.note
+    assert all(record.name.startswith("net.mlpackage/") for record in done.manifest.files)
+    with pytest.raises(ArtifactError, match="runs in Core ML only"):
+        Artifact(done.path)
+    import coremltools as ct
+
+    spec = ct.models.utils.load_spec(str(done.path))
+    image = spec.description.input[0].type.imageType
+    assert (image.width, image.height) == (40, 40)
+    assert [output.name for output in spec.description.output] == ["logits"]
