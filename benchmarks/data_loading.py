@@ -5,6 +5,7 @@ A view is the whole training transform of ImageNet: a JPEG in memory, decoded, a
 the same files and, view by view, the same crops:
 
 - ours:   the package's pipeline; uint8, channels last (normalised on the device)
+- ours, 256: the same on files that `mobileone shard --resize-short 256` makes of these (341×256, quality 92)
 - pillow: what the reference port does: Pillow decodes, cuts and resizes, then float32 in 0..1, stacked
 - pillow, uint8: the same without the conversion to float
 - opencv: OpenCV decodes, cuts, resizes (without antialiasing: its linear filter aliases) and mirrors; uint8
@@ -38,6 +39,7 @@ from mobileone.data.augment import Box, TrainTransform, draw_crop, resize
 from mobileone.data.decode import EncodedImage
 from mobileone.data.loader import train_loader
 from mobileone.data.requests import seeded_generator
+from mobileone.data.shards.write import ShardSettings, shard_content
 
 PHOTOS = Path(__file__).resolve().parents[1] / ".." / "shared" / "data" / "imagenet_val_300"
 SIZE, BATCH, NUM_FILES = 224, 32, 96
@@ -79,6 +81,14 @@ def ours(start: int, files: list[bytes]) -> Tensor:
         transform(EncodedImage("", data), seeded_generator(0, 0, start + i)) for i, data in enumerate(files)
     ]
     return torch.stack([view.permute(1, 2, 0) for view in views]).permute(0, 3, 1, 2)
+
+
+def ours_resized(files: list[bytes]) -> Pipeline:
+    settings = ShardSettings(resize_short=256)
+    small = {data: shard_content(EncodedImage("a.jpg", data), settings)[0] for data in files}
+    kilobytes = statistics.mean(len(data) for data in small.values()) / 1000
+    print(f"(resized to a short side of 256 pixels they have {kilobytes:.0f} kB on average)")
+    return lambda start, batch: ours(start, [small[data] for data in batch])
 
 
 def pillow_view(index: int, data: bytes) -> Tensor:
@@ -133,8 +143,9 @@ def kornia() -> Pipeline:
     return lambda start, files: torch.stack([view(start + i, data) for i, data in enumerate(files)])
 
 
-def pipelines() -> dict[str, Pipeline]:
-    found: dict[str, Pipeline] = {"ours": ours, "pillow": pillow, "pillow, uint8": pillow_uint8}
+def pipelines(files: list[bytes]) -> dict[str, Pipeline]:
+    found: dict[str, Pipeline] = {"ours": ours, "ours, 256": ours_resized(files)}
+    found |= {"pillow": pillow, "pillow, uint8": pillow_uint8}
     for make in (opencv, kornia):
         try:
             found[make.__name__] = make()
@@ -149,7 +160,7 @@ def quartiles(values: list[float], digits: int) -> str:
 
 
 def print_views(files: list[bytes], rounds: int) -> None:
-    known = pipelines()
+    known = pipelines(files)
     batches = [(start, files[start : start + BATCH]) for start in range(0, NUM_FILES, BATCH)]
     rates: dict[str, list[float]] = {name: [] for name in known}
     for turn in range(-1, rounds):  # one to warm up

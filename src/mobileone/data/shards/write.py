@@ -210,7 +210,7 @@ def _write(task: _Task) -> ShardIndex:
             _tar_writer()(file, mtime=0, user="", group="", encoder=False) as tar,
         ):
             for image in task.images:
-                content, suffix = _content(task.source.read(image), task.settings)
+                content, suffix = shard_content(task.source.read(image), task.settings)
                 hashes.append(hashlib.sha256(content).hexdigest())
                 label = str(int(task.source.labels[image]))
                 tar.write({"__key__": f"{image:09d}", suffix: content, "cls": label.encode()})
@@ -235,8 +235,12 @@ def _write(task: _Task) -> ShardIndex:
     return index
 
 
-def _content(image: EncodedImage, settings: ShardSettings) -> tuple[bytes, str]:
-    """An image's bytes in the shard, and their suffix."""
+def shard_content(image: EncodedImage, settings: ShardSettings) -> tuple[bytes, str]:
+    """An image's bytes in a shard, and their suffix.
+
+    Raises:
+        BadImageError: if it cannot be decoded.
+    """
     pixels = image.decode()  # whatever is done with it: only readable images go into shards
     short = min(image.height, image.width)
     if settings.resize_short is None or short <= settings.resize_short:
