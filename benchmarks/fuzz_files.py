@@ -1,10 +1,10 @@
 """Claim (docs/fault_tolerance.md): no file, however damaged, hangs a reader, runs code or eats the memory.
 
 Real files (models in every format, resume files, photos in every image format, shards) are mutated at
-random: bits and bytes changed, pieces cut, doubled, moved, taken from another file, lengths replaced by huge
-ones. Each mutant is read. Allowed is a result or a MobileOneError that names the file; anything else is printed and
-counted: another exception, a longer wait than the limit, code that ran (an audit hook watches), memory over
-the bound.
+random: bits and bytes changed, pieces cut, doubled, moved, taken from another file, lengths replaced by
+huge ones. Each mutant is read. Allowed is a result or a MobileOneError that names the file; anything else is
+printed and counted: another exception, a longer wait than the limit, code that ran (an audit hook watches),
+memory over the bound.
 
 Run: python -m benchmarks.fuzz_files --inputs 20000
 """

@@ -10,6 +10,7 @@ import hashlib
 import os
 import queue
 import threading
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +24,11 @@ from mobileone.errors import ConfigError, DataError
 LIMIT_VARIABLE = "MOBILEONE_SHARD_CACHE_GB"
 DEFAULT_LIMIT_GB = 64.0
 FETCH_THREADS = 4
+RETRY_S = (1.0, 10.0)
+"""Waits before a shard that could not be fetched is tried again: networks have their moments, runs take days."""
+
 LOCK_TIMEOUT_S = 3600.0
+OPEN_TRIES = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +81,7 @@ class ShardCache:
                 self.folder.mkdir(parents=True, exist_ok=True)
                 with FileLock(target.with_suffix(".lock"), timeout=LOCK_TIMEOUT_S):
                     if not _touch(target):
-                        self._fetch(shard, target)
+                        self._fetch_patiently(shard, target)
         except Timeout:
             raise DataError(
                 f"cannot fetch {shard.address}: another process has been at it for an hour"
@@ -87,6 +92,21 @@ class ShardCache:
                 f"folder by $MOBILEONE_CACHE, or a limit by ${LIMIT_VARIABLE}"
             ) from None
         return target
+
+    def open(self, shard: RemoteShard) -> int:
+        """File descriptor of a shard, as `path`; it stays readable when the file is removed.
+
+        Raises:
+            DataError: as `path`.
+        """
+        for _ in range(OPEN_TRIES):
+            try:
+                return os.open(self.path(shard), os.O_RDONLY | os.O_CLOEXEC)
+            except FileNotFoundError:  # another process made room in this very moment
+                continue
+        raise DataError(
+            f"{shard.address} is removed from {self.folder} as soon as it is there; raise ${LIMIT_VARIABLE}"
+        )
 
     def expect(self, shards: Iterable[RemoteShard]) -> None:
         """Start to fetch shards that will be needed, in threads of this process; returns at once."""
@@ -112,6 +132,14 @@ class ShardCache:
 
     def _target(self, shard: RemoteShard) -> Path:
         return self.folder / f"{shard.sha256}.tar"
+
+    def _fetch_patiently(self, shard: RemoteShard, target: Path) -> None:
+        for wait in RETRY_S:
+            try:
+                return self._fetch(shard, target)
+            except DataError:
+                time.sleep(wait)
+        self._fetch(shard, target)
 
     def _fetch(self, shard: RemoteShard, target: Path) -> None:
         self._make_room(shard.size)

@@ -103,13 +103,13 @@ class Shards:
         if shard in self._files:
             self._files.move_to_end(shard)
             return self._files[shard]
-        self._files[shard] = os.open(self._path(shard), os.O_RDONLY | os.O_CLOEXEC)
+        self._files[shard] = self._open_file(shard)
         if len(self._files) > OPEN_FILES:
             os.close(self._files.popitem(last=False)[1])
         return self._files[shard]
 
-    def _path(self, shard: int) -> Path:
-        return Path(self.addresses[shard])
+    def _open_file(self, shard: int) -> int:
+        return os.open(self.addresses[shard], os.O_RDONLY | os.O_CLOEXEC)
 
     def __del__(self) -> None:
         for descriptor in getattr(self, "_files", {}).values():
@@ -134,8 +134,8 @@ class RemoteShards(Shards):
         ]
         self._cache = cache or ShardCache()
 
-    def _path(self, shard: int) -> Path:
-        return self._cache.path(self._remote[shard])
+    def _open_file(self, shard: int) -> int:
+        return self._cache.open(self._remote[shard])
 
     def epoch_order(self, generator: torch.Generator) -> Tensor:
         """Every image once, shuffled so that few shards are in use at a time; int64 (num_images,).

@@ -7,6 +7,7 @@ import time
 
 import pytest
 
+from mobileone.data.shards import cache as cache_module
 from mobileone.data.shards.cache import LIMIT_VARIABLE, RemoteShard, ShardCache
 from mobileone.errors import ConfigError, DataError
 
@@ -22,6 +23,11 @@ def remote(tmp_path):
         return RemoteShard(f"pipe:echo {letter} >> {tmp_path}/log; cat {path}", **known)
 
     return make
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch):
+    monkeypatch.setattr(cache_module, "RETRY_S", (0.0, 0.0))
 
 
 def readings(tmp_path):
@@ -58,6 +64,21 @@ def test_what_is_not_the_indexed_shard_is_not_kept(remote, tmp_path):
         with pytest.raises(DataError, match=complaint):
             cache.path(shard)
     assert not [path for path in cache.folder.iterdir() if path.suffix != ".lock"]
+
+
+def test_a_passing_failure_is_tried_again(remote, tmp_path):
+    shard = remote("a")
+    # Fails twice: mkdir succeeds once for each name.
+    flaky = f"pipe:(mkdir {tmp_path}/1 || mkdir {tmp_path}/2) 2>/dev/null && exit 1; cat {tmp_path}/a.tar"
+    cache = ShardCache(tmp_path / "cache")
+    assert cache.path(RemoteShard(flaky, shard.size, shard.sha256)).stat().st_size == 1000
+
+
+def test_a_cache_that_is_emptied_all_the_time_is_one_error(remote, tmp_path, monkeypatch):
+    cache = ShardCache(tmp_path / "cache")
+    monkeypatch.setattr(cache, "path", lambda shard: tmp_path / "gone.tar")
+    with pytest.raises(DataError, match=LIMIT_VARIABLE):
+        cache.open(remote("a"))
 
 
 def test_an_endless_shard_is_cut_off(tmp_path):
