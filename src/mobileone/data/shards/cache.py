@@ -25,7 +25,7 @@ LIMIT_VARIABLE = "MOBILEONE_SHARD_CACHE_GB"
 DEFAULT_LIMIT_GB = 64.0
 FETCH_THREADS = 4
 RETRY_S = (1.0, 10.0)
-"""Waits before a shard that could not be fetched is tried again: networks have their moments, runs take days."""
+"""Waits before a shard that could not be fetched is tried again: networks have their moments."""
 
 LOCK_TIMEOUT_S = 3600.0
 OPEN_TRIES = 10
