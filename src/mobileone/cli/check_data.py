@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,9 +58,7 @@ class CheckData:
         wrong = [f"{report.num_bad} images cannot be decoded"] if report.num_bad else []
         wrong += [f"{len(report.shared)} are in both train and val"] if report.shared else []
         if wrong:
-            raise DataError(
-                f"{self.data}: {', '.join(wrong)}; remove them, or train with --on-bad-image skip"
-            )
+            raise DataError(f"{self.data}: {', '.join(wrong)}; remove or mend them")
         return 0
 
     def _sources(self) -> dict[str, ImageSource]:
@@ -68,7 +67,7 @@ class CheckData:
 
         folder = Path(self.data)
         has_train = has_val = True
-        if folder.is_dir() and not is_shards(self.data):
+        if os.path.isdir(folder) and not is_shards(self.data):
             has_train = (folder / "train").is_dir()
             has_val = (folder / "val").is_dir() or not has_train
         sources: dict[str, ImageSource] = {}

@@ -6,6 +6,7 @@ programs of their own (curl, gsutil), and `pipe:COMMAND`, whose output is the fi
 
 from __future__ import annotations
 
+import os
 import re
 import select
 from collections.abc import Iterator
@@ -36,8 +37,7 @@ def is_shards(data: str | Path) -> bool:
     text = str(data)
     if is_remote(text):
         return True
-    folder = Path(data)
-    return any(folder.glob("*.tar")) if folder.is_dir() else text.endswith(".tar")
+    return any(Path(data).glob("*.tar")) if os.path.isdir(data) else text.endswith(".tar")
 
 
 def is_remote(address: str) -> bool:

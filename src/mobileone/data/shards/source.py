@@ -179,7 +179,7 @@ def open_shards(data: str | Path, *, split: Split, classes: Sequence[str] | None
             there is no such split, or a class is not among `classes`.
         MissingExtraError: without webdataset, for braces, URLs and pipes.
     """
-    addresses = _in_folder(Path(data), split) if Path(data).is_dir() else expand(str(data))
+    addresses = _in_folder(Path(data), split) if os.path.isdir(data) else expand(str(data))
     first = read_index(addresses[0])
     if first.split != split:
         beside = split_addresses(addresses[0], first, split)
@@ -260,6 +260,13 @@ def _check_together(addresses: Sequence[str], indexes: Sequence[ShardIndex], spl
             raise DataError(f"{address} and {addresses[0]} were not written together")
         if is_remote(address) != is_remote(addresses[0]):
             raise DataError(f"{address} and {addresses[0]}: give only local shards, or only URLs and pipes")
+    numbers = {index.number for index in indexes}
+    missing = set(range(min(numbers), max(numbers))) - numbers
+    if missing:
+        raise DataError(
+            f"the list of shards has a gap: {shard_name(split, min(missing))}.tar is not in it, shards "
+            "before and after it are; name it too"
+        )
     if not sum(len(index) for index in indexes):
         raise DataError(f"there are no images in {addresses[0]} and the {len(addresses) - 1} shards with it")
 

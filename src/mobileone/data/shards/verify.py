@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 from collections.abc import Callable
 from functools import partial
@@ -56,7 +57,7 @@ def verify_shards(
 
 def _local(data: str | Path) -> list[Path]:
     folder = Path(data)
-    if not folder.is_dir():
+    if not os.path.isdir(data):
         addresses = expand(str(data))
         remote = next((address for address in addresses if is_remote(address)), None)
         if remote:
