@@ -1,6 +1,10 @@
 """`mobileone shard` and `mobileone check-data` as a user meets them, and training from what they write."""
 
+import itertools
 import json
+import os
+import shutil
+import signal
 
 import numpy as np
 import pytest
@@ -9,8 +13,10 @@ from PIL import Image
 
 from mobileone.checkpoint.load import load_model
 from mobileone.cli.main import main
+from mobileone.errors import PreemptedError
 from mobileone.train.config import TrainConfig
 from mobileone.train.loop import fit
+from mobileone.train.step import TrainStep
 
 pytest.importorskip("webdataset", reason="shards need webdataset, an extra")
 
@@ -93,6 +99,41 @@ def test_training_from_shards_is_training_from_the_folder(tiny, photos, tmp_path
     assert folder.last.loss == local.last.loss
     assert piped.last.num_images == 6
     assert any(not torch.equal(weights[name], others[name]) for name in weights)
+
+
+def test_a_streamed_run_goes_on_in_the_middle_of_an_epoch(tiny, photos, tmp_path, capsys, monkeypatch):
+    """Stopped after step 2 of 4 and resumed, with the cache emptied meanwhile: the same bits."""
+    monkeypatch.setenv("MOBILEONE_CACHE", str(tmp_path / "cache"))
+    out = tmp_path / "shards"
+    assert run(capsys, "shard", photos, "-o", out, "--shard-size", 4, "--workers", 0)[0] == 0
+    config = TrainConfig(
+        model=tiny,
+        data=f"pipe:cat {out}/train-{{000000..000003}}.tar",
+        epochs=1,
+        batch_size=4,
+        input_size=32,
+        num_workers=0,
+        device="cpu",
+    )
+    fit(config, run_dir=tmp_path / "whole", progress=False)
+    real, steps = TrainStep.__call__, itertools.count(1)
+
+    def step(self, *arguments, **options):
+        result = real(self, *arguments, **options)
+        if next(steps) == 2:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return result
+
+    monkeypatch.setattr(TrainStep, "__call__", step)
+    with pytest.raises(PreemptedError):
+        fit(config, run_dir=tmp_path / "parts", progress=False)
+    shutil.rmtree(tmp_path / "cache")
+    fit(config, run_dir=tmp_path / "parts", resume=True, progress=False)
+    assert "resumed in epoch 1 after step 2" in (tmp_path / "parts" / "train.log").read_text()
+    whole, parts = (
+        load_model(tmp_path / name / "last.safetensors").state_dict() for name in ("whole", "parts")
+    )
+    assert all(torch.equal(whole[name], parts[name]) for name in whole)
 
 
 @pytest.mark.parametrize("break_it", ["gap", "torn", "index", "class"])
