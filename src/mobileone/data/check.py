@@ -27,6 +27,9 @@ CHUNK = 128
 MAX_BITS = 2
 """Bits of 64 in which the pictures of one photo may differ, coded or scaled another way."""
 
+MAX_LEVELS = 10.0
+"""Grey levels by which their thumbnails may differ on average; pictures of little detail share hashes too."""
+
 MAX_BUCKET = 256  # pictures with the same 16 bits; more of them are no photos but blank or drawn alike
 EXIF_ORIENTATION = 0x0112
 
@@ -73,8 +76,8 @@ class DataReport:
         splits: by name, `train` and `val` or one of them.
         shared: groups of images of the same bytes that are in both splits.
         contradictory: groups of images of the same bytes with different labels, within or between splits.
-        alike: pairs of a training and a validation image that look the same (64-bit difference hash, at most
-            2 bits apart) and are not the same bytes.
+        alike: pairs of a training and a validation image that look the same (64-bit difference hashes at most
+            2 bits apart, thumbnails at most 10 grey levels) and are not the same bytes.
     """
 
     splits: dict[str, SplitReport]
@@ -214,7 +217,7 @@ def difference_hash(pixels: Tensor) -> int:
 
 
 def _alike(sources: Mapping[str, ImageSource], found: Mapping[str, list[Found]]) -> list[tuple[str, str]]:
-    """Names of training and validation images whose hashes are close.
+    """Names of training and validation images whose hashes are close, and their thumbnails too.
 
     Hashes that differ in 2 of 64 bits share at least 2 of 4 quarters, so looking at equal quarters finds all.
     """
@@ -238,9 +241,17 @@ def _alike(sources: Mapping[str, ImageSource], found: Mapping[str, list[Found]])
     alike = []
     for one, other in sorted(pairs):
         (train_index, train_image), (val_index, val_image) = readable["train"][one], readable["val"][other]
-        if train_image.content != val_image.content:
+        if train_image.content == val_image.content:
+            continue
+        views = [_thumbnail(sources["train"], train_index), _thumbnail(sources["val"], val_index)]
+        if float((views[0] - views[1]).abs().mean()) <= MAX_LEVELS:
             alike.append((sources["train"].name(train_index), sources["val"].name(val_index)))
     return alike
+
+
+def _thumbnail(source: ImageSource, index: int) -> Tensor:
+    """Float (3, 32, 32), 0..255."""
+    return resize(source.read(index).decode(), (32, 32)).float()
 
 
 def _buckets(hashes: NDArray[np.uint64], quarter: int) -> dict[int, NDArray[np.int64]]:

@@ -50,7 +50,7 @@ def draw_batches(
             x, y = GAP + place % COLUMNS * step[0], top + CAPTION + place // COLUMNS * step[1]
             pixels = image.permute(1, 2, 0).contiguous()  # (C, H, W) → (H, W, C)
             sheet.paste(PIL.Image.fromarray(pixels.to(torch.uint8).numpy()), (x, y))
-            pen.text((x, y + side), _fitting(pen, source.classes[label], side), fill="black")
+            pen.text((x, y + transform.size), _fitting(pen, source.classes[label], side), fill="black")
     with atomic_path(path) as temporary:
         sheet.save(temporary, "PNG")
 
