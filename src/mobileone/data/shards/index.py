@@ -107,7 +107,8 @@ class ShardIndex:
             DataError: if it is not an index, or a damaged one.
         """
         try:
-            values: dict[str, Any] = json.loads(text)
+            # Given bytes, json would guess at encodings, and import them.
+            values: dict[str, Any] = json.loads(text if isinstance(text, str) else text.decode("utf-8"))
             if not isinstance(values, dict) or values.pop("format", None) != FORMAT:
                 raise DataError(f"it is not in the format {FORMAT}")
             for key, value in values.items():
