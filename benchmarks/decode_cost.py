@@ -1,8 +1,8 @@
 """Claim (docs/fault_tolerance.md, capacity plan): what a training image costs the CPU that prepares it.
 
-ImageNet photos (227 px crops, enlarged to the usual 500×375 and coded at quality 92) go through what a loader
-worker does: read the file, decode, random crop, resize to 224, flip; with AutoAugment as well. CPU time of one
-thread, so other processes matter little.
+ImageNet photos (227 px crops, enlarged to the usual 500×375 and coded at quality 92) go through what a
+loader worker does: read the file, decode, random crop, resize to 224, flip; with AutoAugment as well. CPU
+time of one thread, so other processes matter little.
 
 Run: python -m benchmarks.decode_cost --photos ../shared/data/imagenet_val_300
 """
@@ -42,7 +42,8 @@ def main() -> None:
             PIL.Image.open(source).convert("RGB").resize(SIZE).save(target, quality=92)
         mean_bytes = statistics.mean(path.stat().st_size for path in files)
         print(
-            f"# torch {torch.__version__}, {len(files)} photos of {SIZE[0]}×{SIZE[1]}, {mean_bytes:,.0f} bytes each"
+            f"# torch {torch.__version__}, {len(files)} photos of {SIZE[0]}×{SIZE[1]} px, "
+            f"{mean_bytes:,.0f} bytes each"
         )
         for name, strength in (("crop and flip (S0, S1)", 0.0), ("with AutoAugment (S2–S4)", 1.0)):
             transform = TrainTransform(size=224, auto_augment=strength)

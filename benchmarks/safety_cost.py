@@ -1,8 +1,8 @@
 """Claim (docs/fault_tolerance.md): what it costs to save a run, and to check every step for NaN.
 
-Saving: the resume file of a network in training (weights, averages, momentum), written, hashed and flushed to
-the disk the folder is on; beside it reading and checking it. Checking: steps of S0 on digits-sized images with
-and without the guard, in turn.
+Saving: the resume file of a network in training (weights, averages, momentum), written, hashed and flushed
+to the disk the folder is on; beside it reading and checking it. Checking: steps of S0 on digits-sized images
+with and without the guard, in turn.
 
 Run: python -m benchmarks.safety_cost
 """

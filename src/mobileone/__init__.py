@@ -7,6 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from mobileone.benchmarking.run import bench as bench
     from mobileone.checkpoint.load import load_model as load_model
     from mobileone.checkpoint.store import save_model as save_model
     from mobileone.evaluation.run import evaluate as evaluate
@@ -34,6 +35,7 @@ _HOME = {
     "MobileOneBlock": "mobileone.model.block",
     "Predictor": "mobileone.runtime.predictor",
     "Variant": "mobileone.variants",
+    "bench": "mobileone.benchmarking.run",
     "create_model": "mobileone.model.create",
     "evaluate": "mobileone.evaluation.run",
     "export": "mobileone.exporting.run",

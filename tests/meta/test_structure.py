@@ -23,6 +23,7 @@ LAYERS = [
     {"runtime"},
     {"evaluation", "train"},
     {"exporting"},
+    {"benchmarking"},
     {"cli", "__main__"},
 ]
 LEVEL = {package: level for level, layer in enumerate(LAYERS) for package in layer}
@@ -82,6 +83,7 @@ def test_every_public_name_is_there_and_listed():
         "from mobileone.cli.main import main; main(['info', 'mobileone_s0'])",
         "from mobileone.cli.main import main; main(['weights'])",
         "import mobileone.train.config, mobileone.profiling.cost, mobileone.data.imagenet",
+        "import mobileone.benchmarking.worker, mobileone.benchmarking.report, mobileone.runtime.session",
         "import mobileone.runtime.onnx, mobileone.runtime.openvino, mobileone.runtime.litert",
     ],
 )

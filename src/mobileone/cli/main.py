@@ -17,6 +17,7 @@ from typing import Protocol, TypeVar
 
 import tyro
 
+from mobileone.cli.bench import Bench
 from mobileone.cli.check_data import CheckData
 from mobileone.cli.evaluate import Test
 from mobileone.cli.export import Export
@@ -32,7 +33,8 @@ DESCRIPTION = """Train, test, use, fuse, convert and export MobileOne.
 
 MODEL is a variant name (mobileone_s0 … mobileone_s4, fresh weights), a run folder, a checkpoint file of any
 format (ours, timm, Apple, the reference port, mmpretrain), a published weights name (see `mobileone weights`)
-or hf-hub:owner/name. test and predict also take what export writes."""
+or hf-hub:owner/name. test, predict and bench also take what export
+writes."""
 
 
 T = TypeVar("T")
@@ -51,6 +53,7 @@ COMMANDS: dict[str, Callable[..., Command]] = {
     "predict": Predict,
     "info": Info,
     "profile": Profile,
+    "bench": Bench,
     "reparameterize": Reparameterize,
     "convert": Convert,
     "export": Export,

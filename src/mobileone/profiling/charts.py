@@ -24,7 +24,7 @@ def bars(rows: Sequence[Row]) -> str:
         others = sum(row.time_ms or 0.0 for row in rest)
         entries.append((f"{len(rest)} others", others, sum(row.share or 0.0 for row in rest), " other"))
         most = max(most, others)
-    return _bars(
+    return bar_list(
         (name, [(time / most, f"{time:.4g} ms, {100 * share:.1f} %", kind)])
         for name, time, share, kind in entries
     )
@@ -36,7 +36,7 @@ def paired_bars(rows: Iterable[tuple[str, Row | None, Row | None]]) -> str:
     timed = [(name, pair) for name, pair in times if any(pair)]
     timed.sort(key=lambda entry: -max(time or 0.0 for time in entry[1]))
     most = max((time or 0.0 for _, pair in timed for time in pair), default=0.0) or 1.0
-    return _bars(
+    return bar_list(
         (
             name,
             [
@@ -48,7 +48,8 @@ def paired_bars(rows: Iterable[tuple[str, Row | None, Row | None]]) -> str:
     )
 
 
-def _bars(entries: Iterable[tuple[str, list[tuple[float, str, str]]]]) -> str:
+def bar_list(entries: Iterable[tuple[str, list[tuple[float, str, str]]]]) -> str:
+    """Named bars: (name, [(share of the longest, text, CSS class)])."""
     lines = ['<div class="bars">']
     for name, values in entries:
         tracks = "".join(
@@ -60,7 +61,7 @@ def _bars(entries: Iterable[tuple[str, list[tuple[float, str, str]]]]) -> str:
     return "\n".join([*lines, "</div>"])
 
 
-class _Axes:
+class LogAxes:
     """Logarithmic axes over whole decades."""
 
     def __init__(self, x: Sequence[float], y: Sequence[float]) -> None:
@@ -117,7 +118,7 @@ def roofline(profile: Profile) -> str:
         return ""
     intensities = [row.intensity or 1.0 for row in rows]
     speeds = [row.gflops or 1.0 for row in rows]
-    axes = _Axes(intensities, [*speeds, machine.peak_gflops])
+    axes = LogAxes(intensities, [*speeds, machine.peak_gflops])
     left, right = 10.0 ** axes.x[0], 10.0 ** axes.x[1]
     bottom = 10.0 ** axes.y[0]
     lines = [

@@ -36,16 +36,25 @@ def page(result: Profile | Comparison) -> str:
         body = [_comparison(result), *map(_sections, (result.first, result.second))]
     else:
         title, body = result.name, [_sections(result)]
+    return document(f"Profile of {title}", [f"<h1>{escape(title)}</h1>", *body])
+
+
+def document(title: str, body: Sequence[str]) -> str:
+    """A whole page around its body: style, sorting of tables, and nothing that loads.
+
+    Args:
+        title: plain text.
+        body: HTML, piece by piece.
+    """
     own = files("mobileone.profiling")
     return "\n".join(
         [
             '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">',
             f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">',
             '<meta name="viewport" content="width=device-width, initial-scale=1">',
-            f"<title>Profile of {escape(title)}</title>",
+            f"<title>{escape(title)}</title>",
             f"<style>\n{own.joinpath('page.css').read_text(encoding='utf-8')}</style>",
             "</head>\n<body>",
-            f"<h1>{escape(title)}</h1>",
             *body,
             f"<script>\n{own.joinpath('page.js').read_text(encoding='utf-8')}</script>",
             "</body>\n</html>\n",
@@ -70,6 +79,14 @@ def _sections(profile: Profile) -> str:
     return "\n".join(parts)
 
 
+def tiles(values: Sequence[tuple[str, str]]) -> str:
+    """Large figures side by side: (figure, what it is)."""
+    inside = "".join(
+        f'<div class="tile"><b>{escape(value)}</b><span>{escape(name)}</span></div>' for value, name in values
+    )
+    return f'<div class="tiles">{inside}</div>'
+
+
 def _tiles(profile: Profile) -> str:
     title, unit = COUNT_SECTIONS[profile.convention]
     total = profile.total()
@@ -81,10 +98,7 @@ def _tiles(profile: Profile) -> str:
         (f"{profile.count / 1e9:.4g} {unit}", f"{title}, {profile.convention}"),
         (f"{(total.bytes_read + total.bytes_written) / 1e6:,.2f} MB", "read and written"),
     ]
-    tiles = "".join(
-        f'<div class="tile"><b>{escape(value)}</b><span>{escape(name)}</span></div>' for value, name in values
-    )
-    return f'<div class="tiles">{tiles}</div>'
+    return tiles(values)
 
 
 def _roofline(profile: Profile) -> str:
@@ -127,7 +141,7 @@ def _row_table(by: By, rows: Sequence[Row]) -> str:
         header, body = header[:1] + header[4:], [cells[:1] + cells[4:] for cells in body]
     if all(row.limit is None for row in rows):
         header, body = header[:-2], [cells[:-2] for cells in body]
-    return _table(header, body, text=(by, "type", "bound by"))
+    return sortable_table(header, body, text=(by, "type", "bound by"))
 
 
 def _elements(shape: tuple[int, ...] | None) -> int | None:
@@ -143,7 +157,7 @@ def _elements(shape: tuple[int, ...] | None) -> int | None:
 Cell = tuple[str, float | int | str | None]
 
 
-def _table(header: Sequence[str], body: Sequence[Sequence[Cell]], *, text: Sequence[str]) -> str:
+def sortable_table(header: Sequence[str], body: Sequence[Sequence[Cell]], *, text: Sequence[str]) -> str:
     """A table that sorts by any column: each cell is what it shows and what it is sorted by."""
     kinds = [' class="text"' if name in text else "" for name in header]
     head = "".join(
@@ -194,6 +208,6 @@ def _comparison(comparison: Comparison) -> str:
             cells += [(str(n), n) for n in (row.num_operators if row else 0 for row in (a, b))]
             body.append(cells)
         header = [by, "ms, first", "ms, second", "ms saved", "operators, first", "operators, second"]
-        table = _table(header, body, text=(by,))
+        table = sortable_table(header, body, text=(by,))
         parts.append(f"<section><h2>{name}, side by side</h2>{paired_bars(rows)}{table}</section>")
     return "\n".join(parts)

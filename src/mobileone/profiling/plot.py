@@ -5,11 +5,15 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mobileone.atomic import atomic_path
 from mobileone.errors import ConfigError, MissingExtraError
 from mobileone.profiling.charts import roofline_rows, roofs
 from mobileone.profiling.result import Profile
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 COLORS = {"arithmetic": "#2463c4", "memory": "#b8510b"}
 MARKERS = {"arithmetic": "o", "memory": "s"}
@@ -26,14 +30,9 @@ def write_roofline(profiles: Sequence[Profile], path: str | os.PathLike[str]) ->
         ConfigError: if a profile has no ceilings or nothing to draw.
         MissingExtraError: without matplotlib.
     """
-    try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.collections import PathCollection
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise MissingExtraError("the PNG needs matplotlib; pip install 'mobileone[profile]'") from error
-    figure = Figure(figsize=(8 * len(profiles), 5.4), dpi=150, layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(8 * len(profiles), 5.4)
+    from matplotlib.collections import PathCollection
+
     shared = figure.subplots(1, len(profiles), sharex=True, sharey=True, squeeze=False)
     for axes, profile in zip(shared[0], profiles, strict=True):
         rows, machine = roofline_rows(profile), profile.machine
@@ -73,6 +72,31 @@ def write_roofline(profiles: Sequence[Profile], path: str | os.PathLike[str]) ->
         for handle in axes.legend(fontsize=8, loc="lower right").legend_handles:
             if isinstance(handle, PathCollection):
                 handle.set_sizes([40])
+    return save_figure(figure, path)
+
+
+def new_figure(width: float, height: float) -> Figure:
+    """An empty figure of that size in inches, bound to no window.
+
+    Raises:
+        MissingExtraError: without matplotlib.
+    """
+    try:
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise MissingExtraError("the PNG needs matplotlib; pip install 'mobileone[profile]'") from error
+    figure = Figure(figsize=(width, height), dpi=150, layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def save_figure(figure: Figure, path: str | os.PathLike[str]) -> Path:
+    """Write it as PNG; the path.
+
+    Raises:
+        MobileOneError: if the file cannot be written.
+    """
     with atomic_path(path) as temporary:
         figure.savefig(temporary, format="png")
     return Path(path)

@@ -144,10 +144,10 @@ def _row_table(profile: Profile, by: By) -> str:
     cells = [row_cells(row) for row in rows]
     if profile.machine is None:
         cells = [row[:-2] for row in cells]
-    return _table(row_header(by)[: len(cells[0])], cells, num_text=4)
+    return aligned_table(row_header(by)[: len(cells[0])], cells, num_text=4)
 
 
-def _table(header: Sequence[str], rows: Iterable[Sequence[str]], *, num_text: int) -> str:
+def aligned_table(header: Sequence[str], rows: Iterable[Sequence[str]], *, num_text: int) -> str:
     """Columns of aligned text, the first `num_text` to the left."""
     everything = [list(header), *map(list, rows)]
     widths = [max(map(len, column)) for column in zip(*everything, strict=True)]
@@ -180,10 +180,10 @@ def comparison_report(comparison: Comparison, by: By = "operator") -> str:
     for name, value, form in lines:
         a, b = (value(p, total) for p, total in totals)
         cells.append([name, format(a, form), format(b, form), f"{a / b:.2f}" if b else "–"])
-    table = _table(["total", first.name, second.name, "ratio"], cells, num_text=1)
+    table = aligned_table(["total", first.name, second.name, "ratio"], cells, num_text=1)
     rows = [_pair_cells(name, pair) for name, *pair in comparison.rows(by)]
     header = [by, "ms", "ms", "saved", "operators", "operators", "MMAC", "MMAC"]
-    detail = _table(header, rows, num_text=1)
+    detail = aligned_table(header, rows, num_text=1)
     notes = [f"[{p.name}] {line}" for p in (first, second) for line in _own_notes(p)]
     return "\n".join([table, "", detail, "", *notes, *_shared_notes(first)])
 

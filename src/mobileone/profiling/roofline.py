@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -107,35 +107,61 @@ def measure_machine(clock: ClockName, device: torch.device, *, threads: int) -> 
     """
     import torch
 
-    before = torch.get_num_threads()
     candidates: list[tuple[float, str]] = []
-    speeds: dict[int, float] = dict.fromkeys(COPY_BYTES, 0.0)
-    try:
-        # One thread as well: where threads must wait for each other, it may be the faster.
-        for number in {1, threads}:
-            torch.set_num_threads(number)
-            candidates += [_torch_matmul(size, device) for size in MATMUL_SIZES]
-            for size in COPY_BYTES:
-                speeds[size] = max(speeds[size], _copy_speed(size, device))
-    finally:
-        torch.set_num_threads(before)
+    for _ in _thread_counts(threads):
+        candidates += [_torch_matmul(size, device, torch.float32) for size in MATMUL_SIZES]
     if clock == "onnxruntime":
         candidates += [_onnx_matmul(size, threads) for size in MATMUL_SIZES]
     peak, source = max(candidates)
-    return Machine(peak_gflops=peak, peak_source=source, copies=tuple(speeds.items()))
+    return Machine(peak_gflops=peak, peak_source=source, copies=measure_copies(device, threads=threads))
 
 
-def _torch_matmul(size: int, device: torch.device) -> tuple[float, str]:
+def measure_copies(device: torch.device, *, threads: int) -> tuple[tuple[int, float], ...]:
+    """(bytes read and written, GB/s) of PyTorch's copies, by size: the ceilings of memory and caches."""
+    speeds: dict[int, float] = dict.fromkeys(COPY_BYTES, 0.0)
+    for _ in _thread_counts(threads):
+        for size in COPY_BYTES:
+            speeds[size] = max(speeds[size], _copy_speed(size, device))
+    return tuple(speeds.items())
+
+
+def measure_matmul(dtype: torch.dtype, *, threads: int) -> tuple[float, str]:
+    """(GFLOP/s, name) of PyTorch's fastest large matmul of that dtype on the CPU.
+
+    Raises:
+        RuntimeError: if PyTorch has no matmul of that dtype.
+    """
     import torch
 
-    a, b, out = (torch.ones(size, size, device=device) for _ in range(3))
+    cpu = torch.device("cpu")
+    return max(_torch_matmul(size, cpu, dtype) for _ in _thread_counts(threads) for size in MATMUL_SIZES)
+
+
+def _thread_counts(threads: int) -> Iterator[None]:
+    """PyTorch with that many threads and with one, which may be faster where threads must wait."""
+    import torch
+
+    before = torch.get_num_threads()
+    try:
+        for number in sorted({1, threads}):
+            torch.set_num_threads(number)
+            yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _torch_matmul(size: int, device: torch.device, dtype: torch.dtype) -> tuple[float, str]:
+    import torch
+
+    a, b, out = (torch.ones(size, size, device=device, dtype=dtype) for _ in range(3))
 
     def work() -> None:
         torch.mm(a, b, out=out)
         if device.type == "cuda":
             torch.cuda.synchronize(device)
 
-    return 2 * size**3 / _best_seconds(work) / 1e9, f"PyTorch matmul {size}×{size}×{size}"
+    kind = "" if dtype == torch.float32 else f" {str(dtype).removeprefix('torch.')}"
+    return 2 * size**3 / _best_seconds(work) / 1e9, f"PyTorch matmul {size}×{size}×{size}{kind}"
 
 
 def _copy_speed(size_bytes: int, device: torch.device) -> float:

@@ -120,6 +120,8 @@ class RunDir:
     def lock(self) -> Iterator[None]:
         """Own the folder. The system lets go of the lock when the process ends, however it ends.
 
+        On a file system that has no such locks (some network ones) nothing is locked.
+
         Raises:
             TrainingError: if another process owns it.
             MobileOneError: if the folder cannot be written.
@@ -129,6 +131,9 @@ class RunDir:
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             lock.acquire(timeout=0)
+        except NotImplementedError:
+            yield
+            return
         except Timeout:
             raise TrainingError(
                 f"another process is training in {self.path} (it holds {path}); "

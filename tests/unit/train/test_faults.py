@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 import torch
 from benchmarks.kill_resume import configuration, differing_bits, finish, start
+from filelock import FileLock
 from torch import Tensor, nn
 
 from mobileone.checkpoint.rotation import Rotation
@@ -459,6 +460,17 @@ def test_a_log_that_cannot_be_written_goes_to_stderr(
 ) -> None:
     RunDir(tmp_path / "nowhere").log("something happened", show=False)
     assert "something happened (not in train.log: No such file" in capsys.readouterr().err
+
+
+def test_a_file_system_without_locks_is_trained_on_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unsupported(*_: object, **__: object) -> None:
+        raise NotImplementedError("FileSystem does not appear to support flock")
+
+    monkeypatch.setattr(FileLock, "acquire", unsupported)
+    with RunDir(tmp_path).lock(), RunDir(tmp_path).lock():
+        assert tmp_path.exists()
 
 
 def test_a_lock_is_free_after_an_error(

@@ -26,8 +26,8 @@ REALS = {torch.float32: ("float", "int32_t"), torch.float64: ("double", "int64_t
 TIMEOUT_S = 120
 
 
-class _BuildError(Exception):
-    """The reason why there is no library, for the warning."""
+class BuildError(Exception):
+    """The reason why there is no library, in one line."""
 
 
 def cache_folder() -> Path:
@@ -44,10 +44,22 @@ def load(name: str, dtype: torch.dtype) -> ctypes.CDLL | None:
         The library, or None, with one RuntimeWarning a process, where it cannot be compiled or loaded.
     """
     try:
-        return ctypes.CDLL(str(_build(SOURCES / f"{name}.c", REALS[dtype])))
-    except (_BuildError, OSError) as error:
-        _warn(str(error).strip().partition("\n")[0])
+        return compiled(name, dtype)
+    except BuildError as error:
+        _warn(str(error))
         return None
+
+
+def compiled(name: str, dtype: torch.dtype = torch.float32) -> ctypes.CDLL:
+    """The library of `<name>.c`, as `load` gives it.
+
+    Raises:
+        BuildError: if it cannot be compiled or loaded.
+    """
+    try:
+        return ctypes.CDLL(str(_build(SOURCES / f"{name}.c", REALS[dtype])))
+    except (BuildError, OSError) as error:
+        raise BuildError(str(error).strip().partition("\n")[0]) from error
 
 
 @functools.cache
@@ -87,7 +99,7 @@ def _first_compiler() -> str:
     for name in ("cc", "gcc", "clang"):
         if shutil.which(name):
             return name
-    raise _BuildError("no C compiler found")
+    raise BuildError("no C compiler found")
 
 
 def _undefined_allowed() -> list[str]:
@@ -98,10 +110,10 @@ def _run(command: list[str]) -> None:
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_S)
     except (OSError, subprocess.TimeoutExpired) as error:
-        raise _BuildError(f"{command[0]} did not run: {error}") from error
+        raise BuildError(f"{command[0]} did not run: {error}") from error
     if done.returncode:
         lines = [line for line in done.stderr.splitlines() if "error" in line] or done.stderr.splitlines()
-        raise _BuildError(f"{command[0]} failed: {lines[0] if lines else done.returncode}")
+        raise BuildError(f"{command[0]} failed: {lines[0] if lines else done.returncode}")
 
 
 def _processor() -> str:

@@ -1,0 +1,236 @@
+"""From networks and artifacts to candidates: every backend, precision, number of threads and batch size."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from torch import Tensor
+
+from mobileone.benchmarking.baselines import BASELINES
+from mobileone.benchmarking.candidate import Candidate
+from mobileone.benchmarking.images import InputFiles
+from mobileone.benchmarking.subject import Subject
+from mobileone.checkpoint.store import save_model
+from mobileone.errors import ConfigError, MissingExtraError, MobileOneError
+from mobileone.evaluation.run import progress_bar
+from mobileone.exporting.deployable import Options
+from mobileone.exporting.exporter import exporter
+from mobileone.exporting.run import export
+from mobileone.input_spec import InputSpec
+from mobileone.model.network import MobileOne
+from mobileone.reparam.expand import expand
+from mobileone.runtime.formats import FORMATS, Format, FormatName, Precision
+from mobileone.runtime.manifest import Manifest, read_manifest
+
+SESSION = "mobileone.runtime.session:open_session"
+BASELINE = "mobileone.benchmarking.baselines:open_baseline"
+
+# Writes a network, quantised, for one backend and batch size; the artifact's file.
+Quantizer = Callable[[MobileOne, Path, FormatName, int], Path]
+
+
+def runnable_formats() -> list[Format]:
+    """Formats that some runtime executes here, installed or not."""
+    return [each for each in FORMATS.values() if each.executes]
+
+
+def choose_backends(names: Sequence[str]) -> tuple[list[Format], list[str]]:
+    """The backends of these names, and notes on those that `all` leaves out.
+
+    Args:
+        names: of formats; `("all",)` takes every installed one.
+
+    Raises:
+        ConfigError: on an unknown name, or where nothing is installed.
+        MissingExtraError: if one that was named is not installed.
+    """
+    known = {each.name: each for each in runnable_formats()}
+    everything = tuple(names) == ("all",)
+    unknown = [] if everything else [name for name in names if name not in known]
+    if unknown or not names:
+        raise ConfigError(
+            f"backends must be all, or some of {', '.join(known)}; got {', '.join(unknown) or 'none'}"
+        )
+    chosen, notes = [], []
+    for name in known if everything else names:
+        kind = known[name]  # type: ignore[index]
+        try:
+            exporter(kind.name).check(Options())
+        except MissingExtraError as error:
+            if not everything:
+                raise
+            notes.append(f"left out: {error}")
+        else:
+            chosen.append(kind)
+    if not chosen:
+        raise ConfigError(f"no backend is installed; {notes[0]}")
+    return chosen, notes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Grid:
+    """The combinations wanted, each attribute one axis."""
+
+    backends: Sequence[Format]
+    precisions: Sequence[Precision]
+    threads: Sequence[int]
+    batch_sizes: Sequence[int]
+    baselines: Sequence[str]
+
+    def refused(self, network: str, backend: str, precision: str, batch_size: int, reason: str) -> Candidate:
+        """A combination that cannot run whatever the threads, as one row."""
+        return Candidate(
+            network=network,
+            backend=backend,
+            precision=precision,
+            threads=self.threads[0],
+            batch_size=batch_size,
+            refusal=" ".join(reason.split()),
+        )
+
+
+class Builder:
+    """Makes the candidates of a grid.
+
+    Args:
+        grid: what to combine.
+        workspace: a folder for artifacts and inputs.
+        files: writes the inputs.
+        pixels: photos to evaluate on, uint8 (N, C, size, size), by input spec; none without an evaluation.
+        quantize: makes int8 artifacts; None where that cannot be had.
+        progress: whether to show a bar on stderr.
+    """
+
+    def __init__(
+        self,
+        grid: Grid,
+        workspace: Path,
+        files: InputFiles,
+        *,
+        pixels: Mapping[InputSpec, Tensor],
+        quantize: Quantizer | None,
+        progress: bool,
+    ) -> None:
+        self.grid, self.workspace, self.files, self.pixels = grid, workspace, files, pixels
+        self.quantize, self.progress = quantize, progress
+
+    def _photos(self, subject: Subject, manifest: Manifest | None) -> Path | None:
+        pixels = self.pixels.get(subject.input_spec)
+        return None if pixels is None else self.files.photos(pixels, manifest, subject.input_spec)
+
+    def candidates(self, subjects: Sequence[Subject]) -> list[Candidate]:
+        """All of them."""
+        found: list[Candidate] = []
+        for number, subject in enumerate(subjects):
+            if subject.artifact is not None and subject.manifest is not None:
+                own = self._artifact(subject, subject.artifact, subject.manifest)
+                found += [replace(candidate, artifact=subject.artifact) for candidate in own]
+                continue
+            folder = self.workspace / str(number)
+            folder.mkdir()
+            found += self._baselines(subject, folder)
+            combinations = [(kind, size) for kind in self.grid.backends for size in self.grid.batch_sizes]
+            title = f"exporting {subject.network}"
+            for kind, size in progress_bar(
+                combinations, title=title, unit="artifact", hidden=not self.progress
+            ):
+                found += self._exported(subject, kind, size, folder)
+        return found
+
+    def _baselines(self, subject: Subject, folder: Path) -> Iterator[Candidate]:
+        model = subject.model
+        assert model is not None
+        if not self.grid.baselines or "fp32" not in self.grid.precisions:
+            return
+        files = {
+            "train": save_model(expand(model), folder / "train.safetensors"),
+            "inference": save_model(model, folder / "inference.safetensors"),
+        }
+        for name in self.grid.baselines:
+            form, _, compiled = BASELINES[name]
+            for batch_size in self.grid.batch_sizes:
+                for threads in self.grid.threads:
+                    # An empty cache: what a compiler takes is part of its cold start.
+                    cache = folder / f"compiled-{threads}-{batch_size}"
+                    yield Candidate(
+                        network=subject.network,
+                        backend=name,
+                        precision="fp32",
+                        threads=threads,
+                        batch_size=batch_size,
+                        opener=BASELINE,
+                        options={"path": str(files[form]), "name": name, "threads": threads},
+                        inputs=self.files.noise(None, subject.input_spec, batch_size),
+                        images=self._photos(subject, None),
+                        is_baseline=True,
+                        environment={"TORCHINDUCTOR_CACHE_DIR": str(cache)} if compiled else {},
+                        shapes=subject.shapes,
+                    )
+
+    def _exported(self, subject: Subject, kind: Format, batch_size: int, folder: Path) -> Iterator[Candidate]:
+        for precision in self.grid.precisions:
+            try:
+                path = self._written(subject, kind, precision, batch_size, folder)
+                manifest = read_manifest(path)
+            except MobileOneError as error:
+                yield self.grid.refused(subject.network, kind.name, precision, batch_size, str(error))
+            else:
+                yield from self._runs(subject, path, manifest, precision, batch_size)
+
+    def _written(
+        self, subject: Subject, kind: Format, precision: Precision, batch_size: int, folder: Path
+    ) -> Path:
+        """The artifact for that backend, precision and batch size; all but int8 share one."""
+        assert subject.model is not None
+        if precision not in kind.executes:
+            raise ConfigError(f"{kind.runtime} executes {', '.join(kind.executes)} here")
+        if precision == "int8":
+            if self.quantize is None:
+                raise ConfigError(
+                    "int8 needs a quantised artifact: make one with calibration images, give it as MODEL"
+                )
+            return self.quantize(
+                subject.model, folder / f"int8-{batch_size}{kind.suffix}", kind.name, batch_size
+            )
+        path = folder / f"float-{batch_size}{kind.suffix}"
+        if not path.exists():
+            export(subject.model, path, format=kind.name, batch_size=batch_size, source=subject.source)
+        return path
+
+    def _artifact(self, subject: Subject, path: Path, manifest: Manifest) -> Iterator[Candidate]:
+        kind = FORMATS[manifest.format]
+        own: Precision = manifest.precision if manifest.precision in kind.executes else "fp32"
+        # Weights of float32 can be computed with in less; narrower ones only as they are.
+        able = [p for p in kind.executes if p != "int8"] if own == "fp32" else [own]
+        wanted = [precision for precision in self.grid.precisions if precision in able] or [own]
+        for batch_size in self.grid.batch_sizes:
+            for precision in wanted:
+                try:
+                    if not kind.executes:
+                        raise ConfigError(f"{kind.runtime} does not run here")
+                    manifest.tensor.shape(batch_size)
+                except ConfigError as error:
+                    yield self.grid.refused(subject.network, kind.name, precision, batch_size, str(error))
+                else:
+                    yield from self._runs(subject, path, manifest, precision, batch_size)
+
+    def _runs(
+        self, subject: Subject, path: Path, manifest: Manifest, precision: Precision, batch_size: int
+    ) -> Iterator[Candidate]:
+        """One artifact in one precision, for every number of threads."""
+        for threads in self.grid.threads:
+            yield Candidate(
+                network=subject.network,
+                backend=manifest.format,
+                precision=precision,
+                threads=threads,
+                batch_size=batch_size,
+                opener=SESSION,
+                options={"artifact": str(path), "threads": threads, "precision": precision},
+                inputs=self.files.noise(manifest, subject.input_spec, batch_size),
+                images=self._photos(subject, manifest),
+                size_bytes=manifest.size_bytes,
+                shapes=subject.shapes,
+            )

@@ -1,0 +1,327 @@
+"""Benchmark networks and artifacts on this machine."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shlex
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import date
+from importlib.metadata import version
+from pathlib import Path
+from typing import get_args
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mobileone.benchmarking.baselines import BASELINES
+from mobileone.benchmarking.candidates import Builder, Grid, Quantizer, choose_backends
+from mobileone.benchmarking.ceilings import Ceilings, measure_ceilings
+from mobileone.benchmarking.floor import Network
+from mobileone.benchmarking.images import InputFiles, Photos, normalized, read_photos
+from mobileone.benchmarking.measure import WAKE_RUNS, WARMUP_RUNS, Plan, measure, score
+from mobileone.benchmarking.noise import Noise
+from mobileone.benchmarking.recommendation import recommend
+from mobileone.benchmarking.result import Accuracy, BenchProtocol, BenchResult, Recommendation, Row, group
+from mobileone.benchmarking.schedule import ROUNDS
+from mobileone.benchmarking.subject import Subject, read_subjects
+from mobileone.errors import ConfigError
+from mobileone.input_spec import InputSpec
+from mobileone.model.network import MobileOne
+from mobileone.profiling.clock import num_cores, processor_name
+from mobileone.runtime.formats import Precision, find_format
+
+REFERENCE_BATCH = 32
+
+
+def bench(
+    *models: str | os.PathLike[str] | MobileOne,
+    backends: Sequence[str] = ("all",),
+    precisions: Sequence[Precision] = ("fp32",),
+    threads: Sequence[int] = (1,),
+    batch_sizes: Sequence[int] = (1,),
+    eval_data: str | os.PathLike[str] | None = None,
+    eval_images: int = 1000,
+    tolerance: float = 1.0,
+    runs: int = 200,
+    budget_s: float = 10.0,
+    baselines: Sequence[str] = tuple(BASELINES),
+    quantize: Quantizer | None = None,
+    seed: int = 0,
+    progress: bool = True,
+) -> BenchResult:
+    """Measure networks in every runtime, side by side, on this machine's processor, and say which to use.
+
+    Every combination of backend, precision, threads and batch size runs in a process of its own, pinned to as
+    many cores as it has threads; they take turns in a seeded random order, and only one works at a time. A
+    combination that cannot run becomes a row with the reason.
+
+    Args:
+        models: networks (anything `load_model` takes, or a module), which are fused and exported for every
+            backend; or the files of finished artifacts, which run as they are.
+        backends: names of formats (`onnx`, `openvino`, …), or `("all",)` for every installed one.
+        precisions: arithmetic to try: `fp32`, `fp16`, `bf16`, `int8`. An artifact that has none of them runs
+            in its own.
+        threads: numbers of threads.
+        batch_sizes: images a run.
+        eval_data: where accuracy comes from: a data folder with class folders or `digits` (top-1), a flat
+            folder of images (agreement with PyTorch in float alone); None measures none.
+        eval_images: more images are left out, by a seeded draw.
+        tolerance: points of top-1 (of agreement, without labels) that a recommended candidate may lose.
+        runs: timed runs of each candidate at batch 1.
+        budget_s: seconds that a candidate's timed runs may take at larger batches.
+        baselines: forms of PyTorch to measure with each network, of `BASELINES`.
+        quantize: makes int8 artifacts of a network; without it int8 is for finished artifacts.
+        seed: of the order, the input and the draw.
+        progress: whether to show bars on stderr.
+
+    Returns:
+        The result: `print` it for the tables and the recommendation, `to_dict()` for every timed run.
+
+    Raises:
+        ConfigError: on arguments that make no sense, before anything is measured.
+        MissingExtraError: if a backend that was named is not installed.
+        CheckpointError, ArtifactError: if a model cannot be read.
+        DataError: if the evaluation's images are not there or do not fit.
+
+    Example:
+        result = bench("mobileone_s0", backends=("onnx", "openvino"), threads=(1, 2))
+        print(result.recommendations[0])
+    """
+    cores = _check(
+        precisions=precisions,
+        threads=threads,
+        batch_sizes=batch_sizes,
+        runs=runs,
+        budget_s=budget_s,
+        eval_images=eval_images,
+        tolerance=tolerance,
+        baselines=baselines,
+    )
+    formats, notes = choose_backends(backends)
+    subjects = read_subjects(models)
+    grid = Grid(
+        backends=formats, precisions=precisions, threads=threads, batch_sizes=batch_sizes, baselines=baselines
+    )
+    noise = Noise(cores)
+    with tempfile.TemporaryDirectory(prefix="mobileone-bench-") as name:
+        workspace = Path(name)
+        evaluation = _Evaluation.of(
+            subjects, eval_data, most=eval_images, seed=seed, workspace=workspace, progress=progress
+        )
+        files = InputFiles(workspace, seed=seed)
+        builder = Builder(
+            grid, workspace, files, pixels=evaluation.pixels, quantize=quantize, progress=progress
+        )
+        candidates = builder.candidates(subjects)
+        before = [measure_ceilings(cores[-number:]) for number in threads]
+        plan = Plan(
+            runs=runs,
+            budget_s=budget_s,
+            seed=seed,
+            cores=cores,
+            workspace=workspace,
+            labels=evaluation.photos.labels if evaluation.photos else None,
+            progress=progress,
+        )
+        rows = measure(candidates, plan, noise, reference=evaluation.logits.get)
+        after = [measure_ceilings(cores[-number:]) for number in threads]
+        reference = evaluation.accuracy()
+    ceilings = [first.best(second) for first, second in zip(before, after, strict=True)]
+    shapes = {subject.network: subject.shapes for subject in subjects if subject.shapes}
+    rows = _ordered([_with_floor(row, ceilings, shapes.get(row.network)) for row in rows])
+    evaluated = evaluation.photos is not None
+    return BenchResult(
+        rows=tuple(rows),
+        recommendations=_recommendations(rows, subjects, reference, tolerance=tolerance, evaluated=evaluated),
+        ceilings=tuple(ceilings),
+        noise=noise,
+        protocol=_protocol(rows, subjects, runs=runs, budget_s=budget_s, seed=seed, notes=notes),
+        eval_data=evaluation.photos.title if evaluation.photos else None,
+        tolerance=tolerance,
+        reference=reference,
+    )
+
+
+def _recommendations(
+    rows: Sequence[Row],
+    subjects: Sequence[Subject],
+    reference: Mapping[str, Accuracy],
+    *,
+    tolerance: float,
+    evaluated: bool,
+) -> tuple[Recommendation, ...]:
+    """One for each network and batch size, with the command that writes what it runs."""
+    sources = {subject.network: subject.source for subject in subjects if subject.model is not None}
+    recommendations = []
+    for network, batch_size, own in group(rows):
+        found = recommend(own, reference.get(network), tolerance=tolerance, evaluated=evaluated)
+        if found is None:
+            continue
+        row, source = found.row, sources.get(network)
+        if source and not row.is_baseline and not row.artifact and row.precision != "int8":
+            file = f"{Path(source).name.partition('.')[0]}{find_format(row.backend).suffix}"
+            command = f"mobileone export {shlex.quote(source)} -o {shlex.quote(file)}"
+            command += f" --batch-size {batch_size}" if batch_size > 1 else ""
+            found = replace(found, command=command)
+        recommendations.append(found)
+    return tuple(recommendations)
+
+
+def usable_cores() -> list[int]:
+    """Numbers of the cores that this process may use."""
+    return sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else [*range(num_cores())]
+
+
+def _check(
+    *,
+    precisions: Sequence[str],
+    threads: Sequence[int],
+    batch_sizes: Sequence[int],
+    runs: int,
+    budget_s: float,
+    eval_images: int,
+    tolerance: float,
+    baselines: Sequence[str],
+) -> list[int]:
+    """The cores that may be used.
+
+    Raises:
+        ConfigError: on an argument that makes no sense.
+    """
+    cores = usable_cores()
+    for what, values in (("precisions", precisions), ("threads", threads), ("batch sizes", batch_sizes)):
+        if not values or len(set(values)) != len(values):
+            raise ConfigError(f"{what} must be one or more different values, got {list(values)}")
+    for what, chosen, known in (
+        ("precisions", precisions, get_args(Precision)),
+        ("baselines", baselines, tuple(BASELINES)),
+    ):
+        if unknown := [value for value in chosen if value not in known]:
+            raise ConfigError(f"{what} must be among {', '.join(known)}; got {unknown[0]!r}")
+    for number in threads:
+        if not 1 <= number <= len(cores):
+            raise ConfigError(f"threads must be 1 to {len(cores)}, the cores of this machine, got {number}")
+    for what, least, value in (
+        ("batch sizes", 1, min(batch_sizes)),
+        ("runs", 1, runs),
+        ("eval images", 1, eval_images),
+    ):
+        if value < least:
+            raise ConfigError(f"{what} must be at least {least}, got {value}")
+    if not budget_s > 0 or not tolerance >= 0:
+        raise ConfigError(
+            f"the time budget must be above 0 s and the tolerance at least 0, got {budget_s} and {tolerance}"
+        )
+    return cores
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Evaluation:
+    """Photos as every network sees them, and what PyTorch says of them.
+
+    Attributes:
+        photos: the images; None without an evaluation.
+        pixels: uint8 (N, C, size, size), by input spec.
+        logits: .npy file of the float logits of PyTorch, by network; none for artifacts alone.
+    """
+
+    photos: Photos | None
+    pixels: dict[InputSpec, Tensor]
+    logits: dict[str, Path]
+
+    @classmethod
+    def of(
+        cls,
+        subjects: Sequence[Subject],
+        data: str | os.PathLike[str] | None,
+        *,
+        most: int,
+        seed: int,
+        workspace: Path,
+        progress: bool,
+    ) -> _Evaluation:
+        if data is None:
+            return cls(photos=None, pixels={}, logits={})
+        first = subjects[0]
+        for subject in subjects[1:]:
+            if (subject.num_classes, subject.class_names) != (first.num_classes, first.class_names):
+                raise ConfigError(
+                    f"{subject.network} and {first.network} have different classes: evaluate one at a time"
+                )
+        photos = read_photos(
+            data, num_classes=first.num_classes, class_names=first.class_names, most=most, seed=seed
+        )
+        pixels: dict[InputSpec, Tensor] = {}
+        logits: dict[str, Path] = {}
+        for subject in subjects:
+            if subject.input_spec not in pixels:
+                pixels[subject.input_spec] = photos.pixels(subject.input_spec, progress=progress)
+            if subject.model is not None:
+                path = workspace / f"reference-{len(logits)}.npy"
+                np.save(path, _float_logits(subject.model, pixels[subject.input_spec]))
+                logits[subject.network] = path
+        return cls(photos=photos, pixels=pixels, logits=logits)
+
+    def accuracy(self) -> dict[str, Accuracy]:
+        """Of PyTorch in float."""
+        labels = self.photos.labels if self.photos else None
+        return {
+            network: score(np.load(path), labels=labels, reference=path)
+            for network, path in self.logits.items()
+        }
+
+
+@torch.inference_mode()
+def _float_logits(model: MobileOne, pixels: Tensor) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
+    batches = torch.split(pixels, REFERENCE_BATCH)
+    parts = [model(torch.from_numpy(normalized(batch, model.input_spec))) for batch in batches]
+    return torch.cat(parts).numpy()
+
+
+def _with_floor(row: Row, ceilings: Sequence[Ceilings], shapes: Network | None) -> Row:
+    if row.latency is None or shapes is None:
+        return row
+    own = next(each for each in ceilings if each.threads == row.threads)
+    machine = own.machine(row.precision)
+    return replace(row, floor=shapes.floor(machine, batch_size=row.batch_size, precision=row.precision))
+
+
+def _ordered(rows: Sequence[Row]) -> list[Row]:
+    """Networks and batch sizes as they came, fastest first, what did not run last."""
+    found = []
+    for _, _, own in group(rows):
+        found += sorted(own, key=lambda row: row.latency.median_ms if row.latency else float("inf"))
+    return found
+
+
+def _protocol(
+    rows: Sequence[Row],
+    subjects: Sequence[Subject],
+    *,
+    runs: int,
+    budget_s: float,
+    seed: int,
+    notes: Sequence[str],
+) -> BenchProtocol:
+    sizes = {subject.network: subject.input_spec.size for subject in subjects}
+    return BenchProtocol(
+        processor=processor_name(),
+        cores=num_cores(),
+        system=f"{platform.system()} {platform.release()} {platform.machine()}",
+        runtimes=tuple(sorted({row.runtime for row in rows if row.runtime})),
+        versions={"mobileone": version("mobileone"), "python": platform.python_version()},
+        input="; ".join(f"{network}: seeded noise, {size}×{size}" for network, size in sizes.items()),
+        runs=runs,
+        budget_s=budget_s,
+        rounds=ROUNDS,
+        warmup_runs=WARMUP_RUNS,
+        wake_runs=WAKE_RUNS,
+        seed=seed,
+        pinned=hasattr(os, "sched_setaffinity"),
+        notes=tuple(notes),
+        date=date.today().isoformat(),
+    )

@@ -1,0 +1,117 @@
+"""What is benchmarked: networks, which are exported for every backend first, and finished artifacts."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from mobileone.benchmarking.floor import Network
+from mobileone.checkpoint.load import load_model
+from mobileone.errors import ConfigError
+from mobileone.exporting.run import ready, weights_sha256
+from mobileone.input_spec import InputSpec
+from mobileone.model.network import MobileOne
+from mobileone.runtime.formats import format_of
+from mobileone.runtime.manifest import Manifest, read_manifest
+from mobileone.variants import VARIANTS
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Subject:
+    """One MODEL.
+
+    Attributes:
+        source: as it was given; empty for a module.
+        network: title of what it computes; artifacts of a network given beside them carry the network's.
+        input_spec: how photos become its input.
+        num_classes: length of the logits.
+        class_names: one a class; None where unknown.
+        shapes: for the floor; None for an artifact of an unknown variant.
+        model: the fused network; None for an artifact.
+        artifact: the file; None for a network.
+        manifest: the artifact's.
+    """
+
+    source: str
+    network: str
+    input_spec: InputSpec
+    num_classes: int
+    class_names: tuple[str, ...] | None
+    shapes: Network | None
+    model: MobileOne | None = None
+    artifact: Path | None = None
+    manifest: Manifest | None = None
+
+
+def read_subjects(sources: Sequence[str | os.PathLike[str] | MobileOne]) -> list[Subject]:
+    """Load every MODEL: what `load_model` takes, a network in eval mode, or the file of an artifact.
+
+    Raises:
+        ConfigError: if there is none, or one has no classifier.
+        CheckpointError, ArtifactError: if one cannot be read.
+    """
+    if not sources:
+        raise ConfigError("nothing to benchmark: give at least one MODEL")
+    titles: dict[str, str] = {}  # by the hash of the weights
+    found = []
+    # Networks first, so that their artifacts find the title.
+    is_artifact = [not isinstance(source, MobileOne) and format_of(source) is not None for source in sources]
+    for index in sorted(range(len(sources)), key=lambda index: is_artifact[index]):
+        source = sources[index]
+        if not is_artifact[index]:
+            found.append(_network(source, titles))
+        else:
+            assert not isinstance(source, MobileOne)
+            found.append(_artifact(Path(source), titles))
+    return found
+
+
+def _title(name: str, source: str, digest: str, titles: dict[str, str]) -> str:
+    """The variant's name; with the source where two networks share the variant."""
+    if digest not in titles:
+        titles[digest] = name if name not in titles.values() else f"{name} ({source or len(titles) + 1})"
+    return titles[digest]
+
+
+def _network(source: str | os.PathLike[str] | MobileOne, titles: dict[str, str]) -> Subject:
+    name = "" if isinstance(source, MobileOne) else os.fspath(source)
+    model = ready(source if isinstance(source, MobileOne) else load_model(source, form="inference"))
+    return Subject(
+        source=name,
+        network=_title(model.variant.name, name, weights_sha256(model), titles),
+        input_spec=model.input_spec,
+        num_classes=model.num_classes,
+        class_names=model.class_names,
+        shapes=Network(
+            variant=model.variant,
+            input_size=model.input_spec.size,
+            num_classes=model.num_classes,
+            in_chans=model.in_chans,
+            output_stride=model.output_stride,
+        ),
+        model=model,
+    )
+
+
+def _artifact(path: Path, titles: dict[str, str]) -> Subject:
+    manifest = read_manifest(path)
+    variant = VARIANTS.get(manifest.variant)
+    return Subject(
+        source=str(path),
+        network=_title(manifest.variant, str(path), manifest.weights_sha256, titles),
+        input_spec=manifest.input_spec,
+        num_classes=manifest.num_classes,
+        class_names=manifest.class_names,
+        shapes=None
+        if variant is None
+        else Network(
+            variant=variant,
+            input_size=manifest.tensor.height,
+            num_classes=manifest.num_classes,
+            in_chans=manifest.tensor.channels,
+        ),
+        artifact=path,
+        manifest=manifest,
+    )

@@ -1,0 +1,130 @@
+"""`mobileone bench`."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+from tyro.conf import Positional, arg
+
+from mobileone.cli.output import print_json
+from mobileone.errors import ConfigError, MobileOneError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bench:
+    """Every installed runtime side by side on this machine: latency, memory, size, accuracy; which to use.
+
+    Example: mobileone bench mobileone_s0 --threads 1,2
+    """
+
+    models: Annotated[Positional[tuple[str, ...]], arg(metavar="MODEL ...")]
+    """MODEL, see mobileone --help, exported for every backend first; or exported files, run as they are."""
+    backends: str = "all"
+    """Formats, with commas: onnx,openvino,…; all is every installed one."""
+    precisions: str = "fp32"
+    """Arithmetic to try, with commas: fp32,fp16,bf16,int8."""
+    threads: str = "1"
+    """Numbers of threads, with commas; each thread gets a core."""
+    batch_sizes: str = "1"
+    """Images a run, with commas."""
+    eval: Annotated[str | None, arg(metavar="DIR")] = None
+    """Images for accuracy: a folder of class folders, `digits`, or a flat folder for agreement alone."""
+    eval_images: int = 1000
+    """Of those, at most so many, by a seeded draw."""
+    tolerance: float = 1.0
+    """Points of top-1 (of agreement, without labels) that what is recommended may lose against PyTorch."""
+    runs: int = 200
+    """Timed runs at batch 1, after warm-up."""
+    seconds: float = 10.0
+    """Time for the timed runs of one candidate at larger batches."""
+    baselines: str = "all"
+    """PyTorch beside the artifacts: all or none."""
+    seed: int = 0
+    """Of the order and the input."""
+    json: bool = False
+    """Print everything as JSON, every timed run among it."""
+    png: Annotated[Path | None, arg(metavar="FILE")] = None
+    """Draw accuracy against latency with the Pareto front; latency as bars without --eval."""
+    html: Annotated[Path | None, arg(metavar="FILE")] = None
+    """Write everything as one page."""
+
+    def run(self) -> int:
+        if not self.models:
+            raise ConfigError("bench needs at least one MODEL")
+        for path, suffix in ((self.png, ".png"), (self.html, ".html")):
+            if path is not None:
+                require_target(path, suffix)  # minutes before it is written
+        if self.baselines not in ("all", "none"):
+            raise ConfigError(f"--baselines must be all or none, got {self.baselines!r}")
+        from mobileone.benchmarking.baselines import BASELINES
+        from mobileone.benchmarking.run import bench
+
+        result = bench(
+            *self.models,
+            backends=names(self.backends),
+            precisions=names(self.precisions),  # type: ignore[arg-type]  # checked there
+            threads=numbers(self.threads, "--threads"),
+            batch_sizes=numbers(self.batch_sizes, "--batch-sizes"),
+            eval_data=self.eval,
+            eval_images=self.eval_images,
+            tolerance=self.tolerance,
+            runs=self.runs,
+            budget_s=self.seconds,
+            baselines=tuple(BASELINES) if self.baselines == "all" else (),
+            seed=self.seed,
+        )
+        if self.png is not None:
+            from mobileone.benchmarking.plot import write_plot
+
+            print(f"wrote {write_plot(result, self.png)}", file=sys.stderr)
+        if self.html is not None:
+            from mobileone.benchmarking.page import write_page
+
+            print(f"wrote {write_page(result, self.html)}", file=sys.stderr)
+        if self.json:
+            print_json(result.to_dict())
+            if result.noise.warning:
+                print(f"mobileone: warning: {result.noise.warning}", file=sys.stderr)
+        else:
+            print(result)
+        return 0
+
+
+def names(text: str) -> tuple[str, ...]:
+    """A list with commas.
+
+    >>> names("onnx, openvino")
+    ('onnx', 'openvino')
+    """
+    return tuple(name.strip() for name in text.split(",") if name.strip())
+
+
+def numbers(text: str, what: str) -> tuple[int, ...]:
+    """A list of whole numbers with commas.
+
+    >>> numbers("1,2", "--threads")
+    (1, 2)
+    """
+    try:
+        return tuple(int(name) for name in names(text))
+    except ValueError as error:
+        raise ConfigError(f"{what} must be whole numbers with commas, got {text!r}") from error
+
+
+def require_target(path: Path, suffix: str) -> None:
+    """Raise where a file could not be written later."""
+    if path.suffix.lower() != suffix:
+        raise ConfigError(f"the file must end in {suffix}, got {path}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.is_dir():
+            raise IsADirectoryError(21, "it is a folder")
+        existed = path.exists()
+        path.open("ab").close()
+        if not existed:
+            path.unlink()
+    except OSError as error:
+        raise MobileOneError(f"cannot write {path}: {error.strerror or error}") from error

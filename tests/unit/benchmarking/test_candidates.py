@@ -1,0 +1,143 @@
+"""Networks and artifacts become candidates."""
+
+from dataclasses import replace
+
+import numpy as np
+import PIL.Image
+import pytest
+import torch
+
+from mobileone.benchmarking.candidates import Builder, Grid, choose_backends
+from mobileone.benchmarking.images import InputFiles, read_photos
+from mobileone.benchmarking.run import bench
+from mobileone.benchmarking.subject import read_subjects
+from mobileone.errors import ConfigError
+from mobileone.exporting.run import export
+from mobileone.input_spec import InputSpec
+from mobileone.model.create import create_model
+from mobileone.runtime.formats import FORMATS
+from mobileone.runtime.manifest import manifest_path
+
+
+@pytest.fixture
+def model(tiny):
+    return create_model(tiny, num_classes=2, form="inference", input_spec=InputSpec(size=32)).eval()
+
+
+@pytest.fixture
+def build(tmp_path):
+    """Candidates of some models, as LiteRT files."""
+
+    def apply(*models, quantize=None, **axes):
+        grid = Grid(
+            **{"backends": [FORMATS["litert"]], "precisions": ["fp32"], "threads": [1, 2], "batch_sizes": [1]}
+            | {"baselines": ()}
+            | axes
+        )
+        subjects = read_subjects(models)
+        workspace = tmp_path / "work"
+        workspace.mkdir(exist_ok=True)
+        files = InputFiles(workspace, seed=0)
+        pixels = {each.input_spec: torch.zeros(3, 3, 32, 32, dtype=torch.uint8) for each in subjects}
+        builder = Builder(grid, workspace, files, pixels=pixels, quantize=quantize, progress=False)
+        return builder.candidates(subjects)
+
+    return apply
+
+
+def test_every_combination_of_a_network(build, model):
+    found = build(model, batch_sizes=[1, 3], baselines=["PyTorch fused", "PyTorch torch.compile"])
+    assert [(each.backend, each.batch_size, each.threads) for each in found] == [
+        (backend, batch, threads)
+        for backend in ("PyTorch fused", "PyTorch torch.compile", "litert")
+        for batch in (1, 3)
+        for threads in (1, 2)
+    ]
+    assert [each.is_baseline for each in found] == [True] * 8 + [False] * 4
+    assert len({each.environment.get("TORCHINDUCTOR_CACHE_DIR") for each in found}) == 5, "each compiles anew"
+    assert np.load(found[0].inputs).shape == (1, 3, 32, 32)
+    assert np.load(found[-1].inputs).shape == (3, 32, 32, 3)
+    assert np.load(found[-1].images).shape == (3, 32, 32, 3)
+    assert {each.network for each in found} == {"tiny"}
+    assert found[-1].shapes.macs() > 0
+
+
+def test_an_artifact_joins_its_network_and_another_network_does_not(build, model, tiny, tmp_path):
+    path = tmp_path / "mine.tflite"
+    export(model, path, format="litert", raw_input=True)
+    other = create_model(tiny, num_classes=2, form="inference", input_spec=InputSpec(size=32)).eval()
+    found = build(path, model, other, threads=[1])
+    assert [(each.network, each.artifact) for each in found] == [
+        ("tiny", None),
+        ("tiny (2)", None),
+        ("tiny", path),
+    ]
+    assert np.load(found[2].inputs).dtype == np.uint8
+    assert found[2].size_bytes == path.stat().st_size
+
+
+def test_the_seam_for_int8(build, model):
+    made = []
+
+    def quantize(network, path, backend, batch_size):
+        made.append((backend, batch_size, path.suffix))
+        done = export(network, path, format=backend, batch_size=batch_size)
+        manifest = replace(done.manifest, precision="int8")
+        manifest.write(manifest_path(path))
+        return path
+
+    found = build(model, precisions=["fp32", "int8"], quantize=quantize)
+    assert made == [("litert", 1, ".tflite")]
+    assert [(each.precision, each.refusal) for each in found] == [("fp32", None)] * 2 + [("int8", None)] * 2
+    assert len({each.options["artifact"] for each in found}) == 2
+
+
+def test_what_cannot_be_made_is_a_candidate_with_a_reason(build, model):
+    found = build(model, backends=[FORMATS["ncnn"], FORMATS["litert"]], precisions=["bf16"], batch_sizes=[2])
+    assert "ncnn takes one image at a time" in found[0].refusal
+    assert [each.refusal for each in found[1:]] == ["LiteRT executes fp32, int8 here"]
+
+
+def test_narrow_artifacts_run_as_they_are(build, model, tmp_path):
+    path = tmp_path / "half.pt2"
+    export(model, path, format="torch", half=True)
+    assert [each.precision for each in build(path, threads=[1], precisions=["fp32", "bf16"])] == ["fp16"]
+    export(model, tmp_path / "full.pt2", format="torch")
+    wide = build(tmp_path / "full.pt2", threads=[1], precisions=["fp32", "bf16", "int8"])
+    assert [each.precision for each in wide] == ["fp32", "bf16"]
+
+
+def test_what_is_not_installed_is_left_out_and_said(monkeypatch):
+    import sys
+
+    monkeypatch.setitem(sys.modules, "openvino", None)
+    chosen, notes = choose_backends(("all",))
+    assert "openvino" not in [each.name for each in chosen]
+    assert "coreml" not in [each.name for each in chosen]
+    assert any("mobileone[openvino]" in note for note in notes)
+
+
+def test_photos_with_and_without_labels(tmp_path):
+    for index in range(5):
+        folder = tmp_path / "labelled" / f"class{index % 2}"
+        folder.mkdir(parents=True, exist_ok=True)
+        for target in (folder, tmp_path):
+            PIL.Image.new("RGB", (40, 40), (50 * index, 0, 0)).save(target / f"{index}.png")
+    options = {"num_classes": 2, "class_names": None, "seed": 0}
+    flat = read_photos(tmp_path, most=10, **options)
+    assert (len(flat.images), flat.labels) == (5, None)
+    assert flat.title.startswith("5 images without labels of ")
+    labelled = read_photos(tmp_path / "labelled", most=3, **options)
+    assert len(labelled.images) == len(labelled.labels) == 3
+    assert labelled.title.endswith("a seeded draw from 5")
+    assert labelled.pixels(InputSpec(size=32), progress=False).shape == (3, 3, 32, 32)
+    with pytest.raises(ConfigError, match="has 2 classes, the network has 7"):
+        read_photos(tmp_path / "labelled", most=3, num_classes=7, class_names=None, seed=0)
+
+
+def test_networks_of_different_classes_are_evaluated_one_at_a_time(tiny, tmp_path):
+    models = [create_model(tiny, num_classes=n, input_spec=InputSpec(size=32)).eval() for n in (2, 3)]
+    with pytest.raises(ConfigError, match="different classes"):
+        bench(*models, backends=("litert",), eval_data=tmp_path, progress=False)
+    with pytest.raises(ConfigError, match="nothing to benchmark"):
+        bench(backends=("litert",))

@@ -1,0 +1,164 @@
+"""Workers: they measure what takes a known time, and one that fails takes nobody with it."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from mobileone.benchmarking import measure as measure_module
+from mobileone.benchmarking.measure import Plan, measure, score
+from mobileone.benchmarking.noise import Noise
+from mobileone.benchmarking.process import WorkerError, WorkerProcess
+from mobileone.benchmarking.worker import Worker, peak_bytes
+
+from .conftest import FAKE
+
+CORE = [0]
+
+
+@pytest.fixture(autouse=True)
+def _core():
+    import os
+
+    CORE[:] = sorted(os.sched_getaffinity(0))[-1:] if hasattr(os, "sched_getaffinity") else [0]
+
+
+@pytest.fixture
+def run(tmp_path):
+    """Measures candidates with few runs."""
+
+    def apply(*candidates, runs=4, labels=None, reference=None):
+        plan = Plan(
+            runs=runs, budget_s=0.05, seed=0, cores=CORE, workspace=tmp_path, labels=labels, progress=False
+        )
+        noise = Noise(CORE)
+        rows = measure(candidates, plan, noise, reference=lambda network: reference)
+        return rows, noise
+
+    return apply
+
+
+def test_a_known_time_is_measured(candidate, run):
+    (row,), noise = run(candidate(seconds=0.01), runs=6)
+    assert row.reason is None
+    assert row.latency.num_runs == 6
+    assert 10 <= row.latency.min_ms <= row.latency.median_ms < 60
+    assert row.start_s > row.open_s >= 0
+    assert row.runtime == "fake 1.0"
+    assert 0 < row.idle_bytes <= row.peak_bytes
+    assert len(noise.spins_ms[CORE[0]]) >= 10
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        ({"fail": "open"}, "ValueError: this runtime refuses"),
+        ({"fail": "error"}, "RuntimeError: the kernel failed"),
+        ({"fail": "abort"}, "crashed with SIGABRT"),
+        ({"fail": "abort", "after": 18}, "crashed with SIGABRT"),
+    ],
+)
+def test_one_that_fails_is_a_row_with_a_reason_and_the_others_go_on(candidate, run, options, reason):
+    rows, _ = run(candidate(), candidate(backend="bad", **options), candidate())
+    assert [row.backend for row in rows] == ["fake", "bad", "fake"]
+    assert [row.latency is None for row in rows] == [False, True, False]
+    assert reason in rows[1].reason
+
+
+def test_a_session_of_another_precision_is_not_measured_under_a_wrong_name(inputs, run, candidate):
+    asked = replace(candidate(precision="int8"), options={"precision": "fp32"})
+    (row,), _ = run(asked)
+    assert (row.latency, row.reason) == (None, "runs in fp32, not in int8")
+
+
+def test_a_refusal_known_beforehand_starts_no_process(candidate, run, monkeypatch):
+    monkeypatch.setattr(measure_module, "WorkerProcess", None)
+    (row,), _ = run(replace(candidate(), refusal="not here"))
+    assert (row.latency, row.reason) == (None, "not here")
+
+
+def test_large_batches_get_what_the_budget_allows(candidate, run):
+    rows, _ = run(candidate(batch=8, seconds=0.02), candidate(seconds=0.001), runs=50)
+    assert [row.latency.num_runs for row in rows] == [5, 50]  # 0.05 s allow 2, the least is 5
+
+
+def test_accuracy_comes_from_the_session(candidate, run, tmp_path):
+    images, expected = tmp_path / "images.npy", tmp_path / "expected.npy"
+    np.save(images, np.arange(7, dtype=np.float32).reshape(7, 1, 1, 1).repeat(2, 2).repeat(2, 3))
+    np.save(expected, np.eye(4)[[0, 1, 2, 3, 0, 0, 0]])
+    labels = np.array([0, 1, 2, 3, 3, 3, 3])
+    (row,), _ = run(replace(candidate(), images=images), labels=labels, reference=expected)
+    assert row.accuracy.num_images == 7
+    assert row.accuracy.top1 == pytest.approx(100 * 4 / 7)
+    assert row.accuracy.agreement == pytest.approx(100 * 5 / 7)
+    crashing = replace(candidate(fail="abort", after=34), images=images)
+    (row,), _ = run(crashing)
+    assert row.latency is None
+    assert "cannot be evaluated: crashed" in row.reason
+
+
+def test_scores_without_labels_and_without_reference():
+    logits = np.eye(4)[[1, 2]]
+    assert score(logits, labels=None, reference=None).score is None
+    assert score(logits, labels=np.array([1, 1]), reference=None).score == 50
+
+
+def test_a_worker_that_hangs_is_killed(inputs):
+    with WorkerProcess(CORE) as worker:
+        options = {"opener": f"{FAKE}:Fake", "inputs": str(inputs), "started_ns": worker.started_ns}
+        worker.ask("open", options={"fail": "hang", "after": 1}, **options)
+        with pytest.raises(WorkerError, match=r"no answer within 0 s"):
+            worker.ask("time", warmup=0, runs=1, timeout_s=0.2)
+        with pytest.raises(WorkerError, match="SIGKILL"):
+            worker.ask("time", warmup=0, runs=1)
+
+
+def test_what_a_runtime_prints_is_no_answer(inputs):
+    with WorkerProcess(CORE) as worker:
+        options = {"opener": f"{FAKE}:Chatty", "inputs": str(inputs), "started_ns": worker.started_ns}
+        answer = worker.ask("open", options={}, **options)
+        assert answer["precision"] == "fp32"
+        assert len(worker.ask("time", warmup=1, runs=2)["seconds"]) == 2
+
+
+PINNED = """
+import os
+class Report:
+    runtime = "x"
+    precision = ",".join(map(str, sorted(os.sched_getaffinity(0)))) + "/" + os.environ["OMP_NUM_THREADS"]
+    def run(self, batch): return batch
+"""
+
+
+@pytest.mark.skipif("not hasattr(__import__('os'), 'sched_getaffinity')")
+def test_a_worker_is_pinned_before_its_runtime_is_imported(tmp_path, inputs):
+    (tmp_path / "report.py").write_text(PINNED)
+    with WorkerProcess(CORE) as worker:
+        answer = worker.ask(
+            "open",
+            opener=f"{tmp_path / 'report.py'}:Report",
+            options={},
+            inputs=str(inputs),
+            started_ns=worker.started_ns,
+        )
+    assert answer["precision"] == f"{CORE[0]}/1"
+    assert answer["pinned"] is True
+
+
+def test_evaluation_fills_the_last_batch_up(inputs, tmp_path):
+    from mobileone.benchmarking.worker import find
+
+    worker = Worker()
+    worker.session, worker.inputs = find(f"{FAKE}:Fake")(), np.zeros((4, 1, 1, 1))
+    np.save(tmp_path / "images.npy", np.arange(6).reshape(6, 1, 1, 1))
+    worker.evaluate({"images": str(tmp_path / "images.npy"), "logits": str(tmp_path / "logits.npy")})
+    assert np.load(tmp_path / "logits.npy").argmax(1).tolist() == [0, 1, 2, 3, 0, 1]
+
+
+def test_peak_memory_sees_what_was_held():
+    before = peak_bytes()
+    block = np.ones(50_000_000, np.uint8)
+    assert block[-1] == 1
+    del block
+    assert peak_bytes() >= before
+    assert peak_bytes() > 50_000_000
