@@ -21,6 +21,7 @@ smooth and once with grain that gives them about the bytes of ImageNet's own, co
 import argparse
 import datetime
 import io
+import os
 import platform
 import statistics
 import time
@@ -37,7 +38,7 @@ from torch import Tensor
 from benchmarks.online_training import processor
 from mobileone.data.augment import Box, TrainTransform, draw_crop, resize
 from mobileone.data.decode import EncodedImage
-from mobileone.data.loader import train_loader
+from mobileone.data.loader import BatchLoader, train_loader
 from mobileone.data.requests import seeded_generator
 from mobileone.data.shards.write import ShardSettings, shard_content
 
@@ -230,27 +231,40 @@ class Repeated:
         return EncodedImage(str(index), self.files[index % len(self.files)])
 
 
+def cpu_seconds(loader: BatchLoader) -> float:
+    """CPU time so far of this process and the loader's workers."""
+    iterator = loader._loader._iterator
+    pids = [worker.pid for worker in getattr(iterator, "_workers", [])]
+    # Fields 14 and 15 of a process's stat, after its name in parentheses: ticks in user and system mode.
+    fields = [Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split() for pid in pids]
+    ticks = sum(int(own[11]) + int(own[12]) for own in fields)
+    return time.process_time() + ticks / os.sysconf("SC_CLK_TCK")
+
+
 def print_workers(files: list[bytes], rounds: int) -> None:
-    """Images a second of wall time through the whole loader, workers warm."""
-    source, rates = Repeated(files, 20 * NUM_FILES), {}
+    """Images a second through the whole loader, workers warm: of wall time, of all processes' CPU time."""
+    source = Repeated(files, 4 * NUM_FILES)
     transform = TrainTransform(size=SIZE, interpolation=FILTERS)
     loaders = {
         workers: train_loader(source, transform, batch_size=BATCH, seed=0, num_workers=workers)
         for workers in (0, 1, 2)
     }
-    rates = {workers: [] for workers in loaders}
+    wall: dict[int, list[float]] = {workers: [] for workers in loaders}
+    cpu: dict[int, list[float]] = {workers: [] for workers in loaders}
     for turn in range(-1, rounds):
         for workers, loader in loaders.items():
-            started = time.perf_counter()
+            started, used = time.perf_counter(), cpu_seconds(loader)
             count = sum(len(batch) for batch in loader)
             if turn >= 0:
-                rates[workers].append(count / (time.perf_counter() - started))
-    print(f"workers  images a second of wall time: median [quartiles], best; n = {rounds}")
-    for workers, values in rates.items():
-        loaders[workers].close()
-        print(f"{workers:>7}  {quartiles(values, 0)}, {max(values):.0f}")
-    ratios = [b / a for a, b in zip(rates[1], rates[2], strict=True)]
-    print(f"2 workers ÷ 1: {quartiles(ratios, 2)}", flush=True)
+                wall[workers].append(count / (time.perf_counter() - started))
+                cpu[workers].append(count / (cpu_seconds(loader) - used))
+    print(f"workers  images a second of wall time, of CPU time: median [quartiles]; n = {rounds}")
+    for workers, loader in loaders.items():
+        loader.close()
+        print(f"{workers:>7}  {quartiles(wall[workers], 0)}   {quartiles(cpu[workers], 0)}")
+    for name, rates in (("wall", wall), ("CPU", cpu)):
+        ratios = [b / a for a, b in zip(rates[1], rates[2], strict=True)]
+        print(f"2 workers ÷ 1, of {name} time: {quartiles(ratios, 2)}", flush=True)
 
 
 def main() -> None:
