@@ -62,6 +62,7 @@ class Run:
     skipped: set[str] = field(default_factory=set)
     _saved_at: float = field(init=False, default_factory=time.monotonic)
     _saved_step: int = field(init=False, default=0)
+    _tried_step: int = field(init=False, default=0)
 
     @property
     def rotation(self) -> Rotation:
@@ -104,7 +105,7 @@ class Run:
         """Between two steps: save if it is time, leave if told to."""
         interval = Interval.parse(self.trainer.config.checkpoint_every)
         elapsed = time.monotonic() - self._saved_at
-        due = interval.is_due(seconds=elapsed, steps=self.step, before=self._saved_step)
+        due = interval.is_due(seconds=elapsed, steps=self.step, before=self._tried_step)
         # The main rank's clock counts; a signal may have reached any of the ranks.
         flags = torch.tensor([bool(self.stop.received), due and self.dist.is_main], dtype=torch.int32)
         stops, saves = self.dist.reduce_sum(flags).tolist()
@@ -183,6 +184,7 @@ class Run:
             self.log(f"no checkpoint at step {self.step}, the run goes on without: {error}")
             interval = Interval.parse(self.trainer.config.checkpoint_every)
             self._saved_at = time.monotonic() - max((interval.seconds or 0.0) - RETRY_S, 0.0)
+            self._tried_step = self.step
 
     def save(self) -> None:
         """Write a resume file.
@@ -201,7 +203,7 @@ class Run:
             "random": ranks,
         }
         self.dist.from_main(lambda: self.rotation.save(state, epoch=self.progress.epoch, step=self.step))
-        self._saved_at, self._saved_step = time.monotonic(), self.step
+        self._saved_at, self._saved_step, self._tried_step = time.monotonic(), self.step, self.step
 
     def restore(self) -> None:
         """Take over the newest resume file that is whole; none yet is the start.
@@ -227,7 +229,7 @@ class Run:
         except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
             reason = str(error).partition("\n")[0]
             raise TrainingError(f"cannot resume from {path}: not this run's state ({reason})") from error
-        self._saved_step = self.step
+        self._saved_step = self._tried_step = self.step
 
     def _newest(self) -> Path | None:
         self.files.sweep()

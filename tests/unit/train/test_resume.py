@@ -24,7 +24,8 @@ from benchmarks.kill_resume import (
 )
 
 from mobileone.checkpoint.rotation import Rotation
-from mobileone.errors import ConfigError, PreemptedError, TrainingError
+from mobileone.errors import BadImageError, ConfigError, PreemptedError, TrainingError
+from mobileone.train import run as run_module
 from mobileone.train import trainer as trainer_module
 from mobileone.train.config import Phase, TrainConfig
 from mobileone.train.interval import Interval
@@ -159,6 +160,23 @@ def test_a_stop_while_evaluating_is_heeded_after_it(
         fit(config, run_dir=tmp_path / "run", progress=False)
     monkeypatch.setattr(trainer_module, "evaluate", real)
     assert len(fit(config, run_dir=tmp_path / "run", resume=True, progress=False).records) == 3
+
+
+def test_a_long_epoch_is_saved_before_an_evaluation_that_fails(
+    config: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = dataclasses.replace(config, checkpoint_every="none")
+    fit(config, run_dir=tmp_path / "whole", progress=False)
+    monkeypatch.setattr(run_module, "UNSAVED_S", 0.0)
+    broken = Path(config.data, "val", "dark", "00.jpg")
+    content = broken.read_bytes()
+    broken.write_bytes(b"")
+    with pytest.raises(BadImageError, match=r"00\.jpg"):
+        fit(config, run_dir=tmp_path / "parts", progress=False)
+    broken.write_bytes(content)
+    fit(config, run_dir=tmp_path / "parts", resume=True, progress=False)
+    assert "resumed in epoch 1 after step 3" in (tmp_path / "parts" / "train.log").read_text()
+    assert differing_bits(tmp_path / "whole", tmp_path / "parts")[0] == {}
 
 
 def test_handlers_are_put_back(config: TrainConfig, tmp_path: Path) -> None:
