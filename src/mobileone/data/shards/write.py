@@ -182,7 +182,7 @@ def _finished(task: _Task) -> ShardIndex | None:
 
 def _check_output(folder: Path, tasks: Sequence[_Task], finished: Sequence[ShardIndex | None]) -> None:
     """Refuse a folder that holds anything but the beginning of the same work."""
-    if all(finished):
+    if all(index is not None for index in finished):
         raise ConfigError(
             f"{folder} holds these shards already; check them with `mobileone shard {folder} --verify`"
         )
