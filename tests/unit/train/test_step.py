@@ -10,6 +10,7 @@ from torch.nn import functional as F
 from mobileone.data.loader import Batch
 from mobileone.input_spec import InputSpec
 from mobileone.model.create import create_model
+from mobileone.train.distributed import Distributed
 from mobileone.train.ema import ModelEma
 from mobileone.train.optim import create_optimizer
 from mobileone.train.step import TrainStep, resolve_amp
@@ -96,6 +97,21 @@ def test_an_overflow_in_the_very_first_step_leaves_the_momentum_at_zero(tiny: Va
     buffers = [state["momentum_buffer"] for state in step.optimizer.state.values()]
     assert len(buffers) == len(list(model.parameters()))
     assert not any(buffer.any() for buffer in buffers)
+
+
+def test_a_rank_with_more_images_weighs_more(tiny: Variant, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Two ranks share six images; this one has four. DDP takes the plain mean over ranks, so that
+    # (4/6 · 2 · mean of four + 2/6 · 2 · mean of two) / 2 is the mean of all six.
+    monkeypatch.setattr(Distributed, "reduce_sum", lambda self, value: value.clone())
+    gradients = []
+    for step_images in (8, 6):  # 8 is an equal share of four
+        torch.manual_seed(0)
+        model = create_model(tiny, num_classes=3).train()
+        step = make_step(model)
+        step.dist, step.step_images = Distributed(world_size=2), step_images
+        step(batch(), lr=0.1, weight_decay=0.0)
+        gradients.append(model.head.fc.bias.grad.clone())
+    torch.testing.assert_close(gradients[1], gradients[0] * (4 * 2 / 6))
 
 
 def test_amp_on_a_cpu_is_off_unless_asked_for() -> None:
