@@ -18,12 +18,14 @@ from typing import Protocol, TypeVar
 import tyro
 
 from mobileone.cli.bench import Bench
+from mobileone.cli.check_data import CheckData
 from mobileone.cli.evaluate import Test
 from mobileone.cli.export import Export
 from mobileone.cli.model import Convert, Info, Reparameterize, Weights
 from mobileone.cli.predict import Predict
 from mobileone.cli.profile import Profile
 from mobileone.cli.quantize import Quantize
+from mobileone.cli.shard import Shard
 from mobileone.cli.train import Train
 from mobileone.errors import MobileOneError, PreemptedError
 from mobileone.train.stop_signal import REQUEUE
@@ -58,6 +60,8 @@ COMMANDS: dict[str, Callable[..., Command]] = {
     "export": Export,
     "quantize": Quantize,
     "weights": Weights,
+    "shard": Shard,
+    "check-data": CheckData,
 }
 
 

@@ -119,7 +119,7 @@ def _train(
     decide = lambda: files.start(config, resume=resume, world_size=dist.world_size)  # noqa: E731
     start = dist.from_main(decide)
     train_set = open_data(config.data, split="train")
-    val_set = open_data(config.data, split="val", classes=tuple(train_set.classes))
+    val_set = open_data(config.val_data or config.data, split="val", classes=tuple(train_set.classes))
     with ExitStack() as owned:
         step_images = config.batch_size * start.world_size
         trainer = Trainer(config, train_set, dist, step_images=step_images)

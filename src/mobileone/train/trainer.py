@@ -15,7 +15,6 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.parallel import DistributedDataParallel
 
-from mobileone.data.augment import TrainTransform
 from mobileone.data.decode import ImageSource
 from mobileone.data.loader import BatchLoader, train_loader
 from mobileone.errors import TrainingError
@@ -34,6 +33,7 @@ from mobileone.train.random_state import seed_everything
 from mobileone.train.schedule import Schedule, batch_norm_momentum, scaled_lr
 from mobileone.train.step import StepResult, TrainStep, resolve_amp
 from mobileone.train.sync_batch_norm import convert_sync_batch_norm
+from mobileone.train.transforms import transform_at
 
 # torch 2.13 renamed the option, and warns at the old name.
 BUFFER_OPTION = next(
@@ -282,7 +282,7 @@ class Trainer:
     def _loader(self) -> BatchLoader:
         return train_loader(
             self.train_set,
-            _transform(self.config),
+            transform_at(self.config),
             batch_size=self.config.batch_size,
             seed=self.config.seed,
             rank=self.dist.rank,
@@ -298,21 +298,6 @@ class Trainer:
 def _norms(network: nn.Module) -> list[tuple[_BatchNorm, float]]:
     norms = [module for module in network.modules() if isinstance(module, _BatchNorm)]
     return [(norm, norm.momentum) for norm in norms if norm.momentum is not None]
-
-
-def _transform(config: TrainConfig) -> Callable[[int], TrainTransform]:
-    def at_epoch(epoch: int) -> TrainTransform:
-        phase = config.phase_at(epoch)
-        return TrainTransform(
-            size=phase.size,
-            interpolation=config.interpolation,
-            flip=config.flip,
-            scale=config.crop_scale,
-            ratio=config.crop_ratio,
-            auto_augment=phase.auto_augment,
-        )
-
-    return at_epoch
 
 
 def _schedule(config: TrainConfig, steps_per_epoch: int, step_images: int) -> Schedule:
