@@ -52,7 +52,7 @@ def configuration(*, ranks: int, epochs: int = 3, workers: int = 0) -> TrainConf
         base_lr=0.2,
         warmup_epochs=1,
         input_size=32,
-        progressive=(Phase(until=0.4, size=24, auto_augment=0.5),),
+        progressive=(Phase(until=0.4, size=24, strength=0.5),),
         crop_scale=(0.8, 1.0),
         num_workers=workers,
         device="cpu",
@@ -155,8 +155,8 @@ def contents(run_dir: Path) -> Iterator[tuple[str, bytes]]:
     newest = Rotation(run_dir / "checkpoints").files()[0]
     state = load_state(newest)
     for record in state["records"]:
-        del record["seconds"], record["images_per_second"]
-    del state["progress"]["seconds"], state["last"]["seconds"]
+        del record["seconds"], record["images_per_second"], record["data_wait"]
+    del state["progress"]["seconds"], state["progress"]["waiting"], state["last"]["seconds"]
     yield from _leaves(state, "state")
     for name in ("last", "best"):
         yield name, (run_dir / f"{name}.safetensors").read_bytes()

@@ -20,13 +20,14 @@ import tyro
 from mobileone.cli.bench import Bench
 from mobileone.cli.check_data import CheckData
 from mobileone.cli.evaluate import Test
+from mobileone.cli.explain import Explain
 from mobileone.cli.export import Export
 from mobileone.cli.model import Convert, Info, Reparameterize, Weights
 from mobileone.cli.predict import Predict
 from mobileone.cli.profile import Profile
 from mobileone.cli.quantize import Quantize
 from mobileone.cli.shard import Shard
-from mobileone.cli.train import Train
+from mobileone.cli.train import Report, Train
 from mobileone.errors import MobileOneError, PreemptedError
 from mobileone.train.stop_signal import REQUEUE
 
@@ -50,8 +51,10 @@ class Command(Protocol):
 
 COMMANDS: dict[str, Callable[..., Command]] = {
     "train": Train,
+    "report": Report,
     "test": Test,
     "predict": Predict,
+    "explain": Explain,
     "info": Info,
     "profile": Profile,
     "bench": Bench,

@@ -23,6 +23,7 @@ from mobileone.cli.evaluate import load_for_test
 from mobileone.cli.main import guard, parse
 from mobileone.errors import CheckpointError
 from mobileone.profiling.cost import network_cost
+from mobileone.train.callback import Callback
 from mobileone.variants import VARIANTS
 
 if TYPE_CHECKING:
@@ -147,7 +148,7 @@ class Reference:
             print(("%10.3f" * 3) % (result.acc1, result.acc5, result.loss))
 
 
-class StepLog:
+class StepLog(Callback):
     """Writes weights/step.csv, the port's log, one line an epoch, anew from metrics.csv each time."""
 
     def __init__(self, folder: Path) -> None:

@@ -7,27 +7,20 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
+
+from torch import nn
 
 from mobileone.errors import ConfigError, TrainingError
 from mobileone.evaluation.metrics import EvalResult
 from mobileone.evaluation.run import open_data
+from mobileone.train.callback import Callback as Callback
 from mobileone.train.config import TrainConfig
 from mobileone.train.distributed import Distributed, distributed
-from mobileone.train.progress import EpochRecord
+from mobileone.train.progress import EpochRecord, duration
 from mobileone.train.run import Run
 from mobileone.train.run_dir import Resume, RunDir
 from mobileone.train.trainer import Trainer
-
-
-class Callback(Protocol):
-    """Something to be told of every finished epoch, on the main rank, after its files are written.
-
-    A process that is killed at that very moment never calls it, and resuming does not make up for it.
-    """
-
-    def on_epoch_end(self, record: EpochRecord) -> None:
-        """Called once an epoch."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,6 +64,7 @@ def fit(
     run_dir: str | Path,
     resume: Resume = False,
     callbacks: Sequence[Callback] = (),
+    teacher: nn.Module | None = None,
     progress: bool = True,
 ) -> FitResult:
     """Train as `config` says; under torchrun as one of its ranks, else alone.
@@ -86,7 +80,9 @@ def fit(
         resume: go on with the run in `run_dir` from its newest resume file; the result is that of a run never
             interrupted, to the last bit on a CPU. `"auto"` starts one if there is none. Ranks that torchrun
             starts again after a fault resume by themselves.
-        callbacks: told of every epoch.
+        callbacks: told what happens, on the main rank.
+        teacher: a module to learn from as `config.distill` says, instead of one that is named there. It is
+            put into eval mode. A run that is resumed needs it again.
         progress: whether to print epochs and a bar on stderr; train.log is written anyway.
 
     Raises:
@@ -104,7 +100,15 @@ def fit(
     files = RunDir(Path(run_dir), config.weights_suffix)
     with distributed(config.device) as dist:
         # A function of its own, so that the wrapped network is gone when the ranks part.
-        return _train(config, files, dist, resume=resume, callbacks=callbacks, show=progress and dist.is_main)
+        return _train(
+            config,
+            files,
+            dist,
+            resume=resume,
+            callbacks=callbacks,
+            teacher=teacher,
+            show=progress and dist.is_main,
+        )
 
 
 def _train(
@@ -114,6 +118,7 @@ def _train(
     *,
     resume: Resume,
     callbacks: Sequence[Callback],
+    teacher: nn.Module | None,
     show: bool,
 ) -> FitResult:
     decide = lambda: files.start(config, resume=resume, world_size=dist.world_size)  # noqa: E731
@@ -122,9 +127,9 @@ def _train(
     val_set = open_data(config.val_data or config.data, split="val", classes=tuple(train_set.classes))
     with ExitStack() as owned:
         step_images = config.batch_size * start.world_size
-        trainer = Trainer(config, train_set, dist, step_images=step_images)
+        trainer = Trainer(config, train_set, dist, step_images=step_images, teacher=teacher)
         owned.callback(trainer.loader.close)
-        run = Run(trainer, files, dist, val_set, show=show)
+        run = Run(trainer, files, dist, val_set, show=show, callbacks=callbacks if dist.is_main else ())
         trainer.report = run.log
         dist.from_main(lambda: owned.enter_context(files.lock()) if dist.is_main else None)
         start = dist.from_main(decide)  # again, now that nobody else can change it
@@ -135,7 +140,7 @@ def _train(
         run.log(_headline(run, len(train_set), len(val_set), started_with=start.world_size))
         owned.enter_context(run.stop.noted())
         try:
-            return _go_on(run, callbacks)
+            return _go_on(run)
         except KeyboardInterrupt:
             run.log("interrupted; --resume goes on from the newest checkpoint")
             raise
@@ -149,20 +154,21 @@ def _train(
             ) from error
 
 
-def _go_on(run: Run, callbacks: Sequence[Callback]) -> FitResult:
+def _go_on(run: Run) -> FitResult:
     """Every epoch that is left."""
-    epochs = run.trainer.config.epochs
-    while run.progress.epoch < epochs:
+    config = run.trainer.config
+    for callback in run.callbacks:
+        callback.on_start(run.files.path, config, step=run.step)
+    while run.progress.epoch < config.epochs:
         record = run.finish_epoch()
-        run.log(_line(record, epochs, is_best=record is run.best()))
-        if run.dist.is_main:
-            for callback in callbacks:
-                callback.on_epoch_end(record)
+        run.log(_line(record, run))
+        for callback in run.callbacks:
+            callback.on_epoch_end(record)
     best = run.best()
     assert best is not None
     assert best.acc1 is not None
     assert run.last is not None
-    return FitResult(
+    result = FitResult(
         run_dir=run.files.path,
         best_epoch=best.epoch,
         best_acc1=best.acc1,
@@ -171,6 +177,9 @@ def _go_on(run: Run, callbacks: Sequence[Callback]) -> FitResult:
         skipped=tuple(sorted(run.skipped)),
         seconds=sum(record.seconds for record in run.records),
     )
+    for callback in run.callbacks:
+        callback.on_end(result)
+    return result
 
 
 def is_lost_rank(error: RuntimeError) -> bool:
@@ -197,11 +206,20 @@ def _headline(run: Run, num_train: int, num_val: int, *, started_with: int) -> s
     )
 
 
-def _line(record: EpochRecord, epochs: int, *, is_best: bool) -> str:
+def _line(record: EpochRecord, run: Run) -> str:
+    trainer = run.trainer
     tested = ""
     if record.acc1 is not None:
         tested = f"val loss {record.val_loss:.4f}  acc@1 {record.acc1:.2f}  acc@5 {record.acc5:.2f}  "
-    return (
-        f"epoch {record.epoch}/{epochs}  train loss {record.train_loss:.4f}  {tested}lr {record.lr:.4g}  "
-        f"{record.seconds:.1f} s  {record.images_per_second:.0f} images/s" + ("  best" if is_best else "")
+    line = (
+        f"epoch {record.epoch}/{trainer.config.epochs}  train loss {record.train_loss:.4f}  {tested}"
+        f"lr {record.lr:.4g}  {record.seconds:.1f} s  {record.images_per_second:.0f} images/s  "
+        f"data {record.data_wait:.0%}"
     )
+    if record.epoch < trainer.config.epochs:
+        step_seconds = trainer.step_images / record.images_per_second
+        left = trainer.seconds_left(
+            run.progress, step_seconds, size=trainer.config.phase_at(record.epoch - 1).size
+        )
+        line += f"  {duration(left)} left"
+    return line + ("  best" if record is run.best() else "")

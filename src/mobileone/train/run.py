@@ -17,6 +17,7 @@ from mobileone.data.decode import ImageSource
 from mobileone.data.loader import BadImage
 from mobileone.errors import MissingExtraError, MobileOneError, PreemptedError, TrainingError
 from mobileone.evaluation.metrics import EvalResult
+from mobileone.train.callback import Callback, StepReport
 from mobileone.train.curves import draw_curves
 from mobileone.train.distributed import Distributed
 from mobileone.train.interval import Interval
@@ -43,6 +44,7 @@ class Run:
         dist: the ranks.
         val_set: validation images.
         show: whether to print lines and bars.
+        callbacks: told what happens; none but on the main rank.
         stop: whether to end soon.
         progress: the epoch that is under way.
         records: the finished epochs.
@@ -55,6 +57,7 @@ class Run:
     dist: Distributed
     val_set: ImageSource
     show: bool
+    callbacks: Sequence[Callback] = ()
     stop: StopSignal = field(default_factory=StopSignal)
     progress: EpochProgress = field(default_factory=lambda: EpochProgress(epoch=0))
     records: list[EpochRecord] = field(default_factory=list)
@@ -82,7 +85,7 @@ class Run:
             MobileOneError: if the epoch's files cannot be written.
         """
         progress, config = self.progress, self.trainer.config
-        self.trainer.train_epoch(progress, show=self.show, pause=self.pause)
+        self.trainer.train_epoch(progress, show=self.show, pause=self.pause, tell=self._tell)
         self.note_bad()
         if not progress.losses:
             raise TrainingError(
@@ -100,6 +103,10 @@ class Run:
         self.dist.from_main(self._write_results)
         self.save()
         return record
+
+    def _tell(self, report: StepReport) -> None:
+        for callback in self.callbacks:
+            callback.on_steps(report)
 
     def pause(self) -> None:
         """Between two steps: save if it is time, leave if told to."""
@@ -132,6 +139,7 @@ class Run:
         final_step = (progress.epoch + 1) * trainer.steps_per_epoch - 1
         return EpochRecord(
             epoch=progress.epoch + 1,
+            step=final_step + 1,
             train_loss=progress.mean_loss,
             val_loss=None if result is None else result.loss,
             acc1=None if result is None else result.acc1,
@@ -140,6 +148,7 @@ class Run:
             weight_decay=trainer.schedule.decay(final_step),
             seconds=progress.seconds,
             images_per_second=progress.steps * trainer.step_images / progress.seconds,
+            data_wait=progress.waiting / progress.seconds,
         )
 
     def best(self) -> EpochRecord | None:
@@ -224,6 +233,7 @@ class Run:
             self.records = [EpochRecord(**values) for values in state["records"]]
             last = state["last"]
             self.last = last and EvalResult(**last | {"skipped": tuple(last["skipped"])})
+            self.trainer.last_test = self.last
             self.skipped = set(state["skipped"])
             self._restore_random(state["random"])
         except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:

@@ -3,44 +3,40 @@
 from __future__ import annotations
 
 import gc
-import inspect
 import math
 import time
-import warnings
 from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
-from torch.nn.parallel import DistributedDataParallel
 
 from mobileone.data.decode import ImageSource
 from mobileone.data.loader import BatchLoader, train_loader
-from mobileone.errors import TrainingError
+from mobileone.errors import ConfigError, TrainingError
 from mobileone.evaluation.metrics import EvalResult
-from mobileone.evaluation.run import evaluate, progress_bar
+from mobileone.evaluation.run import AmpDtype, evaluate, progress_bar
 from mobileone.model.branch_mode import set_branch_mode
 from mobileone.model.network import MobileOne
+from mobileone.train.callback import StepReport
 from mobileone.train.config import TrainConfig
 from mobileone.train.distributed import Distributed
 from mobileone.train.ema import ModelEma
+from mobileone.train.forecast import seconds_left
+from mobileone.train.freeze import freeze_
 from mobileone.train.initial import initial_model
+from mobileone.train.loss import TrainLoss
 from mobileone.train.memory import batch_that_fits, is_out_of_memory, peak_memory_gb, trial_step
+from mobileone.train.mix import Mixer
 from mobileone.train.optim import create_optimizer
-from mobileone.train.progress import EpochProgress
+from mobileone.train.progress import EpochProgress, Waits, duration
 from mobileone.train.random_state import seed_everything
-from mobileone.train.schedule import Schedule, batch_norm_momentum, scaled_lr
+from mobileone.train.schedule import Schedule, scaled_lr
+from mobileone.train.spread import spread
 from mobileone.train.step import StepResult, TrainStep, resolve_amp
-from mobileone.train.sync_batch_norm import convert_sync_batch_norm
+from mobileone.train.teacher import Teacher, open_teacher
 from mobileone.train.transforms import transform_at
-
-# torch 2.13 renamed the option, and warns at the old name.
-BUFFER_OPTION = next(
-    name
-    for name in ("forward_sync_buffers", "broadcast_buffers")
-    if name in inspect.signature(DistributedDataParallel.__init__).parameters
-)
 
 READ_EVERY = 10
 """Steps between readings of the loss on a GPU. Each reading waits for it; between them it is kept fed."""
@@ -57,7 +53,12 @@ class Trainer:
         dist: the ranks.
         step_images: images a step over all ranks, where the run was started with other ranks than these; None
             is `config.batch_size` a rank.
+        teacher: a module to learn from, instead of `config.distill.teacher`.
         report: told, in a line, what a user should know: skipped steps, dead workers.
+
+    Raises:
+        ConfigError: if the configuration does not fit the data: a teacher or weights of other classes, a
+            frozen module that does not exist.
 
     Attributes:
         network: the network without wrappers, with raw weights.
@@ -66,6 +67,7 @@ class Trainer:
         steps_per_epoch: optimizer steps an epoch, the same on every rank.
         step_images: images a step over all ranks.
         num_skipped: steps of the run that were skipped because something was not finite.
+        last_test: the newest evaluation, or None.
     """
 
     def __init__(
@@ -75,6 +77,7 @@ class Trainer:
         dist: Distributed,
         *,
         step_images: int | None = None,
+        teacher: nn.Module | None = None,
         report: Callable[[str], None] = lambda line: None,
     ) -> None:
         self.config, self.train_set, self.dist, self.report = config, train_set, dist, report
@@ -84,9 +87,11 @@ class Trainer:
         self.steps_per_epoch = len(self.loader)
         self.schedule = _schedule(config, self.steps_per_epoch, step_images)
         self.num_skipped = 0
+        self.last_test: EvalResult | None = None
         # On a CPU a reading waits for nothing.
         self.read_every = 1 if dist.device.type == "cpu" else READ_EVERY
         self.network = initial_model(config, train_set).to(dist.device)
+        freeze_(self.network, config.freeze)
         if config.channels_last:
             self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         if self.network.form == "train":
@@ -95,7 +100,7 @@ class Trainer:
         self.ema = ModelEma(self.network, decay=config.ema_decay) if config.ema_decay else None
         amp = resolve_amp(config.amp, dist.device)
         self.step = TrainStep(
-            model=_spread(self.network, config, dist),
+            model=spread(self.network, config, dist),
             network=self.network,
             input_spec=self.network.input_spec,
             optimizer=create_optimizer(
@@ -111,10 +116,14 @@ class Trainer:
             step_images=self.step_images,
             amp=amp,
             channels_last=config.channels_last,
-            label_smoothing=config.label_smoothing,
+            loss=TrainLoss.of(config, train_set.labels, self.network.num_classes, device=dist.device),
+            mixer=Mixer(options=config.mix, seed=config.seed) if config.mix.is_on else None,
+            teacher=self._teacher(teacher, amp),
+            clip_norm=config.clip_norm,
+            accumulate=config.accumulate,
+            # Statistics that come with weights are worth more than the first batch's.
+            fresh_norms=() if config.init else _norms(self.network),
         )
-        # Statistics that come with weights are worth more than the first batch's.
-        self.fresh_norms = [] if config.init else _norms(self.network)
 
     @property
     def averaged(self) -> MobileOne:
@@ -124,7 +133,12 @@ class Trainer:
         return model
 
     def train_epoch(
-        self, progress: EpochProgress, *, show: bool, pause: Callable[[], None] = lambda: None
+        self,
+        progress: EpochProgress,
+        *,
+        show: bool,
+        pause: Callable[[], None] = lambda: None,
+        tell: Callable[[StepReport], None] = lambda report: None,
     ) -> None:
         """Every step that is left of an epoch; `progress` moves with it.
 
@@ -133,6 +147,7 @@ class Trainer:
             show: whether to draw a progress bar on stderr.
             pause: called between two steps, every few of them, at the same ones on all ranks: everything is
                 consistent then and may be saved.
+            tell: told where the run is, before each `pause`.
 
         Raises:
             TrainingError: if too many steps had to be skipped, or memory runs out.
@@ -141,7 +156,7 @@ class Trainer:
             seed_everything(self.config.seed + 1_000_003 * progress.epoch + self.dist.rank)
         try:
             if progress.steps < self.steps_per_epoch:
-                self._steps(progress, show=show, pause=pause)
+                self._steps(progress, show=show, pause=pause, tell=tell)
             return
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
@@ -149,33 +164,81 @@ class Trainer:
             error.__traceback__ = None  # its frames hold the failed step's tensors
         raise TrainingError(self._out_of_memory(progress.epoch))
 
-    def _steps(self, progress: EpochProgress, *, show: bool, pause: Callable[[], None]) -> None:
-        self.loader.set_epoch(progress.epoch, start=progress.steps)
+    def train_mode(self) -> None:
+        """Ready for steps: everything but what is frozen, whose BatchNorms must not see the batches."""
         self.step.model.train()
-        started = time.perf_counter() - progress.seconds
+        for name in self.config.freeze:
+            self.network.get_submodule(name).eval()
+
+    def _steps(
+        self,
+        progress: EpochProgress,
+        *,
+        show: bool,
+        pause: Callable[[], None],
+        tell: Callable[[StepReport], None],
+    ) -> None:
+        self.loader.set_epoch(progress.epoch, start=progress.steps)
+        self.train_mode()
         pending: list[tuple[Tensor, StepResult]] = []
-        first = progress.steps
+        first, seconds, waiting = progress.steps, progress.seconds, progress.waiting
         title = f"epoch {progress.epoch + 1}/{self.config.epochs}"
-        with progress_bar(self.loader, title=title, unit="step", hidden=not show, initial=first) as bar:
+        waits = Waits(self.loader)
+        started = time.perf_counter()
+        with progress_bar(
+            waits, title=title, unit="step", hidden=not show, initial=first, total=self.steps_per_epoch
+        ) as bar:
             for index, batch in enumerate(bar, start=first):
                 step = progress.epoch * self.steps_per_epoch + index
                 lr, decay = self.schedule.lr(step), self.schedule.decay(step)
-                for norm, momentum in self.fresh_norms:
-                    norm.momentum = batch_norm_momentum(momentum, step)
-                pending.append((batch.indices, self.step(batch, lr=lr, weight_decay=decay)))
+                pending.append((batch.indices, self.step(batch, lr=lr, weight_decay=decay, step=step)))
                 progress.bad += batch.bad
                 if len(pending) < self.read_every and index + 1 < self.steps_per_epoch:
                     continue
                 self._read(pending, progress)
                 pending.clear()
-                progress.seconds = time.perf_counter() - started
+                elapsed = time.perf_counter() - started
+                progress.seconds, progress.waiting = seconds + elapsed, waiting + waits.seconds
+                report = self._report_of(progress, elapsed / (index + 1 - first), waits.seconds / elapsed)
                 if show:
-                    rate = (index + 1 - first) * self.step_images / max(bar.format_dict["elapsed"], 1e-9)
-                    loss = progress.losses[-1] if progress.losses else math.nan
-                    memory = peak_memory_gb(self.dist.device)
-                    line = f"loss {loss:.3f}, lr {lr:.4f}, {rate:.0f} images/s, {memory:.1f} GB"
-                    bar.set_postfix_str(line, refresh=False)
+                    bar.set_postfix_str(self._line(report), refresh=False)
+                tell(report)
                 pause()
+
+    def _report_of(self, progress: EpochProgress, step_seconds: float, data_wait: float) -> StepReport:
+        step = progress.epoch * self.steps_per_epoch + progress.steps
+        return StepReport(
+            step=step,
+            epoch=progress.epoch + 1,
+            loss=progress.losses[-1] if progress.losses else math.nan,
+            lr=self.schedule.lr(step - 1),
+            weight_decay=self.schedule.decay(step - 1),
+            images_per_second=self.step_images / step_seconds,
+            data_wait=data_wait,
+            seconds_left=self.seconds_left(
+                progress, step_seconds, size=self.config.phase_at(progress.epoch).size
+            ),
+        )
+
+    def seconds_left(self, progress: EpochProgress, step_seconds: float, *, size: int) -> float:
+        """What the run still takes, when a step of images of `size` pixels a side took `step_seconds`."""
+        return seconds_left(
+            self.config,
+            progress,
+            steps_per_epoch=self.steps_per_epoch,
+            step_seconds=step_seconds,
+            size=size,
+            test_seconds=self.last_test.seconds if self.last_test else 0.0,
+        )
+
+    def _line(self, report: StepReport) -> str:
+        """For the progress bar."""
+        test = f"acc@1 {self.last_test.acc1:.2f}, " if self.last_test else ""
+        return (
+            f"loss {report.loss:.3f}, {test}lr {report.lr:.4f}, {report.images_per_second:.0f} images/s, "
+            f"data {report.data_wait:.0%}, {peak_memory_gb(self.dist.device):.1f} GB, "
+            f"{duration(report.seconds_left)} left"
+        )
 
     def _read(self, pending: list[tuple[Tensor, StepResult]], progress: EpochProgress) -> None:
         """Take over the results of the last steps. Every rank has the same, and stops at the same."""
@@ -212,7 +275,8 @@ class Trainer:
         self.step.optimizer.zero_grad(set_to_none=True)
         gc.collect()
         size = self.config.phase_at(epoch).size
-        images = math.ceil(self.step_images / self.dist.world_size)
+        parts = self.config.accumulate
+        images = math.ceil(self.step_images / self.dist.world_size / parts)
         trial = trial_step(
             self.network,
             size=size,
@@ -225,7 +289,8 @@ class Trainer:
         return f"out of memory with batches of {images} images of {size} px on a rank; " + (
             "lower batch_size or input_size"
             if fits is None
-            else f"about {fits} would have fitted, as trials of smaller batches tell: batch_size={fits}"
+            else f"about {fits} would have fitted, as trials of smaller batches tell: "
+            f"batch_size={fits * parts}"
         )
 
     def evaluate(self, val_set: ImageSource, *, epoch: int, show: bool) -> EvalResult:
@@ -249,6 +314,7 @@ class Trainer:
             progress=show,
             on_dead_worker=self._report_worker,
         )
+        self.last_test = result
         if not math.isfinite(result.loss):
             raise TrainingError(
                 f"the validation loss became {result.loss} after epoch {epoch + 1}; the files hold the "
@@ -264,16 +330,36 @@ class Trainer:
             "scaler": self.step.scaler.state_dict(),
             "ema": None if self.ema is None else self.ema.state_dict(),
             "num_skipped": self.num_skipped,
+            "is_taught": self.step.teacher is not None,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take over a state of `state_dict`."""
+        """Take over a state of `state_dict`.
+
+        Raises:
+            TrainingError: if the run was taught, and there is no teacher now, or the other way round.
+        """
+        if state["is_taught"] is not (self.step.teacher is not None):
+            was = "learnt from a teacher" if state["is_taught"] else "had no teacher"
+            raise TrainingError(f"the run {was} so far; resume it with the same `teacher`")
         self.network.load_state_dict(state["network"])
         self.step.optimizer.load_state_dict(state["optimizer"])
         self.step.scaler.load_state_dict(state["scaler"])
         if self.ema is not None:
             self.ema.load_state_dict(state["ema"])
         self.num_skipped = int(state["num_skipped"])
+
+    def _teacher(self, module: nn.Module | None, amp: AmpDtype | None) -> Teacher | None:
+        named = self.config.distill.teacher
+        if module is not None and named is not None:
+            raise ConfigError(f"there are two teachers: distill.teacher={named} and a module; pass one")
+        source = named if module is None else module
+        if source is None:
+            return None
+        classes = tuple(self.train_set.classes)
+        return open_teacher(
+            source, classes=classes, input_spec=self.network.input_spec, device=self.dist.device, amp=amp
+        )
 
     def _report_worker(self, line: str) -> None:
         where = f"rank {self.dist.rank}: " if self.dist.world_size > 1 else ""
@@ -308,20 +394,4 @@ def _schedule(config: TrainConfig, steps_per_epoch: int, step_images: int) -> Sc
         min_lr=config.min_lr,
         weight_decay=config.weight_decay,
         weight_decay_end=config.weight_decay_end,
-    )
-
-
-def _spread(network: nn.Module, config: TrainConfig, dist: Distributed) -> nn.Module:
-    """The network as several ranks train it; alone it is itself."""
-    if dist.world_size == 1:
-        return network
-    if config.sync_bn:
-        network = convert_sync_batch_norm(network)
-    options: dict[str, Any] = {BUFFER_OPTION: not config.sync_bn}
-    # A 1×1 kernel's last two strides mean nothing, and DDP warns where they are not the ones it would choose.
-    warnings.filterwarnings("ignore", message="Grad strides do not match bucket view strides")
-    return DistributedDataParallel(
-        network,
-        device_ids=[dist.device.index] if dist.device.type == "cuda" else None,
-        **options,
     )

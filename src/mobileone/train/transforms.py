@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from mobileone.data.augment import TrainTransform
+from mobileone.data.augment import Policy, TrainTransform
+from mobileone.data.auto_augment import AutoAugment
+from mobileone.data.rand_augment import RandAugment, TrivialAugment
 from mobileone.train.config import TrainConfig
+from mobileone.train.options import Augment
 
 
 def transform_at(config: TrainConfig) -> Callable[[int], TrainTransform]:
@@ -16,14 +19,31 @@ def transform_at(config: TrainConfig) -> Callable[[int], TrainTransform]:
     """
 
     def at_epoch(epoch: int) -> TrainTransform:
-        phase = config.phase_at(epoch)
+        scale = config.phase_at(epoch)
         return TrainTransform(
-            size=phase.size,
+            size=scale.size,
             interpolation=config.interpolation,
             flip=config.flip,
             scale=config.crop_scale,
             ratio=config.crop_ratio,
-            auto_augment=phase.auto_augment,
+            policy=policy_of(config.augment, factor=scale.strength),
+            erasing=config.augment.erasing,
         )
 
     return at_epoch
+
+
+def policy_of(augment: Augment, *, factor: float) -> Policy | None:
+    """The augmentation policy at a phase's strength; None is none."""
+    strength = augment.strength * factor
+    match augment.policy:
+        case "auto":
+            return AutoAugment(strength)
+        case "rand":
+            return RandAugment(
+                num_operations=augment.num_operations, magnitude=augment.magnitude, strength=strength
+            )
+        case "trivial":
+            return TrivialAugment(strength=strength)
+        case "none":
+            return None

@@ -192,13 +192,13 @@ def test_fault_damaged_checkpoint_falls_back_and_says_so(
 
 def poison(monkeypatch: pytest.MonkeyPatch, *calls: int) -> None:
     """The loss of these steps is not a number, and so are their gradients."""
-    real, numbers = step_module.smoothed_cross_entropy, iter(range(1, 10_000))
+    real, numbers = step_module.TrainLoss.__call__, iter(range(1, 10_000))
 
     def loss(*args: Tensor, **options: float) -> Tensor:
         value = real(*args, **options)
         return value * float("nan") if next(numbers) in calls else value
 
-    monkeypatch.setattr(step_module, "smoothed_cross_entropy", loss)
+    monkeypatch.setattr(step_module.TrainLoss, "__call__", loss)
 
 
 def test_fault_nan_loss_is_skipped_within_the_budget(

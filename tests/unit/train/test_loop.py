@@ -17,16 +17,17 @@ from mobileone.checkpoint.rotation import Rotation
 from mobileone.errors import BadImageError, CheckpointError, ConfigError, DataError, TrainingError
 from mobileone.evaluation.run import evaluate
 from mobileone.train import trainer as trainer_module
+from mobileone.train.callback import Callback, StepReport
 from mobileone.train.config import Phase, TrainConfig
-from mobileone.train.loop import fit
-from mobileone.train.progress import EpochRecord
+from mobileone.train.loop import FitResult, fit
+from mobileone.train.progress import WALL_CLOCK, EpochRecord
 
 
 class StoppedError(Exception):
     """What a power cut is to a test."""
 
 
-class StopAfter:
+class StopAfter(Callback):
     """A callback that ends the run after an epoch."""
 
     def __init__(self, epoch: int) -> None:
@@ -61,7 +62,7 @@ def test_a_run_writes_what_it_promises(config: TrainConfig, tmp_path: Path) -> N
     run_dir = tmp_path / "runs" / "first"
     seen: list[EpochRecord] = []
 
-    class Listen:
+    class Listen(Callback):
         def on_epoch_end(self, record: EpochRecord) -> None:
             assert Rotation(run_dir / "checkpoints").files()
             seen.append(record)
@@ -83,6 +84,7 @@ def test_a_run_writes_what_it_promises(config: TrainConfig, tmp_path: Path) -> N
     table = rows(run_dir)
     columns = [
         "epoch",
+        "step",
         "train_loss",
         "val_loss",
         "acc@1",
@@ -91,6 +93,7 @@ def test_a_run_writes_what_it_promises(config: TrainConfig, tmp_path: Path) -> N
         "weight_decay",
         "seconds",
         "images/s",
+        "data_wait",
     ]
     assert list(table[0]) == columns
     assert [row["epoch"] for row in table] == ["1", "2"]
@@ -138,7 +141,7 @@ def test_best_is_the_first_epoch_of_the_largest_top1(
     monkeypatch.setattr(trainer_module, "evaluate", rigged)
     kept: dict[int, dict[str, torch.Tensor]] = {}
 
-    class Keep:
+    class Keep(Callback):
         def on_epoch_end(self, record: EpochRecord) -> None:
             kept[record.epoch] = weights(tmp_path / "run" / "last.safetensors")
 
@@ -153,7 +156,7 @@ def test_best_is_the_first_epoch_of_the_largest_top1(
 
 def test_a_resumed_run_is_the_uninterrupted_one(config: TrainConfig, tmp_path: Path) -> None:
     config = dataclasses.replace(
-        config, epochs=3, warmup_epochs=1, progressive=(Phase(until=0.4, size=24, auto_augment=0.5),)
+        config, epochs=3, warmup_epochs=1, progressive=(Phase(until=0.4, size=24, strength=0.5),)
     )
     whole = fit(config, run_dir=tmp_path / "whole", progress=False)
     for epoch in (1, 2):
@@ -167,12 +170,8 @@ def test_a_resumed_run_is_the_uninterrupted_one(config: TrainConfig, tmp_path: P
             )
         assert len(rows(tmp_path / "parts")) == epoch
     resumed = fit(config, run_dir=tmp_path / "parts", resume=True, progress=False)
-    timeless = [
-        {k: v for k, v in row.items() if k not in ("seconds", "images/s")} for row in rows(tmp_path / "whole")
-    ]
-    parts = [
-        {k: v for k, v in row.items() if k not in ("seconds", "images/s")} for row in rows(tmp_path / "parts")
-    ]
+    timeless = [{k: v for k, v in row.items() if k not in WALL_CLOCK} for row in rows(tmp_path / "whole")]
+    parts = [{k: v for k, v in row.items() if k not in WALL_CLOCK} for row in rows(tmp_path / "parts")]
     assert parts == timeless
     for name in ("last", "best"):
         a, b = (weights(tmp_path / run / f"{name}.safetensors") for run in ("whole", "parts"))
@@ -266,13 +265,14 @@ def test_progress_is_drawn_on_stderr_alone(
     out, err = capsys.readouterr()
     assert out == ""
     assert "epoch 1/1" in err
-    assert "images/s" in err
+    for shown in ("images/s", "data ", "acc@1", "lr "):
+        assert shown in err
 
 
 RANKS = """
 import glob, json, sys, torch, warnings
 from mobileone.train.config import TrainConfig
-from mobileone.train.loop import fit
+from mobileone.train.loop import FitResult, fit
 
 warnings.simplefilter("error")
 torch.set_num_threads(1)
@@ -285,6 +285,8 @@ assert not any("gloo" in name for name in threads), threads
 
 def test_two_ranks_train_like_one_with_the_whole_batch(config: TrainConfig, tmp_path: Path) -> None:
     (Path(config.data) / "val" / "dark" / "00.jpg").unlink()  # 7 images: ranks have different numbers
+    # Parts of a step hold the same images on one rank and on two; so do clipping and weights.
+    config = dataclasses.replace(config, accumulate=2, clip_norm=1.0, loss="bce", class_weights=(1.0, 2.0))
     alone = fit(config, run_dir=tmp_path / "one", progress=False)
     script = tmp_path / "train.py"
     script.write_text(RANKS)
@@ -309,3 +311,42 @@ def test_two_ranks_train_like_one_with_the_whole_batch(config: TrainConfig, tmp_
     content = json.loads((tmp_path / "two" / "config.json").read_text())
     assert content["environment"]["world_size"] == 2
     assert (tmp_path / "two" / "train.log").read_text().count("epoch 2/2") == 1
+
+
+def test_callbacks_hear_of_start_steps_epochs_and_end(config: TrainConfig, tmp_path: Path) -> None:
+    heard: list[object] = []
+
+    class Listen(Callback):
+        def on_start(self, run_dir: Path, config: TrainConfig, *, step: int) -> None:
+            heard.append(("start", run_dir, step))
+
+        def on_steps(self, report: StepReport) -> None:
+            heard.append(report)
+
+        def on_epoch_end(self, record: EpochRecord) -> None:
+            heard.append(record)
+
+        def on_end(self, result: FitResult) -> None:
+            heard.append(result)
+
+    result = fit(config, run_dir=tmp_path / "run", callbacks=[Listen(), Callback()], progress=False)
+    kinds = [type(each).__name__ for each in heard]
+    assert kinds == ["tuple", *(["StepReport"] * 3 + ["EpochRecord"]) * 2, "FitResult"]
+    assert heard[0] == ("start", tmp_path / "run", 0)
+    assert heard[-1] is result
+    reports = [each for each in heard if isinstance(each, StepReport)]
+    assert [(report.step, report.epoch) for report in reports] == [(n, 1 + (n > 3)) for n in range(1, 7)]
+    assert reports[-1].lr == result.records[-1].lr
+    assert [record.step for record in result.records] == [3, 6]
+    assert all(0 < report.data_wait < 1 and report.images_per_second > 0 for report in reports)
+    left = [report.seconds_left for report in reports]
+    assert left[3] > left[4] > left[5] == 0 or left[5] == pytest.approx(result.last.seconds, rel=3)
+
+
+def test_the_module_that_teaches_is_needed_again(config: TrainConfig, tmp_path: Path) -> None:
+    teacher = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3 * 32 * 32, 2))
+    with pytest.raises(StoppedError):
+        fit(config, run_dir=tmp_path / "run", callbacks=[StopAfter(1)], teacher=teacher, progress=False)
+    with pytest.raises(TrainingError, match=r"learnt from a teacher so far; .*same `teacher`"):
+        fit(None, run_dir=tmp_path / "run", resume=True, progress=False)
+    fit(None, run_dir=tmp_path / "run", resume=True, teacher=teacher, progress=False)

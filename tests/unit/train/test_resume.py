@@ -30,6 +30,7 @@ from mobileone.train import trainer as trainer_module
 from mobileone.train.config import Phase, TrainConfig
 from mobileone.train.interval import Interval
 from mobileone.train.loop import fit
+from mobileone.train.options import Augment, Mix
 from mobileone.train.trainer import Trainer
 
 AtStep = Callable[[int, Callable[[], None]], None]
@@ -60,7 +61,13 @@ def config(config: TrainConfig) -> TrainConfig:
         config,
         epochs=3,
         warmup_epochs=1,
-        progressive=(Phase(until=0.4, size=24, auto_augment=0.5),),
+        progressive=(Phase(until=0.4, size=24, strength=0.5),),
+        augment=Augment(policy="rand", erasing=0.5),
+        mix=Mix(mixup=0.2, cutmix=1.0),
+        loss="bce",
+        class_weights="balanced",
+        clip_norm=5.0,
+        accumulate=2,
         checkpoint_every="1steps",
     )
 
@@ -134,7 +141,7 @@ def test_a_resume_that_forgets_something_shows_in_the_bits(
 
 
 def test_one_flipped_bit_is_counted_as_one(config: TrainConfig, tmp_path: Path) -> None:
-    config = dataclasses.replace(config, epochs=1, checkpoint_every="none")
+    config = dataclasses.replace(config, epochs=1, progressive=(), checkpoint_every="none")
     for name in ("one", "other"):
         fit(config, run_dir=tmp_path / name, progress=False)
     assert differing_bits(tmp_path / "one", tmp_path / "other")[0] == {}
@@ -181,7 +188,7 @@ def test_a_long_epoch_is_saved_before_an_evaluation_that_fails(
 
 def test_handlers_are_put_back(config: TrainConfig, tmp_path: Path) -> None:
     before = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGUSR1)]
-    fit(dataclasses.replace(config, epochs=1), run_dir=tmp_path / "run", progress=False)
+    fit(dataclasses.replace(config, epochs=1, progressive=()), run_dir=tmp_path / "run", progress=False)
     assert [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGUSR1)] == before
 
 
