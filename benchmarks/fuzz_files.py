@@ -1,10 +1,10 @@
 """Claim (docs/fault_tolerance.md): no file, however damaged, hangs a reader, runs code or eats the memory.
 
-Real files (models in every format, resume files, photos in every image format) are mutated at random: bits
-and bytes changed, pieces cut, doubled, moved, taken from another file, lengths replaced by huge ones. Each
-mutant is read. Allowed is a result or a MobileOneError that names the file; anything else is printed and
-counted: another exception, a longer wait than the limit, code that ran (an audit hook watches), memory over
-the bound.
+Real files (models in every format, resume files, photos in every image format, shards) are mutated at
+random: bits and bytes changed, pieces cut, doubled, moved, taken from another file, lengths replaced by
+huge ones. Each mutant is read. Allowed is a result or a MobileOneError that names the file; anything else is
+printed and counted: another exception, a longer wait than the limit, code that ran (an audit hook watches),
+memory over the bound.
 
 Run: python -m benchmarks.fuzz_files --inputs 20000
 """
@@ -39,6 +39,10 @@ from mobileone.checkpoint.load import load_model
 from mobileone.checkpoint.store import load_state, save_model, save_state
 from mobileone.data.augment import EvalTransform
 from mobileone.data.decode import read_image
+from mobileone.data.shards.index import ShardIndex
+from mobileone.data.shards.source import open_shards
+from mobileone.data.shards.tar import index_tar
+from mobileone.data.shards.write import write_shards
 from mobileone.errors import MobileOneError
 from mobileone.model.create import create_model
 from mobileone.variants import Variant
@@ -222,6 +226,39 @@ def images(folder: Path | None) -> list[Target]:
     return targets
 
 
+def shards(folder: Path) -> list[Target]:
+    """A tar file to index, its index, and a tar file to read by the index of the unharmed one."""
+    for label in ("cat", "dog"):
+        (folder / "photos" / label).mkdir(parents=True)
+        for index in range(4):
+            pixels = np.random.default_rng(index).integers(0, 256, (20, 24, 3), dtype=np.uint8)
+            PIL.Image.fromarray(pixels).save(folder / "photos" / label / f"{index}.jpg")
+    write_shards(folder / "photos", folder / "shards", num_workers=0)
+    tar, index = (folder / "shards" / f"val-000000.{suffix}" for suffix in ("tar", "json"))
+    (folder / "mutant-shard.json").write_bytes(index.read_bytes())
+    transform = EvalTransform(size=32, resize_size=36)
+
+    def read(path: Path) -> object:
+        source = open_shards(path, split="val")
+        return [transform(source.read(index)) for index in range(len(source))]
+
+    return [
+        Target(
+            "shard",
+            tar.read_bytes(),
+            ".tar",
+            lambda path: index_tar(path, split="val", number=0, classes=("cat", "dog")),
+        ),
+        Target(
+            "shard index",
+            index.read_bytes(),
+            ".json",
+            lambda path: ShardIndex.from_json(path.read_bytes(), name=path.name),
+        ),
+        Target("shard images", tar.read_bytes(), "-shard.tar", read, IMAGE_BYTES),
+    ]
+
+
 def fuzz(targets: list[Target], *, inputs: int, seed: int, watch: Watch, folder: Path) -> Counter[str]:
     """Read that many mutants, the same number of each target; print a line a target, count the verdicts."""
     chance = random.Random(seed)
@@ -263,6 +300,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--inputs", default=20_000, type=int)
     parser.add_argument("--seed", default=0, type=int)
+    parser.add_argument("--only", help="the targets whose names contain this")
     parser.add_argument("--photos", type=Path, help="folder of JPEG photos to take one from")
     parser.add_argument("--keep", type=Path, help="folder for what was found")
     arguments = parser.parse_args()
@@ -271,7 +309,8 @@ def main() -> None:
     resource.setrlimit(resource.RLIMIT_AS, (24 * 2**30, resource.RLIM_INFINITY))
     with tempfile.TemporaryDirectory() as temporary:
         folder = arguments.keep or Path(temporary)
-        targets = [*checkpoints(folder), *images(arguments.photos)]
+        targets = [*checkpoints(folder), *images(arguments.photos), *shards(folder)]
+        targets = [target for target in targets if (arguments.only or "") in target.name]
         total = fuzz(targets, inputs=arguments.inputs, seed=arguments.seed, watch=Watch(), folder=folder)
     wrong = total.total() - total["read"] - total["refused"]
     print(f"{total.total()} inputs: {total['read']} read, {total['refused']} refused, {wrong} anything else")

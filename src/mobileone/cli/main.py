@@ -18,6 +18,7 @@ from typing import Protocol, TypeVar
 import tyro
 
 from mobileone.cli.bench import Bench
+from mobileone.cli.check_data import CheckData
 from mobileone.cli.evaluate import Test
 from mobileone.cli.explain import Explain
 from mobileone.cli.export import Export
@@ -25,6 +26,7 @@ from mobileone.cli.model import Convert, Info, Reparameterize, Weights
 from mobileone.cli.predict import Predict
 from mobileone.cli.profile import Profile
 from mobileone.cli.quantize import Quantize
+from mobileone.cli.shard import Shard
 from mobileone.cli.train import Report, Train
 from mobileone.errors import MobileOneError, PreemptedError
 from mobileone.train.stop_signal import REQUEUE
@@ -61,6 +63,8 @@ COMMANDS: dict[str, Callable[..., Command]] = {
     "export": Export,
     "quantize": Quantize,
     "weights": Weights,
+    "shard": Shard,
+    "check-data": CheckData,
 }
 
 

@@ -45,7 +45,8 @@ class Train:
     """
 
     data: str | None = None
-    """Folder with train/<class>/ and val/<class>/, or `digits` (built in). Default: the recipe's."""
+    """Folder with train/<class>/ and val/<class>/, shards ('DIR/train-{000000..000007}.tar', a URL or a
+    pipe), or `digits` (built in). Default: the recipe's."""
     recipe: str = "digits"
     """reference, paper_s0 … paper_s4, digits, finetune or linear_probe."""
     run_dir: Path | None = None

@@ -21,6 +21,8 @@ from mobileone.data.digits import load_digits
 from mobileone.data.folder import find_images
 from mobileone.data.imagenet import resolve_classes
 from mobileone.data.loader import BadImage, Batch, BatchLoader, OnBadImage, eval_loader, normalize
+from mobileone.data.shards.address import is_shards
+from mobileone.data.shards.source import open_shards
 from mobileone.errors import DataError
 from mobileone.evaluation.metrics import EvalResult, topk_correct
 from mobileone.model.network import MobileOne
@@ -35,19 +37,22 @@ AMP_DTYPES: dict[str, torch.dtype] = {"bf16": torch.bfloat16, "fp16": torch.floa
 def open_data(
     data: str | Path, *, split: Literal["train", "val"], classes: tuple[str, ...] | None = None
 ) -> ImageSource:
-    """The images behind a `data` argument: `"digits"`, or a folder.
+    """The images behind a `data` argument: `"digits"`, a folder, or shards.
 
     Args:
-        data: `"digits"` (the built-in set; `"./digits"` is a folder of that name) or a data folder.
+        data: `"digits"` (the built-in set; `"./digits"` is a folder of that name), a data folder, or shards
+            (a folder of them, or `DIR/train-{000000..000007}.tar`, a URL or a pipe likewise).
         split: which part.
         classes: class names that the labels index into; None takes the folder's own, sorted.
 
     Raises:
-        DataError: if the folder does not hold such images.
+        DataError: if there are no such images, or a shard is missing or damaged.
         MissingExtraError: for the digits without scikit-learn.
     """
     if data == "digits":
         return load_digits(split)
+    if is_shards(data):
+        return open_shards(data, split=split, classes=classes)
     return find_images(data, split=split, classes=classes)
 
 
@@ -101,7 +106,7 @@ def evaluate(
 
     Args:
         model: a network in either form, put into eval mode meanwhile; or any `Classifier`, an `Artifact` say.
-        data: `"digits"`, a data folder, or an `ImageSource` of your own.
+        data: `"digits"`, a data folder, shards, or an `ImageSource` of your own.
         split: `"val"` (a folder without train/ and val/ is taken as it is) or `"train"`.
         batch_size: images at a time on a rank; does not change the result beyond rounding.
         num_workers: loader processes a rank.

@@ -23,6 +23,7 @@ OUTPUT = Affine((1 / STEPS,), INT8_MIN)  # equalised: every tensor reaches 1
 # Second moments are taken of so many images that a channel has at least this many values, or of all.
 MOMENT_VALUES, MOMENT_IMAGES = 20_000, 16
 DAMPING = 0.01
+LARGEST_BIAS = 2**24  # in units of the accumulator, which float32 still holds exactly
 
 
 def float_conv(conv: Conv, x: Tensor) -> Tensor:
@@ -82,7 +83,9 @@ def quantize_conv(
     chosen = slice(0, max(MOMENT_IMAGES, math.ceil(MOMENT_VALUES / size)))
     flat = torch.from_numpy(conv.weight).flatten(1).view(conv.groups, conv.out_channels // conv.groups, -1)
     fitted, moments = fit(flat, windows(conv, wanted[chosen]), windows(conv, read[chosen]))
-    scale = weight_scales(fitted, moments).float()
+    # A channel of hardly any weight has its bias alone, which must fit into the integers too.
+    smallest = mean_output.double().abs().view(flat.shape[:2]) / (source.step * LARGEST_BIAS)
+    scale = torch.maximum(weight_scales(fitted, moments), smallest).float()
     integers = round_weights(fitted, scale.double(), moments)
     shape = conv.weight.shape
     values = integers.view(shape).to(torch.int8).numpy()
@@ -92,7 +95,7 @@ def quantize_conv(
     )
     bias = mean_output - float_conv(rounded, read).mean((0, 2, 3))
     unit = source.step * scales.double()
-    whole = (bias.double() / unit).round().clamp(-(2**31), 2**31 - 1)
+    whole = (bias.double() / unit).round().clamp(-(2**31), 2**31 - 1)  # far below any sum that fires
     return QuantizedWeight(values=values, scale=scales.numpy(), bias=whole.to(torch.int32).numpy())
 
 

@@ -33,7 +33,8 @@ class TrainConfig:
     Attributes:
         model: variant name, or a `Variant`; None takes the network of `init`.
         init: weights to start from, anything `load_model` reads; None starts at random.
-        data: `"digits"`, or a folder with `train/<class>/` and `val/<class>/`.
+        data: `"digits"`, a folder with `train/<class>/` and `val/<class>/`, or shards (see `open_data`).
+        val_data: likewise, for validation; None is the validation part of `data`.
         epochs: passes over the training images.
         batch_size: images a step on one rank.
         base_lr: peak learning rate for 256 images a step over all ranks; scaled in proportion.
@@ -91,6 +92,7 @@ class TrainConfig:
     model: str | Variant | None = "mobileone_s0"
     init: str | None = None
     data: str = "digits"
+    val_data: str | None = None
     epochs: int = 300
     batch_size: int = 256
     base_lr: float = 0.1

@@ -30,6 +30,7 @@ LOCK_NAME = ".lock"
 # what is computed may not.
 MAY_CHANGE = (
     "data",
+    "val_data",
     "device",
     "num_workers",
     "on_bad_image",

@@ -26,4 +26,4 @@ def open_val_set(config: TrainConfig, *, classes: tuple[str, ...] | None) -> Ima
     Raises:
         DataError: if there are none, or they have a class that is not among these.
     """
-    return open_data(config.data, split="val", classes=classes)
+    return open_data(config.val_data or config.data, split="val", classes=classes)

@@ -1,0 +1,77 @@
+"""Layer after layer to integers."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from mobileone.exporting.layers import Conv, layers_of
+from mobileone.exporting.quantized import Affine
+from mobileone.quantization.calibrate import calibrate, fit, float_conv, quantize_conv, windows
+from mobileone.quantization.report import compare_logits
+from mobileone.quantization.run import float_logits
+from mobileone.quantization.simulate import integer_conv, simulate
+
+SOURCE = Affine((1 / 255,), -128)
+
+
+def make_conv(*, groups=1, kernel=1):
+    generator = torch.Generator().manual_seed(0)
+    weight = torch.randn(12, 12 // groups, kernel, kernel, generator=generator)
+    bias = torch.randn(12, generator=generator)
+    return Conv(
+        name="conv", weight=weight.numpy(), bias=bias.numpy(), padding=(kernel // 2,) * 2, groups=groups
+    )
+
+
+@pytest.mark.parametrize(("groups", "kernel"), [(1, 1), (12, 3), (1, 3)])
+def test_windows_are_what_a_convolution_reads(groups, kernel):
+    conv = make_conv(groups=groups, kernel=kernel)
+    x = torch.rand(3, 12, 5, 5)
+    flat = torch.from_numpy(conv.weight).flatten(1).view(groups, 12 // groups, -1)
+    sums = (flat @ windows(conv, x)).view(12, 3, 5, 5).transpose(0, 1)
+    torch.testing.assert_close(sums + torch.from_numpy(conv.bias)[:, None, None], float_conv(conv, x))
+
+
+def test_fitting_undoes_a_distortion_of_the_inputs():
+    generator = torch.Generator().manual_seed(0)
+    wanted = torch.randn(1, 8, 4000, generator=generator)
+    weight = torch.randn(1, 4, 8, generator=generator)
+    fitted, moments = fit(weight, wanted, 0.5 * wanted)
+    torch.testing.assert_close(fitted.float(), 2 * weight, rtol=0.02, atol=0.02)
+    assert (torch.linalg.eigvalsh(moments) > 0).all()
+
+
+@pytest.mark.parametrize("groups", [1, 12])
+def test_the_mean_of_every_channel_is_the_floats(groups):
+    conv = make_conv(groups=groups, kernel=3)
+    wanted = torch.rand(8, 12, 9, 9)
+    read = (wanted * 255).round() / 255 * 0.97 + 0.01  # a network before that is off
+    mean = float_conv(conv, wanted).mean((0, 2, 3))
+    weight = quantize_conv(conv, wanted, read, SOURCE, mean)
+    output = Affine((0.2,), 0)
+    integers = integer_conv(conv, weight, read * 255, SOURCE, output)
+    torch.testing.assert_close((integers * output.step).mean((0, 2, 3)), mean, rtol=0, atol=0.03)
+
+
+def test_a_channel_without_weights_keeps_its_bias():
+    conv = make_conv(kernel=3)
+    conv = replace(conv, weight=conv.weight.copy())
+    conv.weight[4] = 0
+    x = torch.rand(4, 12, 6, 6)
+    mean = float_conv(conv, x).mean((0, 2, 3))
+    weight = quantize_conv(conv, x, x, SOURCE, mean)
+    assert weight.bias[4] * SOURCE.step * weight.scale[4] == pytest.approx(conv.bias[4], rel=1e-4)
+    assert abs(int(weight.bias[4])) <= 2**24 + 1
+
+
+def test_every_part_helps(small, pictures, quantized):
+    """The whole against its own ranges by maximum: no worse, on pictures that it was not calibrated on."""
+    from mobileone.exporting.parity import seeded_pictures
+
+    held = seeded_pictures(small.input_spec, number=32, seed=5)
+    expected = float_logits(small, held)
+    widest = calibrate(layers_of(small), pictures, rule="minmax")
+    whole, other = (compare_logits(expected, simulate(q, held)).sqnr_db for q in (quantized, widest))
+    assert whole > other - 3
+    assert whole > 15
