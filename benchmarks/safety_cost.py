@@ -9,6 +9,7 @@ Run: python -m benchmarks.safety_cost
 
 from __future__ import annotations
 
+import argparse
 import statistics
 import tempfile
 import time
@@ -46,9 +47,9 @@ def trainer_of(model: str) -> Trainer:
     return Trainer(config, load_digits("train"), Distributed())
 
 
-def saving(model: str) -> None:
+def saving(model: str, disk: Path | None) -> None:
     trainer = trainer_of(model)
-    with tempfile.TemporaryDirectory(dir=".") as folder:
+    with tempfile.TemporaryDirectory(dir=disk) as folder:
         rotation = Rotation(Path(folder))
         state = {"trainer": trainer.state_dict()}
         writes = [seconds(lambda: rotation.save(state, epoch=0, step=step)) for step in range(ROUNDS)]  # noqa: B023
@@ -86,12 +87,17 @@ def checking() -> None:
 
 
 def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument(
+        "--disk", type=Path, help="folder on the disk to write to; default: that of temporary files"
+    )
+    arguments = parser.parse_args()
     torch.manual_seed(0)
     torch.set_num_threads(1)
     print(f"# torch {torch.__version__}, 1 thread, {ROUNDS} rounds ({3 * ROUNDS} of steps), median (range)")
     checking()
     for model in ("mobileone_s0", "mobileone_s4"):
-        saving(model)
+        saving(model, arguments.disk)
 
 
 if __name__ == "__main__":
