@@ -1,7 +1,12 @@
 """Claims of docs/online.md about exactness; `benchmarks.online_training --exact` and `--drift` print them."""
 
 import copy
+import tempfile
 import time
+import zipfile
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -9,8 +14,11 @@ from torch.nn import functional as F
 
 import mobileone
 from mobileone.evaluation.run import open_data
+from mobileone.train.initial import start_residual_
+from mobileone.train.loop import fit
+from mobileone.train.recipe import RECIPES
 
-STEPS, BATCH, SIZE, LR = 200, 64, 48, 0.05
+STEPS, BATCH, SIZE, LR = 200, 64, 32, 0.1
 
 
 def relative(got: Tensor, wanted: Tensor) -> float:
@@ -26,16 +34,29 @@ def gradients(model: nn.Module, x: Tensor, weight: Tensor) -> Tensor:
     return out.detach()
 
 
+GAINS: dict[str, Callable[[Tensor], Tensor]] = {
+    "gains U(0.5, 1.5)": lambda weight: nn.init.uniform_(weight, 0.5, 1.5),
+    # Gains near 0 leave channels that hardly vary, and the next BatchNorm blows their rounding up.
+    "gains N(0.5, 0.5)": lambda weight: nn.init.normal_(weight, 0.5, 0.5),
+}
+
+
 def print_exactness() -> None:
     """Float64, batch 4, 64 px, random affine BatchNorm: the largest relative difference, tensor by tensor."""
-    print("# float64, batch 4, 64 px, random BatchNorm gains; max |a − b| / max |b|, the worst tensor")
+    print("# float64, batch 4, 64 px, random BatchNorm; max |a − b| / max |b|, the worst tensor")
     print("# beside it the branched form against itself with NCHW activations: reordered sums alone")
+    for title, init in GAINS.items():
+        print(f"# {title}")
+        print_variants(init)
+
+
+def print_variants(init_gain: Callable[[Tensor], Tensor]) -> None:
     for name in mobileone.list_models():
         torch.manual_seed(0)
         start = mobileone.create_model(name, num_classes=10).double()
         for norm in start.modules():
             if isinstance(norm, nn.BatchNorm2d):
-                nn.init.normal_(norm.weight, 0.5, 0.5)
+                init_gain(norm.weight)
                 nn.init.normal_(norm.bias, std=0.5)
         start.to(memory_format=torch.channels_last)
         x, weight = torch.randn(4, 3, 64, 64).double(), torch.randn(4, 10).double()
@@ -70,10 +91,13 @@ def train(mode: str, layout: torch.memory_format, seed: int) -> tuple[list[float
     """Loss of every step, the network, seconds; S0 on digits, SGD with momentum, one recipe for all."""
     torch.manual_seed(seed)
     model = mobileone.create_model("mobileone_s0", num_classes=10)
+    start_residual_(model)
     mobileone.set_branch_mode(model, mode).to(memory_format=layout)
     images, labels = digits("train")
     optimizer = torch.optim.SGD(model.parameters(), lr=LR, momentum=0.9, weight_decay=1e-4)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, STEPS)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, LR, total_steps=STEPS, pct_start=0.1, cycle_momentum=False, anneal_strategy="cos"
+    )
     generator = torch.Generator().manual_seed(seed)
     losses, start = [], time.perf_counter()
     for _ in range(STEPS):
@@ -95,16 +119,17 @@ def accuracy(model: nn.Module) -> float:
 
 def print_drift() -> None:
     """Float32: how soon loss curves part, against how soon the branched form parts from itself, reordered."""
-    print(f"# S0, digits at {SIZE} px, batch {BATCH}, {STEPS} steps, SGD 0.9, cosine from {LR}, seeds 0 to 2")
+    print(f"# S0, digits at {SIZE} px, batch {BATCH}, {STEPS} steps, SGD 0.9, warm-up, cosine, float32")
     last, plain = torch.channels_last, torch.contiguous_format
     for seed in range(3):
-        runs = {
-            "branches": train("branches", last, seed),
-            "branches, NCHW": train("branches", plain, seed),
-            "online": train("online", last, seed),
-        }
-        reference = torch.tensor(runs["branches"][0])
-        for label, (losses, model, seconds) in runs.items():
+        reference = None
+        for label, mode, layout in [
+            ("branches", "branches", last),
+            ("online", "online", last),
+            ("branches, NCHW", "branches", plain),
+        ]:
+            losses, model, seconds = train(mode, layout, seed)
+            reference = torch.tensor(losses) if reference is None else reference
             apart = (torch.tensor(losses) - reference).abs()
             drift = ", ".join(
                 f"{apart[i:j].mean():.1e}" for i, j in ((0, 5), (5, 20), (20, 100), (100, STEPS))
@@ -115,3 +140,41 @@ def print_drift() -> None:
                 f"{seconds:.0f} s",
                 flush=True,
             )
+
+
+def print_accuracy(archive: Path, device: str, epochs: int) -> None:
+    """Top-1 and wall time of S0 on Imagenette, by the branches and online, one recipe, seeds 0 to 2.
+
+    Args:
+        archive: zip of one folder with train/<class>/*.JPEG and val/<class>/*.JPEG.
+        device: torch's name.
+        epochs: of each run.
+    """
+    print(f"# S0 on {archive.name}, {epochs} epochs, batch 128, 128 px, crop and flip, averaged weights")
+    with tempfile.TemporaryDirectory() as folder:
+        with zipfile.ZipFile(archive) as images:
+            images.extractall(folder)
+        (root,) = (path.parent for path in Path(folder).glob("*/train"))
+        for seed in range(3):
+            for mode in ("branches", "online"):
+                config = replace(
+                    RECIPES["paper_s0"](),
+                    data=str(root),
+                    epochs=epochs,
+                    batch_size=128,
+                    base_lr=0.2,
+                    warmup_epochs=min(2, epochs),
+                    residual_start=True,
+                    input_size=128,
+                    eval_every=epochs,
+                    crop_scale=(0.35, 1.0),
+                    ema_decay=0.99,
+                    branch_mode=mode,
+                    device=device,
+                    seed=seed,
+                )
+                result = fit(config, run_dir=Path(folder) / f"{mode}-{seed}", progress=False)
+                print(
+                    f"seed {seed} {mode:>9}: top-1 {result.last.acc1:.2f} %, {result.seconds:.0f} s training",
+                    flush=True,
+                )

@@ -11,11 +11,15 @@ Times are taken in turn, in one process, and compared round by round; memory is 
 own above what it held before its first step. The branched stem runs its scale branch on a strided copy of the
 image: torch 2.13's strided 1×1 convolution of 3 channels_last channels corrupts the heap on a CPU.
 
-    python -m benchmarks.online_training --variant s0 --device cpu             # times and memory
-    python -m benchmarks.online_training --variant s0 --compile                # the same, torch.compile
-    python -m benchmarks.online_training --exact                               # float64, S0 to S4
-    python -m benchmarks.online_training --units                               # unit by unit
-    python -m benchmarks.online_training --drift                               # float32, 200 steps on digits
+    python -m benchmarks.online_training --variant s0 --device cpu  # times and memory
+    python -m benchmarks.online_training --variant s0 --compile  # beside torch.compile of each form
+    python -m benchmarks.online_training --units  # unit by unit
+    python -m benchmarks.online_training --exact  # float64, S0 to S4
+    python -m benchmarks.online_training --drift  # float32, 200 steps on digits, seeds 0 to 2
+    python -m benchmarks.online_training --accuracy IMAGENETTE.zip  # top-1 and wall time, seeds 0 to 2
+    python -m benchmarks.online_training --device cuda --all --accuracy IMAGENETTE.zip  # all
+
+Without --batch, --size and --precision: batch 16, 160 px, float32 on a CPU; batch 256, 224 px, bf16 on CUDA.
 """
 
 import argparse
@@ -33,13 +37,15 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import mobileone
-from benchmarks.online_exactness import print_drift, print_exactness
+from benchmarks.online_exactness import print_accuracy, print_drift, print_exactness
 from mobileone.model.block import MobileOneBlock, SqueezeExcite, spec_conv
 from mobileone.model.branch_mode import pays
 from mobileone.reparam.fuse import replace_blocks
 from mobileone.variants import BlockSpec, get_variant, network_units
 
 FORMS = ("branches", "online", "auto", "plain")
+COMPILED = " compiled"
+VARIANTS = ("s0", "s1", "s2", "s3", "s4")
 MIB = 2**20
 
 
@@ -67,15 +73,17 @@ def build(name: str, form: str, device: str) -> nn.Module:
     return model.to(device, memory_format=torch.channels_last)
 
 
-def make_step(model: nn.Module, arguments: argparse.Namespace) -> Callable[[], None]:
+def make_step(form: str, arguments: argparse.Namespace) -> Callable[[], None]:
+    """One training step of a form, compiled where its name says so."""
     size, batch, device = arguments.size, arguments.batch, arguments.device
+    model = build(arguments.name, form.removesuffix(COMPILED), device)
     x = torch.randn(batch, 3, size, size).to(device, memory_format=torch.channels_last)
     labels = torch.arange(batch, device=device) % 1000
-    forward = torch.compile(model) if arguments.compile else model
+    forward = torch.compile(model) if form.endswith(COMPILED) else model
 
     def step() -> None:
         model.zero_grad(set_to_none=True)
-        with torch.autocast(device, torch.bfloat16, enabled=arguments.amp):
+        with torch.autocast(device, torch.bfloat16, enabled=arguments.precision == "bf16"):
             loss = F.cross_entropy(forward(x), labels)
         loss.backward()
         if device == "cuda":
@@ -95,24 +103,27 @@ def summary(values: list[float], digits: int = 2) -> str:
     return f"{statistics.median(values):.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
 
 
-def print_times(arguments: argparse.Namespace) -> None:
-    steps = {form: make_step(build(arguments.name, form, arguments.device), arguments) for form in FORMS}
+def print_times(arguments: argparse.Namespace, *, compiled: bool) -> None:
+    """Seconds of a step in every form, taken in turn, and the ratios of a round's times."""
+    forms = [*FORMS, *(form + COMPILED for form in FORMS if compiled)]
+    # Compiled kernels and recompiled shapes add up over variants.
+    torch.compiler.reset()
+    steps = {form: make_step(form, arguments) for form in forms}
     for step in steps.values():
         step()
         step()
-    times: dict[str, list[float]] = {form: [] for form in FORMS}
+    times: dict[str, list[float]] = {form: [] for form in forms}
     for _ in range(arguments.rounds):
         for form, step in steps.items():
             times[form].append(timed(step))
-    print(f"{'form':>9}  seconds a step: median [quartiles], fastest; n = {arguments.rounds}")
+    print(f"{'form':>17}  seconds a step: median [quartiles], fastest; n = {arguments.rounds}")
     for form, values in times.items():
-        print(f"{form:>9}  {summary(values, 3)}, {min(values):.3f}")
-    for over, under in [
-        ("branches", "auto"),
-        ("branches", "online"),
-        ("auto", "plain"),
-        ("branches", "plain"),
-    ]:
+        print(f"{form:>17}  {summary(values, 3)}, {min(values):.3f}")
+    pairs = [("branches", "auto"), ("branches", "online"), ("auto", "plain"), ("online", "plain")]
+    if compiled:
+        pairs += [(a + COMPILED, b + COMPILED) for a, b in pairs]
+        pairs += [("branches" + COMPILED, "auto"), ("branches" + COMPILED, "online")]
+    for over, under in [*pairs, ("branches", "plain")]:
         ratios = [a / b for a, b in zip(times[over], times[under], strict=True)]
         fastest = min(times[over]) / min(times[under])
         print(f"{over} ÷ {under}: {summary(ratios)}; of the fastest {fastest:.2f}", flush=True)
@@ -120,7 +131,7 @@ def print_times(arguments: argparse.Namespace) -> None:
 
 def peak_memory(form: str, arguments: argparse.Namespace) -> None:
     """In a process of its own: print the peak of one step above the start, in MiB."""
-    step = make_step(build(arguments.name, form, arguments.device), arguments)
+    step = make_step(form, arguments)
     if arguments.device == "cuda":
         step()
         torch.cuda.reset_peak_memory_stats()
@@ -129,7 +140,7 @@ def peak_memory(form: str, arguments: argparse.Namespace) -> None:
         print((torch.cuda.max_memory_allocated() - start) / MIB)
         return
     small = argparse.Namespace(**vars(arguments) | {"size": 32, "batch": 2})
-    make_step(build(arguments.name, form, "cpu"), small)()  # libraries, threads, code
+    make_step(form, small)()  # libraries, threads, code
     status = Path("/proc/self/status")
     Path("/proc/self/clear_refs").write_text("5")  # the peak starts anew
 
@@ -146,7 +157,12 @@ def peak_memory(form: str, arguments: argparse.Namespace) -> None:
 def print_memory(arguments: argparse.Namespace) -> None:
     peaks: dict[str, list[float]] = {}
     for form in FORMS:
-        command = [sys.executable, "-m", "benchmarks.online_training", "--peak", form, *sys.argv[1:]]
+        options = {
+            name: getattr(arguments, name) for name in ("device", "batch", "size", "precision", "threads")
+        }
+        command = [sys.executable, "-m", "benchmarks.online_training", "--peak", form]
+        command += ["--variant", arguments.name.removeprefix("mobileone_")]
+        command += [word for name, value in options.items() for word in (f"--{name}", str(value))]
         runs = [subprocess.run(command, capture_output=True, text=True, check=True) for _ in range(3)]
         peaks[form] = [float(run.stdout.split()[-1]) for run in runs]
         print(
@@ -159,6 +175,14 @@ def print_memory(arguments: argparse.Namespace) -> None:
     )
 
 
+def unit_step(block: nn.Module, x: Tensor, arguments: argparse.Namespace) -> None:
+    with torch.autocast(arguments.device, torch.bfloat16, enabled=arguments.precision == "bf16"):
+        out = block(x)
+    out.sum().backward()
+    if arguments.device == "cuda":
+        torch.cuda.synchronize()
+
+
 def print_units(arguments: argparse.Namespace) -> None:
     """Every distinct unit, branch by branch and online; where `auto` takes the slower one it is marked."""
     seen = set()
@@ -168,16 +192,15 @@ def print_units(arguments: argparse.Namespace) -> None:
         if (spec, side) in seen:
             continue
         seen.add((spec, side))
-        block = MobileOneBlock(spec).to(memory_format=torch.channels_last)
-        x = torch.randn(arguments.batch, spec.in_channels, side, side).contiguous(
-            memory_format=torch.channels_last
-        )
+        block = MobileOneBlock(spec).to(arguments.device, memory_format=torch.channels_last)
+        x = torch.randn(arguments.batch, spec.in_channels, side, side, device=arguments.device)
+        x = x.contiguous(memory_format=torch.channels_last)
         x.requires_grad_(unit.name != "stem")
         times: dict[str, list[float]] = {"branches": [], "online": []}
         for _ in range(arguments.rounds):
             for mode, values in times.items():
                 mobileone.set_branch_mode(block, mode)
-                values.append(timed(lambda: block(x).sum().backward()))  # noqa: B023
+                values.append(timed(lambda: unit_step(block, x, arguments)))  # noqa: B023
         one, other = (1000 * min(values[1:]) for values in times.values())
         chosen = "online" if pays(block, x) else "branches"
         slower = (one > other) != (chosen == "online") and abs(one - other) > 0.05 * one
@@ -187,24 +210,48 @@ def print_units(arguments: argparse.Namespace) -> None:
         print(f"{kind:>16} k={spec.num_conv_branches} {side:>3} px: {figures}  {verdict}", flush=True)
 
 
-def main() -> None:
+def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--variant", default="s0")
+    parser.add_argument("--variant", default="s0", choices=VARIANTS)
     parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
-    parser.add_argument("--batch", default=16, type=int)
-    parser.add_argument("--size", default=160, type=int, help="pixels")
+    parser.add_argument("--batch", type=int)
+    parser.add_argument("--size", type=int, help="pixels")
+    parser.add_argument("--precision", choices=("fp32", "bf16"))
     parser.add_argument("--threads", default=2, type=int)
     parser.add_argument("--rounds", default=15, type=int)
-    parser.add_argument("--amp", action="store_true", help="bf16 autocast")
-    parser.add_argument("--compile", action="store_true", help="torch.compile every form")
+    parser.add_argument("--compile", action="store_true", help="every form by torch.compile too")
     parser.add_argument("--exact", action="store_true")
     parser.add_argument("--units", action="store_true")
     parser.add_argument("--drift", action="store_true")
+    parser.add_argument("--all", action="store_true", help="every row of docs/online.md on this device")
+    parser.add_argument("--accuracy", type=Path, metavar="ZIP", help="train on these images both ways")
+    parser.add_argument("--epochs", default=30, type=int, help="of --accuracy")
     parser.add_argument("--peak", choices=FORMS, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
+    if arguments.device == "cuda" and not torch.cuda.is_available():
+        parser.error("--device cuda: torch sees no CUDA device here")
+    if arguments.accuracy and not arguments.accuracy.is_file():
+        parser.error(f"--accuracy: no such file: {arguments.accuracy}")
+    defaults = (256, 224, "bf16") if arguments.device == "cuda" else (16, 160, "fp32")
+    for name, value in zip(("batch", "size", "precision"), defaults, strict=True):
+        if getattr(arguments, name) is None:
+            setattr(arguments, name, value)
     arguments.name = f"mobileone_{arguments.variant}"
+    return arguments
+
+
+def print_protocol(arguments: argparse.Namespace) -> None:
+    print(
+        f"# {arguments.name}, batch {arguments.batch}, {arguments.size} px, {arguments.precision}, "
+        "channels_last",
+        flush=True,
+    )
+
+
+def main() -> None:
+    arguments = parse()
     torch.set_num_threads(arguments.threads)
     if arguments.peak:
         peak_memory(arguments.peak, arguments)
@@ -214,22 +261,23 @@ def main() -> None:
         f"# {datetime.date.today()}, {device}, {arguments.threads} threads, torch {torch.__version__}, "
         f"Python {platform.python_version()}"
     )
-    if arguments.exact:
-        print_exactness()
-    elif arguments.drift:
-        print_drift()
-    else:
-        dtype = "bf16 autocast" if arguments.amp else "float32"
-        print(
-            f"# {arguments.name}, batch {arguments.batch}, {arguments.size} px, {dtype}, channels_last, "
-            f"{'compiled' if arguments.compile else 'eager'}",
-            flush=True,
-        )
-        if arguments.units:
-            print_units(arguments)
-        else:
-            print_times(arguments)
+    alone = not (arguments.exact or arguments.units or arguments.drift or arguments.accuracy)
+    if arguments.all or alone:
+        for variant in VARIANTS if arguments.all else [arguments.variant]:
+            arguments.name = f"mobileone_{variant}"
+            print_protocol(arguments)
+            print_times(arguments, compiled=arguments.compile or (arguments.all and variant == "s0"))
             print_memory(arguments)
+        arguments.name = f"mobileone_{arguments.variant}"
+    if arguments.all or arguments.units:
+        print_protocol(arguments)
+        print_units(arguments)
+    if arguments.all or arguments.exact:
+        print_exactness()
+    if arguments.all or arguments.drift:
+        print_drift()
+    if arguments.accuracy:
+        print_accuracy(arguments.accuracy, arguments.device, arguments.epochs)
 
 
 def processor() -> str:

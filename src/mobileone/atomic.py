@@ -11,6 +11,8 @@ from pathlib import Path
 
 from mobileone.errors import ConfigError, MobileOneError
 
+_MARK = ".unfinished-"
+
 
 @contextmanager
 def atomic_path(target: str | os.PathLike[str]) -> Iterator[Path]:
@@ -34,7 +36,9 @@ def atomic_path(target: str | os.PathLike[str]) -> Iterator[Path]:
     target = Path(target)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix=target.suffix)
+        handle, name = tempfile.mkstemp(
+            dir=target.parent, prefix=f".{target.name}{_MARK}", suffix=target.suffix
+        )
     except OSError as error:
         raise MobileOneError(f"cannot write {target}: {error.strerror or error}") from error
     os.close(handle)
@@ -44,11 +48,27 @@ def atomic_path(target: str | os.PathLike[str]) -> Iterator[Path]:
         with temporary.open("rb+") as written:
             os.fsync(written.fileno())
         temporary.chmod(0o666 & ~_umask())
-        temporary.replace(target)
+        rename_durably(temporary, target)
     except OSError as error:
         raise MobileOneError(f"cannot write {target}: {error.strerror or error}") from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def rename_durably(source: Path, target: Path) -> None:
+    """Rename within a folder, so that the new name outlives a power cut too."""
+    source.replace(target)
+    if os.name == "posix":  # Windows cannot open a folder, and needs no flush of one
+        folder = os.open(target.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+
+def leftovers(folder: Path) -> list[Path]:
+    """Temporary files of `atomic_path` that a killed process left in `folder`."""
+    return [path for path in folder.glob(f".*{_MARK}*") if path.is_file()]
 
 
 @contextmanager

@@ -48,6 +48,10 @@ class TrainingError(MobileOneError):
     """A training run cannot start, continue or be resumed."""
 
 
+class PreemptedError(TrainingError):
+    """A training run was told to stop, and has been saved; starting it again goes on (exit code 75)."""
+
+
 class ProfileError(MobileOneError):
     """A model cannot be traced, exported or executed operator by operator."""
 

@@ -148,6 +148,8 @@ def test_train_then_resume_then_use(capsys, photos, tiny, tmp_path):
     code, out, err = run(capsys, *command, *settings)
     assert (code, "acc@1" in out) == (0, True), err
     assert load_model(tmp_path / "run").class_names == ("cat", "dog")
+    assert f"report: {tmp_path / 'run' / 'report.html'}" in err
+    assert (tmp_path / "run" / "report.html").exists()
     code, _, err = run(capsys, *command, *settings)
     assert code == 1
     assert "holds a run already" in err
@@ -168,7 +170,13 @@ def test_train_then_resume_then_use(capsys, photos, tiny, tmp_path):
         (["train", "--recipe", "paper_s9"], 1, "did you mean"),
         (["train", "--set", "epoch=3"], 1, "did you mean epochs"),
         (["train", "--set", "epochs=three"], 1, "whole number"),
+        (["train", "--set", "mixup=0.2"], 1, "did you mean mix.mixup"),
+        (["train", "--set", "distill.teacher=mobileone_s4"], 1, "a variant without weights"),
+        (["train", "--set", "class_weights=1,2", "--dry-run"], 1, "2 numbers, the data 10 classes"),
+        (["train", "--recipe", "paper_s2", "--set", "epochs=4"], 1, "a phase of progressive has no epoch"),
         (["train", "--resume", "--run-dir", "nowhere"], 1, "no run to resume"),
+        (["report", "nowhere"], 1, "holds no run"),
+        (["explain", "mobileone_s0", "a.jpg", "--png", "b.jpg"], 1, "must end in .png"),
         (["test", "mobileone_s0", "--data", "digits", "--device", "cuda:99"], 1, "cuda:99"),
         (["convert", "mobileone_s0", "-o", "x.pth", "--to", "caffe"], 2, "caffe"),
         (["predcit"], 2, "predcit"),

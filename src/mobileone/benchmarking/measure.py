@@ -6,6 +6,7 @@ import statistics
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from math import ceil
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -22,9 +23,11 @@ from mobileone.evaluation.run import progress_bar
 T = TypeVar("T")
 
 WARMUP_RUNS = 10
-WAKE_RUNS = 3  # untimed, before each turn: the others have had the caches meanwhile
 # Before the first round, large batches warm up for no longer than this.
 WARMUP_S = 1.0
+# Untimed, before each turn: the others have had the caches meanwhile, and the system needs some time to put
+# threads that it woke on one core back on one each.
+WAKE_S = 0.05
 MIN_TIMEOUT_S = 60.0
 
 
@@ -168,7 +171,7 @@ def _take_turns(entries: Sequence[_Entry], plan: Plan, noise: Noise, *, title: s
         entry = entries[index]
         if entry.worker is None:
             continue
-        warmup = WAKE_RUNS if entry.candidate.batch_size == 1 else 1
+        warmup = ceil(WAKE_S / max(entry.run_s, 1e-4))
         timeout_s = max(MIN_TIMEOUT_S, 20 * (warmup + count) * entry.run_s)
         try:
             answer = entry.worker.ask("time", warmup=warmup, runs=count, timeout_s=timeout_s)

@@ -125,7 +125,7 @@ def footnotes(result: BenchResult) -> list[str]:
         f"input: {protocol.input}; every candidate in a process of its own, {pinned}; "
         f"{protocol.rounds} interleaved rounds in random order (seed {protocol.seed}), one running at a time",
         f"{protocol.runs} timed runs at batch 1, at larger batches what {protocol.budget_s:g} s allow; "
-        f"up to {protocol.warmup_runs} of warm-up, {protocol.wake_runs} before every turn (large batches: 1)",
+        f"up to {protocol.warmup_runs} of warm-up, and {1e3 * protocol.wake_s:g} ms before every turn",
         "× floor: median over the least time that the ceilings above allow, layer by layer; "
         "start: process start to first result, once, files in memory; open: of that, loading and compiling",
         f"machine: load average {DASH if noise.load_before is None else f'{noise.load_before:.2f}'} before, "

@@ -147,7 +147,7 @@ class BenchProtocol:
         budget_s: seconds a candidate's timed runs may take at larger batches.
         rounds: into which they were cut.
         warmup_runs: untimed, before the first round.
-        wake_runs: untimed, before every turn.
+        wake_s: seconds of untimed runs before every turn, one run at least.
         seed: of the order and the input.
         pinned: whether workers were confined to as many cores as threads.
         notes: what was left out.
@@ -164,7 +164,7 @@ class BenchProtocol:
     budget_s: float
     rounds: int
     warmup_runs: int
-    wake_runs: int
+    wake_s: float
     seed: int
     pinned: bool
     notes: tuple[str, ...]

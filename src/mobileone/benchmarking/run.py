@@ -7,34 +7,28 @@ import platform
 import shlex
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import date
 from importlib.metadata import version
 from pathlib import Path
 from typing import get_args
 
-import numpy as np
-import torch
-from torch import Tensor
-
 from mobileone.benchmarking.baselines import BASELINES
 from mobileone.benchmarking.candidates import Builder, Grid, Quantizer, choose_backends
 from mobileone.benchmarking.ceilings import Ceilings, measure_ceilings
+from mobileone.benchmarking.evaluation import Evaluation
 from mobileone.benchmarking.floor import Network
-from mobileone.benchmarking.images import InputFiles, Photos, normalized, read_photos
-from mobileone.benchmarking.measure import WAKE_RUNS, WARMUP_RUNS, Plan, measure, score
+from mobileone.benchmarking.images import InputFiles
+from mobileone.benchmarking.measure import WAKE_S, WARMUP_RUNS, Plan, measure
 from mobileone.benchmarking.noise import Noise
 from mobileone.benchmarking.recommendation import recommend
 from mobileone.benchmarking.result import Accuracy, BenchProtocol, BenchResult, Recommendation, Row, group
 from mobileone.benchmarking.schedule import ROUNDS
 from mobileone.benchmarking.subject import Subject, read_subjects
 from mobileone.errors import ConfigError
-from mobileone.input_spec import InputSpec
 from mobileone.model.network import MobileOne
 from mobileone.profiling.clock import num_cores, processor_name
 from mobileone.runtime.formats import Precision, find_format
-
-REFERENCE_BATCH = 32
 
 
 def bench(
@@ -109,7 +103,7 @@ def bench(
     noise = Noise(cores)
     with tempfile.TemporaryDirectory(prefix="mobileone-bench-") as name:
         workspace = Path(name)
-        evaluation = _Evaluation.of(
+        evaluation = Evaluation.of(
             subjects, eval_data, most=eval_images, seed=seed, workspace=workspace, progress=progress
         )
         files = InputFiles(workspace, seed=seed)
@@ -219,69 +213,6 @@ def _check(
     return cores
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Evaluation:
-    """Photos as every network sees them, and what PyTorch says of them.
-
-    Attributes:
-        photos: the images; None without an evaluation.
-        pixels: uint8 (N, C, size, size), by input spec.
-        logits: .npy file of the float logits of PyTorch, by network; none for artifacts alone.
-    """
-
-    photos: Photos | None
-    pixels: dict[InputSpec, Tensor]
-    logits: dict[str, Path]
-
-    @classmethod
-    def of(
-        cls,
-        subjects: Sequence[Subject],
-        data: str | os.PathLike[str] | None,
-        *,
-        most: int,
-        seed: int,
-        workspace: Path,
-        progress: bool,
-    ) -> _Evaluation:
-        if data is None:
-            return cls(photos=None, pixels={}, logits={})
-        first = subjects[0]
-        for subject in subjects[1:]:
-            if (subject.num_classes, subject.class_names) != (first.num_classes, first.class_names):
-                raise ConfigError(
-                    f"{subject.network} and {first.network} have different classes: evaluate one at a time"
-                )
-        photos = read_photos(
-            data, num_classes=first.num_classes, class_names=first.class_names, most=most, seed=seed
-        )
-        pixels: dict[InputSpec, Tensor] = {}
-        logits: dict[str, Path] = {}
-        for subject in subjects:
-            if subject.input_spec not in pixels:
-                pixels[subject.input_spec] = photos.pixels(subject.input_spec, progress=progress)
-            if subject.model is not None:
-                path = workspace / f"reference-{len(logits)}.npy"
-                np.save(path, _float_logits(subject.model, pixels[subject.input_spec]))
-                logits[subject.network] = path
-        return cls(photos=photos, pixels=pixels, logits=logits)
-
-    def accuracy(self) -> dict[str, Accuracy]:
-        """Of PyTorch in float."""
-        labels = self.photos.labels if self.photos else None
-        return {
-            network: score(np.load(path), labels=labels, reference=path)
-            for network, path in self.logits.items()
-        }
-
-
-@torch.inference_mode()
-def _float_logits(model: MobileOne, pixels: Tensor) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
-    batches = torch.split(pixels, REFERENCE_BATCH)
-    parts = [model(torch.from_numpy(normalized(batch, model.input_spec))) for batch in batches]
-    return torch.cat(parts).numpy()
-
-
 def _with_floor(row: Row, ceilings: Sequence[Ceilings], shapes: Network | None) -> Row:
     if row.latency is None or shapes is None:
         return row
@@ -319,7 +250,7 @@ def _protocol(
         budget_s=budget_s,
         rounds=ROUNDS,
         warmup_runs=WARMUP_RUNS,
-        wake_runs=WAKE_RUNS,
+        wake_s=WAKE_S,
         seed=seed,
         pinned=hasattr(os, "sched_setaffinity"),
         notes=tuple(notes),

@@ -18,7 +18,7 @@ from mobileone.checkpoint.archive import Archive, describe_error
 from mobileone.checkpoint.config import CONFIG_KEY, ModelConfig, parse_json
 from mobileone.checkpoint.formats import HasShape
 from mobileone.checkpoint.pickle_reader import read_pickle
-from mobileone.checkpoint.pickle_values import ITEM_SIZES, StorageRef, TensorRef
+from mobileone.checkpoint.pickle_values import ITEM_SIZES, TORCH_NAMES, StorageRef, TensorRef
 from mobileone.checkpoint.safetensors_header import read_header
 from mobileone.checkpoint.state_finder import find_config, find_state
 from mobileone.errors import CheckpointError, UnsafeCheckpointError
@@ -119,15 +119,7 @@ def _open_safetensors(path: Path, size: int) -> Contents:
 
 def _open_zip(path: Path, size: int) -> Contents:
     with Archive(path) as archive:
-        if "constants.pkl" in archive.entries:
-            raise CheckpointError(
-                f"cannot read {path}: a TorchScript archive, which is code; save its state_dict() instead"
-            )
-        if "byteorder" in archive.entries and archive.read("byteorder") != b"little":
-            raise CheckpointError(f"cannot read {path}: written on a big-endian machine")
-        if "data.pkl" in archive.entries and archive.entries["data.pkl"].size > MAX_PICKLE_BYTES:
-            raise UnsafeCheckpointError(f"refused {path}: its pickle is larger than any checkpoint's")
-        tree = read_pickle(io.BytesIO(archive.read("data.pkl")), path=path)
+        tree = zip_tree(archive)
         entries = archive.entries
 
     def length(storage: StorageRef) -> int | None:
@@ -139,6 +131,25 @@ def _open_zip(path: Path, size: int) -> Contents:
             return {storage.key: archive.read(f"data/{storage.key}") for storage in storages}
 
     return _from_tree(tree, path, "torch zip", size, length, read)
+
+
+def zip_tree(archive: Archive) -> Any:
+    """The value that torch.save wrote into a zip, with a reference in place of each tensor.
+
+    Raises:
+        CheckpointError: if it is another kind of archive, or damaged.
+        UnsafeCheckpointError: if its pickle asks for code to run, or is larger than any checkpoint's.
+    """
+    path = archive.path
+    if "constants.pkl" in archive.entries:
+        raise CheckpointError(
+            f"cannot read {path}: a TorchScript archive, which is code; save its state_dict() instead"
+        )
+    if "byteorder" in archive.entries and archive.read("byteorder") != b"little":
+        raise CheckpointError(f"cannot read {path}: written on a big-endian machine")
+    if "data.pkl" in archive.entries and archive.entries["data.pkl"].size > MAX_PICKLE_BYTES:
+        raise UnsafeCheckpointError(f"refused {path}: its pickle is larger than any checkpoint's")
+    return read_pickle(io.BytesIO(archive.read("data.pkl")), path=path)
 
 
 def _open_legacy(path: Path, size: int) -> Contents:
@@ -220,25 +231,13 @@ def _from_tree(
 def _materialize(refs: Mapping[str, TensorRef], storages: Mapping[str, bytearray]) -> dict[str, Tensor]:
     import torch
 
-    dtypes = {
-        "F64": torch.float64,
-        "F32": torch.float32,
-        "F16": torch.float16,
-        "BF16": torch.bfloat16,
-        "I64": torch.int64,
-        "I32": torch.int32,
-        "I16": torch.int16,
-        "I8": torch.int8,
-        "U8": torch.uint8,
-        "BOOL": torch.bool,
-    }
     uses = Counter(ref.storage.key for ref in refs.values())
     tensors = {}
     for name, ref in refs.items():
         if not ref.numel:
-            tensors[name] = torch.empty(ref.shape, dtype=dtypes[ref.dtype])
+            tensors[name] = torch.empty(ref.shape, dtype=getattr(torch, TORCH_NAMES[ref.dtype]))
             continue
-        flat = torch.frombuffer(storages[ref.storage.key], dtype=dtypes[ref.dtype])
+        flat = torch.frombuffer(storages[ref.storage.key], dtype=getattr(torch, TORCH_NAMES[ref.dtype]))
         view = flat.as_strided(ref.shape, ref.stride, ref.offset)
         # Tensors that share memory in the file must not do so in a model that is trained.
         shared = uses[ref.storage.key] > 1 or ref.numel < ref.storage.numel

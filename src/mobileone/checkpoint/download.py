@@ -17,21 +17,14 @@ from filelock import FileLock, Timeout
 from tqdm import tqdm
 
 from mobileone.atomic import atomic_path
+from mobileone.cache import cache_dir
 from mobileone.errors import DownloadError
 
-CACHE_VARIABLE = "MOBILEONE_CACHE"
 PINS_NAME = "pins.json"
 TIMEOUT_S = 30.0
 LOCK_TIMEOUT_S = 3600.0
 CHUNK_BYTES = 2**18
 _NETWORK_ERRORS = (urllib.error.URLError, http.client.HTTPException, OSError)
-
-
-def cache_dir() -> Path:
-    """Where downloads go: $MOBILEONE_CACHE, else $XDG_CACHE_HOME/mobileone, else ~/.cache/mobileone."""
-    if given := os.environ.get(CACHE_VARIABLE):
-        return Path(given)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mobileone"
 
 
 def fetch(url: str, *, name: str, sha256_prefix: str = "") -> Path:

@@ -19,6 +19,18 @@ ITEM_SIZES = {
     "U8": 1,
     "BOOL": 1,
 }
+TORCH_NAMES = {
+    "F64": "float64",
+    "F32": "float32",
+    "F16": "float16",
+    "BF16": "bfloat16",
+    "I64": "int64",
+    "I32": "int32",
+    "I16": "int16",
+    "I8": "int8",
+    "U8": "uint8",
+    "BOOL": "bool",
+}
 STORAGE_TYPES = {
     "torch.DoubleStorage": "F64",
     "torch.FloatStorage": "F32",
@@ -34,14 +46,13 @@ STORAGE_TYPES = {
 }
 REBUILD_TENSOR = ("torch._utils._rebuild_tensor", "torch._utils._rebuild_tensor_v2")
 REBUILD_PARAMETER = ("torch._utils._rebuild_parameter", "torch._utils._rebuild_parameter_with_state")
-_DTYPES = ("float64", "float32", "float16", "bfloat16", "int64", "int32", "int16", "int8", "uint8", "bool")
 
 # Foreign objects that real checkpoints hold beside their tensors; each becomes an inert Record.
 KNOWN_GLOBALS = {
     *STORAGE_TYPES,
     *REBUILD_TENSOR,
     *REBUILD_PARAMETER,
-    *(f"torch.{name}" for name in _DTYPES),
+    *(f"torch.{name}" for name in TORCH_NAMES.values()),
     *("torch.Size", "torch.device"),
     *("collections.OrderedDict", "collections.defaultdict", "collections.Counter", "collections.deque"),
     *("argparse.Namespace", "types.SimpleNamespace", "copyreg._reconstructor", "_codecs.encode"),

@@ -15,15 +15,16 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from mobileone.atomic import atomic_path
-from mobileone.checkpoint.archive import Archive
 from mobileone.checkpoint.config import CONFIG_KEY, ModelConfig
+from mobileone.checkpoint.pickle_values import TORCH_NAMES
+from mobileone.checkpoint.resume_file import SCALARS, read_resume_file
 from mobileone.errors import CheckpointError
 from mobileone.model.network import MobileOne
 
 WEIGHTS_NAME = "model.safetensors"
 CONFIG_NAME = "config.json"
+_DTYPES = {getattr(torch, name) for name in TORCH_NAMES.values()}
 PICKLE_SUFFIXES = (".pt", ".pth", ".tar", ".bin")
-_PLAIN = {str, bytes, int, float, bool, type(None)}
 
 
 def plain_tensors(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -119,15 +120,18 @@ def write_pickle(content: object, target: Path, *, pickle_module: Any = pickle) 
         CheckpointError: if torch cannot write it.
         MobileOneError: if the folder cannot be written.
     """
-    with atomic_path(target) as temporary:
+    with atomic_path(target) as temporary, temporary.open("wb") as file:
         try:
-            torch.save(content, temporary, pickle_module=pickle_module)
+            # To an open file: given a path, torch names the archive after it, and equal contents differ.
+            torch.save(content, file, pickle_module=pickle_module)
         except (RuntimeError, pickle.PicklingError) as error:
+            if isinstance(error.__context__, OSError):  # a full disk; torch only says "unexpected pos"
+                raise error.__context__ from None
             raise CheckpointError(f"cannot write {target}: {error}") from error
 
 
 def _refuse_objects(value: object, where: str) -> None:
-    if type(value) in _PLAIN or isinstance(value, Tensor):
+    if type(value) in SCALARS or (isinstance(value, Tensor) and value.dtype in _DTYPES):
         return
     if isinstance(value, dict):
         for key, item in value.items():
@@ -137,8 +141,9 @@ def _refuse_objects(value: object, where: str) -> None:
         for index, item in enumerate(value):  # type: ignore[arg-type]
             _refuse_objects(item, f"{where}[{index}]")
     else:
+        kind = f"{value.dtype} tensor" if isinstance(value, Tensor) else type(value).__qualname__
         raise CheckpointError(
-            f"cannot save {where}, a {type(value).__qualname__}: a resume file holds tensors, numbers, "
+            f"cannot save {where}, a {kind}: a resume file holds tensors, numbers, "
             "strings, dicts, lists and tuples only; convert it first"
         )
 
@@ -167,21 +172,7 @@ def load_state(path: str | os.PathLike[str]) -> dict[str, Any]:
     Raises:
         CheckpointError: if the file is missing, damaged, or not such a file.
     """
-    with Archive(Path(path)):
-        pass  # bounds first: torch allocates what the file asks for
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except (
-        RuntimeError,
-        pickle.UnpicklingError,
-        OSError,
-        ValueError,
-        LookupError,
-        TypeError,
-        EOFError,
-    ) as error:
-        reason = str(error).partition("\n")[0]
-        raise CheckpointError(f"cannot read {path}: not a resume file of mobileone ({reason})") from error
+    state = read_resume_file(Path(path))
     if not isinstance(state, dict):
         raise CheckpointError(f"cannot read {path}: holds a {type(state).__name__}, not the state of a run")
     return state

@@ -49,7 +49,7 @@ class Test:
     model: Annotated[Positional[str], arg(metavar="MODEL")]
     """MODEL, see mobileone --help, or an exported file."""
     data: str
-    """Folder with val/<class>/, or with class folders itself, or `digits`."""
+    """Folder with val/<class>/, or with class folders itself; shards; or `digits`."""
     input_size: int | None = None
     """Side of the square input, pixels. Default: the model's."""
     crop: float | None = None

@@ -1,7 +1,8 @@
 """The `mobileone` command: reads arguments, runs one command, turns errors into one line and an exit code.
 
-0 done, 1 an error of ours (one line on stderr), 2 wrong usage, 130 interrupted. Results go to stdout,
-progress and messages to stderr. No torch is imported before a command needs it.
+0 done, 1 an error of ours (one line on stderr), 2 wrong usage, 75 training told to stop, and saved, 130
+interrupted. Results go to stdout, progress and messages to stderr. No torch is imported before a command
+needs it.
 """
 
 from __future__ import annotations
@@ -17,14 +18,18 @@ from typing import Protocol, TypeVar
 import tyro
 
 from mobileone.cli.bench import Bench
+from mobileone.cli.check_data import CheckData
 from mobileone.cli.evaluate import Test
+from mobileone.cli.explain import Explain
 from mobileone.cli.export import Export
 from mobileone.cli.model import Convert, Info, Reparameterize, Weights
 from mobileone.cli.predict import Predict
 from mobileone.cli.profile import Profile
 from mobileone.cli.quantize import Quantize
-from mobileone.cli.train import Train
-from mobileone.errors import MobileOneError
+from mobileone.cli.shard import Shard
+from mobileone.cli.train import Report, Train
+from mobileone.errors import MobileOneError, PreemptedError
+from mobileone.train.stop_signal import REQUEUE
 
 DESCRIPTION = """Train, test, use, fuse, convert and export MobileOne.
 
@@ -46,8 +51,10 @@ class Command(Protocol):
 
 COMMANDS: dict[str, Callable[..., Command]] = {
     "train": Train,
+    "report": Report,
     "test": Test,
     "predict": Predict,
+    "explain": Explain,
     "info": Info,
     "profile": Profile,
     "bench": Bench,
@@ -56,6 +63,8 @@ COMMANDS: dict[str, Callable[..., Command]] = {
     "export": Export,
     "quantize": Quantize,
     "weights": Weights,
+    "shard": Shard,
+    "check-data": CheckData,
 }
 
 
@@ -85,6 +94,9 @@ def guard(work: Callable[[], int], *, prog: str) -> int:
     """The exit code of `work`, with our own errors as one line on stderr."""
     try:
         return work()
+    except PreemptedError as error:
+        print(f"{prog}: {error}", file=sys.stderr)
+        return REQUEUE
     except MobileOneError as error:
         print(f"{prog}: error: {' '.join(str(error).split())}", file=sys.stderr)
         return 1

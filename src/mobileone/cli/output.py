@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from tqdm import tqdm
+
     from mobileone.evaluation.metrics import EvalResult
 
 
@@ -53,3 +55,26 @@ def result_line(result: EvalResult) -> str:
     """An evaluation in one line."""
     line = f"acc@1 {result.acc1:.3f}  acc@5 {result.acc5:.3f}  loss {result.loss:.4f}  n {result.num_images}"
     return f"{line}  skipped {len(result.skipped)}" if result.skipped else line
+
+
+class Counting:
+    """A progress bar on stderr that learns its length with the first news."""
+
+    def __init__(self, title: str, *, unit: str) -> None:
+        self.title, self.unit = title, unit
+        self.bar: tqdm[object] | None = None
+
+    def __enter__(self) -> Counting:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.bar is not None:
+            self.bar.close()
+
+    def show(self, done: int, total: int) -> None:
+        """So many of so many are done."""
+        from mobileone.evaluation.run import progress_bar
+
+        if self.bar is None:
+            self.bar = progress_bar(range(total), title=self.title, unit=self.unit, hidden=False)
+        self.bar.update(done - self.bar.n)

@@ -23,11 +23,12 @@ from mobileone.cli.evaluate import load_for_test
 from mobileone.cli.main import guard, parse
 from mobileone.errors import CheckpointError
 from mobileone.profiling.cost import network_cost
+from mobileone.train.callback import Callback
 from mobileone.variants import VARIANTS
 
 if TYPE_CHECKING:
     from mobileone.train.distributed import Distributed
-    from mobileone.train.run_dir import EpochRecord
+    from mobileone.train.progress import EpochRecord
 
 WEIGHTS = Path("weights")
 VARIANT = "mobileone_s0"
@@ -60,7 +61,7 @@ class Reference:
     benchmark: bool = False
     """Measure the latency of the fused network for one image on this CPU."""
     resume: bool = False
-    """With --train: go on with the run in weights/."""
+    """With --train: go on with the run in weights/, from its newest checkpoint."""
     workers: int | None = None
     """Loader processes a rank. Default: this rank's share of the cores, 8 at most."""
     local_rank: Annotated[int, arg(metavar="N")] = 0
@@ -126,11 +127,12 @@ class Reference:
             num_workers=min(MAX_WORKERS, cores) if self.workers is None else self.workers,
             weights_suffix=".pt",
         )
-        if ranks.is_main and not self.resume:
-            keep_earlier_run(WEIGHTS)
-        ranks.barrier()
-        callbacks = [StepLog(WEIGHTS / "step.csv")] if ranks.is_main else []
-        fit(config, run_dir=WEIGHTS, resume=self.resume, callbacks=callbacks)
+        if not self.resume:
+            ranks.from_main(lambda: keep_earlier_run(WEIGHTS))
+        step_log = StepLog(WEIGHTS)
+        fit(config, run_dir=WEIGHTS, resume=self.resume, callbacks=[step_log] if ranks.is_main else [])
+        if ranks.is_main:
+            step_log.write()
 
     def _test(self, data: str, ranks: Distributed) -> None:
         from mobileone.evaluation.run import evaluate
@@ -146,50 +148,50 @@ class Reference:
             print(("%10.3f" * 3) % (result.acc1, result.acc5, result.loss))
 
 
-class StepLog:
-    """Writes weights/step.csv, the port's log, one line an epoch; a resumed run adds to it."""
+class StepLog(Callback):
+    """Writes weights/step.csv, the port's log, one line an epoch, anew from metrics.csv each time."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
 
-    def on_epoch_end(self, record: EpochRecord) -> None:
-        """Add the line of one epoch."""
-        first = f"{record.epoch:03d}"
-        # The epoch that a resumed run does again, and any after it, go.
-        lines = [line for line in self._lines() if line["epoch"] < first]
-        lines.append(
-            {
-                "epoch": first,
-                "acc@1": _three(record.acc1),
-                "acc@5": _three(record.acc5),
-                "train_loss": _three(record.train_loss),
-                "val_loss": _three(record.val_loss),
-            }
-        )
-        with atomic_path(self.path) as temporary, temporary.open("w", newline="") as file:
+    def on_epoch_end(self, _: EpochRecord) -> None:
+        """Write the file after an epoch."""
+        self.write()
+
+    def write(self) -> None:
+        """Write the file."""
+        with (self.folder / "metrics.csv").open(newline="") as file:
+            rows = list(csv.DictReader(file))
+        with atomic_path(self.folder / "step.csv") as temporary, temporary.open("w", newline="") as file:
             writer = csv.DictWriter(file, STEP_COLUMNS, lineterminator="\n")
             writer.writeheader()
-            writer.writerows(lines)
-
-    def _lines(self) -> list[dict[str, str]]:
-        if not self.path.exists():
-            return []
-        with self.path.open(newline="") as file:
-            return list(csv.DictReader(file))
+            for row in rows:
+                figures = {name: _three(row[name]) for name in STEP_COLUMNS[1:]}
+                writer.writerow({"epoch": f"{int(row['epoch']):03d}", **figures})
 
 
-def _three(value: float | None) -> str:
-    return "" if value is None else f"{value:.3f}"
+def _three(figure: str) -> str:
+    return figure and f"{float(figure):.3f}"
 
 
 def keep_earlier_run(folder: Path) -> None:
-    """Rename `folder` to folder.1, folder.2, … if it holds anything; the port overwrote it."""
-    if not folder.is_dir() or not any(folder.iterdir()):
+    """Rename `folder` to folder.1, folder.2, … if it holds a run; the port overwrote it.
+
+    Not if torchrun has started the ranks again: then it is this run.
+
+    Raises:
+        TrainingError: if another process is training there.
+    """
+    from mobileone.train.run_dir import RunDir
+
+    files = RunDir(folder)
+    if not folder.is_dir() or not any(folder.iterdir()) or files.is_of_this_launch():
         return
     number = 1
     while (kept := folder.with_name(f"{folder.name}.{number}")).exists():
         number += 1
-    folder.rename(kept)
+    with files.lock():
+        folder.rename(kept)
     print(f"the earlier run is kept in {kept}", file=sys.stderr)
 
 

@@ -2,15 +2,39 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
-from tyro.conf import arg
+from tyro.conf import Positional, arg
+from tyro.constructors import PrimitiveConstructorSpec
 
-from mobileone.cli.output import print_json, result_line
+from mobileone.cli.output import print_json, result_line, table
+from mobileone.errors import MobileOneError
+
+if TYPE_CHECKING:
+    from mobileone.train.callback import Callback
+    from mobileone.train.config import TrainConfig
+    from mobileone.train.plan import Plan
+    from mobileone.train.report import Report as WrittenReport
+
+# `--resume` alone is "yes".
+RESUME = PrimitiveConstructorSpec(
+    nargs=(0, 1),
+    metavar="[auto]",
+    instance_from_str=lambda words: _resume(words),
+    is_instance=lambda value: value in ("no", "yes", "auto"),
+    str_from_instance=lambda value: [value],
+)
+
+
+def _resume(words: list[str]) -> str:
+    if words and words != ["auto"]:
+        raise ValueError(f"--resume takes nothing or auto, got {words[0]}")
+    return "auto" if words else "yes"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,9 +45,10 @@ class Train:
     """
 
     data: str | None = None
-    """Folder with train/<class>/ and val/<class>/, or `digits` (built in). Default: the recipe's."""
+    """Folder with train/<class>/ and val/<class>/, shards ('DIR/train-{000000..000007}.tar', a URL or a
+    pipe), or `digits` (built in). Default: the recipe's."""
     recipe: str = "digits"
-    """reference, paper_s0 … paper_s4, digits or finetune."""
+    """reference, paper_s0 … paper_s4, digits, finetune or linear_probe."""
     run_dir: Path | None = None
     """Folder for everything the run writes. Default: runs/RECIPE."""
     init: str | None = None
@@ -33,9 +58,19 @@ class Train:
     on_bad_image: Literal["error", "skip"] | None = None
     """Stop at an image that cannot be decoded, or name it and go on. Default: the recipe's (error)."""
     set: Annotated[tuple[str, ...], arg(metavar="FIELD=VALUE ...")] = ()
-    """Any field of the recipe, such as epochs=10 batch_size=64; an unknown name prints the nearest."""
-    resume: bool = False
-    """Go on after the last finished epoch of --run-dir, with the configuration it was started with."""
+    """Any field of the recipe, such as epochs=10 mix.mixup=0.2; an unknown name prints the nearest."""
+    checkpoint_every: str | None = None
+    """Between checkpoints within an epoch: 1000s, 500steps or none. Default: the recipe's, which is 1000s."""
+    resume: Annotated[Literal["no", "yes", "auto"], RESUME] = "no"
+    """Go on with the run in --run-dir from its newest checkpoint, with the configuration it was started with;
+    `--resume auto` starts one if there is none."""
+    tensorboard: bool = False
+    """Also log to RUN_DIR/tensorboard."""
+    dry_run: bool = False
+    """Only say what the run would be: configuration, parameter groups, memory and time from a few real steps,
+    and the schedule as RUN_DIR/schedule.png."""
+    report: bool = True
+    """After the last epoch write report.html and its pictures; --no-report leaves them out."""
     json: bool = False
     """Print the result as JSON."""
 
@@ -45,18 +80,19 @@ class Train:
         from mobileone.train.run_dir import RunDir
 
         run_dir = self.run_dir or Path("runs") / self.recipe
-        config = RunDir(run_dir).read_config() if self.resume else recipe(self.recipe)
-        if self.data is not None:
-            config = replace(config, data=self.data)
-        if self.init is not None:
-            config = replace(config, init=self.init)
-        if self.device is not None:
-            config = replace(config, device=self.device)
-        if self.on_bad_image is not None:
-            config = replace(config, on_bad_image=self.on_bad_image)
-        result = fit(override(config, self.set), run_dir=run_dir, resume=self.resume)
+        stored = RunDir(run_dir)
+        resume = {"no": False, "yes": True, "auto": stored.config.exists()}[self.resume]
+        config = stored.read_config() if resume else recipe(self.recipe)
+        names = ("data", "init", "device", "on_bad_image", "checkpoint_every")
+        given = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
+        config = override(replace(config, **given), self.set)
+        if self.dry_run:
+            return self._plan(config, run_dir / "schedule.png")
+        result = fit(config, run_dir=run_dir, resume=resume, callbacks=self._callbacks())
         if int(os.environ.get("RANK", "0")) > 0:  # the main rank speaks for all
             return 0
+        if self.report:
+            _report(run_dir)
         if self.json:
             print_json(result.to_dict())
         else:
@@ -64,3 +100,108 @@ class Train:
             print(f"best epoch {result.best_epoch}: acc@1 {result.best_acc1:.2f}", file=sys.stderr)
             print(f"everything is in {result.run_dir}", file=sys.stderr)
         return 0
+
+    def _callbacks(self) -> list[Callback]:
+        if not self.tensorboard:
+            return []
+        from mobileone.train.tensorboard import TensorBoard
+
+        return [TensorBoard()]
+
+    def _plan(self, config: TrainConfig, picture: Path) -> int:
+        from mobileone.train.plan import plan
+
+        planned = plan(config, picture=picture)
+        if int(os.environ.get("RANK", "0")) > 0:
+            return 0
+        if self.json:
+            print_json(planned.to_dict())
+        else:
+            print(plan_text(planned))
+        print(f"schedule: {picture}", file=sys.stderr)
+        return 0
+
+
+def _report(run_dir: Path) -> None:
+    """The report of a finished run; pictures that cannot be drawn are no failure of the training."""
+    from mobileone.train.report import write_report
+
+    try:
+        print(f"report: {write_report(run_dir).page}", file=sys.stderr)
+    except MobileOneError as error:
+        print(f"no report: {' '.join(str(error).split())}", file=sys.stderr)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """What a run came to, anew: confusion, worst classes, mistakes, and one page with everything.
+
+    Example: mobileone report runs/mine
+    """
+
+    run_dir: Annotated[Positional[Path], arg(metavar="RUN_DIR")]
+    """Folder of a run with at least one evaluated epoch."""
+    data: str | None = None
+    """Folder with val/<class>/. Default: where the run had it."""
+    device: str | None = None
+    """auto, cpu, cuda or cuda:N. Default: the run's."""
+
+    def run(self) -> int:
+        from mobileone.train.report import write_report
+
+        result = write_report(self.run_dir, data=self.data, device=self.device)
+        print(result_text(result))
+        return 0
+
+
+def result_text(result: WrittenReport) -> str:
+    """Accuracy, and every file."""
+    answers = result.answers
+    lines = [f"acc@1 {answers.acc1:.3f}  acc@5 {answers.acc5:.3f}  n {len(answers)}"]
+    return "\n".join([*lines, *map(str, (*result.pictures, result.page))])
+
+
+def plan_text(planned: Plan) -> str:
+    """A plan for people."""
+    from mobileone.train.progress import duration
+
+    config = planned.config
+    settings = [
+        [name, value if isinstance(value, str) else json.dumps(value)]
+        for name, value in config.to_dict().items()
+    ]
+    groups = [
+        [group.name, f"{group.num_tensors:,}", f"{group.num_parameters:,}", f"{group.weight_decay:g}"]
+        for group in planned.groups
+    ]
+    phases = [
+        [
+            str(phase.epochs),
+            str(phase.size),
+            f"{phase.strength:g}",
+            f"{phase.step_seconds:.3f}",
+            f"{planned.step_images / phase.step_seconds:.0f}",
+        ]
+        for phase in planned.phases
+    ]
+    how = f"steps of {planned.timed_batch} images a rank on {planned.device}"
+    if not planned.is_measured:
+        how = f"scaled from {how}, for the real batch does not fit"
+    return "\n".join(
+        [
+            f"{planned.num_images} training images of {planned.num_classes} classes; {config.epochs} epochs "
+            f"of {planned.steps_per_epoch} steps of {planned.step_images} images on {planned.ranks} "
+            f"rank{'s' if planned.ranks > 1 else ''}; peak lr {planned.peak_lr:.4g}",
+            "",
+            table(["field", "value"], settings),
+            "",
+            table(["parameters", "tensors", "numbers", "weight decay"], groups),
+            "",
+            table(["epochs", "pixels", "strength", "s a step", "images/s"], phases),
+            "",
+            f"loading: {planned.data_seconds:.3f} s a step with num_workers={config.num_workers}",
+            f"memory: {planned.memory_bytes / 1e9:.2f} GB a rank",
+            f"time: {duration(planned.seconds)} of training, evaluation not counted",
+            f"({how})",
+        ]
+    )

@@ -8,18 +8,29 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mobileone.data.auto_augment import auto_augment, draw_operations
 from mobileone.data.decode import MAX_PIXELS, Image
+from mobileone.data.erasing import random_erasing
+from mobileone.data.operations import Operation, apply_operations
 from mobileone.errors import BadImageError, ConfigError
 from mobileone.input_spec import InputSpec, Interpolation
 
 CROP_TRIES = 10
+
+
+class Policy(Protocol):
+    """Which operations an image gets: `AutoAugment`, `RandAugment`, `TrivialAugment`, or your own.
+
+    Picklable, for the loader's workers.
+    """
+
+    def draw(self, generator: torch.Generator) -> tuple[Operation, ...]:
+        """The operations for one image; all its randomness is drawn from `generator`."""
 
 
 class Box(NamedTuple):
@@ -76,19 +87,22 @@ def resize(image: Tensor, size: tuple[int, int], *, interpolation: Interpolation
         interpolation: filter.
 
     Returns:
-        uint8 (C, *size); the image itself if it has that size.
+        uint8 (C, *size), laid out channels last; the image itself if it has that size.
 
     >>> resize(torch.zeros(3, 10, 20, dtype=torch.uint8), (5, 10)).shape
     torch.Size([3, 5, 10])
     """
     if tuple(image.shape[-2:]) == tuple(size):
         return image
-    return F.interpolate(image[None], size, mode=interpolation, antialias=True)[0]
+    # Packed like this, torch's vectorised loops read and write pixel by pixel; a view into a larger image,
+    # such as a crop, would be copied colour by colour first, and takes up to twice the time.
+    packed = image[None].contiguous(memory_format=torch.channels_last)
+    return F.interpolate(packed, size, mode=interpolation, antialias=True)[0]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainTransform:
-    """Random crop resized to a square, random flip, and AutoAugment if asked for.
+    """Random crop resized to a square, random flip; a policy and random erasing if asked for.
 
     The crop is drawn on the full-size image. A JPEG is then decoded at 1/2, 1/4 or 1/8 wherever the crop
     keeps at least `size` pixels on both sides.
@@ -99,7 +113,8 @@ class TrainTransform:
         flip: probability of mirroring left and right.
         scale: area of the crop, as a share of the image's.
         ratio: width / height of the crop.
-        auto_augment: strength of AutoAugment, multiplying its magnitudes; 0 is off, 1 the paper's.
+        policy: operations on colour and shape, or None.
+        erasing: probability that a rectangle is erased.
 
     Raises:
         ConfigError: on values out of range.
@@ -110,7 +125,8 @@ class TrainTransform:
     flip: float = 0.5
     scale: tuple[float, float] = (0.08, 1.0)
     ratio: tuple[float, float] = (3 / 4, 4 / 3)
-    auto_augment: float = 0.0
+    policy: Policy | None = None
+    erasing: float = 0.0
 
     def __post_init__(self) -> None:
         if self.size < 1:
@@ -123,8 +139,8 @@ class TrainTransform:
             raise ConfigError(f"crop scale must be ascending and in (0, 1], got {self.scale}")
         if not 0 < self.ratio[0] <= self.ratio[1]:
             raise ConfigError(f"crop ratio must be ascending and positive, got {self.ratio}")
-        if not 0 <= self.auto_augment <= 1:
-            raise ConfigError(f"auto_augment is a strength in 0..1, got {self.auto_augment}")
+        if not 0 <= self.erasing <= 1:
+            raise ConfigError(f"erasing is a probability, in 0..1, got {self.erasing}")
 
     def __call__(self, image: Image, generator: torch.Generator) -> Tensor:
         """One augmented view, uint8 (3, size, size).
@@ -145,8 +161,10 @@ class TrainTransform:
         result = resize(cut, (self.size, self.size), interpolation=interpolation)
         if flip < self.flip:
             result = result.flip(-1)
-        if self.auto_augment > 0:
-            result = auto_augment(result, draw_operations(self.auto_augment, generator=generator))
+        if self.policy is not None:
+            result = apply_operations(result, self.policy.draw(generator))
+        if self.erasing:
+            result = random_erasing(result, probability=self.erasing, generator=generator)
         return result
 
 

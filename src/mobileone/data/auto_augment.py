@@ -2,25 +2,18 @@
 
 A policy is 25 pairs of operations, each with a probability and a magnitude level 0..9 that spans the paper's
 range of that operation. Operations that can go two ways (rotation, shear, colour …) do so with equal chance.
-Pillow applies them; what a rotation or shear uncovers is filled with mid grey.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import NamedTuple
+from dataclasses import dataclass
 
-import numpy as np
-import PIL.Image
-import PIL.ImageEnhance
-import PIL.ImageOps
 import torch
-from torch import Tensor
 
+from mobileone.data.operations import Operation
 from mobileone.errors import ConfigError
 
 MAX_LEVEL = 9
-FILL = (128, 128, 128)
 
 # (operation, probability, level); the level of an operation without magnitude is not used.
 Step = tuple[str, float, int]
@@ -53,19 +46,6 @@ POLICY: tuple[tuple[Step, Step], ...] = (
 )
 
 
-class Operation(NamedTuple):
-    """One step to apply.
-
-    Attributes:
-        name: key of the operation.
-        amount: signed share of the operation's full range, in -1..1; at 0 an operation with a magnitude
-            changes nothing.
-    """
-
-    name: str
-    amount: float
-
-
 def draw_operations(strength: float, *, generator: torch.Generator) -> tuple[Operation, ...]:
     """The operations for one image: none, one or two.
 
@@ -76,8 +56,7 @@ def draw_operations(strength: float, *, generator: torch.Generator) -> tuple[Ope
     Raises:
         ConfigError: on a strength out of range.
     """
-    if not 0 < strength <= 1:
-        raise ConfigError(f"AutoAugment's strength must be in (0, 1], got {strength}")
+    check_strength(strength)
     which, *draws = torch.rand(5, dtype=torch.float64, generator=generator).tolist()
     steps = POLICY[int(which * len(POLICY))]
     return tuple(
@@ -87,60 +66,29 @@ def draw_operations(strength: float, *, generator: torch.Generator) -> tuple[Ope
     )
 
 
-def auto_augment(image: Tensor, operations: tuple[Operation, ...]) -> Tensor:
-    """Apply drawn operations to a copy.
+@dataclass(frozen=True, slots=True)
+class AutoAugment:
+    """The policy as a `Policy`.
 
-    Args:
-        image: uint8 RGB (3, H, W).
-        operations: from `draw_operations`.
+    Attributes:
+        strength: factor on all magnitudes, in (0, 1].
+    """
+
+    strength: float = 1.0
+
+    def __post_init__(self) -> None:
+        check_strength(self.strength)
+
+    def draw(self, generator: torch.Generator) -> tuple[Operation, ...]:
+        """The operations for one image."""
+        return draw_operations(self.strength, generator=generator)
+
+
+def check_strength(strength: float) -> None:
+    """Refuse a strength that is not in (0, 1].
 
     Raises:
-        ConfigError: if the image is not RGB.
-
-    >>> black = torch.zeros(3, 4, 4, dtype=torch.uint8)
-    >>> int(auto_augment(black, (Operation("invert", 0.4),)).min())
-    255
+        ConfigError: if it is not.
     """
-    if image.shape[0] != 3:
-        raise ConfigError(f"AutoAugment needs RGB images, got {image.shape[0]} channels; set auto_augment=0")
-    if not operations:
-        return image
-    picture = PIL.Image.fromarray(image.permute(1, 2, 0).contiguous().numpy())  # (H, W, C)
-    for operation in operations:
-        picture = _APPLY[operation.name](picture, operation.amount)
-    return torch.from_numpy(np.array(picture)).permute(2, 0, 1)
-
-
-def _rotate(picture: PIL.Image.Image, amount: float) -> PIL.Image.Image:
-    return picture.rotate(30 * amount, PIL.Image.Resampling.BILINEAR, fillcolor=FILL)
-
-
-def _shear_x(picture: PIL.Image.Image, amount: float) -> PIL.Image.Image:
-    # About the centre row, so that what the image shows stays in the middle.
-    shear = 0.3 * amount
-    matrix = (1, shear, -shear * picture.height / 2, 0, 1, 0)
-    return picture.transform(
-        picture.size, PIL.Image.Transform.AFFINE, matrix, PIL.Image.Resampling.BILINEAR, fillcolor=FILL
-    )
-
-
-def _posterize(picture: PIL.Image.Image, amount: float) -> PIL.Image.Image:
-    return PIL.ImageOps.posterize(picture, 8 - round(4 * abs(amount)))
-
-
-def _solarize(picture: PIL.Image.Image, amount: float) -> PIL.Image.Image:
-    return PIL.ImageOps.solarize(picture, round(256 * (1 - abs(amount))))
-
-
-_APPLY: dict[str, Callable[[PIL.Image.Image, float], PIL.Image.Image]] = {
-    "auto_contrast": lambda picture, amount: PIL.ImageOps.autocontrast(picture),
-    "color": lambda picture, amount: PIL.ImageEnhance.Color(picture).enhance(1 + 0.9 * amount),
-    "contrast": lambda picture, amount: PIL.ImageEnhance.Contrast(picture).enhance(1 + 0.9 * amount),
-    "equalize": lambda picture, amount: PIL.ImageOps.equalize(picture),
-    "invert": lambda picture, amount: PIL.ImageOps.invert(picture),
-    "posterize": _posterize,
-    "rotate": _rotate,
-    "sharpness": lambda picture, amount: PIL.ImageEnhance.Sharpness(picture).enhance(1 + 0.9 * amount),
-    "shear_x": _shear_x,
-    "solarize": _solarize,
-}
+    if not 0 < strength <= 1:
+        raise ConfigError(f"an augmentation policy's strength must be in (0, 1], got {strength}")

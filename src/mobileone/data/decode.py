@@ -12,10 +12,11 @@ import io
 import math
 import os
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 import PIL.Image
@@ -73,6 +74,17 @@ class ImageSource(Protocol):
 
     def read(self, index: int) -> Image:
         """The image, not decoded yet. Raises BadImageError if it cannot be read."""
+
+
+@runtime_checkable
+class StreamedSource(ImageSource, Protocol):
+    """An image source whose images come from elsewhere, many at a time, so that order and notice matter."""
+
+    def epoch_order(self, generator: torch.Generator) -> Tensor:
+        """All indices, shuffled, int64 (len(source),); a function of the generator's state alone."""
+
+    def expect(self, indices: Sequence[int]) -> None:
+        """Told, in the process that reads, which images will be read soon; returns at once."""
 
 
 class _Header(NamedTuple):

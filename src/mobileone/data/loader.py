@@ -9,8 +9,6 @@ process group in it, may deadlock. As with every start method but fork, a script
 
 from __future__ import annotations
 
-import multiprocessing
-import signal
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -21,7 +19,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from mobileone.data.augment import EvalTransform, TrainTransform
-from mobileone.data.decode import ImageSource
+from mobileone.data.decode import ImageSource, StreamedSource
+from mobileone.data.pool import start_method, start_worker
 from mobileone.data.requests import EvalRequests, Request, TrainRequests, seeded_generator
 from mobileone.errors import BadImageError, ConfigError, DataError
 from mobileone.input_spec import InputSpec
@@ -29,6 +28,7 @@ from mobileone.input_spec import InputSpec
 OnBadImage = Literal["error", "skip"]
 
 MAX_SUBSTITUTES = 16
+MAX_DEATHS = 3  # of workers in a pass; more is no accident
 LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601, what Pillow's "L" is
 
 
@@ -45,7 +45,7 @@ class Batch:
     """Images of one step.
 
     Attributes:
-        images: uint8 (N, C, H, W).
+        images: uint8 (N, C, H, W), laid out channels last, as decoders write and networks read them.
         labels: class indices, int64 (N,).
         indices: where in the source each image is, int64 (N,).
         bad: images that were found undecodable on the way, and skipped.
@@ -70,16 +70,25 @@ class BatchLoader:
     Iterating raises:
         BadImageError: on an image that cannot be decoded, if such images are errors, or if a whole run of
             them leaves nothing to take instead.
-        DataError: if a worker process died.
+        DataError: if a shard cannot be read; if a worker process died, and nobody is told of it
+            (`on_dead_worker`) or it is the fourth.
     """
 
     def __init__(
-        self, reader: _Reader, requests: TrainRequests | EvalRequests, *, num_workers: int, pin_memory: bool
+        self,
+        reader: _Reader,
+        requests: TrainRequests | EvalRequests,
+        *,
+        num_workers: int,
+        pin_memory: bool,
+        on_dead_worker: Callable[[str], None] | None,
     ) -> None:
         if num_workers < 0:
             raise ConfigError(f"num_workers must be 0 (read in this process) or more, got {num_workers}")
         num_workers = min(num_workers, len(requests))
         self._requests = requests
+        self._start = 0
+        self._on_dead_worker = on_dead_worker
         # One request is one item: batches are made by the reader, so `batch_size=None` and no collation.
         self._loader: DataLoader[Batch | _Failure] = DataLoader(
             reader,
@@ -88,8 +97,8 @@ class BatchLoader:
             collate_fn=_as_it_is,
             num_workers=num_workers,
             pin_memory=pin_memory and torch.accelerator.is_available(),
-            worker_init_fn=_start_worker if num_workers else None,
-            multiprocessing_context=_start_method() if num_workers else None,
+            worker_init_fn=start_worker if num_workers else None,
+            multiprocessing_context=start_method() if num_workers else None,
             persistent_workers=num_workers > 0,
             generator=torch.Generator(),  # else every pass draws from, and so changes, the global generator
         )
@@ -97,28 +106,45 @@ class BatchLoader:
     def __len__(self) -> int:
         return len(self._requests)
 
-    def set_epoch(self, epoch: int) -> None:
-        """In training, use that epoch's order, randomness and transform from the next pass on."""
+    def set_epoch(self, epoch: int, *, start: int = 0) -> None:
+        """In training, use that epoch's order, randomness and transform from the next pass on.
+
+        Args:
+            epoch: 0 for the first.
+            start: batches at the beginning of the epoch to leave out; nothing of them is read.
+        """
         self._requests.epoch = epoch
+        self._start = start
 
     def __iter__(self) -> Iterator[Batch]:
-        try:
-            for item in self._loader:
-                if isinstance(item, _Failure):
-                    raise BadImageError(item.message)
-                yield item
-        except BadImageError:
-            self.close()
-            raise
-        except (RuntimeError, OSError, EOFError) as error:
-            self.close()
-            if not self._loader.num_workers or not _is_from_a_dead_worker(error):
+        done = deaths = 0
+        while True:
+            self._requests.start = self._start + done
+            try:
+                for item in self._loader:
+                    if isinstance(item, _Failure):
+                        raise item.error
+                    done += 1
+                    yield item
+                return
+            except DataError:
+                self.close()
                 raise
-            raise DataError(
-                f"a data worker process died ({' '.join(str(error).split()) or type(error).__name__}); often "
-                "memory or /dev/shm ran out, or a script lacks its `if __name__ == '__main__'` guard; "
-                "try fewer workers, or num_workers=0"
-            ) from None
+            except (RuntimeError, OSError, EOFError) as error:
+                self.close()
+                if not self._loader.num_workers or not _is_from_a_dead_worker(error):
+                    raise
+                reason = (
+                    f"a data worker process died ({' '.join(str(error).split()) or type(error).__name__})"
+                )
+            # Workers remember nothing, so new ones go on where the dead one left the others waiting.
+            deaths += 1
+            if self._on_dead_worker is None or deaths > MAX_DEATHS:
+                raise DataError(
+                    f"{reason}; often memory or /dev/shm ran out, or a script lacks its "
+                    "`if __name__ == '__main__'` guard; try fewer workers, or num_workers=0"
+                )
+            self._on_dead_worker(f"{reason}; new ones go on with batch {self._start + done + 1}")
 
     def close(self) -> None:
         """End the worker processes; the next pass starts new ones.
@@ -142,10 +168,13 @@ def train_loader(
     num_workers: int = 0,
     on_bad_image: OnBadImage = "error",
     pin_memory: bool = False,
+    step_size: int | None = None,
+    on_dead_worker: Callable[[str], None] | None = None,
 ) -> BatchLoader:
     """Shuffled, augmented batches; the same number on every rank.
 
-    A pass is a permutation of the source, cut into steps of `batch_size · world_size` images; an incomplete
+    A pass is a permutation of the source (a `StreamedSource` has one of its own), cut into steps of
+    `batch_size · world_size` images; an incomplete
     last step is dropped, unless it is the only one. Every image's randomness comes from (seed, epoch, index)
     alone, and a step's images do not depend on how many ranks share them.
 
@@ -161,14 +190,24 @@ def train_loader(
         on_bad_image: "error" raises; "skip" takes the next readable image (index + 1, …, at most 16 tries)
             and reports the bad ones in `Batch.bad`.
         pin_memory: copy batches to page-locked memory, where there is an accelerator.
+        step_size: images a step over all ranks, where it is not `batch_size · world_size`: they are dealt out
+            as evenly as they go, so ranks may differ by one.
+        on_dead_worker: told, in a line, of a worker that died; new ones then go on where it was, up to three
+            times a pass. None raises at once.
 
     Raises:
         ConfigError: on values out of range.
         DataError: if there are fewer images than ranks.
     """
-    requests = TrainRequests(len(source), transform, batch_size, seed, rank, world_size)
-    reader = _Reader(source, seed, on_bad_image)
-    return BatchLoader(reader, requests, num_workers=num_workers, pin_memory=pin_memory)
+    order = source.epoch_order if isinstance(source, StreamedSource) else None
+    requests = TrainRequests(len(source), transform, batch_size, seed, rank, world_size, step_size, order)
+    return BatchLoader(
+        _Reader(source, seed, on_bad_image),
+        requests,
+        num_workers=num_workers,
+        pin_memory=pin_memory,
+        on_dead_worker=on_dead_worker,
+    )
 
 
 def eval_loader(
@@ -181,6 +220,7 @@ def eval_loader(
     num_workers: int = 0,
     on_bad_image: OnBadImage = "error",
     pin_memory: bool = False,
+    on_dead_worker: Callable[[str], None] | None = None,
 ) -> BatchLoader:
     """Every image exactly once over all ranks, in order: rank r takes r, r + world_size, …
 
@@ -188,9 +228,14 @@ def eval_loader(
     `on_bad_image="skip"` undecodable images are left out and reported in `Batch.bad`, so a batch may be
     short, even empty. The other arguments and errors are those of `train_loader`.
     """
-    requests = EvalRequests(len(source), transform, batch_size, rank, world_size)
+    tells = isinstance(source, StreamedSource)
+    requests = EvalRequests(len(source), transform, batch_size, rank, world_size, tells)
     return BatchLoader(
-        _Reader(source, 0, on_bad_image), requests, num_workers=num_workers, pin_memory=pin_memory
+        _Reader(source, 0, on_bad_image),
+        requests,
+        num_workers=num_workers,
+        pin_memory=pin_memory,
+        on_dead_worker=on_dead_worker,
     )
 
 
@@ -239,9 +284,9 @@ def _pixel_constants(
 
 @dataclass(frozen=True, slots=True)
 class _Failure:
-    """A worker's error as text: exceptions that cross processes arrive as a page of traceback."""
+    """A worker's error as a value: exceptions raised across processes arrive as a page of traceback."""
 
-    message: str
+    error: DataError
 
 
 class _Reader(Dataset["Batch | _Failure"]):
@@ -258,20 +303,25 @@ class _Reader(Dataset["Batch | _Failure"]):
         images: list[Tensor] = []
         indices: list[int] = []
         bad: list[BadImage] = []
+        if request.soon and isinstance(self.source, StreamedSource):
+            self.source.expect(request.soon)
         for index in request.indices:
             try:
                 used, image = self._read(request, index, bad)
             except BadImageError as error:
                 if self.on_bad_image == "error" or request.epoch is not None:
-                    return _Failure(str(error))
+                    return _Failure(error)
                 continue
+            except DataError as error:  # not one image, but where they are
+                return _Failure(error)
             images.append(image)
             indices.append(used)
         labels = [int(self.source.labels[index]) for index in indices]
-        size = request.transform.size
-        stacked = torch.stack(images) if images else torch.empty(0, 3, size, size, dtype=torch.uint8)
         return Batch(
-            stacked, torch.tensor(labels, dtype=torch.int64), torch.tensor(indices, dtype=torch.int64), bad
+            _stack(images, size=request.transform.size),
+            torch.tensor(labels, dtype=torch.int64),
+            torch.tensor(indices, dtype=torch.int64),
+            bad,
         )
 
     def _read(self, request: Request, index: int, bad: list[BadImage]) -> tuple[int, Tensor]:
@@ -296,6 +346,14 @@ class _Reader(Dataset["Batch | _Failure"]):
         return request.transform(image, seeded_generator(self.seed, request.epoch, index))
 
 
+def _stack(images: list[Tensor], *, size: int) -> Tensor:
+    """(N, C, H, W), channels last: of images laid out like that, each is one copy of a block of memory."""
+    if not images:
+        return torch.empty(0, 3, size, size, dtype=torch.uint8)
+    packed = torch.stack([image.permute(1, 2, 0) for image in images])  # (N, H, W, C)
+    return packed.permute(0, 3, 1, 2)
+
+
 def _is_from_a_dead_worker(error: Exception) -> bool:
     """Torch's own report, or a connection that broke while a batch was fetched; not a worker's exception."""
     if isinstance(error, RuntimeError):
@@ -305,18 +363,3 @@ def _is_from_a_dead_worker(error: Exception) -> bool:
 
 def _as_it_is(item: Any) -> Any:
     return item
-
-
-def _start_method() -> str:
-    if "forkserver" not in multiprocessing.get_all_start_methods():
-        return "spawn"
-    # The server imports torch once, then every worker is a fork of it and starts in milliseconds.
-    multiprocessing.set_forkserver_preload(["mobileone.data.loader"])
-    return "forkserver"
-
-
-def _start_worker(worker: int) -> None:
-    torch.set_num_threads(1)  # many workers with many threads each would fight for the cores
-    signal.signal(
-        signal.SIGINT, signal.SIG_IGN
-    )  # Ctrl-C is the main process's to answer; it ends the workers

@@ -7,10 +7,16 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from torch import Tensor
 from torch.utils.data import Sampler
 
 from mobileone.data.augment import EvalTransform, TrainTransform
 from mobileone.errors import ConfigError, DataError
+
+LOOKAHEAD_IMAGES = 4096
+"""Images of a rank that a streamed source is told of before they are read: some seconds of training."""
+
+Order = Callable[[torch.Generator], Tensor]
 
 
 class Request(NamedTuple):
@@ -19,10 +25,15 @@ class Request(NamedTuple):
     indices: list[int]
     transform: TrainTransform | EvalTransform
     epoch: int | None
+    soon: list[int]
+    """Images of later batches, for a streamed source."""
 
 
 class TrainRequests(Sampler[Request]):
-    """The steps of an epoch, for one rank."""
+    """The steps of an epoch, for one rank, from step `start` on (0 is the first).
+
+    `order` is that of a streamed source, which is told of what comes; None is any permutation.
+    """
 
     def __init__(
         self,
@@ -32,6 +43,8 @@ class TrainRequests(Sampler[Request]):
         seed: int,
         rank: int,
         world_size: int,
+        step_size: int | None = None,
+        order: Order | None = None,
     ) -> None:
         _check_split(batch_size, rank, world_size)
         if seed < 0:
@@ -42,42 +55,84 @@ class TrainRequests(Sampler[Request]):
             )
         self.num_images = num_images
         self.transform = transform
-        self.step_size = batch_size * world_size
+        self.step_size = min(step_size or batch_size * world_size, num_images)
+        if self.step_size < world_size:
+            raise ConfigError(
+                f"{self.step_size} images a step for {world_size} ranks; every rank needs at least one"
+            )
         self.seed = seed
+        self.order = order
         self.rank = rank
         self.world_size = world_size
         self.epoch = 0
+        self.start = 0
 
     def __len__(self) -> int:
-        return max(1, self.num_images // self.step_size)
+        return self.num_images // self.step_size
 
     def __iter__(self) -> Iterator[Request]:
         epoch = self.epoch
         transform = self.transform if isinstance(self.transform, TrainTransform) else self.transform(epoch)
-        order = torch.randperm(self.num_images, generator=seeded_generator(self.seed, epoch))
-        for step in range(len(self)):
+        generator = seeded_generator(self.seed, epoch)
+        if self.order is None:
+            order = torch.randperm(self.num_images, generator=generator)
+        else:
+            order = self.order(generator)
+        ahead = -(-LOOKAHEAD_IMAGES * self.world_size // self.step_size) if self.order else 0
+
+        def share(step: int) -> list[int]:
             together = order[step * self.step_size : (step + 1) * self.step_size]
-            yield Request(together[self.rank :: self.world_size].tolist(), transform, epoch)
+            own: list[int] = together[self.rank :: self.world_size].tolist()
+            return own
+
+        for indices, soon in _with_lookahead(share, range(self.start, len(self)), ahead=ahead):
+            yield Request(indices, transform, epoch, soon)
 
 
 class EvalRequests(Sampler[Request]):
-    """Every image of one rank once, in order."""
+    """Every image of one rank once, in order, from batch `start` on (0 is the first).
+
+    `tells` is whether the source is to be told of what comes.
+    """
 
     def __init__(
-        self, num_images: int, transform: EvalTransform, batch_size: int, rank: int, world_size: int
+        self,
+        num_images: int,
+        transform: EvalTransform,
+        batch_size: int,
+        rank: int,
+        world_size: int,
+        tells: bool = False,
     ) -> None:
         _check_split(batch_size, rank, world_size)
         self.indices = range(rank, num_images, world_size)
         self.transform = transform
         self.batch_size = batch_size
+        self.tells = tells
         self.epoch = 0
+        self.start = 0
 
     def __len__(self) -> int:
         return -(-len(self.indices) // self.batch_size)
 
     def __iter__(self) -> Iterator[Request]:
-        for start in range(0, len(self.indices), self.batch_size):
-            yield Request(list(self.indices[start : start + self.batch_size]), self.transform, None)
+        ahead = -(-LOOKAHEAD_IMAGES // self.batch_size) if self.tells else 0
+
+        def batch(number: int) -> list[int]:
+            return list(self.indices[number * self.batch_size : (number + 1) * self.batch_size])
+
+        for indices, soon in _with_lookahead(batch, range(self.start, len(self)), ahead=ahead):
+            yield Request(indices, self.transform, None, soon)
+
+
+def _with_lookahead(
+    batch: Callable[[int], list[int]], numbers: range, *, ahead: int
+) -> Iterator[tuple[list[int], list[int]]]:
+    """Each batch, with images `ahead` batches later (0: none); the first with all those on the way there."""
+    for number in numbers:
+        new = range(number if number == numbers.start else number + ahead, number + ahead + 1)
+        soon = [index for later in new if later in numbers for index in batch(later)] if ahead else []
+        yield batch(number), soon
 
 
 def _check_split(batch_size: int, rank: int, world_size: int) -> None:

@@ -20,7 +20,9 @@ from mobileone.data.decode import ImageSource
 from mobileone.data.digits import load_digits
 from mobileone.data.folder import find_images
 from mobileone.data.imagenet import resolve_classes
-from mobileone.data.loader import BadImage, OnBadImage, eval_loader, normalize
+from mobileone.data.loader import BadImage, Batch, BatchLoader, OnBadImage, eval_loader, normalize
+from mobileone.data.shards.address import is_shards
+from mobileone.data.shards.source import open_shards
 from mobileone.errors import DataError
 from mobileone.evaluation.metrics import EvalResult, topk_correct
 from mobileone.model.network import MobileOne
@@ -35,24 +37,33 @@ AMP_DTYPES: dict[str, torch.dtype] = {"bf16": torch.bfloat16, "fp16": torch.floa
 def open_data(
     data: str | Path, *, split: Literal["train", "val"], classes: tuple[str, ...] | None = None
 ) -> ImageSource:
-    """The images behind a `data` argument: `"digits"`, or a folder.
+    """The images behind a `data` argument: `"digits"`, a folder, or shards.
 
     Args:
-        data: `"digits"` (the built-in set; `"./digits"` is a folder of that name) or a data folder.
+        data: `"digits"` (the built-in set; `"./digits"` is a folder of that name), a data folder, or shards
+            (a folder of them, or `DIR/train-{000000..000007}.tar`, a URL or a pipe likewise).
         split: which part.
         classes: class names that the labels index into; None takes the folder's own, sorted.
 
     Raises:
-        DataError: if the folder does not hold such images.
+        DataError: if there are no such images, or a shard is missing or damaged.
         MissingExtraError: for the digits without scikit-learn.
     """
     if data == "digits":
         return load_digits(split)
+    if is_shards(data):
+        return open_shards(data, split=split, classes=classes)
     return find_images(data, split=split, classes=classes)
 
 
 def progress_bar(
-    items: Iterable[T], *, title: str, unit: str, hidden: bool, total: int | None = None
+    items: Iterable[T],
+    *,
+    title: str,
+    unit: str,
+    hidden: bool,
+    total: int | None = None,
+    initial: int = 0,
 ) -> tqdm[T]:
     """A bar on stderr that vanishes when done: redrawn often on a terminal, every 10 s in a log file."""
     terminal = sys.stderr.isatty()
@@ -61,6 +72,7 @@ def progress_bar(
         items,
         desc=title,
         total=total,
+        initial=initial,
         unit=unit,
         leave=False,
         disable=hidden,
@@ -88,12 +100,13 @@ def evaluate(
     dist: Distributed | None = None,
     amp: AmpDtype | None = None,
     progress: bool = True,
+    on_dead_worker: Callable[[str], None] | None = None,
 ) -> EvalResult:
     """Top-1, top-5 and cross-entropy of a network, with its own input spec and class names.
 
     Args:
         model: a network in either form, put into eval mode meanwhile; or any `Classifier`, an `Artifact` say.
-        data: `"digits"`, a data folder, or an `ImageSource` of your own.
+        data: `"digits"`, a data folder, shards, or an `ImageSource` of your own.
         split: `"val"` (a folder without train/ and val/ is taken as it is) or `"train"`.
         batch_size: images at a time on a rank; does not change the result beyond rounding.
         num_workers: loader processes a rank.
@@ -102,6 +115,7 @@ def evaluate(
         dist: the ranks to share the images with; every rank gets the whole result.
         amp: mixed precision, or None.
         progress: whether to show a bar on stderr.
+        on_dead_worker: told of a loader process that died and was replaced; None makes it an error.
 
     Raises:
         DataError: if the data's classes are not the model's, or no image is readable.
@@ -117,13 +131,9 @@ def evaluate(
     dist = dist or Distributed()
     classes = resolve_classes(model.num_classes, model.class_names)
     source = open_data(data, split=split, classes=classes) if isinstance(data, str | Path) else data
-    _check_classes(model, source, classes)
-    if isinstance(model, MobileOne):
-        if device is not None:
-            model.to(device)
-        where, logits_of = next(model.parameters()).device, _network_logits(model, amp)
-    else:
-        where, logits_of = torch.device("cpu"), model.logits
+    check_classes(model, source, classes)
+    if device is not None and isinstance(model, MobileOne):
+        model.to(device)
     loader = eval_loader(
         source,
         EvalTransform.from_spec(model.input_spec),
@@ -132,17 +142,45 @@ def evaluate(
         world_size=dist.world_size,
         num_workers=num_workers,
         on_bad_image=on_bad_image,
-        pin_memory=where.type == "cuda",
+        pin_memory=device_of(model).type == "cuda",
+        on_dead_worker=on_dead_worker,
     )
     sums: list[Tensor] = []
     bad: list[BadImage] = []
     hidden = not (progress and dist.is_main)
+    for batch, logits in classified(model, loader, amp=amp, hidden=hidden):
+        bad += batch.bad
+        if len(batch):
+            sums.append(_batch_sums(logits, batch.labels))
+    return _total(sums, bad, dist, seconds=time.perf_counter() - started)
+
+
+def classified(
+    model: MobileOne | Classifier, loader: BatchLoader, *, amp: AmpDtype | None = None, hidden: bool = True
+) -> Iterator[tuple[Batch, Tensor]]:
+    """Every batch of an evaluation loader with its logits (N, num_classes), on the model's device.
+
+    Args:
+        model: a network, put into eval mode meanwhile, or any `Classifier`.
+        loader: of images as the model wants them.
+        amp: mixed precision, or None.
+        hidden: whether to show no bar on stderr.
+    """
+    where = device_of(model)
+    logits_of = _network_logits(model, amp) if isinstance(model, MobileOne) else model.logits
     with _in_eval_mode(model):
         for batch in progress_bar(loader, title="evaluating", unit="batch", hidden=hidden):
-            bad += batch.bad
-            if len(batch):
-                sums.append(_batch_sums(logits_of, batch.images, batch.labels, where))
-    return _total(sums, bad, dist, seconds=time.perf_counter() - started)
+            if not len(batch):
+                yield batch, torch.empty(0, model.num_classes, device=where)
+                continue
+            with torch.inference_mode():
+                logits = logits_of(batch.images.to(where, non_blocking=True))
+            yield batch, logits
+
+
+def device_of(model: MobileOne | Classifier) -> torch.device:
+    """Where its logits come from."""
+    return next(model.parameters()).device if isinstance(model, MobileOne) else torch.device("cpu")
 
 
 @contextmanager
@@ -173,12 +211,9 @@ def _network_logits(model: MobileOne, amp: AmpDtype | None) -> Callable[[Tensor]
 
 
 @torch.inference_mode()
-def _batch_sums(
-    logits_of: Callable[[Tensor], Tensor], images: Tensor, labels: Tensor, device: torch.device
-) -> Tensor:
+def _batch_sums(logits: Tensor, labels: Tensor) -> Tensor:
     """float32 (4,) on the device: images, right at 1, right at 5, summed loss. Waits for nothing there."""
-    labels = labels.to(device, non_blocking=True)
-    logits = logits_of(images.to(device, non_blocking=True))
+    labels = labels.to(logits.device, non_blocking=True)
     loss = F.cross_entropy(logits.float(), labels, reduction="sum")
     return torch.cat([loss.new_full((1,), len(labels)), topk_correct(logits, labels), loss[None]])
 
@@ -200,10 +235,14 @@ def _total(sums: list[Tensor], bad: list[BadImage], dist: Distributed, *, second
     )
 
 
-def _check_classes(
+def check_classes(
     model: MobileOne | Classifier, source: ImageSource, classes: tuple[str, ...] | None
 ) -> None:
-    """Refuse labels that mean something else to the model, before the first batch."""
+    """Refuse labels that mean something else to the model, before the first batch.
+
+    Raises:
+        DataError: if they do, or there are no images.
+    """
     theirs = tuple(source.classes)
     if classes is not None and classes != theirs:
         raise DataError(

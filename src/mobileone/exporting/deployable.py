@@ -8,7 +8,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from mobileone.model.block import InferenceBlock
 from mobileone.model.network import MobileOne
@@ -86,10 +85,7 @@ class Deployable(nn.Module):
         x = x.permute(0, 3, 1, 2) if self.nhwc else x
         if isinstance(self.means, Tensor):
             x = x - self.means
-        features = self.network.forward_features(x.to(self.dtype))
-        # The pool as an operator that every runtime has a kernel for, in whatever layout it computes.
-        pooled = F.adaptive_avg_pool2d(features, 1).flatten(1)
-        logits: Tensor = self.network.head.fc(pooled)
+        logits: Tensor = self.network(x.to(self.dtype))
         return logits.float()
 
 

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from mobileone.functional.kernels import depthwise
@@ -133,33 +134,47 @@ def symmetric_product(left: Tensor, right: Tensor) -> Tensor:
     return out
 
 
+def gram(rows: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean (C,) and covariance (C, C) of rows (M, C), in float32 at least.
+
+    >>> mean, cov = gram(torch.tensor([[1.0], [3.0]]))
+    >>> mean.item(), cov.item()
+    (2.0, 1.0)
+    """
+    mean = rows.mean(0, dtype=accumulation_dtype(rows.dtype))
+    products = [symmetric_product(centred.T, centred) for centred in (c - mean for c in _chunks(rows))]
+    return mean, sum(products[1:], products[0]).div_(rows.shape[0])
+
+
+def add_centred_product_(to: Tensor, rows: Tensor, mean: Tensor, slopes: Tensor, offset: Tensor) -> None:
+    """to += (rows − mean) slopes + offset, in place: (M, C), (M, C), (C,), (C, C), (C,)."""
+    for chunk, part in zip(_chunks(rows), _chunks(to), strict=True):
+        if part.dtype == mean.dtype:
+            part.addmm_(chunk - mean, slopes).add_(offset)
+        else:
+            part.add_(torch.addmm(offset, chunk - mean, slopes))
+
+
 class _PointwiseMoments(torch.autograd.Function):
     """One Gram product forward, one product backward; x is saved, nothing else of its size."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """x (N, C, H, W) to itself, mean (C,) and cov (C, C)."""
-        rows = _rows(x)
-        dtype = accumulation_dtype(x.dtype)
-        mean = rows.mean(0, dtype=dtype)
-        products = [symmetric_product(centred.T, centred) for centred in (c - mean for c in _chunks(rows))]
+        mean, cov = gram(_rows(x))
         ctx.save_for_backward(x, mean)
-        return x.view_as(x), mean, sum(products[1:], products[0]).div_(rows.shape[0])
+        return x.view_as(x), mean, cov
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, grad_x: Tensor, grad_mean: Tensor, grad_cov: Tensor) -> Tensor:
         """grad_x + (x − mean) (grad_cov + grad_covᵀ) / M + grad_mean / M."""
         x, mean = ctx.saved_tensors
         rows = _rows(x)
-        slopes = (grad_cov + grad_cov.T) / rows.shape[0]
-        offset = grad_mean / rows.shape[0]
         # grad_x comes from the one consumer of patch_moments' x, so it is ours to change.
         grad_x = grad_x.contiguous(memory_format=torch.channels_last)
-        for chunk, grad in zip(_chunks(rows), _chunks(_rows(grad_x)), strict=True):
-            if grad.dtype == mean.dtype:
-                grad.addmm_(chunk - mean, slopes).add_(offset)
-            else:
-                grad.add_(torch.addmm(offset, chunk - mean, slopes))
+        slopes, offset = (grad_cov + grad_cov.T) / rows.shape[0], grad_mean / rows.shape[0]
+        add_centred_product_(_rows(grad_x), rows, mean, slopes, offset)
         return grad_x
 
 
@@ -175,6 +190,7 @@ class _DepthwiseMoments(torch.autograd.Function):
         return x.view_as(x), mean, cov
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, grad_x: Tensor, grad_mean: Tensor, grad_cov: Tensor) -> tuple[Tensor, None]:
         """grad_x, and for every patch p, scattered: (grad_mean + (grad_cov + grad_covᵀ) (p − mean)) / M."""
         x, shift, mean = ctx.saved_tensors
@@ -209,6 +225,7 @@ class _UnfoldedMoments(torch.autograd.Function):
         return x.view_as(x), mean + offset.squeeze(-1), cov
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, grad_x: Tensor, grad_mean: Tensor, grad_cov: Tensor) -> tuple[Tensor, None, None]:
         """grad_x, and for every patch p, scattered: (grad_mean + (grad_cov + grad_covᵀ) (p − mean)) / M."""
         x, mean = ctx.saved_tensors

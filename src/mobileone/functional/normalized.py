@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from mobileone.functional.kernels import affine
@@ -137,11 +138,12 @@ class _NormalizedConvolution(torch.autograd.Function):
         return out
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         """Gradients of x, weight and parameters."""
         x, weight, y, out = ctx.saved_tensors
         of_y, of_x, leaves, factors = ctx.small
-        window, (needs_x, needs_weight) = ctx.window, ctx.needs_input_grad[:2]
+        window, (needs_x, needs_weight), nothing = ctx.window, ctx.needs_input_grad[:2], (None,) * 5
         grad, seen = _dense(grad), None if of_x is None else _dense(_seen(x, ctx.window.stride))
         operands = _operands(y, seen, of_y, of_x, factors, ctx.relu)
         db, da, dc = operands.sums(grad, out).to(y.dtype)
@@ -153,23 +155,24 @@ class _NormalizedConvolution(torch.autograd.Function):
         found = torch.autograd.grad(outputs, wanted, given, retain_graph=True, allow_unused=True)
         small = {id(t): g for t, g in zip(wanted, found, strict=True) if g is not None}
 
-        def through(value: Tensor, moments: Moments, factor: Tensor, onto: Tensor | None = None) -> Tensor:
-            # d mean = 1 / M and d var = 2 (value − mean) / M for each of the M values.
+        def slopes(value: Tensor, moments: Moments) -> tuple[Tensor, Tensor]:
+            """d mean = 1 / M and d var = 2 (value − mean) / M for each of the M values."""
             slope, offset = small.get(id(moments.var)), small.get(id(moments.mean))
-            zero, count = torch.zeros_like(factor), value.numel() // value.shape[1]
-            return operands.backward(
-                grad,
-                out,
-                of=value,
-                mean=moments.mean.detach(),
-                scale=factor.detach(),
-                slope=zero if slope is None else slope * (2 / count),
-                offset=zero if offset is None else offset / count,
-                onto=onto,
+            zero, count = torch.zeros_like(moments.mean), value.numel() // value.shape[1]
+            return (
+                zero if slope is None else slope * (2 / count),
+                zero if offset is None else offset / count,
             )
 
+        of_input = None if seen is None or not needs_x else slopes(seen, of_x)
+        if of_input is not None and window == Window() and ctx.groups == 1:
+            grad_y, grad_x = operands.backward_both(grad, out, slopes(y, of_y), of_input)
+            _rows(grad_x).addmm_(_rows(grad_y), weight.flatten(1))
+            grad_weight = (_rows(grad_y).T @ _rows(x)).view_as(weight) if needs_weight else None
+            return grad_x, grad_weight, *nothing, *(small.get(id(leaf)) for leaf in leaves)
+        grad_y = operands.backward(grad, out, y, of_y.mean, factors.a, slopes(y, of_y))
         grad_x, grad_weight, _ = torch.ops.aten.convolution_backward(
-            through(y, of_y, factors.a),
+            grad_y,
             x,
             weight,
             None,
@@ -181,21 +184,27 @@ class _NormalizedConvolution(torch.autograd.Function):
             ctx.groups,
             [needs_x, needs_weight, False],
         )
-        if seen is not None and needs_x:
+        if seen is not None and of_input is not None:
             grad_x = _dense(grad_x)
+            args = (seen, of_x.mean, factors.c, of_input)
             if seen.shape == grad_x.shape:
-                through(seen, of_x, factors.c, grad_x)
+                operands.backward(grad, out, *args, onto=grad_x)
             else:
-                _seen(grad_x, window.stride).add_(through(seen, of_x, factors.c))
-        return grad_x, grad_weight, None, None, None, None, None, *(small.get(id(leaf)) for leaf in leaves)
+                _seen(grad_x, window.stride).add_(operands.backward(grad, out, *args))
+        return grad_x, grad_weight, *nothing, *(small.get(id(leaf)) for leaf in leaves)
 
 
 def _dense(value: Tensor) -> Tensor:
     return value.contiguous(memory_format=torch.channels_last)
 
 
+def _rows(value: Tensor) -> Tensor:
+    """(N, C, H, W), channels_last, as (N·H·W, C)."""
+    return value.permute(0, 2, 3, 1).reshape(-1, value.shape[1])
+
+
 def _leaf_moments(value: Tensor) -> Moments:
-    mean, var = torch.batch_norm_update_stats(value, None, None, 0.0)
+    mean, var = affine.channel_moments(value.detach())
     return Moments(mean.requires_grad_(), var.requires_grad_())
 
 

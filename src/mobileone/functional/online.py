@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from mobileone.functional.moments import PatchMoments, symmetric_product
 
@@ -58,6 +59,7 @@ class _Statistics(torch.autograd.Function):
         return means.to(weight.dtype), variances.clamp_(min=0).to(weight.dtype)
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, grad_means: Tensor, grad_variances: Tensor) -> tuple[Tensor | None, ...]:
         """The gradient of S is symmetric."""
         rows, product, mean = ctx.saved_tensors
@@ -133,6 +135,7 @@ class _Merge(torch.autograd.Function):
         return kernel, (scale * mean).sum(0).neg_()
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, grad_kernel: Tensor, grad_bias: Tensor) -> tuple[Tensor | None, ...]:
         weight, mean, inverse, gamma = ctx.saved_tensors
         branches, out_channels = weight.shape[:2]

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mobileone.errors import ConfigError
-from mobileone.functional import online
+from mobileone.functional import merged, online
 from mobileone.functional.exchange import gather_statistics
 from mobileone.functional.fold import embed_pointwise
 from mobileone.functional.moments import accumulation_dtype, patch_moments
@@ -68,8 +68,27 @@ def online_forward(block: MobileOneBlock, x: Tensor, *, relu: bool) -> Tensor:
     with torch.autocast(device, enabled=False):
         if suits_output_statistics(block.spec):
             return _from_output(block, x, relu=relu)
+        branches, norms = _branches(block), norms_of(block)
+        if any(map(uses_batch_statistics, norms)) and merged.supports(x, branches):
+            count = branches.window.count(x.shape)
+            settle = lambda statistics: _settled(statistics, count, norms)  # noqa: E731
+            return merged.merged_convolution(x, branches, settle, relu=relu)
         out = _from_moments(block, x)
         return out.relu_() if relu else out
+
+
+def _branches(block: MobileOneBlock) -> merged.Branches:
+    norms = norms_of(block)
+    return merged.Branches(
+        kernels=[branch.conv.weight for branch in block.conv_branches],
+        scale=None if block.conv_scale is None else block.conv_scale.conv.weight,
+        gains=[norm.weight for norm in norms],
+        shifts=[norm.bias for norm in norms],
+        eps=[norm.eps for norm in norms],
+        identity=block.identity is not None,
+        window=Window.of(block.spec),
+        groups=block.spec.groups,
+    )
 
 
 def _from_moments(block: MobileOneBlock, x: Tensor) -> Tensor:

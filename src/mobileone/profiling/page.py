@@ -5,17 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from html import escape
-from importlib.resources import files
 from pathlib import Path
 
 from mobileone.atomic import atomic_path
+from mobileone.page import Cell, document, sortable_table, tiles
 from mobileone.profiling.charts import bars, paired_bars, roofline, roofs
 from mobileone.profiling.comparison import Comparison
 from mobileone.profiling.report import COUNT_SECTIONS, footnotes, row_cells, row_header
 from mobileone.profiling.result import By, Profile, Row
-
-# The browser itself then refuses to load anything.
-POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
 
 
 def write_page(result: Profile | Comparison, path: str | os.PathLike[str]) -> Path:
@@ -39,29 +36,6 @@ def page(result: Profile | Comparison) -> str:
     return document(f"Profile of {title}", [f"<h1>{escape(title)}</h1>", *body])
 
 
-def document(title: str, body: Sequence[str]) -> str:
-    """A whole page around its body: style, sorting of tables, and nothing that loads.
-
-    Args:
-        title: plain text.
-        body: HTML, piece by piece.
-    """
-    own = files("mobileone.profiling")
-    return "\n".join(
-        [
-            '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">',
-            f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">',
-            '<meta name="viewport" content="width=device-width, initial-scale=1">',
-            f"<title>{escape(title)}</title>",
-            f"<style>\n{own.joinpath('page.css').read_text(encoding='utf-8')}</style>",
-            "</head>\n<body>",
-            *body,
-            f"<script>\n{own.joinpath('page.js').read_text(encoding='utf-8')}</script>",
-            "</body>\n</html>\n",
-        ]
-    )
-
-
 def _sections(profile: Profile) -> str:
     of = f'<span class="of">{escape(profile.name)}</span>'
     parts = [_tiles(profile)]
@@ -77,14 +51,6 @@ def _sections(profile: Profile) -> str:
     notes = "".join(f'<p class="soft">{escape(line)}</p>' for line in footnotes(profile))
     parts.append(f"<section><h2>How this was measured</h2>{notes}</section>")
     return "\n".join(parts)
-
-
-def tiles(values: Sequence[tuple[str, str]]) -> str:
-    """Large figures side by side: (figure, what it is)."""
-    inside = "".join(
-        f'<div class="tile"><b>{escape(value)}</b><span>{escape(name)}</span></div>' for value, name in values
-    )
-    return f'<div class="tiles">{inside}</div>'
 
 
 def _tiles(profile: Profile) -> str:
@@ -152,35 +118,6 @@ def _elements(shape: tuple[int, ...] | None) -> int | None:
     for size in shape:
         elements *= size
     return elements
-
-
-Cell = tuple[str, float | int | str | None]
-
-
-def sortable_table(header: Sequence[str], body: Sequence[Sequence[Cell]], *, text: Sequence[str]) -> str:
-    """A table that sorts by any column: each cell is what it shows and what it is sorted by."""
-    kinds = [' class="text"' if name in text else "" for name in header]
-    head = "".join(
-        f'<th scope="col"{kind}><button type="button">{escape(name)}</button></th>'
-        for name, kind in zip(header, kinds, strict=True)
-    )
-    lines = []
-    for cells in body:
-        line = "".join(
-            f'<td{kind} data-value="{escape(_sort_value(value, numeric=not kind))}">{escape(shown)}</td>'
-            for (shown, value), kind in zip(cells, kinds, strict=True)
-        )
-        lines.append(f"<tr>{line}</tr>")
-    rows = "\n".join(lines)
-    return (
-        f'<div class="scroll"><table><thead><tr>{head}</tr></thead>\n<tbody>\n{rows}\n</tbody></table></div>'
-    )
-
-
-def _sort_value(value: float | int | str | None, *, numeric: bool) -> str:
-    if value is None:
-        return "-1" if numeric else ""
-    return f"{value:.12g}" if isinstance(value, float) else str(value)
 
 
 def _comparison(comparison: Comparison) -> str:

@@ -49,7 +49,7 @@ _ALL = (
     ),
     Format(name="coreml", suffix=".mlpackage", runtime="Core ML", extra="coreml", executes=()),
     Format(name="ncnn", suffix=".ncnn.param", runtime="ncnn", extra="ncnn", executes=("fp32", "bf16")),
-    Format(name="torch", suffix=".pt2", runtime="PyTorch", extra=None, executes=("fp32", "bf16", "fp16")),
+    Format(name="torch", suffix=".pt2", runtime="PyTorch", extra=None, executes=("fp32", "fp16")),
 )
 FORMATS: dict[FormatName, Format] = {each.name: each for each in _ALL}
 

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from math import ceil
 from pathlib import Path
 
+from torch import Tensor
+
 from mobileone.atomic import atomic_path
 from mobileone.data.decode import read_image
 from mobileone.errors import ConfigError, MissingExtraError
@@ -35,21 +37,38 @@ def draw_sheet(predictions: Sequence[Prediction], path: str | Path) -> None:
         ConfigError: if `path` does not end in .png.
         MissingExtraError: without matplotlib.
     """
+    shown = predictions[:MAX_IMAGES]
+    draw_tiles([(read_image(each.image).decode(), _title(each)) for each in shown], path)
+
+
+def _title(prediction: Prediction) -> str:
+    best = prediction.scores[0]
+    return f"{best.name.split(',')[0]}\n{100 * best.probability:.0f} %"
+
+
+def draw_tiles(tiles: Sequence[tuple[Tensor, str]], path: str | Path) -> None:
+    """Draw images in rows of six, each under its title of up to two lines, as PNG.
+
+    Args:
+        tiles: images, uint8 (3, H, W) of any size, with titles; one at least.
+        path: of the picture, ending in .png.
+
+    Raises:
+        ConfigError: if `path` does not end in .png.
+        MissingExtraError: without matplotlib.
+    """
     require_png(path)
     try:
         from matplotlib.figure import Figure
     except ImportError as error:
         raise MissingExtraError("pictures need matplotlib; pip install 'mobileone[train]'") from error
-    shown = predictions[:MAX_IMAGES]
-    rows = ceil(len(shown) / COLUMNS)
+    rows = ceil(len(tiles) / COLUMNS)
     figure = Figure(figsize=(2 * COLUMNS, 2.4 * rows), layout="constrained")
     axes = figure.subplots(rows, COLUMNS, squeeze=False).ravel()
     for axis in axes:
         axis.set_axis_off()
-    for axis, prediction in zip(axes, shown, strict=False):
-        best = prediction.scores[0]
-        name = best.name.split(",")[0]
-        axis.imshow(read_image(prediction.image).decode().permute(1, 2, 0).numpy())  # (C, H, W) → (H, W, C)
-        axis.set_title(f"{name}\n{100 * best.probability:.0f} %", fontsize=10)
+    for axis, (pixels, title) in zip(axes, tiles, strict=False):
+        axis.imshow(pixels.permute(1, 2, 0).numpy())  # (C, H, W) → (H, W, C)
+        axis.set_title(title, fontsize=10)
     with atomic_path(path) as temporary:
         figure.savefig(temporary, format="png", dpi=100)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from mobileone.errors import ConfigError
 from mobileone.runtime.formats import Precision
 from mobileone.runtime.manifest import Manifest
 from mobileone.runtime.session import Array, as_logits
@@ -15,9 +16,10 @@ class TorchSession:
     def __init__(self, path: Path, manifest: Manifest, *, threads: int, precision: Precision) -> None:
         import torch
 
+        if precision != manifest.precision:  # the program itself says what it computes in
+            raise ConfigError(f"{path} computes in {manifest.precision}, not in {precision}; export it so")
         torch.set_num_threads(threads)
         self._module = torch.export.load(path).module()
-        self._autocast = precision == "bf16"
         self._manifest = manifest
         self.runtime = f"PyTorch {torch.__version__}"
         self.precision = precision
@@ -26,7 +28,7 @@ class TorchSession:
         """Logits of a batch."""
         import torch
 
-        with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=self._autocast):
+        with torch.inference_mode():
             logits = self._module(torch.from_numpy(batch))
         return as_logits(logits.float().numpy(), self._manifest)
 

@@ -2,36 +2,28 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import difflib
-import functools
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from types import UnionType
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from dataclasses import dataclass, field
+from typing import Any, Literal, NamedTuple, get_args
 
 from mobileone.errors import ConfigError
 from mobileone.input_spec import IMAGENET_MEAN, IMAGENET_STD, InputSpec, Interpolation
+from mobileone.train.config_text import changed, converted
+from mobileone.train.interval import Interval
+from mobileone.train.options import Augment, Distill, LossName, Mix, require
+from mobileone.train.options import Phase as Phase
 from mobileone.variants import VARIANTS, BranchMode, Variant, get_variant
 
 Amp = Literal["auto", "off", "bf16", "fp16"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Phase:
-    """An early part of the training, at another size and strength.
+class Scale(NamedTuple):
+    """The training images of an epoch: side in pixels, and factor on the policy's magnitudes."""
 
-    Attributes:
-        until: where it ends, as a share of all epochs, in (0, 1).
-        size: side of the training images, pixels.
-        auto_augment: strength of AutoAugment, 0 to 1.
-    """
-
-    until: float
     size: int
-    auto_augment: float = 0.0
+    strength: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,7 +33,8 @@ class TrainConfig:
     Attributes:
         model: variant name, or a `Variant`; None takes the network of `init`.
         init: weights to start from, anything `load_model` reads; None starts at random.
-        data: `"digits"`, or a folder with `train/<class>/` and `val/<class>/`.
+        data: `"digits"`, a folder with `train/<class>/` and `val/<class>/`, or shards (see `open_data`).
+        val_data: likewise, for validation; None is the validation part of `data`.
         epochs: passes over the training images.
         batch_size: images a step on one rank.
         base_lr: peak learning rate for 256 images a step over all ranks; scaled in proportion.
@@ -50,7 +43,15 @@ class TrainConfig:
         momentum: of SGD, in [0, 1).
         weight_decay: L2 coefficient at the start, on kernels alone.
         weight_decay_end: the same at the end, on the learning rate's cosine.
+        loss: `"cross_entropy"`, or `"bce"`, a binary cross-entropy for every class (see docs/training.md).
         label_smoothing: share of the target spread over all classes, in [0, 1).
+        class_weights: factor of each class in the loss: `"none"`, `"balanced"` (so that every class counts
+            the same, however many images it has), or one number a class.
+        distill: a teacher to learn from.
+        clip_norm: largest norm of all gradients together; longer ones are shortened to it; 0 is off.
+        accumulate: parts that a step's images are taken in, one after the other, to need less memory.
+        freeze: modules that stay as they are, by name (`stem`, `stages.0`, `head` …), with everything in
+            them; (`stem`, `stages`) leaves a linear probe.
         residual_start: whether fresh units start close to the identity (see `start_residual_`); the paper
             does not, short runs need it.
         ema_decay: of the averaged weights, in [0, 1); 0 is no averaging.
@@ -60,7 +61,8 @@ class TrainConfig:
         crop_ratio: width / height of the random crop: smallest and largest.
         flip: probability of a horizontal mirror image.
         interpolation: resize filters of training; one is drawn for each image.
-        auto_augment: strength of AutoAugment in the last phase, 0 (off) to 1.
+        augment: what is done to an image beyond that.
+        mix: what is done to a batch.
         eval_crop: share of the short side that evaluation's centre crop keeps, in (0, 1].
         eval_interpolation: resize filter of evaluation.
         mean: per-channel mean of pixels in [0, 1].
@@ -76,6 +78,11 @@ class TrainConfig:
         num_workers: loader processes a rank; 0 loads in the training process.
         on_bad_image: `"error"` stops at an unreadable image, `"skip"` counts it and goes on.
         seed: of the weights, the order and the augmentation.
+        checkpoint_every: time or steps between checkpoints within an epoch: `"1000s"`, `"500steps"` or
+            `"none"`; one is written at the end of an epoch anyway.
+        keep_checkpoints: how many of the newest stay; with 2 or more, a damaged one can be done without.
+        max_skipped_steps: steps of the whole run that may be skipped because the loss or a gradient was not
+            finite; one more stops the run.
         weights_suffix: kind of the `last` and `best` files: `".safetensors"` or `".pt"`.
 
     Raises:
@@ -85,6 +92,7 @@ class TrainConfig:
     model: str | Variant | None = "mobileone_s0"
     init: str | None = None
     data: str = "digits"
+    val_data: str | None = None
     epochs: int = 300
     batch_size: int = 256
     base_lr: float = 0.1
@@ -93,7 +101,13 @@ class TrainConfig:
     momentum: float = 0.9
     weight_decay: float = 1e-4
     weight_decay_end: float = 1e-5
+    loss: LossName = "cross_entropy"
     label_smoothing: float = 0.1
+    class_weights: Literal["none", "balanced"] | tuple[float, ...] = "none"
+    distill: Distill = field(default_factory=Distill)
+    clip_norm: float = 0.0
+    accumulate: int = 1
+    freeze: tuple[str, ...] = ()
     residual_start: bool = False
     ema_decay: float = 0.9995
     input_size: int = 224
@@ -102,7 +116,8 @@ class TrainConfig:
     crop_ratio: tuple[float, float] = (3 / 4, 4 / 3)
     flip: float = 0.5
     interpolation: tuple[Interpolation, ...] = ("bilinear",)
-    auto_augment: float = 0.0
+    augment: Augment = field(default_factory=Augment)
+    mix: Mix = field(default_factory=Mix)
     eval_crop: float = 0.875
     eval_interpolation: Interpolation = "bilinear"
     mean: tuple[float, ...] = IMAGENET_MEAN
@@ -116,6 +131,9 @@ class TrainConfig:
     num_workers: int = 4
     on_bad_image: Literal["error", "skip"] = "error"
     seed: int = 0
+    checkpoint_every: str = "1000s"
+    keep_checkpoints: int = 2
+    max_skipped_steps: int = 10
     weights_suffix: Literal[".safetensors", ".pt"] = ".safetensors"
 
     def __post_init__(self) -> None:
@@ -123,14 +141,16 @@ class TrainConfig:
             get_variant(self.model)
         if self.model is None and self.init is None:
             raise ConfigError("model=None takes the network of init, and init is None; set one of them")
-        for name in ("epochs", "batch_size", "input_size", "eval_every"):
+        for name in ("epochs", "batch_size", "input_size", "accumulate", "eval_every", "keep_checkpoints"):
             _require(self, name, getattr(self, name) >= 1, "at least 1")
-        for name in ("min_lr", "warmup_epochs", "weight_decay", "weight_decay_end", "num_workers", "seed"):
+        for name in ("min_lr", "warmup_epochs", "weight_decay", "weight_decay_end", "clip_norm"):
             _require(self, name, 0 <= getattr(self, name) < float("inf"), "0 or more")
+        for name in ("num_workers", "seed", "max_skipped_steps"):
+            _require(self, name, getattr(self, name) >= 0, "0 or more")
+        Interval.parse(self.checkpoint_every)  # refuses what it cannot read
         for name in ("momentum", "label_smoothing", "ema_decay"):
             _require(self, name, 0 <= getattr(self, name) < 1, "in [0, 1)")
-        for name in ("flip", "auto_augment"):
-            _require(self, name, 0 <= getattr(self, name) <= 1, "in [0, 1]")
+        _require(self, "flip", 0 <= self.flip <= 1, "in [0, 1]")
         _require(self, "base_lr", 0 < self.base_lr < float("inf"), "above 0")
         _require(self, "warmup_epochs", self.warmup_epochs <= self.epochs, f"up to epochs={self.epochs}")
         low, high = self.crop_scale
@@ -138,28 +158,47 @@ class TrainConfig:
         low, high = self.crop_ratio
         _require(self, "crop_ratio", 0 < low <= high, "two rising ratios above 0")
         _require(self, "interpolation", bool(self.interpolation), "at least one filter")
+        fits = self.accumulate == 1 or 2 * self.accumulate <= self.batch_size
+        _require(self, "accumulate", fits, f"up to half of batch_size={self.batch_size}: two images a part")
+        if self.freeze and self.init is None:
+            raise ConfigError(f"freeze={','.join(self.freeze)} would keep random weights; set init as well")
         self._check_choices()
+        self._check_class_weights()
         self._check_phases()
         if len(self.mean) != 3:
             raise ConfigError(f"mean and std need 3 values, images are read as RGB; got {len(self.mean)}")
         self.input_spec()  # refuses the rest
 
     def _check_choices(self) -> None:
-        for name in ("amp", "branch_mode", "on_bad_image", "weights_suffix", "eval_interpolation"):
-            choices = get_args(_hints()[name])
+        for name, choices in CHOICES.items():
             _require(self, name, getattr(self, name) in choices, f"one of {', '.join(choices)}")
         known = get_args(Interpolation)
         _require(self, "interpolation", set(self.interpolation) <= set(known), f"among {', '.join(known)}")
 
+    def _check_class_weights(self) -> None:
+        weights = self.class_weights
+        known = weights in ("none", "balanced") or (
+            isinstance(weights, tuple) and all(0 <= w < float("inf") for w in weights) and any(weights)
+        )
+        _require(self, "class_weights", known, "none, balanced, or one number a class, 0 or more")
+
     def _check_phases(self) -> None:
         ends = [phase.until for phase in self.progressive]
-        rising = ends == sorted(set(ends)) and all(0 < end < 1 for end in ends)
-        _require(self, "progressive", rising, "phases whose `until` rises within (0, 1)")
-        sizes = [phase.size for phase in self.progressive]
-        fits = all(1 <= size <= self.input_size for size in sizes)
+        _require(self, "progressive", ends == sorted(set(ends)), "phases whose `until` rises")
+        fits = all(phase.size <= self.input_size for phase in self.progressive)
         _require(self, "progressive", fits, f"sizes up to input_size={self.input_size} (or progressive=[])")
-        strengths = all(0 <= phase.auto_augment <= 1 for phase in self.progressive)
-        _require(self, "progressive", strengths, "auto_augment strengths in [0, 1]")
+        lasts = [self.last_epoch(phase) for phase in self.progressive]
+        for before, last, phase in zip([0, *lasts], lasts, self.progressive, strict=False):
+            if last <= before or last >= self.epochs:
+                raise ConfigError(
+                    f"with epochs={self.epochs} a phase of progressive has no epoch: the one until "
+                    f"{phase.until:.3g} would be epochs {before + 1} to {last}, or leave none after it; use "
+                    "more epochs, or progressive=[]"
+                )
+
+    def last_epoch(self, phase: Phase) -> int:
+        """Number of epochs that are over when the phase is."""
+        return round(phase.until * self.epochs)
 
     def input_spec(self) -> InputSpec:
         """How the trained network wants its images."""
@@ -171,7 +210,7 @@ class TrainConfig:
             std=self.std,
         )
 
-    def phase_at(self, epoch: int) -> Phase:
+    def phase_at(self, epoch: int) -> Scale:
         """Size and strength of epoch 0, 1, …
 
         >>> config = TrainConfig(epochs=300, progressive=(Phase(until=37 / 300, size=160),))
@@ -179,9 +218,9 @@ class TrainConfig:
         [160, 160, 224, 224]
         """
         for phase in self.progressive:
-            if epoch < round(phase.until * self.epochs):
-                return phase
-        return Phase(until=1.0, size=self.input_size, auto_augment=self.auto_augment)
+            if epoch < self.last_epoch(phase):
+                return Scale(size=phase.size, strength=phase.strength)
+        return Scale(size=self.input_size, strength=1.0)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for JSON; a published variant by its name, another as its fields."""
@@ -202,29 +241,25 @@ class TrainConfig:
         >>> TrainConfig.from_dict({"epochs": 10}) == TrainConfig(epochs=10)
         True
         """
-        return cls(**{_known_field(name): _convert(name, value) for name, value in values.items()})
+        return cls(**converted(cls, values))
 
 
 def _require(config: TrainConfig, name: str, holds: bool, wanted: str) -> None:
-    if not holds:
-        raise ConfigError(f"{name} must be {wanted}, got {getattr(config, name)!r}")
+    require(name, holds, wanted, getattr(config, name))
 
 
-@functools.cache
-def _hints() -> dict[str, Any]:
-    return get_type_hints(TrainConfig)
-
-
-def _known_field(name: str) -> str:
-    if name in _hints():
-        return name
-    near = difflib.get_close_matches(name, _hints(), n=1)
-    hint = f"; did you mean {near[0]}?" if near else f" (known: {', '.join(_hints())})"
-    raise ConfigError(f"unknown training field {name!r}{hint}")
+CHOICES = {
+    "amp": get_args(Amp),
+    "branch_mode": get_args(BranchMode),
+    "on_bad_image": ("error", "skip"),
+    "weights_suffix": (".safetensors", ".pt"),
+    "eval_interpolation": get_args(Interpolation),
+    "loss": get_args(LossName),
+}
 
 
 def override(config: TrainConfig, settings: Iterable[str]) -> TrainConfig:
-    """`config` with fields replaced, each setting a text `field=value`.
+    """`config` with fields replaced, each setting a text `field=value`, or `group.field=value`.
 
     Values are plain words and numbers, lists with commas, or JSON; `none` where a field may be None.
 
@@ -233,89 +268,7 @@ def override(config: TrainConfig, settings: Iterable[str]) -> TrainConfig:
 
     >>> override(TrainConfig(), ["epochs=10", "interpolation=bilinear,bicubic"]).interpolation
     ('bilinear', 'bicubic')
+    >>> override(TrainConfig(), ["mix.mixup=0.2", "mix.cutmix=1"]).mix
+    Mix(mixup=0.2, cutmix=1.0, probability=1.0)
     """
-    changes = {}
-    for setting in settings:
-        name, equals, text = setting.partition("=")
-        if not equals:
-            raise ConfigError(f"a setting must be field=value, got {setting!r}")
-        name = _known_field(name.strip())
-        changes[name] = _convert(name, _parse(_hints()[name], text.strip()))
-    return dataclasses.replace(config, **changes)
-
-
-def _parse(hint: Any, text: str) -> Any:
-    """Text to a JSON value; words stay text."""
-    if get_origin(hint) is tuple and not text.startswith("["):
-        return [_parse(Any, part.strip()) for part in text.split(",")] if text else []
-    if (hint is str or str in get_args(hint)) and not text.startswith("{"):
-        return None if text.lower() == "none" and hint is not str else text
-    words = {"true": True, "false": False, "none": None}
-    if text.lower() in words:
-        return words[text.lower()]
-    for read in (json.loads, float):
-        with contextlib.suppress(ValueError):
-            return read(text)
-    return text
-
-
-def _convert(name: str, value: Any) -> Any:
-    """A JSON value as the type of field `name`."""
-    try:
-        return _coerce(_hints()[name], value)
-    except TypeError as error:
-        raise ConfigError(f"{name} must be {error}, got {value!r}") from error
-
-
-def _coerce(hint: Any, value: Any) -> Any:
-    """`value` as `hint`; a TypeError says what was wanted."""
-    origin, args = get_origin(hint), get_args(hint)
-    if origin is Literal:
-        if value not in args:
-            raise TypeError(f"one of {', '.join(args)}")
-        return value
-    if origin in (Union, UnionType):
-        return _coerce_union(args, value)
-    if origin is tuple:
-        if not isinstance(value, list | tuple):
-            raise TypeError(f"a list, each item {_words(args[0])}")
-        if args[-1] is not Ellipsis and len(value) != len(args):
-            raise TypeError(f"{len(args)} values, each {_words(args[0])}")
-        return tuple(_coerce(args[0], item) for item in value)
-    if dataclasses.is_dataclass(hint) and isinstance(hint, type):
-        return _coerce_dataclass(hint, value)
-    accepted = (int, float) if hint is float else (hint,)
-    if not isinstance(value, accepted) or (isinstance(value, bool) and hint is not bool):
-        raise TypeError(_words(hint))
-    return hint(value)
-
-
-def _coerce_union(hints: tuple[Any, ...], value: Any) -> Any:
-    for hint in hints:
-        if hint is type(None) and value is None:
-            return None
-        try:
-            if hint is not type(None):
-                return _coerce(hint, value)
-        except TypeError:
-            continue
-    raise TypeError(" or ".join(_words(hint) for hint in hints))
-
-
-def _coerce_dataclass(kind: type[Any], value: Any) -> Any:
-    if isinstance(value, kind):
-        return value
-    names = [field.name for field in dataclasses.fields(kind)]
-    if isinstance(value, list | tuple) and len(value) <= len(names):
-        value = dict(zip(names, value, strict=False))
-    if not isinstance(value, Mapping) or not set(value) <= set(names):
-        raise TypeError(f"an object with {', '.join(names)}")
-    hints = get_type_hints(kind)
-    return kind(**{name: _coerce(hints[name], item) for name, item in value.items()})
-
-
-def _words(hint: Any) -> str:
-    if hint is type(None):
-        return "none"
-    known = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
-    return known.get(hint, getattr(hint, "__name__", str(hint)))
+    return changed(config, settings)

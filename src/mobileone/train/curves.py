@@ -7,7 +7,7 @@ from pathlib import Path
 
 from mobileone.atomic import atomic_path
 from mobileone.errors import MissingExtraError
-from mobileone.train.run_dir import EpochRecord
+from mobileone.train.progress import EpochRecord
 
 
 def draw_curves(records: Sequence[EpochRecord], path: Path) -> None:

@@ -19,6 +19,7 @@ import torch.distributed.nn
 from torch import Tensor
 
 from mobileone.errors import ConfigError, MobileOneError
+from mobileone.train.meeting import agent_store
 
 T = TypeVar("T")
 
@@ -143,7 +144,12 @@ def distributed(device: str = "auto") -> Iterator[Distributed]:
     this = Distributed(rank=rank, local_rank=local_rank, world_size=world_size, device=picked)
     own_group = world_size > 1 and not dist.is_initialized()
     if own_group:
-        dist.init_process_group("nccl" if picked.type == "cuda" else "gloo")
+        backend = "nccl" if picked.type == "cuda" else "gloo"
+        store = agent_store(rank, world_size)
+        if store is None:
+            dist.init_process_group(backend)
+        else:
+            dist.init_process_group(backend, store=store, rank=rank, world_size=world_size)
     try:
         yield this
     finally:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import torch
@@ -68,6 +69,7 @@ def initial_model(config: TrainConfig, source: ImageSource) -> MobileOne:
         fresh = create_model(config.model, num_classes=len(classes), input_spec=spec, class_names=classes)
         if config.residual_start:
             start_residual_(fresh)
+        _start_head_(fresh, config)
         return fresh
     model = load_model(config.init)
     if config.model is not None and replace(get_variant(config.model), name="") != replace(
@@ -87,8 +89,20 @@ def initial_model(config: TrainConfig, source: ImageSource) -> MobileOne:
     known = resolve_classes(model.num_classes, model.class_names)
     if model.num_classes != len(classes) or known not in (None, classes):
         model.reset_classifier(len(classes), class_names=classes)
+        _start_head_(model, config)
     model.class_names = classes
     return model
+
+
+def _start_head_(model: MobileOne, config: TrainConfig) -> None:
+    """A fresh head for a loss that takes every class on its own: each starts at a probability of 1/K.
+
+    At 1/2 the first loss is K·log 2, nearly all of it from classes that are not there, and its gradient
+    throws the network off (the prior of arXiv 1708.02002, section 3.3).
+    """
+    head = model.get_classifier()
+    if config.loss == "bce" and isinstance(head, nn.Linear) and head.out_features > 1:
+        nn.init.constant_(head.bias, -math.log(head.out_features - 1))
 
 
 def _probe(source: ImageSource, spec: InputSpec, config: TrainConfig) -> Tensor:

@@ -4,28 +4,23 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
-from mobileone.checkpoint.store import load_state, save_model, save_state
-from mobileone.data.decode import ImageSource
-from mobileone.data.loader import BadImage
-from mobileone.errors import ConfigError, MissingExtraError, TrainingError
+from torch import nn
+
+from mobileone.errors import ConfigError, TrainingError
 from mobileone.evaluation.metrics import EvalResult
-from mobileone.evaluation.run import open_data
+from mobileone.train.callback import Callback as Callback
 from mobileone.train.config import TrainConfig
-from mobileone.train.curves import draw_curves
 from mobileone.train.distributed import Distributed, distributed
-from mobileone.train.run_dir import EpochRecord, RunDir
+from mobileone.train.progress import EpochRecord, duration
+from mobileone.train.run import Run
+from mobileone.train.run_dir import Resume, RunDir
+from mobileone.train.sources import open_train_set, open_val_set
 from mobileone.train.trainer import Trainer
-
-
-class Callback(Protocol):
-    """Something to be told of every finished epoch, on the main rank, after its files are written."""
-
-    def on_epoch_end(self, record: EpochRecord) -> None:
-        """Called once an epoch."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,36 +62,53 @@ def fit(
     config: TrainConfig | None,
     *,
     run_dir: str | Path,
-    resume: bool = False,
+    resume: Resume = False,
     callbacks: Sequence[Callback] = (),
+    teacher: nn.Module | None = None,
     progress: bool = True,
 ) -> FitResult:
     """Train as `config` says; under torchrun as one of its ranks, else alone.
 
     After every epoch the averaged weights are evaluated, and the folder has config.json, metrics.csv,
-    train.log, curves.png, the models `last` and `best` (averaged weights; best by top-1) and last_state.pt.
+    train.log, curves.png and the models `last` and `best` (averaged weights; best by top-1). Resume files in
+    checkpoints/ are written then, and within an epoch as `config.checkpoint_every` says. On SIGTERM or
+    SIGUSR1 the run is saved at the next step and ends (docs/fault_tolerance.md).
 
     Args:
-        config: the run; None, with `resume`, takes the stored one.
+        config: the run; None, with `resume=True`, takes the stored one.
         run_dir: the folder to write, without a run in it. To resume, every rank must see it.
-        resume: go on after the last finished epoch of the run in `run_dir`; the result is that of a run
-            never interrupted, to the last bit on a CPU.
-        callbacks: told of every epoch.
+        resume: go on with the run in `run_dir` from its newest resume file; the result is that of a run never
+            interrupted, to the last bit on a CPU. `"auto"` starts one if there is none. Ranks that torchrun
+            starts again after a fault resume by themselves.
+        callbacks: told what happens, on the main rank.
+        teacher: a module to learn from as `config.distill` says, instead of one that is named there. It is
+            put into eval mode. A run that is resumed needs it again.
         progress: whether to print epochs and a bar on stderr; train.log is written anyway.
 
     Raises:
         ConfigError: if `run_dir` holds a run and `resume` is not set, or holds another configuration.
-        TrainingError: if there is nothing to resume, the loss is no longer finite, or memory runs out.
+        TrainingError: if there is nothing to resume, another process trains there, too many losses are not
+            finite, memory runs out, or another rank is lost.
+        PreemptedError: if it was told to stop; it is saved.
         DataError: if the data cannot be used.
+        CheckpointError: if no resume file can be read.
+        MobileOneError: if the folder cannot be written.
     """
-    if config is None and not resume:
+    if config is None and resume is not True:
         raise ConfigError("a new run needs a config; pass one, or resume=True to go on with a stored run")
     config = config or RunDir(Path(run_dir)).read_config()
     files = RunDir(Path(run_dir), config.weights_suffix)
     with distributed(config.device) as dist:
-        dist.from_main(lambda: files.check(config, resume=resume, world_size=dist.world_size))
         # A function of its own, so that the wrapped network is gone when the ranks part.
-        return _train(config, files, dist, resume=resume, callbacks=callbacks, show=progress and dist.is_main)
+        return _train(
+            config,
+            files,
+            dist,
+            resume=resume,
+            callbacks=callbacks,
+            teacher=teacher,
+            show=progress and dist.is_main,
+        )
 
 
 def _train(
@@ -104,156 +116,110 @@ def _train(
     files: RunDir,
     dist: Distributed,
     *,
-    resume: bool,
+    resume: Resume,
     callbacks: Sequence[Callback],
+    teacher: nn.Module | None,
     show: bool,
 ) -> FitResult:
-    train_set = open_data(config.data, split="train")
-    val_set = open_data(config.data, split="val", classes=tuple(train_set.classes))
-    trainer = Trainer(config, train_set, dist)
-    run = _Run(trainer, files, dist, val_set, show=show)
-    if resume:
-        run.restore()
-    else:
-        dist.from_main(lambda: files.claim(config, world_size=dist.world_size))
-    run.log(_headline(trainer, len(train_set), len(val_set), resumed_at=len(run.records)))
-    try:
-        return run.go_on(callbacks)
-    except KeyboardInterrupt:
-        run.log("interrupted; --resume goes on after the last finished epoch")
-        raise
-
-
-@dataclass(slots=True)
-class _Run:
-    """A trainer with a folder to write to, and the epochs so far."""
-
-    trainer: Trainer
-    files: RunDir
-    dist: Distributed
-    val_set: ImageSource
-    show: bool
-    records: list[EpochRecord] = field(default_factory=list)
-    last: EvalResult | None = None
-    skipped: set[str] = field(default_factory=set)
-
-    def go_on(self, callbacks: Sequence[Callback]) -> FitResult:
-        """Every epoch that is left."""
-        epochs = self.trainer.config.epochs
-        for epoch in range(len(self.records), epochs):
-            record = self.train_epoch(epoch)
-            self.records.append(record)
-            self.dist.from_main(self.write)
-            self.log(_line(record, epochs, is_best=record is self.best()))
-            if self.dist.is_main:
-                for callback in callbacks:
-                    callback.on_epoch_end(record)
-        best = self.best()
-        assert best is not None
-        assert best.acc1 is not None
-        assert self.last is not None
-        return FitResult(
-            run_dir=self.files.path,
-            best_epoch=best.epoch,
-            best_acc1=best.acc1,
-            last=self.last,
-            records=tuple(self.records),
-            skipped=tuple(sorted(self.skipped)),
-            seconds=sum(record.seconds for record in self.records),
-        )
-
-    def train_epoch(self, epoch: int) -> EpochRecord:
-        """Train, note unreadable images, evaluate."""
-        config, schedule = self.trainer.config, self.trainer.schedule
-        totals = self.trainer.train_epoch(epoch, show=self.show)
-        self.note_bad([image for part in self.dist.gather(totals.bad) for image in part])
-        result = None
-        if (epoch + 1) % config.eval_every == 0 or epoch + 1 == config.epochs:
-            result = self.last = self.trainer.evaluate(self.val_set, epoch=epoch, show=self.show)
-        final_step = (epoch + 1) * self.trainer.steps_per_epoch - 1
-        return EpochRecord(
-            epoch=epoch + 1,
-            train_loss=totals.loss,
-            val_loss=None if result is None else result.loss,
-            acc1=None if result is None else result.acc1,
-            acc5=None if result is None else result.acc5,
-            lr=schedule.lr(final_step),
-            weight_decay=schedule.decay(final_step),
-            seconds=totals.seconds,
-            images_per_second=totals.num_images / totals.seconds,
-        )
-
-    def best(self) -> EpochRecord | None:
-        """The first epoch of the largest top-1."""
-        tested = [record for record in self.records if record.acc1 is not None]
-        return max(tested, key=lambda record: record.acc1 or 0.0, default=None)
-
-    def note_bad(self, images: Sequence[BadImage]) -> None:
-        """Log every unreadable image once."""
-        for image in images:
-            if image.path not in self.skipped:
-                self.skipped.add(image.path)
-                self.log(f"skipped {image.path}: {image.reason}")
-
-    def log(self, line: str) -> None:
-        """To train.log, and to stderr if shown; from the main rank alone."""
-        if self.dist.is_main:
-            self.files.log(line, show=self.show)
-
-    def write(self) -> None:
-        """The files of a finished epoch. The state comes last: it is what resuming starts from."""
-        record = self.records[-1]
-        model = self.trainer.averaged
-        extra = {"epoch": record.epoch, "acc1": record.acc1, "acc5": record.acc5}
-        if record is self.best():
-            save_model(model, self.files.weights("best"), extra=extra)
-        save_model(model, self.files.weights("last"), extra=extra)
-        self.files.write_metrics(self.records)
+    decide = lambda: files.start(config, resume=resume, world_size=dist.world_size)  # noqa: E731
+    start = dist.from_main(decide)
+    train_set = open_train_set(config)
+    val_set = open_val_set(config, classes=tuple(train_set.classes))
+    with ExitStack() as owned:
+        step_images = config.batch_size * start.world_size
+        trainer = Trainer(config, train_set, dist, step_images=step_images, teacher=teacher)
+        owned.callback(trainer.loader.close)
+        run = Run(trainer, files, dist, val_set, show=show, callbacks=callbacks if dist.is_main else ())
+        trainer.report = run.log
+        dist.from_main(lambda: owned.enter_context(files.lock()) if dist.is_main else None)
+        start = dist.from_main(decide)  # again, now that nobody else can change it
+        if start.resumes:
+            run.restore()
+        else:
+            dist.from_main(lambda: files.claim(config, world_size=dist.world_size))
+        run.log(_headline(run, len(train_set), len(val_set), started_with=start.world_size))
+        owned.enter_context(run.stop.noted())
         try:
-            draw_curves(self.records, self.files.curves)
-        except MissingExtraError as error:  # the picture is not worth a run
-            if record.epoch == 1:
-                self.log(str(error))
-        state = {
-            "records": [dataclasses.asdict(record) for record in self.records],
-            "last": self.last and self.last.to_dict(),
-            "skipped": sorted(self.skipped),
-            "trainer": self.trainer.state_dict(),
-        }
-        save_state(state, self.files.state)
-
-    def restore(self) -> None:
-        """Take over the state of the last finished epoch; none yet is the start."""
-        if not self.files.state.exists():
-            return
-        state = load_state(self.files.state)
-        try:
-            self.trainer.load_state_dict(state["trainer"])
-            self.records = [EpochRecord(**values) for values in state["records"]]
-            last = state["last"]
-            self.last = last and EvalResult(**last | {"skipped": tuple(last["skipped"])})
-            self.skipped = set(state["skipped"])
-        except (KeyError, TypeError, ValueError, RuntimeError) as error:
-            reason = str(error).partition("\n")[0]
-            raise TrainingError(f"cannot resume from {self.files.state}: not its state ({reason})") from error
+            return _go_on(run)
+        except KeyboardInterrupt:
+            run.log("interrupted; --resume goes on from the newest checkpoint")
+            raise
+        except RuntimeError as error:
+            if dist.world_size == 1 or not is_lost_rank(error):
+                raise
+            reason = str(error).strip().rpartition("\n")[2]
+            raise TrainingError(
+                f"rank {dist.rank} lost another rank ({reason}); the run goes on from its newest checkpoint: "
+                "by itself under torchrun --max-restarts N, else by --resume"
+            ) from error
 
 
-def _headline(trainer: Trainer, num_train: int, num_val: int, *, resumed_at: int) -> str:
-    config, network, dist = trainer.config, trainer.network, trainer.dist
-    start = f"resumed after epoch {resumed_at}: " if resumed_at else ""
+def _go_on(run: Run) -> FitResult:
+    """Every epoch that is left."""
+    config = run.trainer.config
+    for callback in run.callbacks:
+        callback.on_start(run.files.path, config, step=run.step)
+    while run.progress.epoch < config.epochs:
+        record = run.finish_epoch()
+        run.log(_line(record, run))
+        for callback in run.callbacks:
+            callback.on_epoch_end(record)
+    best = run.best()
+    assert best is not None
+    assert best.acc1 is not None
+    assert run.last is not None
+    result = FitResult(
+        run_dir=run.files.path,
+        best_epoch=best.epoch,
+        best_acc1=best.acc1,
+        last=run.last,
+        records=tuple(run.records),
+        skipped=tuple(sorted(run.skipped)),
+        seconds=sum(record.seconds for record in run.records),
+    )
+    for callback in run.callbacks:
+        callback.on_end(result)
+    return result
+
+
+def is_lost_rank(error: RuntimeError) -> bool:
+    """Whether the error is what a process group says when another of its processes has gone."""
+    text = str(error)
+    return any(sign in text for sign in ("gloo", "NCCL", "Connection closed by peer", "Connection reset"))
+
+
+def _headline(run: Run, num_train: int, num_val: int, *, started_with: int) -> str:
+    trainer, dist, progress = run.trainer, run.dist, run.progress
+    config, network = trainer.config, trainer.network
+    resumed = f"resumed in epoch {progress.epoch + 1} after step {progress.steps}: " if run.step else ""
+    shares = f"{dist.world_size} × {config.batch_size} images each"
+    if started_with != dist.world_size:
+        shares = (
+            f"{trainer.step_images} images each as with the {started_with} ranks at the start, now on "
+            f"{dist.world_size}"
+        )
     return (
-        f"{start}{network.variant.name} on {config.data}: {num_train} training and {num_val} validation "
+        f"{resumed}{network.variant.name} on {config.data}: {num_train} training and {num_val} validation "
         f"images, {network.num_classes} classes; {config.epochs} epochs of {trainer.steps_per_epoch} steps, "
-        f"{dist.world_size} × {config.batch_size} images each; peak lr {trainer.schedule.peak_lr:.4g}; "
+        f"{shares}; peak lr {trainer.schedule.peak_lr:.4g}; "
         f"{dist.device.type}, amp {trainer.step.amp or 'off'}"
     )
 
 
-def _line(record: EpochRecord, epochs: int, *, is_best: bool) -> str:
+def _line(record: EpochRecord, run: Run) -> str:
+    trainer = run.trainer
     tested = ""
     if record.acc1 is not None:
         tested = f"val loss {record.val_loss:.4f}  acc@1 {record.acc1:.2f}  acc@5 {record.acc5:.2f}  "
-    return (
-        f"epoch {record.epoch}/{epochs}  train loss {record.train_loss:.4f}  {tested}lr {record.lr:.4g}  "
-        f"{record.seconds:.1f} s  {record.images_per_second:.0f} images/s" + ("  best" if is_best else "")
+    line = (
+        f"epoch {record.epoch}/{trainer.config.epochs}  train loss {record.train_loss:.4f}  {tested}"
+        f"lr {record.lr:.4g}  {record.seconds:.1f} s  {record.images_per_second:.0f} images/s  "
+        f"data {record.data_wait:.0%}"
     )
+    if record.epoch < trainer.config.epochs:
+        step_seconds = trainer.step_images / record.images_per_second
+        left = trainer.seconds_left(
+            run.progress, step_seconds, size=trainer.config.phase_at(record.epoch - 1).size
+        )
+        line += f"  {duration(left)} left"
+    return line + ("  best" if record is run.best() else "")

@@ -1,9 +1,21 @@
-"""The training loss."""
+"""Training losses: pure functions of logits and targets, each a mean over the images; and a run's own."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
+
+from mobileone.errors import ConfigError
+from mobileone.train.config import TrainConfig
+from mobileone.train.mix import Blend
+from mobileone.train.options import LossName
 
 
 def smoothed_cross_entropy(logits: Tensor, labels: Tensor, *, smoothing: float) -> Tensor:
@@ -19,9 +31,196 @@ def smoothed_cross_entropy(logits: Tensor, labels: Tensor, *, smoothing: float) 
     Returns:
         A scalar.
 
-    >>> import torch
     >>> smoothed_cross_entropy(torch.zeros(2, 4), torch.tensor([0, 3]), smoothing=0.1).exp()
     tensor(4.)
     """
-    wide = logits if logits.element_size() >= 4 else logits.float()
-    return F.cross_entropy(wide, labels, label_smoothing=smoothing)
+    return F.cross_entropy(_wide(logits), labels, label_smoothing=smoothing)
+
+
+def smoothed_targets(labels: Tensor, *, num_classes: int, smoothing: float) -> Tensor:
+    """(1 − s)·one-hot + s/K, float32 (N, K), of labels int64 (N,).
+
+    >>> smoothed_targets(torch.tensor([1]), num_classes=4, smoothing=0.2)
+    tensor([[0.0500, 0.8500, 0.0500, 0.0500]])
+    """
+    targets = torch.full((len(labels), num_classes), smoothing / num_classes, device=labels.device)
+    return targets.scatter_add_(1, labels[:, None], torch.full_like(targets[:, :1], 1 - smoothing))
+
+
+def soft_cross_entropy(logits: Tensor, targets: Tensor, *, class_weights: Tensor | None = None) -> Tensor:
+    """−Σₖ wₖ·tₖ·log softmax(z)ₖ, the mean over the batch.
+
+    The mean is over images, not over their weights as torch's is: so a step's loss is that of its parts, on
+    whatever ranks they are.
+
+    Args:
+        logits: z, (N, K), any floating dtype.
+        targets: t, (N, K), rows of sum 1.
+        class_weights: w, (K,); None is 1.
+
+    >>> targets = torch.tensor([[0.5, 0.5], [1.0, 0.0]])
+    >>> soft_cross_entropy(torch.zeros(2, 2), targets, class_weights=torch.tensor([1.0, 3.0])) / 2**0.5
+    tensor(0.7352)
+    """
+    terms = targets * _wide(logits).log_softmax(1)
+    return -(terms if class_weights is None else terms * class_weights).sum(1).mean()
+
+
+def soft_binary_cross_entropy(
+    logits: Tensor, targets: Tensor, *, class_weights: Tensor | None = None
+) -> Tensor:
+    """−Σₖ wₖ·(tₖ·log σ(zₖ) + (1 − tₖ)·log(1 − σ(zₖ))), the mean over the batch: every class on its own.
+
+    Summed over the classes, so that its gradient is as large as the cross-entropy's and the same learning
+    rates do (arXiv 2006.07159 trains so; arXiv 2110.00476 takes the mean, and an optimizer that scales it).
+
+    Args:
+        logits: z, (N, K), any floating dtype.
+        targets: t, (N, K), in [0, 1].
+        class_weights: w, (K,); None is 1.
+
+    >>> soft_binary_cross_entropy(torch.zeros(1, 3), torch.tensor([[1.0, 0.0, 0.5]])) / 3  # log 2
+    tensor(0.6931)
+    """
+    terms = F.binary_cross_entropy_with_logits(_wide(logits), targets, weight=class_weights, reduction="none")
+    return terms.sum(1).mean()
+
+
+def distillation(logits: Tensor, teacher_logits: Tensor, *, temperature: float) -> Tensor:
+    """T²·KL(softmax(teacher / T) ‖ softmax(student / T)), the mean over the batch (arXiv 1503.02531).
+
+    The factor T² keeps the gradient's size, whatever the temperature.
+
+    Args:
+        logits: the student's, (N, K), any floating dtype.
+        teacher_logits: (N, K).
+        temperature: T, above 0.
+
+    >>> same = torch.tensor([[1.0, 2.0]])
+    >>> distillation(same, same + 3, temperature=2.0)
+    tensor(0.)
+    """
+    student = (_wide(logits) / temperature).log_softmax(1)
+    teacher = (_wide(teacher_logits) / temperature).log_softmax(1)
+    return temperature**2 * F.kl_div(student, teacher, reduction="batchmean", log_target=True)
+
+
+def balanced_weights(labels: NDArray[np.int64], num_classes: int) -> Tensor:
+    """A weight for every class, so that all classes with images count the same; their mean over images is 1.
+
+    Args:
+        labels: of the training images, (N,).
+        num_classes: K.
+
+    Returns:
+        N / (classes with images · images of the class), float32 (K,); 0 for a class without images.
+
+    >>> balanced_weights(np.array([0, 0, 0, 1]), 3)
+    tensor([0.6667, 2.0000, 0.0000])
+    """
+    counts = torch.from_numpy(np.bincount(labels, minlength=num_classes)).double()
+    present = counts > 0
+    weights = len(labels) / (present.sum() * counts.clamp(min=1))
+    return torch.where(present, weights, 0.0).float()
+
+
+def class_weights(
+    setting: Literal["none", "balanced"] | Sequence[float], labels: NDArray[np.int64], num_classes: int
+) -> Tensor | None:
+    """The weights that a configuration's `class_weights` means; None is 1 for every class.
+
+    Raises:
+        ConfigError: on a list of another length.
+    """
+    if setting == "none":
+        return None
+    if setting == "balanced":
+        return balanced_weights(labels, num_classes)
+    assert not isinstance(setting, str)
+    if len(setting) != num_classes:
+        raise ConfigError(
+            f"class_weights has {len(setting)} numbers, the data {num_classes} classes; one number a class"
+        )
+    return torch.tensor(setting, dtype=torch.float32)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainLoss:
+    """The loss of a run: labels, smoothed, weighted and mixed, and a teacher.
+
+    Attributes:
+        kind: `"cross_entropy"` or `"bce"`.
+        smoothing: share of the target spread over all classes, in [0, 1).
+        class_weights: (K,) on the logits' device, or None.
+        teacher_weight: share of the teacher, in [0, 1]; the labels have the rest.
+        temperature: of the distillation.
+
+    >>> TrainLoss(smoothing=0.1)(torch.zeros(2, 4), torch.tensor([0, 3])).exp()
+    tensor(4.)
+    """
+
+    kind: LossName = "cross_entropy"
+    smoothing: float = 0.0
+    class_weights: Tensor | None = None
+    teacher_weight: float = 0.0
+    temperature: float = 1.0
+
+    @classmethod
+    def of(
+        cls, config: TrainConfig, labels: NDArray[np.int64], num_classes: int, *, device: torch.device
+    ) -> TrainLoss:
+        """The loss that a configuration means for training images of these labels.
+
+        Raises:
+            ConfigError: if it has weights for another number of classes.
+        """
+        weights = class_weights(config.class_weights, labels, num_classes)
+        return cls(
+            kind=config.loss,
+            smoothing=config.label_smoothing,
+            class_weights=None if weights is None else weights.to(device),
+            teacher_weight=config.distill.weight,
+            temperature=config.distill.temperature,
+        )
+
+    def __call__(
+        self,
+        logits: Tensor,
+        labels: Tensor,
+        *,
+        blend: Blend | None = None,
+        partners: Tensor | None = None,
+        teacher_logits: Tensor | None = None,
+    ) -> Tensor:
+        """The loss of a batch, a scalar.
+
+        Args:
+            logits: (N, K).
+            labels: int64 (N,).
+            blend: how the images were mixed, if they were.
+            partners: labels of the images they were mixed with, int64 (N,), with `blend`.
+            teacher_logits: (N, K), where there is a teacher.
+        """
+        loss = self._of_labels(logits, labels, blend, partners)
+        if teacher_logits is None:
+            return loss
+        taught = distillation(logits, teacher_logits, temperature=self.temperature)
+        return (1 - self.teacher_weight) * loss + self.teacher_weight * taught
+
+    def _of_labels(
+        self, logits: Tensor, labels: Tensor, blend: Blend | None, partners: Tensor | None
+    ) -> Tensor:
+        if self.kind == "cross_entropy" and self.class_weights is None and blend is None:
+            return smoothed_cross_entropy(logits, labels, smoothing=self.smoothing)
+        targets = smoothed_targets(labels, num_classes=logits.shape[1], smoothing=self.smoothing)
+        if blend is not None:
+            assert partners is not None
+            others = smoothed_targets(partners, num_classes=logits.shape[1], smoothing=self.smoothing)
+            targets = others.lerp(targets, blend.share)
+        function = soft_cross_entropy if self.kind == "cross_entropy" else soft_binary_cross_entropy
+        return function(logits, targets, class_weights=self.class_weights)
+
+
+def _wide(logits: Tensor) -> Tensor:
+    """In float32 or wider."""
+    return logits if logits.element_size() >= 4 else logits.float()

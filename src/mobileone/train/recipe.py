@@ -14,6 +14,7 @@ from mobileone.errors import ConfigError
 from mobileone.train.config import Phase as Phase
 from mobileone.train.config import TrainConfig as TrainConfig
 from mobileone.train.config import override as override
+from mobileone.train.options import Augment
 
 
 def reference() -> TrainConfig:
@@ -55,10 +56,10 @@ def _paper_progressive(variant: str) -> TrainConfig:
     return replace(
         _paper(variant),
         progressive=(
-            Phase(until=37 / 300, size=160, auto_augment=0.3),
-            Phase(until=112 / 300, size=192, auto_augment=0.7),
+            Phase(until=37 / 300, size=160, strength=0.3),
+            Phase(until=112 / 300, size=192, strength=0.7),
         ),
-        auto_augment=1.0,
+        augment=Augment(policy="auto"),
     )
 
 
@@ -123,9 +124,31 @@ def finetune() -> TrainConfig:
     )
 
 
+def linear_probe() -> TrainConfig:
+    """A fresh classifier on published S0 features that stay as they are, crop and flip alone."""
+    return replace(
+        finetune(),
+        epochs=10,
+        base_lr=0.1,
+        weight_decay=0.0,
+        weight_decay_end=0.0,
+        freeze=("stem", "stages"),
+    )
+
+
 RECIPES: dict[str, Callable[[], TrainConfig]] = {
     function.__name__: function
-    for function in (reference, paper_s0, paper_s1, paper_s2, paper_s3, paper_s4, digits, finetune)
+    for function in (
+        reference,
+        paper_s0,
+        paper_s1,
+        paper_s2,
+        paper_s3,
+        paper_s4,
+        digits,
+        finetune,
+        linear_probe,
+    )
 }
 
 

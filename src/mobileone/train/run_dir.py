@@ -2,68 +2,56 @@
 
 from __future__ import annotations
 
-import csv
-import dataclasses
-import io
 import json
+import os
 import platform
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
+from filelock import FileLock, Timeout
 from tqdm import tqdm
 
-from mobileone.atomic import atomic_path
-from mobileone.errors import ConfigError, TrainingError
+from mobileone.atomic import atomic_path, leftovers
+from mobileone.errors import ConfigError, MobileOneError, TrainingError
 from mobileone.train.config import TrainConfig
+from mobileone.train.progress import EpochRecord, metrics_table
 
-# Where the data lies and how it is loaded may differ when a run goes on; what is computed may not.
-MAY_CHANGE = ("data", "device", "num_workers")
+Resume = bool | Literal["auto"]
+
+LOCK_NAME = ".lock"
+
+# Where the data lies, how it is loaded and what happens when things go wrong may differ when a run goes on;
+# what is computed may not.
+MAY_CHANGE = (
+    "data",
+    "val_data",
+    "device",
+    "num_workers",
+    "on_bad_image",
+    "checkpoint_every",
+    "keep_checkpoints",
+    "max_skipped_steps",
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class EpochRecord:
-    """One line of metrics.csv.
+class Start:
+    """How a run starts in its folder.
 
     Attributes:
-        epoch: 1 for the first.
-        train_loss: mean loss of the epoch's steps, over all ranks, with label smoothing.
-        val_loss: cross-entropy of the averaged weights on the validation images; None if not evaluated.
-        acc1: their top-1, percent; likewise.
-        acc5: their top-5, percent; likewise.
-        lr: learning rate of the last step.
-        weight_decay: weight decay of the last step.
-        seconds: wall time of the training part.
-        images_per_second: training images over all ranks in a second of it.
+        resumes: whether it goes on with what is there.
+        world_size: number of ranks that the run was first started with: with `batch_size`, they make the
+            images of a step, whatever the number of ranks is now.
     """
 
-    epoch: int
-    train_loss: float
-    val_loss: float | None
-    acc1: float | None
-    acc5: float | None
-    lr: float
-    weight_decay: float
-    seconds: float
-    images_per_second: float
-
-
-COLUMNS = {
-    "epoch": "epoch",
-    "train_loss": "train_loss",
-    "val_loss": "val_loss",
-    "acc1": "acc@1",
-    "acc5": "acc@5",
-    "lr": "lr",
-    "weight_decay": "weight_decay",
-    "seconds": "seconds",
-    "images_per_second": "images/s",
-}
-"""Fields of `EpochRecord` and the names of their columns in metrics.csv."""
+    resumes: bool
+    world_size: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,9 +77,9 @@ class RunDir:
         return self.path / "metrics.csv"
 
     @property
-    def state(self) -> Path:
-        """What resuming needs."""
-        return self.path / "last_state.pt"
+    def checkpoints(self) -> Path:
+        """What resuming needs: a folder of resume files."""
+        return self.path / "checkpoints"
 
     @property
     def curves(self) -> Path:
@@ -123,39 +111,74 @@ class RunDir:
             return {
                 "config": dict(content["config"]),
                 "world_size": int(content["environment"]["world_size"]),
+                "launch": content["environment"].get("launch"),
             }
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise TrainingError(f"cannot resume: {self.config} is not a run's config: {error}") from error
 
-    def check(self, config: TrainConfig, *, resume: bool, world_size: int) -> None:
-        """Refuse a folder that `config` must not train in.
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Own the folder. The system lets go of the lock when the process ends, however it ends.
+
+        On a file system that has no such locks (some network ones) nothing is locked.
+
+        Raises:
+            TrainingError: if another process owns it.
+            MobileOneError: if the folder cannot be written.
+        """
+        path = self.path / LOCK_NAME
+        lock = FileLock(path)
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            lock.acquire(timeout=0)
+        except NotImplementedError:
+            yield
+            return
+        except Timeout:
+            raise TrainingError(
+                f"another process is training in {self.path} (it holds {path}); "
+                "wait for it, or choose another --run-dir"
+            ) from None
+        except OSError as error:
+            raise MobileOneError(f"cannot write {path}: {error.strerror or error}") from error
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def start(self, config: TrainConfig, *, resume: Resume, world_size: int) -> Start:
+        """Decide whether to go on with the run that is there, and refuse a folder that must not be used.
+
+        Under torchrun the ranks are started again, with the same command, when one of them died: the run that
+        this very launch began is gone on with, whatever `resume` is.
 
         Args:
             config: of the run.
-            resume: whether to go on with the run that is there.
-            world_size: number of ranks.
+            resume: whether to go on with the run that is there; `"auto"` does if there is one.
+            world_size: number of ranks now.
 
         Raises:
             ConfigError: if a run is there and `resume` is not set, or it has another configuration.
-            TrainingError: if `resume` is set and no run is there.
+            TrainingError: if `resume` is True and no run is there.
         """
-        if resume:
-            self._check_same(config, world_size)
-            return
-        for path in (self.config, self.state, self.metrics, self.weights("last"), self.weights("best")):
+        if resume is True or self.is_of_this_launch() or (resume == "auto" and self.config.exists()):
+            return Start(resumes=True, world_size=self._check_same(config))
+        for path in (self.config, self.checkpoints, self.metrics, self.weights("last"), self.weights("best")):
             if path.exists():
                 raise ConfigError(
                     f"{self.path} holds a run already ({path.name}); "
                     "go on with it by --resume, or choose another --run-dir"
                 )
+        return Start(resumes=False, world_size=world_size)
 
-    def _check_same(self, config: TrainConfig, world_size: int) -> None:
+    def is_of_this_launch(self) -> bool:
+        """Whether the run that is there was begun by the launch of torchrun that this process is part of."""
+        launch = _launch()
+        return launch is not None and self.config.exists() and bool(self._read()["launch"] == launch)
+
+    def _check_same(self, config: TrainConfig) -> int:
+        """The number of ranks of the run that is there, if it has this configuration."""
         stored = self._read()
-        if stored["world_size"] != world_size:
-            raise ConfigError(
-                f"the run in {self.path} has {stored['world_size']} ranks, got {world_size}; resume it with "
-                "as many, for batch and learning rate follow from them"
-            )
         before, now = TrainConfig.from_dict(stored["config"]).to_dict(), config.to_dict()
         changed = [name for name in now if now[name] != before[name] and name not in MAY_CHANGE]
         if changed:
@@ -164,11 +187,13 @@ class RunDir:
                 + (f" (and {len(changed) - 1} more differ)" if len(changed) > 1 else "")
                 + "; resume it with its own settings, or choose another --run-dir"
             )
+        return int(stored["world_size"])
 
     def claim(self, config: TrainConfig, *, world_size: int) -> None:
         """Write config.json: from here on the folder holds a run."""
         environment = {
             "world_size": world_size,
+            "launch": _launch(),
             "mobileone": _version(),
             "torch": torch.__version__,
             "python": platform.python_version(),
@@ -179,27 +204,41 @@ class RunDir:
         with atomic_path(self.config) as temporary:
             temporary.write_text(text + "\n", encoding="utf-8")
 
+    def sweep(self) -> None:
+        """Remove what a killed process left half written. Only the process that owns the folder may."""
+        for path in leftovers(self.path):
+            path.unlink(missing_ok=True)
+
     def write_metrics(self, records: Sequence[EpochRecord]) -> None:
         """Write metrics.csv anew, so that a resumed run never repeats a line."""
-        text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(COLUMNS.values())
-        for record in records:
-            values = dataclasses.asdict(record)
-            writer.writerow("" if values[name] is None else _short(values[name]) for name in COLUMNS)
         with atomic_path(self.metrics) as temporary:
-            temporary.write_text(text.getvalue(), encoding="utf-8")
+            temporary.write_text(metrics_table(records), encoding="utf-8")
 
     def log(self, line: str, *, show: bool = True) -> None:
-        """Append a line to train.log, and print it to stderr above the progress bar."""
-        with self.log_file.open("a", encoding="utf-8") as file:
-            file.write(f"{datetime.now():%Y-%m-%d %H:%M:%S} {line}\n")
+        """Append a line to train.log, and print it to stderr above the progress bar.
+
+        A log that cannot be written (a full disk) is no reason to end a run; what it lacks goes to stderr.
+        """
+        try:
+            with self.log_file.open("a", encoding="utf-8") as file:
+                file.write(f"{datetime.now():%Y-%m-%d %H:%M:%S} {line}\n")
+        except OSError as error:
+            line = f"{line} (not in {self.log_file.name}: {error.strerror or error})"
+            show = True
         if show:
             tqdm.write(line, file=sys.stderr)
 
 
-def _short(value: Any) -> str:
-    return f"{value:.6g}" if isinstance(value, float) else str(value)
+def _launch() -> str | None:
+    """Which launch of torchrun this process belongs to, through all its restarts; None without torchrun."""
+    name = os.environ.get("TORCHELASTIC_RUN_ID")
+    if name in (
+        None,
+        "",
+        "none",
+    ):  # "none" is torchrun's default; the agent that started us tells launches apart
+        return name and f"{platform.node()}:{os.getppid()}"
+    return name
 
 
 def _version() -> str:

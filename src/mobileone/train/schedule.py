@@ -19,18 +19,17 @@ def cosine(start: float, end: float, progress: float) -> float:
     return start * share + end * (1 - share)
 
 
-def scaled_lr(base_lr: float, *, batch_size: int, world_size: int) -> float:
-    """The peak learning rate, in proportion to the images a step: base_lr · batch_size · world_size / 256.
+def scaled_lr(base_lr: float, *, step_images: int) -> float:
+    """The peak learning rate, in proportion to the images a step: base_lr · step_images / 256.
 
     Args:
         base_lr: learning rate at 256 images a step.
-        batch_size: images a step on one rank.
-        world_size: number of ranks.
+        step_images: images a step over all ranks.
 
-    >>> scaled_lr(0.1, batch_size=256, world_size=8)
+    >>> scaled_lr(0.1, step_images=8 * 256)
     0.8
     """
-    return base_lr * batch_size * world_size / REFERENCE_BATCH
+    return base_lr * step_images / REFERENCE_BATCH
 
 
 def batch_norm_momentum(momentum: float, step: int) -> float:

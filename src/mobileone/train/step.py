@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.parallel import DistributedDataParallel
 
 from mobileone.data.loader import Batch, normalize
 from mobileone.evaluation.run import AmpDtype, autocast
 from mobileone.input_spec import InputSpec
+from mobileone.train.distributed import Distributed
 from mobileone.train.ema import ModelEma
-from mobileone.train.loss import smoothed_cross_entropy
+from mobileone.train.loss import TrainLoss
+from mobileone.train.mix import Blend, Mixer, neighbours
 from mobileone.train.optim import set_schedule_
+from mobileone.train.schedule import batch_norm_momentum
+from mobileone.train.teacher import Teacher
+from mobileone.train.undo import Undo
 
 
 def resolve_amp(amp: Literal["auto", "off", "bf16", "fp16"], device: torch.device) -> AmpDtype | None:
@@ -31,9 +40,33 @@ def resolve_amp(amp: Literal["auto", "off", "bf16", "fp16"], device: torch.devic
     return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
 
 
+class StepResult(NamedTuple):
+    """What a step came to, the same on every rank; both are scalars on the device."""
+
+    loss: Tensor
+    """Mean loss over all ranks' images, before the step."""
+    finite: Tensor
+    """bool: whether loss and gradients were finite. If not, the step was not taken."""
+
+
+class _Targets(NamedTuple):
+    """What the images of a step, or of a part of one, are to be seen as."""
+
+    labels: Tensor
+    partners: Tensor | None
+    blend: Blend | None
+
+    def of(self, part: slice) -> _Targets:
+        """Those of some of the images."""
+        partners = None if self.partners is None else self.partners[part]
+        return _Targets(self.labels[part], partners, self.blend)
+
+
 @dataclass(slots=True, kw_only=True)
 class TrainStep:
-    """What a step needs; calling it does one. Nothing in it waits for the device.
+    """What a step needs; calling it does one. Nothing in it waits for a GPU.
+
+    A batch whose loss or gradient is not finite leaves weights, momentum and running statistics as they were.
 
     Attributes:
         model: the network to train, perhaps wrapped for several ranks, in training mode.
@@ -43,9 +76,17 @@ class TrainStep:
         scaler: gradient scaler, disabled unless the step is in fp16.
         ema: the averaged network, or None.
         device: where the model is.
+        dist: the ranks.
+        step_images: images a step over all ranks; None if every rank has as many.
         amp: mixed precision, or None.
         channels_last: whether activations lie as (N, H, W, C).
-        label_smoothing: in [0, 1).
+        loss: of logits and labels.
+        mixer: mixes a batch's images, or None.
+        teacher: what the loss compares with beside the labels, or None.
+        clip_norm: largest norm of all gradients together; 0 is no limit.
+        accumulate: parts that the rank's images are taken in, one after the other. The step is that of the
+            whole batch but for BatchNorm, whose statistics are a part's.
+        fresh_norms: BatchNorms whose running statistics start at nothing, with their momentum.
     """
 
     model: nn.Module
@@ -55,32 +96,114 @@ class TrainStep:
     scaler: torch.amp.GradScaler
     ema: ModelEma | None
     device: torch.device
+    dist: Distributed = field(default_factory=Distributed)
+    step_images: int | None = None
     amp: AmpDtype | None = None
     channels_last: bool = True
-    label_smoothing: float = 0.0
+    loss: TrainLoss = field(default_factory=TrainLoss)
+    mixer: Mixer | None = None
+    teacher: Teacher | None = None
+    clip_norm: float = 0.0
+    accumulate: int = 1
+    fresh_norms: Sequence[tuple[_BatchNorm, float]] = ()
+    _undo: Undo = field(init=False)
 
-    def __call__(self, batch: Batch, *, lr: float, weight_decay: float) -> Tensor:
+    def __post_init__(self) -> None:
+        self._undo = Undo(self.network)
+
+    def __call__(self, batch: Batch, *, lr: float, weight_decay: float, step: int = 0) -> StepResult:
         """One step on the rank's batch.
 
         Args:
             batch: uint8 (N, C, H, W) and labels.
             lr: learning rate of this step.
             weight_decay: of this step, for the decayed parameters.
-
-        Returns:
-            The rank's mean loss before the step, a scalar on the device, detached.
+            step: of the whole run, 0 for the first; decides how images are mixed.
         """
         set_schedule_(self.optimizer, lr=lr, weight_decay=weight_decay)
         layout = torch.channels_last if self.channels_last else torch.contiguous_format
         images = batch.images.to(self.device, non_blocking=True).contiguous(memory_format=layout)
         labels = batch.labels.to(self.device, non_blocking=True)
+        blend = None
+        if self.mixer is not None:
+            images, blend = self.mixer(images, step=step)
+        targets = _Targets(labels, neighbours(labels) if blend else None, blend)
         self.optimizer.zero_grad(set_to_none=True)
-        with autocast(self.device, self.amp):
-            logits = self.model(normalize(images, self.input_spec))
-            loss = smoothed_cross_entropy(logits, labels, smoothing=self.label_smoothing)
-        self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
-        self.scaler.step(self.optimizer)
-        self.scaler.update()
+        self._undo.remember()
+        mean = self.dist.reduce_sum(self._gradients(images, targets, step)) / self.dist.world_size
+        finite = mean.isfinite()
+        if self.scaler.is_enabled():
+            if self.clip_norm:
+                self.scaler.unscale_(self.optimizer)
+                self._clip()
+            self.scaler.step(self.optimizer)  # skips what is not finite by itself
+            self.scaler.update()
+        else:
+            finite = self._step_if(finite)
+        self._undo.where(~finite)
         if self.ema is not None:
             self.ema.update(self.network)
-        return loss.detach()
+        return StepResult(mean, finite)
+
+    def _gradients(self, images: Tensor, targets: _Targets, step: int) -> Tensor:
+        """Forward and backward, part by part; the rank's loss, a scalar."""
+        ranks, count = self.dist.world_size, len(images)
+        step_images = self.step_images or count * ranks
+        # As many on every rank, for they wait for one another: ranks may differ by one image.
+        num_parts = min(self.accumulate, step_images // ranks)
+        indices = [part.tolist() for part in torch.arange(count).tensor_split(num_parts)]
+        total = torch.zeros((), device=self.device)
+        for number, chosen in enumerate(indices):
+            part = slice(chosen[0], chosen[-1] + 1)
+            for norm, momentum in self.fresh_norms:
+                norm.momentum = batch_norm_momentum(momentum, step * num_parts + number)
+            with self._exchange(last=number + 1 == num_parts):
+                loss = self._forward(images[part], targets.of(part))
+                # DDP takes the plain mean over ranks.
+                share = len(chosen) * ranks / step_images
+                loss = loss if share == 1 else loss * share
+                self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+            total += loss.detach()
+        return total
+
+    def _forward(self, images: Tensor, targets: _Targets) -> Tensor:
+        taught = None if self.teacher is None else self.teacher(images)
+        with autocast(self.device, self.amp):
+            logits = self.model(normalize(images, self.input_spec))
+            return self.loss(
+                logits,
+                targets.labels,
+                blend=targets.blend,
+                partners=targets.partners,
+                teacher_logits=taught,
+            )
+
+    def _exchange(self, *, last: bool) -> AbstractContextManager[object]:
+        """Gradients go round the ranks once, with the last part."""
+        if last or not isinstance(self.model, DistributedDataParallel):
+            return nullcontext()
+        waiting: AbstractContextManager[object] = self.model.no_sync()
+        return waiting
+
+    def _clip(self) -> None:
+        """Shorten the gradients to the largest norm allowed."""
+        torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.clip_norm)
+
+    def _step_if(self, finite: Tensor) -> Tensor:
+        """Let the optimizer step if the loss is finite and the gradients are; whether it did.
+
+        The gradients are the mean over all ranks, so every rank finds the same.
+        """
+        gradients = [p.grad for p in self.network.parameters() if p.grad is not None]
+        bad = (~finite).to(torch.float32)
+        # The gradient scaler's own check, one pass over all tensors, here with a scale of 1.
+        torch._amp_foreach_non_finite_check_and_unscale_(gradients, bad, torch.ones_like(bad))
+        if self.clip_norm:
+            self._clip()
+        optimizer: Any = self.optimizer
+        optimizer.grad_scale, optimizer.found_inf = None, bad
+        try:
+            self.optimizer.step()
+        finally:
+            del optimizer.grad_scale, optimizer.found_inf
+        return bad == 0

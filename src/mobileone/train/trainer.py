@@ -2,64 +2,46 @@
 
 from __future__ import annotations
 
-import inspect
+import gc
 import math
-import resource
-import sys
 import time
-import warnings
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
-from torch.nn.parallel import DistributedDataParallel
 
-from mobileone.data.augment import TrainTransform
 from mobileone.data.decode import ImageSource
-from mobileone.data.loader import BadImage, BatchLoader, train_loader
-from mobileone.errors import TrainingError
+from mobileone.data.loader import BatchLoader, train_loader
+from mobileone.errors import ConfigError, TrainingError
 from mobileone.evaluation.metrics import EvalResult
-from mobileone.evaluation.run import evaluate, progress_bar
+from mobileone.evaluation.run import AmpDtype, evaluate, progress_bar
 from mobileone.model.branch_mode import set_branch_mode
 from mobileone.model.network import MobileOne
+from mobileone.train.callback import StepReport
 from mobileone.train.config import TrainConfig
 from mobileone.train.distributed import Distributed
 from mobileone.train.ema import ModelEma
+from mobileone.train.forecast import seconds_left
+from mobileone.train.freeze import freeze_
 from mobileone.train.initial import initial_model
+from mobileone.train.loss import TrainLoss
+from mobileone.train.memory import batch_that_fits, is_out_of_memory, peak_memory_gb, trial_step
+from mobileone.train.mix import Mixer
 from mobileone.train.optim import create_optimizer
-from mobileone.train.schedule import Schedule, batch_norm_momentum, scaled_lr
-from mobileone.train.step import TrainStep, resolve_amp
-from mobileone.train.sync_batch_norm import convert_sync_batch_norm
-
-# torch 2.13 renamed the option, and warns at the old name.
-BUFFER_OPTION = next(
-    name
-    for name in ("forward_sync_buffers", "broadcast_buffers")
-    if name in inspect.signature(DistributedDataParallel.__init__).parameters
-)
+from mobileone.train.progress import EpochProgress, Waits, duration
+from mobileone.train.random_state import seed_everything
+from mobileone.train.schedule import Schedule, scaled_lr
+from mobileone.train.spread import spread
+from mobileone.train.step import StepResult, TrainStep, resolve_amp
+from mobileone.train.teacher import Teacher, open_teacher
+from mobileone.train.transforms import transform_at
 
 READ_EVERY = 10
-"""Steps between readings of the loss. Each reading waits for the device; between them it is kept fed."""
+"""Steps between readings of the loss on a GPU. Each reading waits for it; between them it is kept fed."""
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EpochTotals:
-    """What an epoch's steps add up to, over all ranks.
-
-    Attributes:
-        loss: mean training loss.
-        num_images: images seen.
-        seconds: wall time.
-        bad: images that this rank could not read.
-    """
-
-    loss: float
-    num_images: int
-    seconds: float
-    bad: tuple[BadImage, ...]
+NAMED_IMAGES = 3  # of a bad batch, in the message that ends a run; train.log has them all
 
 
 class Trainer:
@@ -69,20 +51,47 @@ class Trainer:
         config: of the run.
         train_set: training images.
         dist: the ranks.
+        step_images: images a step over all ranks, where the run was started with other ranks than these; None
+            is `config.batch_size` a rank.
+        teacher: a module to learn from, instead of `config.distill.teacher`.
+        report: told, in a line, what a user should know: skipped steps, dead workers.
+
+    Raises:
+        ConfigError: if the configuration does not fit the data: a teacher or weights of other classes, a
+            frozen module that does not exist.
 
     Attributes:
         network: the network without wrappers, with raw weights.
         ema: the averaged network, or None.
         schedule: learning rate and weight decay of every step.
         steps_per_epoch: optimizer steps an epoch, the same on every rank.
+        step_images: images a step over all ranks.
+        num_skipped: steps of the run that were skipped because something was not finite.
+        last_test: the newest evaluation, or None.
     """
 
-    def __init__(self, config: TrainConfig, train_set: ImageSource, dist: Distributed) -> None:
-        self.config, self.dist = config, dist
-        self.loader = _loader(config, train_set, dist)
+    def __init__(
+        self,
+        config: TrainConfig,
+        train_set: ImageSource,
+        dist: Distributed,
+        *,
+        step_images: int | None = None,
+        teacher: nn.Module | None = None,
+        report: Callable[[str], None] = lambda line: None,
+    ) -> None:
+        self.config, self.train_set, self.dist, self.report = config, train_set, dist, report
+        step_images = step_images or config.batch_size * dist.world_size
+        self.step_images = min(step_images, len(train_set))
+        self.loader = self._loader()
         self.steps_per_epoch = len(self.loader)
-        self.schedule = _schedule(config, self.steps_per_epoch, dist.world_size)
+        self.schedule = _schedule(config, self.steps_per_epoch, step_images)
+        self.num_skipped = 0
+        self.last_test: EvalResult | None = None
+        # On a CPU a reading waits for nothing.
+        self.read_every = 1 if dist.device.type == "cpu" else READ_EVERY
         self.network = initial_model(config, train_set).to(dist.device)
+        freeze_(self.network, config.freeze)
         if config.channels_last:
             self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         if self.network.form == "train":
@@ -91,7 +100,7 @@ class Trainer:
         self.ema = ModelEma(self.network, decay=config.ema_decay) if config.ema_decay else None
         amp = resolve_amp(config.amp, dist.device)
         self.step = TrainStep(
-            model=_spread(self.network, config, dist),
+            model=spread(self.network, config, dist),
             network=self.network,
             input_spec=self.network.input_spec,
             optimizer=create_optimizer(
@@ -103,12 +112,18 @@ class Trainer:
             scaler=torch.amp.GradScaler(dist.device.type, enabled=amp == "fp16"),
             ema=self.ema,
             device=dist.device,
+            dist=dist,
+            step_images=self.step_images,
             amp=amp,
             channels_last=config.channels_last,
-            label_smoothing=config.label_smoothing,
+            loss=TrainLoss.of(config, train_set.labels, self.network.num_classes, device=dist.device),
+            mixer=Mixer(options=config.mix, seed=config.seed) if config.mix.is_on else None,
+            teacher=self._teacher(teacher, amp),
+            clip_norm=config.clip_norm,
+            accumulate=config.accumulate,
+            # Statistics that come with weights are worth more than the first batch's.
+            fresh_norms=() if config.init else _norms(self.network),
         )
-        # Statistics that come with weights are worth more than the first batch's.
-        self.fresh_norms = [] if config.init else _norms(self.network)
 
     @property
     def averaged(self) -> MobileOne:
@@ -117,79 +132,166 @@ class Trainer:
         assert isinstance(model, MobileOne)
         return model
 
-    def train_epoch(self, epoch: int, *, show: bool) -> EpochTotals:
-        """Every step of epoch 0, 1, …
+    def train_epoch(
+        self,
+        progress: EpochProgress,
+        *,
+        show: bool,
+        pause: Callable[[], None] = lambda: None,
+        tell: Callable[[StepReport], None] = lambda report: None,
+    ) -> None:
+        """Every step that is left of an epoch; `progress` moves with it.
 
         Args:
-            epoch: decides order, augmentation and schedule.
+            progress: where to start. Its epoch decides order, augmentation and schedule.
             show: whether to draw a progress bar on stderr.
+            pause: called between two steps, every few of them, at the same ones on all ranks: everything is
+                consistent then and may be saved.
+            tell: told where the run is, before each `pause`.
 
         Raises:
-            TrainingError: if the loss is not finite, or memory runs out.
+            TrainingError: if too many steps had to be skipped, or memory runs out.
         """
-        # Whatever is random in an epoch follows from these, so a resumed run needs no stored generator.
-        torch.manual_seed(self.config.seed + 1_000_003 * epoch + self.dist.rank)
-        started = time.perf_counter()
+        if not progress.steps:
+            seed_everything(self.config.seed + 1_000_003 * progress.epoch + self.dist.rank)
         try:
-            losses, num_images, bad = self._steps(epoch, show=show)
+            if progress.steps < self.steps_per_epoch:
+                self._steps(progress, show=show, pause=pause, tell=tell)
+            return
         except (RuntimeError, MemoryError) as error:
-            if not _is_out_of_memory(error):
+            if not is_out_of_memory(error):
                 raise
-            raise TrainingError(
-                f"out of memory with batches of {self.config.batch_size} images of "
-                f"{self.config.phase_at(epoch).size} px on a rank; lower batch_size or input_size"
-            ) from error
-        total = self.dist.reduce_sum(torch.tensor([num_images]))
-        return EpochTotals(
-            loss=math.fsum(losses) / len(losses),
-            num_images=int(total),
-            seconds=time.perf_counter() - started,
-            bad=tuple(bad),
+            error.__traceback__ = None  # its frames hold the failed step's tensors
+        raise TrainingError(self._out_of_memory(progress.epoch))
+
+    def train_mode(self) -> None:
+        """Ready for steps: everything but what is frozen, whose BatchNorms must not see the batches."""
+        self.step.model.train()
+        for name in self.config.freeze:
+            self.network.get_submodule(name).eval()
+
+    def _steps(
+        self,
+        progress: EpochProgress,
+        *,
+        show: bool,
+        pause: Callable[[], None],
+        tell: Callable[[StepReport], None],
+    ) -> None:
+        self.loader.set_epoch(progress.epoch, start=progress.steps)
+        self.train_mode()
+        pending: list[tuple[Tensor, StepResult]] = []
+        first, seconds, waiting = progress.steps, progress.seconds, progress.waiting
+        title = f"epoch {progress.epoch + 1}/{self.config.epochs}"
+        waits = Waits(self.loader)
+        started = time.perf_counter()
+        with progress_bar(
+            waits, title=title, unit="step", hidden=not show, initial=first, total=self.steps_per_epoch
+        ) as bar:
+            for index, batch in enumerate(bar, start=first):
+                step = progress.epoch * self.steps_per_epoch + index
+                lr, decay = self.schedule.lr(step), self.schedule.decay(step)
+                pending.append((batch.indices, self.step(batch, lr=lr, weight_decay=decay, step=step)))
+                progress.bad += batch.bad
+                if len(pending) < self.read_every and index + 1 < self.steps_per_epoch:
+                    continue
+                self._read(pending, progress)
+                pending.clear()
+                elapsed = time.perf_counter() - started
+                progress.seconds, progress.waiting = seconds + elapsed, waiting + waits.seconds
+                report = self._report_of(progress, elapsed / (index + 1 - first), waits.seconds / elapsed)
+                if show:
+                    bar.set_postfix_str(self._line(report), refresh=False)
+                tell(report)
+                pause()
+
+    def _report_of(self, progress: EpochProgress, step_seconds: float, data_wait: float) -> StepReport:
+        step = progress.epoch * self.steps_per_epoch + progress.steps
+        return StepReport(
+            step=step,
+            epoch=progress.epoch + 1,
+            loss=progress.losses[-1] if progress.losses else math.nan,
+            lr=self.schedule.lr(step - 1),
+            weight_decay=self.schedule.decay(step - 1),
+            images_per_second=self.step_images / step_seconds,
+            data_wait=data_wait,
+            seconds_left=self.seconds_left(
+                progress, step_seconds, size=self.config.phase_at(progress.epoch).size
+            ),
         )
 
-    def _steps(self, epoch: int, *, show: bool) -> tuple[list[float], int, list[BadImage]]:
-        """Losses of the steps (mean over ranks), and this rank's images and bad ones."""
-        self.loader.set_epoch(epoch)
-        self.step.model.train()
-        losses: list[float] = []
-        pending: list[Tensor] = []
-        bad: list[BadImage] = []
-        num_images = 0
-        title = f"epoch {epoch + 1}/{self.config.epochs}"
-        with progress_bar(self.loader, title=title, unit="step", hidden=not show) as bar:
-            for index, batch in enumerate(bar):
-                step = epoch * self.steps_per_epoch + index
-                lr, decay = self.schedule.lr(step), self.schedule.decay(step)
-                for norm, momentum in self.fresh_norms:
-                    norm.momentum = batch_norm_momentum(momentum, step)
-                pending.append(self.step(batch, lr=lr, weight_decay=decay))
-                num_images += len(batch)
-                bad += batch.bad
-                if len(pending) == READ_EVERY or index + 1 == self.steps_per_epoch:
-                    losses += self._read(pending, epoch, first=index + 1 - len(pending))
-                    pending.clear()
-                    if show:
-                        rate = num_images * self.dist.world_size / max(bar.format_dict["elapsed"], 1e-9)
-                        memory = _peak_memory_gb(self.dist.device)
-                        bar.set_postfix_str(
-                            f"loss {losses[-1]:.3f}, lr {lr:.4f}, {rate:.0f} images/s, {memory:.1f} GB",
-                            refresh=False,
-                        )
-        return losses, num_images, bad
+    def seconds_left(self, progress: EpochProgress, step_seconds: float, *, size: int) -> float:
+        """What the run still takes, when a step of images of `size` pixels a side took `step_seconds`."""
+        return seconds_left(
+            self.config,
+            progress,
+            steps_per_epoch=self.steps_per_epoch,
+            step_seconds=step_seconds,
+            size=size,
+            test_seconds=self.last_test.seconds if self.last_test else 0.0,
+        )
 
-    def _read(self, pending: Sequence[Tensor], epoch: int, *, first: int) -> list[float]:
-        """Losses of the last steps, the mean over ranks: every rank sees the same and stops at the same."""
-        values: list[float] = (
-            self.dist.reduce_sum(torch.stack(list(pending))) / self.dist.world_size
-        ).tolist()
-        for step, value in enumerate(values, start=first + 1):
-            if not math.isfinite(value):
-                raise TrainingError(
-                    f"the loss became {value} in epoch {epoch + 1}, step {step} of {self.steps_per_epoch}; "
-                    "the files hold the epochs before it; try a lower base_lr or a longer warmup_epochs"
-                    + (", or amp=bf16 or off" if self.step.amp == "fp16" else "")
-                )
-        return values
+    def _line(self, report: StepReport) -> str:
+        """For the progress bar."""
+        test = f"acc@1 {self.last_test.acc1:.2f}, " if self.last_test else ""
+        return (
+            f"loss {report.loss:.3f}, {test}lr {report.lr:.4f}, {report.images_per_second:.0f} images/s, "
+            f"data {report.data_wait:.0%}, {peak_memory_gb(self.dist.device):.1f} GB, "
+            f"{duration(report.seconds_left)} left"
+        )
+
+    def _read(self, pending: list[tuple[Tensor, StepResult]], progress: EpochProgress) -> None:
+        """Take over the results of the last steps. Every rank has the same, and stops at the same."""
+        losses = torch.stack([result.loss for _, result in pending]).tolist()
+        finite = torch.stack([result.finite for _, result in pending]).tolist()
+        for (indices, _), loss, was_finite in zip(pending, losses, finite, strict=True):
+            progress.steps += 1
+            if was_finite:
+                progress.losses.append(loss)
+            else:
+                self._skip(progress, loss, indices)
+
+    def _skip(self, progress: EpochProgress, loss: float, indices: Tensor) -> None:
+        """Report a step that was not taken, and stop when there are too many."""
+        self.num_skipped += 1
+        shares = self.dist.gather(indices.tolist())
+        names = [self.train_set.name(index) for share in shares for index in share]
+        what = f"the loss became {loss}"
+        if math.isfinite(loss):
+            what = f"a gradient was not finite (the loss was {loss:.4g})"
+        what += f" in epoch {progress.epoch + 1}, step {progress.steps} of {self.steps_per_epoch}"
+        self.report(f"skipped a step: {what}; its images: {' '.join(names)}")
+        if self.num_skipped > self.config.max_skipped_steps:
+            raise TrainingError(
+                f"{what}; such steps are skipped, but it is number {self.num_skipped}; max_skipped_steps is "
+                f"{self.config.max_skipped_steps}; its images: {' '.join(names[:NAMED_IMAGES])}"
+                + (f" … (all {len(names)} are in train.log)" if len(names) > NAMED_IMAGES else "")
+                + "; what was saved before is whole; try a lower base_lr or a longer warmup_epochs"
+                + (", or amp=bf16 or off" if self.step.amp == "fp16" else "")
+            )
+
+    def _out_of_memory(self, epoch: int) -> str:
+        """The message, with the batch that would have fitted."""
+        self.step.optimizer.zero_grad(set_to_none=True)
+        gc.collect()
+        size = self.config.phase_at(epoch).size
+        parts = self.config.accumulate
+        images = math.ceil(self.step_images / self.dist.world_size / parts)
+        trial = trial_step(
+            self.network,
+            size=size,
+            device=self.dist.device,
+            amp=self.step.amp,
+            channels_last=self.config.channels_last,
+            branch_mode=self.config.branch_mode,
+        )
+        fits = batch_that_fits(trial, batch_size=images, device=self.dist.device)
+        return f"out of memory with batches of {images} images of {size} px on a rank; " + (
+            "lower batch_size or input_size"
+            if fits is None
+            else f"about {fits} would have fitted, as trials of smaller batches tell: "
+            f"batch_size={fits * parts}"
+        )
 
     def evaluate(self, val_set: ImageSource, *, epoch: int, show: bool) -> EvalResult:
         """The averaged network on the validation images, the same result on every rank.
@@ -210,7 +312,9 @@ class Trainer:
             dist=self.dist,
             amp=self.step.amp,
             progress=show,
+            on_dead_worker=self._report_worker,
         )
+        self.last_test = result
         if not math.isfinite(result.loss):
             raise TrainingError(
                 f"the validation loss became {result.loss} after epoch {epoch + 1}; the files hold the "
@@ -225,15 +329,56 @@ class Trainer:
             "optimizer": self.step.optimizer.state_dict(),
             "scaler": self.step.scaler.state_dict(),
             "ema": None if self.ema is None else self.ema.state_dict(),
+            "num_skipped": self.num_skipped,
+            "is_taught": self.step.teacher is not None,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take over a state of `state_dict`."""
+        """Take over a state of `state_dict`.
+
+        Raises:
+            TrainingError: if the run was taught, and there is no teacher now, or the other way round.
+        """
+        if state["is_taught"] is not (self.step.teacher is not None):
+            was = "learnt from a teacher" if state["is_taught"] else "had no teacher"
+            raise TrainingError(f"the run {was} so far; resume it with the same `teacher`")
         self.network.load_state_dict(state["network"])
         self.step.optimizer.load_state_dict(state["optimizer"])
         self.step.scaler.load_state_dict(state["scaler"])
         if self.ema is not None:
             self.ema.load_state_dict(state["ema"])
+        self.num_skipped = int(state["num_skipped"])
+
+    def _teacher(self, module: nn.Module | None, amp: AmpDtype | None) -> Teacher | None:
+        named = self.config.distill.teacher
+        if module is not None and named is not None:
+            raise ConfigError(f"there are two teachers: distill.teacher={named} and a module; pass one")
+        source = named if module is None else module
+        if source is None:
+            return None
+        classes = tuple(self.train_set.classes)
+        return open_teacher(
+            source, classes=classes, input_spec=self.network.input_spec, device=self.dist.device, amp=amp
+        )
+
+    def _report_worker(self, line: str) -> None:
+        where = f"rank {self.dist.rank}: " if self.dist.world_size > 1 else ""
+        self.report(where + line)
+
+    def _loader(self) -> BatchLoader:
+        return train_loader(
+            self.train_set,
+            transform_at(self.config),
+            batch_size=self.config.batch_size,
+            seed=self.config.seed,
+            rank=self.dist.rank,
+            world_size=self.dist.world_size,
+            num_workers=self.config.num_workers,
+            on_bad_image=self.config.on_bad_image,
+            pin_memory=self.dist.device.type == "cuda",
+            step_size=self.step_images,
+            on_dead_worker=self._report_worker,
+        )
 
 
 def _norms(network: nn.Module) -> list[tuple[_BatchNorm, float]]:
@@ -241,70 +386,12 @@ def _norms(network: nn.Module) -> list[tuple[_BatchNorm, float]]:
     return [(norm, norm.momentum) for norm in norms if norm.momentum is not None]
 
 
-def _loader(config: TrainConfig, train_set: ImageSource, dist: Distributed) -> BatchLoader:
-    return train_loader(
-        train_set,
-        _transform(config),
-        batch_size=config.batch_size,
-        seed=config.seed,
-        rank=dist.rank,
-        world_size=dist.world_size,
-        num_workers=config.num_workers,
-        on_bad_image=config.on_bad_image,
-        pin_memory=dist.device.type == "cuda",
-    )
-
-
-def _transform(config: TrainConfig) -> Callable[[int], TrainTransform]:
-    def at_epoch(epoch: int) -> TrainTransform:
-        phase = config.phase_at(epoch)
-        return TrainTransform(
-            size=phase.size,
-            interpolation=config.interpolation,
-            flip=config.flip,
-            scale=config.crop_scale,
-            ratio=config.crop_ratio,
-            auto_augment=phase.auto_augment,
-        )
-
-    return at_epoch
-
-
-def _schedule(config: TrainConfig, steps_per_epoch: int, world_size: int) -> Schedule:
+def _schedule(config: TrainConfig, steps_per_epoch: int, step_images: int) -> Schedule:
     return Schedule(
         total_steps=config.epochs * steps_per_epoch,
         warmup_steps=round(config.warmup_epochs * steps_per_epoch),
-        peak_lr=scaled_lr(config.base_lr, batch_size=config.batch_size, world_size=world_size),
+        peak_lr=scaled_lr(config.base_lr, step_images=step_images),
         min_lr=config.min_lr,
         weight_decay=config.weight_decay,
         weight_decay_end=config.weight_decay_end,
     )
-
-
-def _spread(network: nn.Module, config: TrainConfig, dist: Distributed) -> nn.Module:
-    """The network as several ranks train it; alone it is itself."""
-    if dist.world_size == 1:
-        return network
-    if config.sync_bn:
-        network = convert_sync_batch_norm(network)
-    options: dict[str, Any] = {BUFFER_OPTION: not config.sync_bn}
-    # A 1×1 kernel's last two strides mean nothing, and DDP warns where they are not the ones it would choose.
-    warnings.filterwarnings("ignore", message="Grad strides do not match bucket view strides")
-    return DistributedDataParallel(
-        network,
-        device_ids=[dist.device.index] if dist.device.type == "cuda" else None,
-        **options,
-    )
-
-
-def _is_out_of_memory(error: BaseException) -> bool:
-    # On a CPU torch raises a plain RuntimeError.
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)
-
-
-def _peak_memory_gb(device: torch.device) -> float:
-    """Peak memory in 1e9 bytes: of the GPU's allocator, or of this process."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device) / 1e9
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e9

@@ -80,7 +80,7 @@ def result(*rows: Row, evaluated=False, warning=False) -> BenchResult:
             budget_s=10.0,
             rounds=20,
             warmup_runs=10,
-            wake_runs=3,
+            wake_s=0.05,
             seed=0,
             pinned=True,
             notes=("left out: coreml",),

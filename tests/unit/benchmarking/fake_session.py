@@ -19,7 +19,9 @@ class Fake:
 
     def run(self, batch):
         self.runs += 1
-        if self.fail and self.runs > self.after:
+        if self.fail == "photos" and batch.any():
+            os.abort()
+        if self.fail not in ("", "photos") and self.runs > self.after:
             if self.fail == "abort":
                 os.abort()
             if self.fail == "hang":

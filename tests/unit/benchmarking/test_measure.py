@@ -91,7 +91,7 @@ def test_accuracy_comes_from_the_session(candidate, run, tmp_path):
     assert row.accuracy.num_images == 7
     assert row.accuracy.top1 == pytest.approx(100 * 4 / 7)
     assert row.accuracy.agreement == pytest.approx(100 * 5 / 7)
-    crashing = replace(candidate(fail="abort", after=34), images=images)
+    crashing = replace(candidate(fail="photos"), images=images)
     (row,), _ = run(crashing)
     assert row.latency is None
     assert "cannot be evaluated: crashed" in row.reason

@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mobileone.data.augment import Box, EvalTransform, TrainTransform, draw_crop, resize
+from mobileone.data.auto_augment import AutoAugment
 from mobileone.data.decode import DecodedImage, EncodedImage
 from mobileone.errors import BadImageError, ConfigError
 from mobileone.input_spec import InputSpec
@@ -167,7 +168,7 @@ def test_train_transform_is_crop_resize_flip(picture):
 
 
 def test_same_generator_state_same_view(picture):
-    image, transform = decoded(picture(7, 60, 60)), TrainTransform(size=24, auto_augment=1.0)
+    image, transform = decoded(picture(7, 60, 60)), TrainTransform(size=24, policy=AutoAugment())
     assert torch.equal(transform(image, generator(3)), transform(image, generator(3)))
     assert not torch.equal(transform(image, generator(3)), transform(image, generator(4)))
 
@@ -225,13 +226,21 @@ def test_jpeg_scaling_hardly_changes_the_view(picture, encode):
         assert np.abs(difference).mean() < 4
 
 
-def test_auto_augment_is_applied(picture):
+def test_a_policy_is_applied(picture):
     image = decoded(picture(11, 64, 64))
-    plain, augmented = TrainTransform(size=32), TrainTransform(size=32, auto_augment=1.0)
+    plain, augmented = TrainTransform(size=32), TrainTransform(size=32, policy=AutoAugment())
     changed = sum(
         not torch.equal(plain(image, generator(s)), augmented(image, generator(s))) for s in range(40)
     )
     assert 25 < changed <= 40
+
+
+def test_erasing_comes_last_and_leaves_the_rest_alone(picture):
+    image = decoded(picture(12, 64, 64))
+    plain, erased = TrainTransform(size=32), TrainTransform(size=32, erasing=1.0)
+    for seed in range(20):
+        a, b = plain(image, generator(seed)), erased(image, generator(seed))
+        assert 0 < (a != b).any(0).float().mean() < 0.4
 
 
 @pytest.mark.parametrize(
@@ -246,8 +255,8 @@ def test_auto_augment_is_applied(picture):
         {"scale": (0.5, 1.2)},
         {"ratio": (0.0, 1.0)},
         {"ratio": (2.0, 1.0)},
-        {"auto_augment": -0.1},
-        {"auto_augment": 1.1},
+        {"erasing": -0.1},
+        {"erasing": 1.1},
     ],
 )
 def test_train_transform_refuses(change):

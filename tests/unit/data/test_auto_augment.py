@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from mobileone.data.auto_augment import _APPLY, POLICY, Operation, auto_augment, draw_operations
+from mobileone.data.auto_augment import POLICY, AutoAugment, draw_operations
+from mobileone.data.operations import OPERATIONS, Operation, apply_operations
 from mobileone.errors import ConfigError
 
 
@@ -26,7 +27,7 @@ def ramp():
 
 
 def apply_one(image, name, amount):
-    return auto_augment(image, (Operation(name, amount),))
+    return apply_operations(image, (Operation(name, amount),))
 
 
 def test_the_policy_is_the_papers():
@@ -37,7 +38,9 @@ def test_the_policy_is_the_papers():
         "equalize": 17, "solarize": 7, "rotate": 6, "posterize": 5, "color": 6,
         "invert": 3, "auto_contrast": 2, "contrast": 2, "sharpness": 1, "shear_x": 1,
     }  # fmt: skip
-    assert set(names) == set(_APPLY)
+    assert set(names) < set(OPERATIONS)
+    drawn = AutoAugment().draw(generator())
+    assert drawn == draw_operations(1.0, generator=generator())
     steps = [step for pair in POLICY for step in pair]
     assert sum(chance for _, chance, _ in steps) == pytest.approx(31.0)
     assert sum(level for _, _, level in steps) == 287
@@ -55,7 +58,7 @@ def test_draws_follow_the_policy():
             seen[operation.name] += 1
             if operation.name == "rotate":
                 signs.append(np.sign(operation.amount))
-    for name in _APPLY:
+    for name in {name for pair in POLICY for name, _, _ in pair}:
         expected = sum(chance for pair in POLICY for other, chance, _ in pair if other == name) / 25
         assert abs(seen[name] / draws - expected) < 0.015, name
     assert abs(np.mean(signs)) < 0.05
@@ -86,15 +89,16 @@ def test_a_fixed_number_of_draws():
 
 def test_nothing_to_do_changes_nothing(picture):
     image = to_tensor(picture(0, 32, 32))
-    assert torch.equal(auto_augment(image, ()), image)
-    for name in ("color", "contrast", "sharpness", "posterize", "solarize", "rotate", "shear_x"):
+    assert torch.equal(apply_operations(image, ()), image)
+    others = {"identity", "auto_contrast", "equalize", "invert"}  # no magnitude, or nothing to do
+    for name in set(OPERATIONS) - others:
         assert torch.equal(apply_one(image, name, 0.0), image), name
 
 
 def test_the_input_is_not_written_to(picture):
     image = to_tensor(picture(1, 32, 32))
     before = image.clone()
-    for name in _APPLY:
+    for name in OPERATIONS:
         apply_one(image, name, 0.9)
     assert torch.equal(image, before)
 
@@ -163,16 +167,36 @@ def test_shear_moves_rows_about_the_centre():
     assert mirrored[0, 20:81].argmax().item() + 20 == pytest.approx(100 - places[0], abs=2)
 
 
+def test_shear_and_shift_downwards_are_the_sideways_ones_turned(picture):
+    image = to_tensor(picture(4, 33, 33))
+    for across, down in (("shear_x", "shear_y"), ("translate_x", "translate_y")):
+        turned = apply_one(image.transpose(1, 2).contiguous(), down, 0.6).transpose(1, 2)
+        assert torch.equal(turned, apply_one(image, across, 0.6)), down
+
+
+def test_a_shift_of_half_its_range_moves_23_percent_of_the_side():
+    line = torch.zeros(3, 9, 100, dtype=torch.uint8)
+    line[:, :, 50] = 255
+    assert apply_one(line, "translate_x", 0.5)[0, 4].argmax().item() == 50 + 23  # 100 · 150/331 / 2
+    assert apply_one(line, "translate_x", -0.5)[0, 4].argmax().item() == 50 - 23
+    assert apply_one(line, "translate_x", 0.5)[:, 4, 0].tolist() == [128, 128, 128]
+
+
+def test_brightness_multiplies():
+    assert apply_one(ramp() // 2, "brightness", 1.0).max() == int(127 * 1.9)
+    assert apply_one(ramp(), "brightness", -1.0).max() == 25
+
+
 def test_every_operation_returns_an_image_of_the_same_kind(picture):
     image = to_tensor(picture(3, 20, 30))
-    for name in _APPLY:
+    for name in OPERATIONS:
         result = apply_one(image, name, -1.0)
         assert result.shape == image.shape
         assert result.dtype == torch.uint8
-    two = auto_augment(image, (Operation("invert", 1.0), Operation("invert", 1.0)))
+    two = apply_operations(image, (Operation("invert", 1.0), Operation("invert", 1.0)))
     assert torch.equal(two, image)
 
 
 def test_only_rgb():
-    with pytest.raises(ConfigError, match="needs RGB images, got 1 channels"):
+    with pytest.raises(ConfigError, match="need RGB images, got 1 channels"):
         apply_one(torch.zeros(1, 8, 8, dtype=torch.uint8), "invert", 1.0)

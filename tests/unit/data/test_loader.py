@@ -15,6 +15,7 @@ import pytest
 import torch
 
 from mobileone.data.augment import EvalTransform, TrainTransform
+from mobileone.data.auto_augment import AutoAugment
 from mobileone.data.decode import DecodedImage
 from mobileone.data.digits import load_digits
 from mobileone.data.folder import find_images
@@ -22,7 +23,7 @@ from mobileone.data.loader import Batch, eval_loader, normalize, train_loader
 from mobileone.errors import BadImageError, ConfigError, DataError
 from mobileone.input_spec import InputSpec
 
-TRAIN = TrainTransform(size=16, auto_augment=0.5)
+TRAIN = TrainTransform(size=16, policy=AutoAugment(0.5), erasing=0.3)
 EVAL = EvalTransform(size=16, resize_size=18)
 
 

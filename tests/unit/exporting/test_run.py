@@ -215,7 +215,11 @@ def test_a_damaged_file_is_an_error_of_ours(network, tmp_path):
 
 @pytest.mark.parametrize(
     ("options", "wanted"),
-    [({"threads": 0}, "threads must be at least 1"), ({"precision": "int8"}, "cannot run in int8")],
+    [
+        ({"threads": 0}, "threads must be at least 1"),
+        ({"precision": "int8"}, "cannot run in int8"),
+        ({"precision": "fp16"}, "computes in fp32, not in fp16"),
+    ],
 )
 def test_what_a_runtime_cannot_do_is_refused(network, tmp_path, options, wanted):
     done = export_torch(network, tmp_path / "net.pt2")

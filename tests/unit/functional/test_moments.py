@@ -1,10 +1,15 @@
+import functools
+import importlib.util
+import types
+
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mobileone.functional import merged
 from mobileone.functional import moments as module
-from mobileone.functional.kernels import depthwise
+from mobileone.functional.kernels import affine, depthwise
 from mobileone.functional.moments import patch_moments, reference_moments
 from mobileone.functional.window import Window
 
@@ -114,6 +119,60 @@ def test_results_do_not_depend_on_the_number_of_threads():
         torch.set_num_threads(threads)
     assert torch.equal(results[0], results[1])
     assert torch.equal(results[0], results[2])
+
+
+@pytest.mark.parametrize("groups", [1, 24])
+def test_a_units_gradients_do_not_depend_on_the_number_of_threads(groups):
+    torch.manual_seed(0)
+    kernels = [torch.randn(24, 24 // groups, *((1, 1) if groups == 1 else (3, 3))) for _ in range(2)]
+    window = Window() if groups == 1 else Window((3, 3), padding=(1, 1))
+    gains, shifts = [torch.randn(24) for _ in range(3)], [torch.randn(24) for _ in range(3)]
+    x, threads, results = torch.randn(5, 24, 13, 13).requires_grad_(), torch.get_num_threads(), []
+    branches = merged.Branches(
+        kernels=kernels,
+        scale=None,
+        gains=gains,
+        shifts=shifts,
+        eps=[1e-5] * 3,
+        identity=True,
+        window=window,
+        groups=groups,
+    )
+    assert merged.supports(x, branches)
+    for parameter in branches.parameters():
+        parameter.requires_grad_()
+    try:
+        for number in (1, 2, 3):
+            torch.set_num_threads(number)
+            out = merged.merged_convolution(x, branches, lambda statistics: statistics, relu=True)
+            results.append(torch.autograd.grad(out.square().sum(), [x, *gains, *shifts]))
+    finally:
+        torch.set_num_threads(threads)
+    for other in results[1:]:
+        for a, b in zip(results[0], other, strict=True):
+            assert torch.equal(a, b) if groups > 1 else torch.allclose(a, b, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("layout", [torch.channels_last, torch.contiguous_format])
+def test_channel_moments(layout):
+    x = (torch.randn(3, 70, 9, 11) * 0.1 + 1e3).contiguous(memory_format=layout)
+    mean, var = affine.channel_moments(x.contiguous(memory_format=torch.channels_last))
+    exact = torch.var_mean(x.double(), (0, 2, 3), correction=0)
+    assert torch.allclose(var.double(), exact[0], rtol=1e-5)
+    assert torch.allclose(mean.double(), exact[1], rtol=1e-7)
+
+
+def test_without_triton_a_gpu_falls_back_and_says_so(monkeypatch):
+    monkeypatch.setattr(depthwise, "has_triton", functools.cache(depthwise.has_triton.__wrapped__))
+    x = types.SimpleNamespace(device=torch.device("cuda"), dtype=torch.float32)
+    window = Window((3, 3))
+    if importlib.util.find_spec("triton") is not None:
+        assert depthwise.supports(x, window)
+        depthwise.has_triton.cache_clear()
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
+    with pytest.warns(RuntimeWarning, match=r"Triton is not installed; .* plain torch, .*mobileone\[gpu\]"):
+        assert not depthwise.supports(x, window)
+    assert not depthwise.supports(x, window), "a second time without a warning"
 
 
 def test_operators_are_registered_as_torch_wants_them():

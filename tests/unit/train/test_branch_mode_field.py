@@ -1,16 +1,21 @@
+from dataclasses import replace
+
 import pytest
+import torch
+from safetensors.torch import load_file
 
 from mobileone.data.digits import Digits
 from mobileone.errors import ConfigError
+from mobileone.evaluation.run import open_data
 from mobileone.train.config import TrainConfig
 from mobileone.train.distributed import Distributed
+from mobileone.train.initial import initial_model
+from mobileone.train.loop import fit
 from mobileone.train.trainer import Trainer
 
 
 @pytest.mark.parametrize("mode", ["auto", "branches", "online"])
 def test_the_network_trains_in_the_mode_of_the_config(tiny, mode):
-    from mobileone.evaluation.run import open_data
-
     config = TrainConfig(
         model=tiny, data="digits", input_size=32, batch_size=8, branch_mode=mode, num_workers=0
     )
@@ -22,3 +27,30 @@ def test_the_network_trains_in_the_mode_of_the_config(tiny, mode):
 def test_another_mode_is_refused():
     with pytest.raises(ConfigError, match="branch_mode must be one of auto, branches, online"):
         TrainConfig(branch_mode="fast")
+
+
+class StoppedError(Exception):
+    """A run cut off after its first epoch."""
+
+
+class StopAfterOne:
+    def on_epoch_end(self, record):
+        raise StoppedError
+
+
+def test_online_training_resumes_and_averages_as_the_branches_do(config, tmp_path):
+    modes = {mode: replace(config, branch_mode=mode) for mode in ("branches", "online")}
+    whole = {mode: fit(modes[mode], run_dir=tmp_path / mode, progress=False) for mode in modes}
+    with pytest.raises(StoppedError):
+        fit(modes["online"], run_dir=tmp_path / "parts", callbacks=[StopAfterOne()], progress=False)
+    resumed = fit(modes["online"], run_dir=tmp_path / "parts", resume=True, progress=False)
+    assert (resumed.last.loss, resumed.best_acc1) == (whole["online"].last.loss, whole["online"].best_acc1)
+    averaged = {
+        run: load_file(tmp_path / run / "last.safetensors") for run in ("branches", "online", "parts")
+    }
+    start = initial_model(config, open_data(config.data, split="train")).state_dict()
+    for name, wanted in averaged["branches"].items():
+        assert torch.equal(averaged["parts"][name], averaged["online"][name]), name
+        # The branches' weights up to rounding, which is little beside what they have learnt.
+        moved = (wanted.double() - start[name].double()).norm()
+        assert (averaged["online"][name].double() - wanted.double()).norm() <= 0.05 * moved + 1e-4, name

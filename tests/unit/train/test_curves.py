@@ -9,12 +9,13 @@ from PIL import Image
 
 from mobileone.errors import MissingExtraError
 from mobileone.train.curves import draw_curves
-from mobileone.train.run_dir import EpochRecord
+from mobileone.train.progress import EpochRecord
 
 
 def record(epoch: int, acc1: float | None) -> EpochRecord:
     return EpochRecord(
         epoch=epoch,
+        step=10,
         train_loss=2.0 / epoch,
         val_loss=None if acc1 is None else 1.5 / epoch,
         acc1=acc1,
@@ -23,6 +24,7 @@ def record(epoch: int, acc1: float | None) -> EpochRecord:
         weight_decay=1e-4,
         seconds=1.0,
         images_per_second=10.0,
+        data_wait=0.1,
     )
 
 

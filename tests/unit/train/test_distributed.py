@@ -24,7 +24,7 @@ from mobileone.evaluation.run import evaluate
 from mobileone.model.create import create_model
 from mobileone.train.distributed import distributed
 from mobileone.train.sync_batch_norm import convert_sync_batch_norm
-from mobileone.train.trainer import BUFFER_OPTION
+from mobileone.train.spread import BUFFER_OPTION
 from mobileone.variants import Variant
 
 warnings.simplefilter("error")

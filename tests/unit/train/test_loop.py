@@ -7,25 +7,27 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from mobileone.checkpoint.load import load_model
-from mobileone.checkpoint.store import load_state
+from mobileone.checkpoint.rotation import Rotation
 from mobileone.errors import BadImageError, CheckpointError, ConfigError, DataError, TrainingError
 from mobileone.evaluation.run import evaluate
 from mobileone.train import trainer as trainer_module
+from mobileone.train.callback import Callback, StepReport
 from mobileone.train.config import Phase, TrainConfig
-from mobileone.train.loop import fit
-from mobileone.train.run_dir import EpochRecord
+from mobileone.train.loop import FitResult, fit
+from mobileone.train.progress import WALL_CLOCK, EpochRecord
 
 
 class StoppedError(Exception):
     """What a power cut is to a test."""
 
 
-class StopAfter:
+class StopAfter(Callback):
     """A callback that ends the run after an epoch."""
 
     def __init__(self, epoch: int) -> None:
@@ -45,6 +47,13 @@ def weights(path: Path) -> dict[str, torch.Tensor]:
     return load_model(path).state_dict()
 
 
+def saved(run_dir: Path) -> dict[str, Any]:
+    """What the newest resume file holds."""
+    found = Rotation(run_dir / "checkpoints").newest()
+    assert found is not None
+    return found.state
+
+
 def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
     return list(a) == list(b) and all(torch.equal(a[name], b[name]) for name in a)
 
@@ -53,9 +62,9 @@ def test_a_run_writes_what_it_promises(config: TrainConfig, tmp_path: Path) -> N
     run_dir = tmp_path / "runs" / "first"
     seen: list[EpochRecord] = []
 
-    class Listen:
+    class Listen(Callback):
         def on_epoch_end(self, record: EpochRecord) -> None:
-            assert (run_dir / "last_state.pt").exists()
+            assert Rotation(run_dir / "checkpoints").files()
             seen.append(record)
 
     result = fit(config, run_dir=run_dir, callbacks=[Listen()], progress=False)
@@ -67,13 +76,15 @@ def test_a_run_writes_what_it_promises(config: TrainConfig, tmp_path: Path) -> N
         "curves.png",
         "last.safetensors",
         "best.safetensors",
-        "last_state.pt",
+        "checkpoints",
+        ".lock",
     }
     assert TrainConfig.from_dict(json.loads((run_dir / "config.json").read_text())["config"]) == config
     assert tuple(seen) == result.records
     table = rows(run_dir)
     columns = [
         "epoch",
+        "step",
         "train_loss",
         "val_loss",
         "acc@1",
@@ -82,6 +93,7 @@ def test_a_run_writes_what_it_promises(config: TrainConfig, tmp_path: Path) -> N
         "weight_decay",
         "seconds",
         "images/s",
+        "data_wait",
     ]
     assert list(table[0]) == columns
     assert [row["epoch"] for row in table] == ["1", "2"]
@@ -103,7 +115,7 @@ def test_the_files_hold_the_averaged_weights_and_what_the_network_needs(
     assert (model.input_spec.size, model.input_spec.crop) == (32, 0.9)
     again = evaluate(model, config.data, batch_size=8, progress=False)
     assert (again.acc1, again.loss) == (result.last.acc1, pytest.approx(result.last.loss, rel=1e-6))
-    state = load_state(tmp_path / "run" / "last_state.pt")["trainer"]
+    state = saved(tmp_path / "run")["trainer"]
     assert same(model.state_dict(), state["ema"]["module"])
     assert state["ema"]["num_updates"] == 6
     assert not torch.equal(model.head.fc.weight, state["network"]["head.fc.weight"])
@@ -112,7 +124,7 @@ def test_the_files_hold_the_averaged_weights_and_what_the_network_needs(
 def test_without_averaging_the_files_hold_the_raw_weights(config: TrainConfig, tmp_path: Path) -> None:
     config = dataclasses.replace(config, ema_decay=0.0, epochs=1, weights_suffix=".pt")
     fit(config, run_dir=tmp_path / "run", progress=False)
-    raw = load_state(tmp_path / "run" / "last_state.pt")["trainer"]["network"]
+    raw = saved(tmp_path / "run")["trainer"]["network"]
     assert same(weights(tmp_path / "run" / "last.pt"), raw)
     assert (tmp_path / "run" / "best.pt").exists()
 
@@ -129,7 +141,7 @@ def test_best_is_the_first_epoch_of_the_largest_top1(
     monkeypatch.setattr(trainer_module, "evaluate", rigged)
     kept: dict[int, dict[str, torch.Tensor]] = {}
 
-    class Keep:
+    class Keep(Callback):
         def on_epoch_end(self, record: EpochRecord) -> None:
             kept[record.epoch] = weights(tmp_path / "run" / "last.safetensors")
 
@@ -144,7 +156,7 @@ def test_best_is_the_first_epoch_of_the_largest_top1(
 
 def test_a_resumed_run_is_the_uninterrupted_one(config: TrainConfig, tmp_path: Path) -> None:
     config = dataclasses.replace(
-        config, epochs=3, warmup_epochs=1, progressive=(Phase(until=0.4, size=24, auto_augment=0.5),)
+        config, epochs=3, warmup_epochs=1, progressive=(Phase(until=0.4, size=24, strength=0.5),)
     )
     whole = fit(config, run_dir=tmp_path / "whole", progress=False)
     for epoch in (1, 2):
@@ -158,12 +170,8 @@ def test_a_resumed_run_is_the_uninterrupted_one(config: TrainConfig, tmp_path: P
             )
         assert len(rows(tmp_path / "parts")) == epoch
     resumed = fit(config, run_dir=tmp_path / "parts", resume=True, progress=False)
-    timeless = [
-        {k: v for k, v in row.items() if k not in ("seconds", "images/s")} for row in rows(tmp_path / "whole")
-    ]
-    parts = [
-        {k: v for k, v in row.items() if k not in ("seconds", "images/s")} for row in rows(tmp_path / "parts")
-    ]
+    timeless = [{k: v for k, v in row.items() if k not in WALL_CLOCK} for row in rows(tmp_path / "whole")]
+    parts = [{k: v for k, v in row.items() if k not in WALL_CLOCK} for row in rows(tmp_path / "parts")]
     assert parts == timeless
     for name in ("last", "best"):
         a, b = (weights(tmp_path / run / f"{name}.safetensors") for run in ("whole", "parts"))
@@ -201,8 +209,9 @@ def test_resuming_nothing_or_something_else_is_refused(config: TrainConfig, tmp_
         fit(config, run_dir=tmp_path / "run", callbacks=[StopAfter(1)], progress=False)
     with pytest.raises(ConfigError, match=r"has base_lr=0\.4, got 0\.2; .*choose another --run-dir"):
         fit(dataclasses.replace(config, base_lr=0.2), run_dir=tmp_path / "run", resume=True, progress=False)
-    (tmp_path / "run" / "last_state.pt").write_bytes(b"not a state")
-    with pytest.raises(CheckpointError, match="last_state"):
+    for path in (tmp_path / "run" / "checkpoints").iterdir():
+        path.write_bytes(b"not a state")
+    with pytest.raises(CheckpointError, match=r"none of the 1 checkpoints in .* can be used; .* is torn"):
         fit(config, run_dir=tmp_path / "run", resume=True, progress=False)
 
 
@@ -216,42 +225,11 @@ def test_wrong_data_claims_no_folder(config: TrainConfig, tmp_path: Path) -> Non
     assert not (tmp_path / "run").exists()
 
 
-def test_a_loss_that_is_not_finite_stops_the_run_before_its_files_change(
-    config: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    real = trainer_module.TrainStep.__call__
-    calls = 0
-
-    def poisoned(self: object, batch: object, **options: float) -> torch.Tensor:
-        nonlocal calls
-        calls += 1
-        loss = real(self, batch, **options)
-        return loss * float("nan") if calls == 5 else loss
-
-    monkeypatch.setattr(trainer_module.TrainStep, "__call__", poisoned)
-    with pytest.raises(TrainingError, match=r"the loss became nan in epoch 2, step 2 of 3; .*base_lr"):
-        fit(config, run_dir=tmp_path / "run", progress=False)
-    assert len(rows(tmp_path / "run")) == 1
-    assert len(load_state(tmp_path / "run" / "last_state.pt")["records"]) == 1
-    assert all(v.isfinite().all() for v in weights(tmp_path / "run" / "last.safetensors").values())
-
-
 def test_a_rate_that_is_far_too_high_ends_in_one_line(config: TrainConfig, tmp_path: Path) -> None:
     config = dataclasses.replace(config, base_lr=1e30, epochs=3)
     with pytest.raises(TrainingError, match=r"became (nan|inf)"):
         fit(config, run_dir=tmp_path / "run", progress=False)
     assert not (tmp_path / "run" / "last.safetensors").exists()
-
-
-def test_running_out_of_memory_names_the_batch(
-    config: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def full(self: object, batch: object, **options: float) -> torch.Tensor:
-        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
-
-    monkeypatch.setattr(trainer_module.TrainStep, "__call__", full)
-    with pytest.raises(TrainingError, match="out of memory with batches of 8 images of 32 px"):
-        fit(config, run_dir=tmp_path / "run", progress=False)
 
 
 def test_unreadable_images_stop_a_run_or_are_listed(config: TrainConfig, tmp_path: Path) -> None:
@@ -287,13 +265,14 @@ def test_progress_is_drawn_on_stderr_alone(
     out, err = capsys.readouterr()
     assert out == ""
     assert "epoch 1/1" in err
-    assert "images/s" in err
+    for shown in ("images/s", "data ", "acc@1", "lr "):
+        assert shown in err
 
 
 RANKS = """
 import glob, json, sys, torch, warnings
 from mobileone.train.config import TrainConfig
-from mobileone.train.loop import fit
+from mobileone.train.loop import FitResult, fit
 
 warnings.simplefilter("error")
 torch.set_num_threads(1)
@@ -306,6 +285,8 @@ assert not any("gloo" in name for name in threads), threads
 
 def test_two_ranks_train_like_one_with_the_whole_batch(config: TrainConfig, tmp_path: Path) -> None:
     (Path(config.data) / "val" / "dark" / "00.jpg").unlink()  # 7 images: ranks have different numbers
+    # Parts of a step hold the same images on one rank and on two; so do clipping and weights.
+    config = dataclasses.replace(config, accumulate=2, clip_norm=1.0, loss="bce", class_weights=(1.0, 2.0))
     alone = fit(config, run_dir=tmp_path / "one", progress=False)
     script = tmp_path / "train.py"
     script.write_text(RANKS)
@@ -330,5 +311,42 @@ def test_two_ranks_train_like_one_with_the_whole_batch(config: TrainConfig, tmp_
     content = json.loads((tmp_path / "two" / "config.json").read_text())
     assert content["environment"]["world_size"] == 2
     assert (tmp_path / "two" / "train.log").read_text().count("epoch 2/2") == 1
-    with pytest.raises(ConfigError, match="has 2 ranks, got 1"):
-        fit(None, run_dir=tmp_path / "two", resume=True, progress=False)
+
+
+def test_callbacks_hear_of_start_steps_epochs_and_end(config: TrainConfig, tmp_path: Path) -> None:
+    heard: list[object] = []
+
+    class Listen(Callback):
+        def on_start(self, run_dir: Path, config: TrainConfig, *, step: int) -> None:
+            heard.append(("start", run_dir, step))
+
+        def on_steps(self, report: StepReport) -> None:
+            heard.append(report)
+
+        def on_epoch_end(self, record: EpochRecord) -> None:
+            heard.append(record)
+
+        def on_end(self, result: FitResult) -> None:
+            heard.append(result)
+
+    result = fit(config, run_dir=tmp_path / "run", callbacks=[Listen(), Callback()], progress=False)
+    kinds = [type(each).__name__ for each in heard]
+    assert kinds == ["tuple", *(["StepReport"] * 3 + ["EpochRecord"]) * 2, "FitResult"]
+    assert heard[0] == ("start", tmp_path / "run", 0)
+    assert heard[-1] is result
+    reports = [each for each in heard if isinstance(each, StepReport)]
+    assert [(report.step, report.epoch) for report in reports] == [(n, 1 + (n > 3)) for n in range(1, 7)]
+    assert reports[-1].lr == result.records[-1].lr
+    assert [record.step for record in result.records] == [3, 6]
+    assert all(0 < report.data_wait < 1 and report.images_per_second > 0 for report in reports)
+    left = [report.seconds_left for report in reports]
+    assert left[3] > left[4] > left[5] == 0 or left[5] == pytest.approx(result.last.seconds, rel=3)
+
+
+def test_the_module_that_teaches_is_needed_again(config: TrainConfig, tmp_path: Path) -> None:
+    teacher = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3 * 32 * 32, 2))
+    with pytest.raises(StoppedError):
+        fit(config, run_dir=tmp_path / "run", callbacks=[StopAfter(1)], teacher=teacher, progress=False)
+    with pytest.raises(TrainingError, match=r"learnt from a teacher so far; .*same `teacher`"):
+        fit(None, run_dir=tmp_path / "run", resume=True, progress=False)
+    fit(None, run_dir=tmp_path / "run", resume=True, teacher=teacher, progress=False)

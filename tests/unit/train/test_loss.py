@@ -1,9 +1,23 @@
 """The loss against its definition."""
 
+import math
+
+import numpy as np
 import pytest
 import torch
 
-from mobileone.train.loss import smoothed_cross_entropy
+from mobileone.errors import ConfigError
+from mobileone.train.loss import (
+    TrainLoss,
+    balanced_weights,
+    class_weights,
+    distillation,
+    smoothed_cross_entropy,
+    smoothed_targets,
+    soft_binary_cross_entropy,
+    soft_cross_entropy,
+)
+from mobileone.train.mix import Blend
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.1, 0.5])
@@ -21,3 +35,88 @@ def test_half_precision_logits_are_summed_in_float32() -> None:
     loss = smoothed_cross_entropy(logits, torch.tensor([1]), smoothing=0.0)
     assert loss.dtype == torch.float32
     assert loss.item() == 20000.0
+
+
+LOGITS = torch.tensor([[math.log(4.0), 0.0, 0.0]])  # softmax 2/3, 1/6, 1/6; sigmoid 4/5, 1/2, 1/2
+
+
+def test_targets_by_hand() -> None:
+    targets = smoothed_targets(torch.tensor([2, 0]), num_classes=4, smoothing=0.2)
+    expected = [[0.05, 0.05, 0.85, 0.05], [0.85, 0.05, 0.05, 0.05]]
+    torch.testing.assert_close(targets, torch.tensor(expected))
+
+
+def test_soft_cross_entropy_by_hand() -> None:
+    targets = torch.tensor([[0.5, 0.25, 0.25]])
+    expected = -(0.5 * math.log(2 / 3) + 0.5 * math.log(1 / 6))
+    assert soft_cross_entropy(LOGITS, targets).item() == pytest.approx(expected)
+    weights = torch.tensor([2.0, 1.0, 0.0])
+    weighted = -(2 * 0.5 * math.log(2 / 3) + 0.25 * math.log(1 / 6))
+    assert soft_cross_entropy(LOGITS, targets, class_weights=weights).item() == pytest.approx(weighted)
+
+
+def test_binary_cross_entropy_by_hand() -> None:
+    targets = torch.tensor([[1.0, 0.0, 0.25]])
+    terms = [-math.log(4 / 5), math.log(2), math.log(2)]
+    loss = soft_binary_cross_entropy(LOGITS, targets)
+    assert loss.item() == pytest.approx(sum(terms))
+    weights = torch.tensor([2.0, 1.0, 0.0])
+    weighted = soft_binary_cross_entropy(LOGITS, targets, class_weights=weights)
+    assert weighted.item() == pytest.approx(2 * terms[0] + terms[1])
+
+
+def test_its_gradient_is_as_large_as_the_cross_entropys() -> None:
+    """σ(z) − t a class and image, no further factor: what softmax(z) − t is to the other."""
+    logits = torch.zeros(2, 3, requires_grad=True)
+    soft_binary_cross_entropy(
+        logits, smoothed_targets(torch.tensor([0, 1]), num_classes=3, smoothing=0.0)
+    ).backward()
+    expected = torch.tensor([[-0.5, 0.5, 0.5], [0.5, -0.5, 0.5]]) / 2  # two images
+    torch.testing.assert_close(logits.grad, expected)
+
+
+def test_distillation_by_hand() -> None:
+    teacher = torch.tensor([[math.log(9.0), 0.0]])
+    student = torch.tensor([[0.0, 0.0]])
+    plain = 0.9 * math.log(0.9 / 0.5) + 0.1 * math.log(0.1 / 0.5)
+    assert distillation(student, teacher, temperature=1.0).item() == pytest.approx(plain)
+    # At temperature 2 the teacher's odds are 9^½ = 3.
+    warm = 4 * (0.75 * math.log(0.75 / 0.5) + 0.25 * math.log(0.25 / 0.5))
+    assert distillation(student, teacher, temperature=2.0).item() == pytest.approx(warm)
+
+
+def test_the_temperature_keeps_the_gradients_size() -> None:
+    """T² · KL's gradient tends to (z − z̄ − (t − t̄)) / K for large T."""
+    student, teacher = torch.tensor([[1.0, 0.0, -1.0]], requires_grad=True), torch.tensor([[2.0, 0.0, 1.0]])
+    distillation(student, teacher, temperature=1000.0).backward()
+    centred = teacher - teacher.mean()
+    torch.testing.assert_close(student.grad, (student.detach() - centred) / 3, atol=1e-3, rtol=1e-2)
+
+
+def test_balanced_weights_by_hand() -> None:
+    labels = np.array([0] * 6 + [1] * 3 + [3] * 1)
+    weights = balanced_weights(labels, 4)
+    torch.testing.assert_close(weights, torch.tensor([10 / 18, 10 / 9, 0.0, 10 / 3]))
+    assert weights[labels].mean().item() == pytest.approx(1.0)
+    assert class_weights("none", labels, 4) is None
+    torch.testing.assert_close(class_weights("balanced", labels, 4), weights)
+    torch.testing.assert_close(class_weights((1.0, 2.0, 3.0, 4.0), labels, 4), torch.tensor([1.0, 2, 3, 4]))
+    with pytest.raises(ConfigError, match="class_weights has 2 numbers, the data 4 classes"):
+        class_weights((1.0, 2.0), labels, 4)
+
+
+def test_the_loss_of_a_run_puts_its_parts_together() -> None:
+    labels, partners = torch.tensor([0]), torch.tensor([2])
+    blend = Blend("mixup", 0.75)
+    plain = TrainLoss(smoothing=0.1)
+    expected = 0.75 * plain(LOGITS, labels) + 0.25 * plain(LOGITS, partners)
+    torch.testing.assert_close(plain(LOGITS, labels, blend=blend, partners=partners), expected)
+    ones = TrainLoss(smoothing=0.1, class_weights=torch.ones(3))
+    torch.testing.assert_close(ones(LOGITS, labels), plain(LOGITS, labels))
+    taught = TrainLoss(smoothing=0.1, teacher_weight=0.3, temperature=2.0)
+    teacher = torch.tensor([[0.0, 1.0, 2.0]])
+    both = 0.7 * plain(LOGITS, labels) + 0.3 * distillation(LOGITS, teacher, temperature=2.0)
+    torch.testing.assert_close(taught(LOGITS, labels, teacher_logits=teacher), both)
+    torch.testing.assert_close(taught(LOGITS, labels), plain(LOGITS, labels))
+    binary = TrainLoss(kind="bce")(LOGITS, labels).item()
+    assert binary == pytest.approx(-math.log(4 / 5) + 2 * math.log(2))

@@ -22,7 +22,7 @@ def test_the_paper_trains_at_a_tenth_with_256_images_on_8_ranks(size: int) -> No
     config = recipe(f"paper_s{size}")
     assert config.model == f"mobileone_s{size}"
     assert config.batch_size * 8 == 256
-    assert scaled_lr(config.base_lr, batch_size=config.batch_size, world_size=8) == pytest.approx(0.1)
+    assert scaled_lr(config.base_lr, step_images=8 * config.batch_size) == pytest.approx(0.1)
     assert (config.epochs, config.momentum, config.label_smoothing, config.ema_decay) == (
         300,
         0.9,
@@ -32,10 +32,10 @@ def test_the_paper_trains_at_a_tenth_with_256_images_on_8_ranks(size: int) -> No
     assert (config.weight_decay, config.weight_decay_end) == (1e-4, 1e-5)
     assert config.input_spec().resize_size == 256
     phases = [config.phase_at(epoch) for epoch in (0, 36, 37, 111, 112, 299)]
-    sizes, strengths = [p.size for p in phases], [p.auto_augment for p in phases]
+    sizes, strengths = [p.size for p in phases], [p.strength for p in phases]
     if size < 2:
         assert sizes == [224] * 6
-        assert strengths == [0.0] * 6
+        assert strengths == [1.0] * 6
     else:
         assert sizes == [160, 160, 192, 192, 224, 224]
         assert strengths == [0.3, 0.3, 0.7, 0.7, 1.0, 1.0]
@@ -45,7 +45,7 @@ def test_the_reference_trains_s0_with_256_images_a_rank_and_two_filters() -> Non
     config = recipe("reference")
     assert (config.model, config.batch_size, config.min_lr) == ("mobileone_s0", 256, 1e-4)
     assert set(config.interpolation) == {"bilinear", "bicubic"}
-    assert (config.auto_augment, config.progressive, config.sync_bn) == (0.0, (), True)
+    assert (config.augment.policy, config.progressive, config.sync_bn) == ("none", (), True)
 
 
 def test_digits_are_not_mirrored() -> None:

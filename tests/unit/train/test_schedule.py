@@ -29,7 +29,7 @@ def test_cosine_is_clamped_outside_the_run() -> None:
     ("batch_size", "world_size", "expected"), [(256, 1, 0.1), (256, 8, 0.8), (32, 8, 0.1), (64, 1, 0.025)]
 )
 def test_the_peak_follows_the_images_a_step(batch_size: int, world_size: int, expected: float) -> None:
-    assert scaled_lr(0.1, batch_size=batch_size, world_size=world_size) == pytest.approx(expected)
+    assert scaled_lr(0.1, step_images=batch_size * world_size) == pytest.approx(expected)
 
 
 def test_learning_rate_and_decay_share_the_cosine() -> None:

@@ -104,3 +104,96 @@ int affine_backward(const Affine *p, const REAL *grad, const REAL *out, const RE
     }
     return 0;
 }
+
+/* Both gradients in one pass: to_y = a g + slope_y (y − mean_y) + offset_y, and to_x likewise of x. */
+int affine_backward_both(const Affine *p, const REAL *grad, const REAL *out, const REAL *slope_y,
+                         const REAL *offset_y, const REAL *slope_x, const REAL *offset_x, REAL *to_y, REAL *to_x) {
+    const int64_t channels = p->channels;
+    const REAL floor = p->relu ? 0 : -INFINITY;
+#pragma omp parallel for schedule(static)
+    for (int64_t r = 0; r < p->rows; r++) {
+        const int64_t at = r * channels;
+        const REAL *restrict g = grad + at, *restrict o = out + at, *restrict y = p->y + at, *restrict x = p->x + at;
+        REAL *restrict ty = to_y + at, *restrict tx = to_x + at;
+        for (int64_t i = 0; i < channels; i++) {
+            const REAL passed = o[i] <= floor ? 0 : g[i];
+            ty[i] = p->a[i] * passed + slope_y[i] * (y[i] - p->mean_y[i]) + offset_y[i];
+            tx[i] = p->c[i] * passed + slope_x[i] * (x[i] - p->mean_x[i]) + offset_x[i];
+        }
+    }
+    return 0;
+}
+
+/* The gradient behind a ReLU whose result was out, (rows, channels), and its sums over the rows. Where out is NULL
+   there was none, and only the sums are taken. sums: (tasks, channels), zero at the start. */
+int behind_relu(const REAL *grad, const REAL *out, REAL *to, double *sums, int64_t rows, int64_t channels,
+                int64_t tasks) {
+#pragma omp parallel for schedule(static)
+    for (int64_t task = 0; task < tasks; task++) {
+        int64_t end = (task + 1) * rows / tasks;
+        for (int64_t first = task * rows / tasks; first < end; first += CHUNK) {
+            int64_t last = first + CHUNK < end ? first + CHUNK : end;
+            for (int64_t at = 0; at < channels; at += BLOCK) {
+                const int64_t width = channels - at < BLOCK ? channels - at : BLOCK;
+                REAL local[BLOCK] = {0};
+                for (int64_t r = first; r < last; r++) {
+                    const REAL *restrict g = grad + r * channels + at, *restrict o = out + r * channels + at;
+                    REAL *restrict t = to + r * channels + at;
+                    if (out)
+                        for (int64_t i = 0; i < width; i++) local[i] += t[i] = o[i] <= 0 ? 0 : g[i];
+                    else
+                        for (int64_t i = 0; i < width; i++) local[i] += g[i];
+                }
+                for (int64_t i = 0; i < width; i++) sums[task * channels + at + i] += local[i];
+            }
+        }
+    }
+    return 0;
+}
+
+/* Mean and biased variance of each channel, in one pass: sums of x and of its square, less a shift near the mean.
+   sums: (tasks, 2, channels), zero at the start. */
+int channel_moments(const REAL *x, int64_t rows, int64_t channels, double *sums, int64_t tasks, REAL *mean,
+                    REAL *var) {
+    const int64_t sample = rows < BLOCK ? rows : BLOCK;
+    for (int64_t c = 0; c < channels; c++) mean[c] = 0; /* holds the shift for now */
+    for (int64_t r = 0; r < sample; r++)
+        for (int64_t c = 0; c < channels; c++) mean[c] += x[r * channels + c] / sample;
+#pragma omp parallel for schedule(static)
+    for (int64_t task = 0; task < tasks; task++) {
+        double *to = sums + task * 2 * channels;
+        int64_t end = (task + 1) * rows / tasks;
+        for (int64_t first = task * rows / tasks; first < end; first += CHUNK) {
+            int64_t last = first + CHUNK < end ? first + CHUNK : end;
+            for (int64_t at = 0; at < channels; at += BLOCK) {
+                const int64_t width = channels - at < BLOCK ? channels - at : BLOCK;
+                REAL total[BLOCK] = {0}, square[BLOCK] = {0}, shift[BLOCK];
+                memcpy(shift, mean + at, width * sizeof(REAL));
+                for (int64_t r = first; r < last; r++) {
+                    const REAL *restrict from = x + r * channels + at;
+                    for (int64_t i = 0; i < width; i++) {
+                        REAL value = from[i] - shift[i];
+                        total[i] += value;
+                        square[i] += value * value;
+                    }
+                }
+                for (int64_t i = 0; i < width; i++) {
+                    to[at + i] += total[i];
+                    to[channels + at + i] += square[i];
+                }
+            }
+        }
+    }
+    for (int64_t c = 0; c < channels; c++) {
+        double total = 0, square = 0;
+        for (int64_t task = 0; task < tasks; task++) {
+            total += sums[task * 2 * channels + c];
+            square += sums[(task * 2 + 1) * channels + c];
+        }
+        total /= rows;
+        const double spread = square / rows - total * total;
+        mean[c] += total;
+        var[c] = spread < 0 ? 0 : spread; /* rounding, where x is constant */
+    }
+    return 0;
+}

@@ -59,12 +59,7 @@ class Affine:
         return _Affine(*pointers, self.y.numel() // channels, channels, int(self.relu))
 
     def _call(self, name: str, *args: Tensor | int) -> None:
-        library = native.load("affine", self.y.dtype)
-        assert library is not None
-        values = [
-            ctypes.c_int64(arg) if isinstance(arg, int) else ctypes.c_void_p(arg.data_ptr()) for arg in args
-        ]
-        getattr(library, name)(ctypes.byref(self._struct()), *values)
+        native.call("affine", name, self.y.dtype, self._struct(), *args)
 
     def forward(self) -> Tensor:
         """The result, shaped and laid out as y."""
@@ -87,12 +82,11 @@ class Affine:
         self,
         grad: Tensor,
         out: Tensor,
-        *,
         of: Tensor,
         mean: Tensor,
         scale: Tensor,
-        slope: Tensor,
-        offset: Tensor,
+        slopes: tuple[Tensor, Tensor],
+        *,
         onto: Tensor | None = None,
     ) -> Tensor:
         """scale · g + slope · (of − mean) + offset, with g the gradient behind the ReLU.
@@ -103,11 +97,57 @@ class Affine:
             of: y or x.
             mean: taken off it, (C,).
             scale: (C,).
-            slope: (C,).
-            offset: (C,).
+            slopes: slope and offset, (C,) each.
             onto: a channels_last tensor to add to, in place; None gives a new one.
         """
         to = torch.empty_like(of) if onto is None else onto
-        constants = [value.to(of.dtype).contiguous() for value in (mean, scale, slope, offset)]
+        constants = [value.detach().to(of.dtype).contiguous() for value in (mean, scale, *slopes)]
         self._call("affine_backward", grad, out, of, *constants, to, int(onto is not None))
         return to
+
+    def backward_both(
+        self, grad: Tensor, out: Tensor, of_y: tuple[Tensor, Tensor], of_x: tuple[Tensor, Tensor]
+    ) -> tuple[Tensor, Tensor]:
+        """Gradients of y and of x in one pass, each `backward` with its own factor as the scale.
+
+        Args:
+            grad: of the result, channels_last.
+            out: the result.
+            of_y: slope and offset, (C,) each.
+            of_x: likewise.
+        """
+        assert self.x is not None
+        found = torch.empty_like(self.y), torch.empty_like(self.x)
+        constants = [value.to(self.y.dtype).contiguous() for value in (*of_y, *of_x)]
+        self._call("affine_backward_both", grad, out, *constants, *found)
+        return found
+
+
+def channel_moments(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and biased variance of each channel, (C,) each, in one pass.
+
+    Args:
+        x: (N, C, H, W), channels_last.
+    """
+    channels = x.shape[1]
+    sums = torch.zeros(NUM_TASKS, 2, channels, dtype=torch.float64)
+    mean, var = x.new_empty(channels), x.new_empty(channels)
+    native.call(
+        "affine", "channel_moments", x.dtype, x, x.numel() // channels, channels, sums, NUM_TASKS, mean, var
+    )
+    return mean, var
+
+
+def behind_relu(grad: Tensor, out: Tensor | None) -> tuple[Tensor, Tensor]:
+    """The gradient behind a ReLU, and its sum over all but the channels, (C,).
+
+    Args:
+        grad: of the ReLU's result, (N, C, H, W), channels_last.
+        out: that result; None if there was no ReLU.
+    """
+    channels = grad.shape[1]
+    to = grad if out is None else torch.empty_like(grad)
+    sums = torch.zeros(NUM_TASKS, channels, dtype=torch.float64)
+    rows = grad.numel() // channels
+    native.call("affine", "behind_relu", grad.dtype, grad, out, to, sums, rows, channels, NUM_TASKS)
+    return to, sums.sum(0).to(grad.dtype)

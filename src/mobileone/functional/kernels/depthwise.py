@@ -8,8 +8,8 @@ from __future__ import annotations
 import ctypes
 import functools
 import importlib.util
+import warnings
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -43,14 +43,29 @@ def supports(x: Tensor, window: Window) -> bool:
     if max(window.kernel) > MAX_SIDE:
         return False
     if x.device.type == "cuda":
-        return x.dtype in TRITON_DTYPES and importlib.util.find_spec("triton") is not None
+        return x.dtype in TRITON_DTYPES and has_triton()
     return x.device.type == "cpu" and x.dtype in native.REALS and available(x.dtype)
 
 
 @torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
 def available(dtype: torch.dtype) -> bool:
     """Whether the compiled library is there; the first call compiles it."""
-    return native.load("moments", dtype) is not None
+    return native.load("moments", dtype) is not None and native.load("depthwise", dtype) is not None
+
+
+@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
+@functools.cache
+def has_triton() -> bool:
+    """Whether Triton is installed; where it is not, the first call says so."""
+    found = importlib.util.find_spec("triton") is not None
+    if not found:
+        warnings.warn(
+            "Triton is not installed; moments of patches on a GPU run as plain torch, which is slower. "
+            "Install mobileone[gpu]",
+            RuntimeWarning,
+            stacklevel=2,
+        )
+    return found
 
 
 def flat(window: Window) -> list[int]:
@@ -63,17 +78,9 @@ def _window(values: Sequence[int]) -> Window:
     return Window((a, b), (c, d), (e, f), (g, h))
 
 
-def _call(name: str, x: Tensor, window: Window, *args: Tensor | int) -> None:
-    """Call a function of moments.c; x and the tensors must stay alive and lie as it expects."""
+def _shape(x: Tensor, window: Window) -> _Shape:
     n, c, h, w = x.shape
-    shape = _Shape(n, h, w, c, *window.output_size(h, w), *flat(window))
-    values: list[Any] = [
-        ctypes.c_int64(arg) if isinstance(arg, int) else ctypes.c_void_p(arg.data_ptr()) for arg in (x, *args)
-    ]
-    library = native.load("moments", x.dtype)
-    assert library is not None
-    if getattr(library, name)(*values, ctypes.byref(shape)):
-        raise MemoryError(f"{name}: out of memory")
+    return _Shape(n, h, w, c, *window.output_size(h, w), *flat(window))
 
 
 @torch.library.custom_op("mobileone::depthwise_moments", mutates_args=(), device_types="cpu")
@@ -83,16 +90,12 @@ def depthwise_moments(x: Tensor, window: Sequence[int]) -> tuple[Tensor, Tensor,
     Moments are in float64 on a CPU, in float32 on CUDA.
     """
     x, geometry = x.contiguous(memory_format=torch.channels_last), _window(window)
-    channels, taps = x.shape[1], geometry.num_taps
-    # Centred on the first image's mean: sums of squares must not cancel where a mean is large.
-    shift = x[0].mean((1, 2)).contiguous()
-    groups = _groups(x)
-    sums = torch.zeros(groups, taps + taps * (taps + 1) // 2, channels, dtype=torch.float64)
-    _call("depthwise_moments", x, geometry, shift, sums, groups)
+    taps = geometry.num_taps
+    shift, sums = moments_sums(x, geometry)
     total = sums.sum(0).div_(geometry.count(x.shape))
     first = total[:taps].T.contiguous()
     second = total[taps:].index_select(0, _pair_index(taps)).T.contiguous()
-    second = second.view(channels, taps, taps)
+    second = second.view(-1, taps, taps)
     second.sub_(first.unsqueeze(2) * first.unsqueeze(1))
     return shift, first + shift.double().unsqueeze(1), second
 
@@ -142,9 +145,7 @@ def depthwise_moments_backward_(
     geometry = _window(window)
     x = x.contiguous(memory_format=torch.channels_last)
     slopes, offsets = (value.flatten(1).T.to(x.dtype).contiguous() for value in (slopes, offsets))
-    rows, columns = (_classes(x.shape[2 + axis], axis, geometry) for axis in (0, 1))
-    args = (shift, slopes, offsets, *rows, *columns, grad_x, _groups(x))
-    _call("depthwise_moments_backward", x, geometry, *args)
+    _backward(grad_x, x, shift, slopes, offsets, geometry)
 
 
 @depthwise_moments_backward_.register_kernel("cuda")
@@ -154,6 +155,111 @@ def _(
     from mobileone.functional.kernels import triton_depthwise
 
     triton_depthwise.depthwise_moments_backward_(grad_x, x, shift, slopes, offsets, _window(window))
+
+
+def moments_sums(x: Tensor, window: Window) -> tuple[Tensor, Tensor]:
+    """A shift (C,) near the mean of x, and sums (groups, T + T (T + 1) / 2, C) over the patches of x − shift.
+
+    The sums, in float64, are of every tap and of the products of every two, an upper triangle row by row.
+    x is channels_last.
+    """
+    # Centred on the first image's mean: sums of squares must not cancel where a mean is large.
+    shift = x[0].mean((1, 2)).contiguous()
+    groups, taps = _groups(x), window.num_taps
+    sums = torch.zeros(groups, taps + taps * (taps + 1) // 2, x.shape[1], dtype=torch.float64)
+    native.call("moments", "depthwise_moments", x.dtype, x, shift, sums, groups, _shape(x, window))
+    return shift, sums
+
+
+def convolution(x: Tensor, kernel: Tensor, bias: Tensor, window: Window, *, relu: bool) -> Tensor:
+    """Depthwise convolution, then ReLU if asked for.
+
+    Args:
+        x: (N, C, H, W), channels_last.
+        kernel: (T, C).
+        bias: (C,).
+        window: geometry.
+        relu: whether ReLU follows.
+    """
+    n, c, h, w = x.shape
+    size = (n, c, *window.output_size(h, w))
+    out = torch.empty(size, dtype=x.dtype, memory_format=torch.channels_last)
+    args = (x, kernel, bias, out, int(relu), _groups(x), _shape(x, window))
+    native.call("depthwise", "depthwise_convolution", x.dtype, *args)
+    return out
+
+
+def kernel_gradient(x: Tensor, shift: Tensor, grad: Tensor, out: Tensor | None, window: Window) -> Tensor:
+    """Sums (groups, T + 1, C), float64, over outputs: g · (tap − shift) for each tap, and g.
+
+    Args:
+        x: input of the convolution, channels_last.
+        shift: (C,).
+        grad: gradient of its output, channels_last.
+        out: that output if ReLU gave it: g is the gradient before the ReLU. None without.
+        window: geometry.
+    """
+    groups = _groups(x)
+    sums = torch.zeros(groups, window.num_taps + 1, x.shape[1], dtype=torch.float64)
+    args = (x, shift, grad, out, sums, groups, _shape(x, window))
+    native.call("depthwise", "depthwise_kernel_gradient", x.dtype, *args)
+    return sums
+
+
+def input_gradient(
+    x: Tensor,
+    shift: Tensor,
+    slopes: Tensor,
+    offsets: Tensor,
+    grad: Tensor,
+    out: Tensor | None,
+    kernel: Tensor,
+    window: Window,
+) -> Tensor:
+    """Gradient of x, by the convolution and by the moments of its patches: one pass.
+
+    Args:
+        x: input of the convolution, channels_last.
+        shift: (C,).
+        slopes: of the moments, (T, T, C), as `depthwise_moments_backward_` has them but for the order.
+        offsets: (T, C).
+        grad: gradient of the output, channels_last.
+        out: the output if ReLU gave it.
+        kernel: (T, C).
+        window: geometry.
+    """
+    grad_x = torch.empty_like(x)
+    _backward(grad_x, x, shift, slopes, offsets, window, grad, out, kernel)
+    return grad_x
+
+
+def _backward(
+    grad_x: Tensor,
+    x: Tensor,
+    shift: Tensor,
+    slopes: Tensor,
+    offsets: Tensor,
+    window: Window,
+    grad: Tensor | None = None,
+    out: Tensor | None = None,
+    kernel: Tensor | None = None,
+) -> None:
+    rows, columns = (_classes(x.shape[2 + axis], axis, window) for axis in (0, 1))
+    args = (
+        x,
+        shift,
+        slopes,
+        offsets,
+        *rows,
+        *columns,
+        grad,
+        out,
+        kernel,
+        grad_x,
+        _groups(x),
+        _shape(x, window),
+    )
+    native.call("depthwise", "depthwise_backward", x.dtype, *args)
 
 
 def _groups(x: Tensor) -> int:

@@ -1,64 +1,18 @@
-/* Moments of the patches of a depthwise convolution, and their gradient, over channels_last activations.
+/* Moments of the patches of a depthwise convolution, over channels_last activations: sums over all outputs of
+   every tap and of every product of two. Functions return 0, or 1 where memory is short. */
 
-   REAL is float or double. Each task walks LANES channels of some images; the input rows it needs lie in a
-   small ring of rows, padding included, so that the inner loops have no conditions and never leave the first
-   cache. Work is cut by shape alone, so results do not depend on the number of threads. Functions return 0,
-   or 1 where memory is short. */
+#include "ring.h"
 
-#include <stdint.h>
-#include <stdlib.h>
-#include <string.h>
+enum { FLUSH = 512 }; /* terms a single-precision sum takes before it goes on in double */
 
-typedef REAL vec __attribute__((vector_size(64)));
-enum { LANES = 64 / sizeof(REAL), MAX_TAPS = 25, MAX_LAGS = 81, FLUSH = 512 };
-
-typedef struct {
-    int64_t images, height, width, channels, out_height, out_width;
-    int64_t kernel_h, kernel_w, stride_h, stride_w, pad_h, pad_w, dilation_h, dilation_w;
-} Shape;
-
-#define INLINE static inline __attribute__((always_inline))
-
-INLINE vec load(const REAL *from, int64_t lanes) {
-    vec value = {0};
-    memcpy(&value, from, lanes * sizeof(REAL));
-    return value;
-}
-
-/* A ring of padded input rows, (rows, width) vectors; row and column 0 are the first of the padding. */
-typedef struct {
-    vec *data;
-    int64_t rows, width, pad_h, pad_w;
-} Ring;
-
-static Ring ring_new(int64_t rows, const Shape *s, int64_t pad_h, int64_t pad_w) {
-    Ring ring = {NULL, rows, s->width + 2 * pad_w, pad_h, pad_w};
-    ring.data = aligned_alloc(64, ring.rows * ring.width * sizeof(vec));
-    return ring;
-}
-
-INLINE vec *ring_row(const Ring *ring, int64_t row) { return ring->data + row % ring->rows * ring->width; }
-
-/* Put padded row `row` of an image into the ring, less `shift`: a pixel of the padding is 0 − shift. */
-INLINE void fill_row(const Ring *ring, const Shape *s, const REAL *image, int64_t row, vec shift,
-                     int64_t lanes) {
-    vec *to = ring_row(ring, row);
-    int64_t y = row - ring->pad_h;
-    if (y < 0 || y >= s->height) {
-        for (int64_t x = 0; x < ring->width; x++) to[x] = -shift;
-        return;
-    }
-    for (int64_t x = 0; x < ring->pad_w; x++) to[x] = to[ring->width - 1 - x] = -shift;
-    const REAL *from = image + y * s->width * s->channels;
-    const int64_t next = s->width * s->channels;
-    for (int64_t x = 0; x < s->width; x++) {
-        /* A channel block strides over memory, where the processor's own prefetching is of little help. */
-        __builtin_prefetch(from + next + x * s->channels);
-        to[ring->pad_w + x] = load(from + x * s->channels, lanes) - shift;
+INLINE void flush(vec *sums, int count, double *out, int64_t stride, int64_t lanes) {
+    for (int k = 0; k < count; k++) {
+        for (int64_t c = 0; c < lanes; c++) out[k * stride + c] += sums[k][c];
+        sums[k] = (vec){0};
     }
 }
 
-/* ---- forward ---- */
+/* ---- any window: product by product ---- */
 
 /* sums[k] += tap t · tap u over a row of outputs, for begin ≤ t < end and u ≥ t, k counting the pairs.
    With constants for arguments the sums live in registers: some 17 at a time, which is why there are passes. */
@@ -93,15 +47,8 @@ INLINE void row_sums(vec *const *taps, int64_t width, int64_t stride, vec *sums,
     for (int t = 0; t < num_taps; t++) sums[t] = local[t];
 }
 
-INLINE void flush(vec *sums, int count, double *out, int64_t channels, int64_t lanes) {
-    for (int k = 0; k < count; k++) {
-        for (int64_t c = 0; c < lanes; c++) out[k * channels + c] += sums[k][c];
-        sums[k] = (vec){0};
-    }
-}
-
-INLINE void moments_block(const REAL *x, const REAL *shifts, double *out, const Shape *s, const Ring *ring,
-                          int64_t first, int64_t last, int num_taps, int64_t lanes) {
+INLINE void moments_by_products(const REAL *x, const REAL *shifts, double *out, const Shape *s, const Ring *ring,
+                                int64_t first, int64_t last, int num_taps, int64_t lanes) {
     const int count = num_taps + num_taps * (num_taps + 1) / 2;
     vec sums[MAX_TAPS + MAX_TAPS * (MAX_TAPS + 1) / 2], shift = load(shifts, lanes);
     vec *taps[MAX_TAPS];
@@ -126,7 +73,7 @@ INLINE void moments_block(const REAL *x, const REAL *shifts, double *out, const 
                     row_products(taps, s->out_width, s->stride_w, products, t, t + 1, num_taps);
             }
             pending += s->out_width;
-            if (pending >= FLUSH) { /* long sums go on in double */
+            if (pending >= FLUSH) {
                 flush(sums, count, out, s->channels, lanes);
                 pending = 0;
             }
@@ -135,146 +82,140 @@ INLINE void moments_block(const REAL *x, const REAL *shifts, double *out, const 
     flush(sums, count, out, s->channels, lanes);
 }
 
+/* ---- 3×3 at stride 1: lag by lag ---- */
+
+/* The product of taps t and u is x[q] x[q + d] with d = u − t, at the pixel q under tap t. So 13 lags do for
+   45 products, if pixels are told apart by which taps they can be: by row and by column a set of three bits.
+   Inside the image all pixels can be all taps. Pixels are those of the padded image. */
+enum { NUM_LAGS = 13, NUM_SUMS = NUM_LAGS + 1, SETS = 8 };
+
+typedef struct {
+    vec sums[SETS][SETS][NUM_SUMS]; /* by row set and column set; the last sum is of x itself */
+    double totals[SETS][SETS][NUM_SUMS][LANES];
+    char used[SETS][SETS];
+} Lags;
+
+INLINE int tap_set(int64_t pixel, int64_t outputs, int64_t dilation) {
+    int set = 0;
+    for (int t = 0; t < 3; t++)
+        if (pixel >= t * dilation && pixel - t * dilation < outputs) set |= 1 << t;
+    return set;
+}
+
+INLINE void run_lags(const vec *const *rows, int64_t count, int64_t dilation, vec *sums) {
+    vec local[NUM_SUMS];
+#pragma GCC unroll 16
+    for (int k = 0; k < NUM_SUMS; k++) local[k] = sums[k];
+    for (int64_t i = 0; i < count; i++) {
+        vec value = rows[0][i];
+        local[NUM_LAGS] += value;
+        int k = 0;
+#pragma GCC unroll 16
+        for (int h = 0; h <= 2; h++) local[k++] += value * rows[0][i + h * dilation];
+#pragma GCC unroll 16
+        for (int v = 1; v <= 2; v++)
+#pragma GCC unroll 16
+            for (int h = -2; h <= 2; h++) local[k++] += value * rows[v][i + h * dilation];
+    }
+#pragma GCC unroll 16
+    for (int k = 0; k < NUM_SUMS; k++) sums[k] = local[k];
+}
+
+/* Add up what each tap and each pair of taps sees. */
+static void sum_lags(const Lags *lags, double *out, int64_t channels, int64_t lanes) {
+    for (int rows = 1; rows < SETS; rows++)
+        for (int columns = 1; columns < SETS; columns++) {
+            const double (*totals)[LANES] = lags->totals[rows][columns];
+            int k = 9;
+            if (!lags->used[rows][columns]) continue;
+            for (int t = 0; t < 9; t++) {
+                int seen = rows >> t / 3 & columns >> t % 3 & 1;
+                for (int u = t; u < 9; u++, k++) {
+                    int down = u / 3 - t / 3, right = u % 3 - t % 3;
+                    const double *lag = totals[down ? 3 + (down - 1) * 5 + right + 2 : right];
+                    if (seen)
+                        for (int64_t c = 0; c < lanes; c++) out[k * channels + c] += lag[c];
+                }
+                if (seen)
+                    for (int64_t c = 0; c < lanes; c++) out[t * channels + c] += totals[NUM_LAGS][c];
+            }
+        }
+}
+
+static void flush_borders(Lags *lags, int64_t lanes) {
+    for (int rows = 1; rows < SETS; rows++)
+        for (int columns = 1; columns < SETS; columns++)
+            if (lags->used[rows][columns])
+                flush(lags->sums[rows][columns], NUM_SUMS, lags->totals[rows][columns][0], LANES, lanes);
+}
+
+/* The ring's rows have a margin beyond the padding for lags that leave it; no tap pair asks for those. */
+INLINE void moments_by_lags(const REAL *x, const REAL *shifts, Lags *lags, const Shape *s, const Ring *ring,
+                            int64_t first, int64_t last, int64_t lanes) {
+    const vec shift = load(shifts, lanes);
+    const int64_t height = s->out_height + 2 * s->dilation_h, width = s->out_width + 2 * s->dilation_w;
+    const int64_t longer = height > width ? height : width;
+    int64_t pending = 0, pending_borders = 0;
+    for (int64_t n = first; n < last; n++) {
+        const REAL *image = x + n * s->height * s->width * s->channels;
+        for (int64_t y = 0, filled = 0; y < height; y++) {
+            const vec *rows[3];
+            for (; filled < height && filled <= y + 2 * s->dilation_h; filled++)
+                fill_row(ring, s, image, filled, shift, lanes);
+            int set = tap_set(y, s->out_height, s->dilation_h);
+            for (int64_t i = 0, count; i < width; i += count) {
+                int columns = tap_set(i, s->out_width, s->dilation_w);
+                for (count = 1; i + count < width; count++)
+                    if (tap_set(i + count, s->out_width, s->dilation_w) != columns) break;
+                for (int v = 0; v < 3; v++)
+                    rows[v] = ring_row(ring, y + v * s->dilation_h) + ring->pad_w - s->pad_w + i;
+                run_lags(rows, count, s->dilation_w, lags->sums[set][columns]);
+                lags->used[set][columns] = 1;
+            }
+            pending += width;
+            if (pending >= FLUSH) {
+                flush(lags->sums[7][7], NUM_SUMS, lags->totals[7][7][0], LANES, lanes);
+                pending = 0;
+            }
+        }
+        pending_borders += longer;
+        if (pending_borders >= FLUSH || n + 1 == last) {
+            flush_borders(lags, lanes);
+            pending_borders = 0;
+        }
+    }
+}
+
 /* Sums over outputs of every tap and of every product of two taps (upper triangle, row by row), of x − shift.
    The images are cut into `groups`; out: (groups, taps + taps (taps + 1) / 2, channels), zero at the start. */
 int depthwise_moments(const REAL *x, const REAL *shift, double *out, int64_t groups, const Shape *s) {
-    int64_t blocks = (s->channels + LANES - 1) / LANES;
     int taps = s->kernel_h * s->kernel_w, count = taps + taps * (taps + 1) / 2, failed = 0;
+    int square = s->kernel_h == 3 && s->kernel_w == 3, by_lags = square && s->stride_h == 1 && s->stride_w == 1;
+    int64_t margin = by_lags ? 2 * s->dilation_w : 0;
 #pragma omp parallel for schedule(dynamic)
-    for (int64_t task = 0; task < blocks * groups; task++) {
-        int64_t group = task / blocks, c = task % blocks * LANES;
-        int64_t lanes = s->channels - c < LANES ? s->channels - c : LANES;
-        int64_t first = group * s->images / groups, last = (group + 1) * s->images / groups;
-        double *to = out + group * count * s->channels + c;
-        Ring ring = ring_new(s->dilation_h * (s->kernel_h - 1) + 1, s, s->pad_h, s->pad_w);
-        if (!ring.data) {
+    for (int64_t number = 0; number < num_tasks(groups, s); number++) {
+        Task task = task_of(number, groups, s);
+        const REAL *from = x + task.channel, *shifts = shift + task.channel;
+        double *to = out + task.group * count * s->channels + task.channel;
+        int64_t pad_w = s->pad_w + margin, rows = s->dilation_h * (s->kernel_h - 1) + 1;
+        Ring ring = ring_new(rows, s->width + 2 * pad_w, s->pad_h, pad_w);
+        Lags *lags = by_lags ? aligned_alloc(64, sizeof(Lags)) : NULL;
+        if (!ring.data || (by_lags && !lags)) {
             failed = 1;
-            continue;
-        }
-        if (taps == 9 && lanes == LANES)
-            moments_block(x + c, shift + c, to, s, &ring, first, last, 9, LANES);
-        else
-            moments_block(x + c, shift + c, to, s, &ring, first, last, taps, lanes);
-        free(ring.data);
-    }
-    return failed;
-}
-
-/* ---- backward ---- */
-
-/* A pixel is tap t of some patches and not of others: that depends on its row's and its column's class
-   alone. Within a class its gradient is one stencil of the pixels around it, over all lags t' − t. */
-typedef struct {
-    int64_t rows, columns;                           /* numbers of classes */
-    const int64_t *row_class, *column_class;         /* of each row and column of the image */
-    const int64_t *row_taps, *column_taps;           /* of each class: a bit for each tap its pixels can be */
-} Classes;
-
-/* Every class's stencil, (rows, columns, lags + 1), the last element a constant: a pixel that can be tap t
-   gets slopes[t, u] at lag u − t and offsets[t]. */
-INLINE void fill_stencils(vec *stencils, const REAL *slopes, const REAL *offsets, const Classes *classes,
-                          const Shape *s, int64_t lanes) {
-    const int height = s->kernel_h, width = s->kernel_w, taps = height * width;
-    const int lags_w = 2 * width - 1, count = (2 * height - 1) * lags_w + 1;
-    memset(stencils, 0, classes->rows * classes->columns * count * sizeof(vec));
-    for (int64_t k = 0; k < classes->rows * classes->columns; k++, stencils += count)
-        for (int t = 0; t < taps; t++) {
-            if (!(classes->row_taps[k / classes->columns] >> t / width & 1)) continue;
-            if (!(classes->column_taps[k % classes->columns] >> t % width & 1)) continue;
-            stencils[count - 1] += load(offsets + t * s->channels, lanes);
-            for (int u = 0; u < taps; u++) {
-                int lag = (u / width - t / width + height - 1) * lags_w + u % width - t % width + width - 1;
-                stencils[lag] += load(slopes + (t * taps + u) * s->channels, lanes);
-            }
-        }
-}
-
-/* A run of pixels of one class, `step` apart: grad += constant + Σ stencil[lag] · pixel at that lag. */
-INLINE void run_stencil(const vec *const *rows, int64_t spread, const vec *stencil, REAL *grad, int64_t count,
-                        int64_t step, int64_t channels, int64_t next, int lags_h, int lags_w,
-                        int64_t lanes) {
-    vec local[MAX_LAGS + 1];
-#pragma GCC unroll 32
-    for (int k = 0; k <= lags_h * lags_w; k++) local[k] = stencil[k];
-    for (int64_t i = 0; i < count; i++) {
-        REAL *to = grad + i * step * channels;
-        __builtin_prefetch(to + next, 1);
-        vec even = load(to, lanes) + local[lags_h * lags_w], odd = {0};
-#pragma GCC unroll 16
-        for (int v = 0; v < lags_h; v++) {
-#pragma GCC unroll 16
-            for (int h = 0; h < lags_w; h++) {
-                vec term = local[v * lags_w + h] * rows[v][i * step + h * spread];
-                if (h % 2)
-                    odd += term;
-                else
-                    even += term;
-            }
-        }
-        even += odd;
-        memcpy(to, &even, lanes * sizeof(REAL));
-    }
-}
-
-INLINE void backward_image(const REAL *image, vec shift, const Classes *classes, const vec *stencils, REAL *grad,
-                           const Shape *s, const Ring *ring, int lags_h, int lags_w, int64_t lanes) {
-    const vec *rows[MAX_LAGS], *here[MAX_LAGS];
-    const int count = lags_h * lags_w + 1;
-    for (int64_t y = 0, filled = 0; y < s->height; y++) {
-        for (; filled < y + ring->rows; filled++) fill_row(ring, s, image, filled, shift, lanes);
-        for (int v = 0; v < lags_h; v++) rows[v] = ring_row(ring, y + v * s->dilation_h);
-        for (int64_t start = 0; start < s->stride_w && start < s->width; start++)
-            for (int64_t i = start, length; i < s->width; i += length * s->stride_w) {
-                int64_t class = classes->column_class[i];
-                for (length = 1; i + length * s->stride_w < s->width; length++)
-                    if (classes->column_class[i + length * s->stride_w] != class) break;
-                for (int v = 0; v < lags_h; v++) here[v] = rows[v] + i;
-                run_stencil(here, s->dilation_w,
-                            stencils + (classes->row_class[y] * classes->columns + class) * count,
-                            grad + (y * s->width + i) * s->channels, length, s->stride_w, s->channels,
-                            s->width * s->channels, lags_h,
-                            lags_w, lanes);
-            }
-    }
-}
-
-/* grad_x += Σ over the patches that hold the pixel as tap t of offsets[t] + Σ_u slopes[t, u] · (tap u − shift).
-   slopes: (taps, taps, channels); offsets: (taps, channels). The images are cut into `groups`. */
-int depthwise_moments_backward(const REAL *x, const REAL *shift, const REAL *slopes, const REAL *offsets,
-                               const int64_t *row_class, const int64_t *row_taps, int64_t row_classes,
-                               const int64_t *column_class, const int64_t *column_taps, int64_t column_classes,
-                               REAL *grad_x, int64_t groups, const Shape *s) {
-    const Classes classes = {row_classes, column_classes, row_class, column_class, row_taps, column_taps};
-    const int64_t blocks = (s->channels + LANES - 1) / LANES, size = s->height * s->width * s->channels;
-    const int lags_h = 2 * s->kernel_h - 1, lags_w = 2 * s->kernel_w - 1;
-    const int64_t pad_h = s->dilation_h * (s->kernel_h - 1), pad_w = s->dilation_w * (s->kernel_w - 1);
-    int failed = 0;
-#pragma omp parallel for schedule(dynamic)
-    for (int64_t task = 0; task < blocks * groups; task++) {
-        int64_t group = task / blocks, c = task % blocks * LANES;
-        int64_t lanes = s->channels - c < LANES ? s->channels - c : LANES;
-        int64_t first = group * s->images / groups, last = (group + 1) * s->images / groups;
-        Ring ring = ring_new(2 * pad_h + 1, s, pad_h, pad_w);
-        vec *stencils = aligned_alloc(64, row_classes * column_classes * (lags_h * lags_w + 1) * sizeof(vec));
-        if (ring.data && stencils) {
-            vec offset = load(shift + c, lanes);
-            if (lanes == LANES)
-                fill_stencils(stencils, slopes + c, offsets + c, &classes, s, LANES);
+        } else if (by_lags) {
+            memset(lags, 0, sizeof(Lags));
+            if (task.lanes == LANES)
+                moments_by_lags(from, shifts, lags, s, &ring, task.first, task.last, LANES);
             else
-                fill_stencils(stencils, slopes + c, offsets + c, &classes, s, lanes);
-            for (int64_t n = first; n < last; n++) {
-                const REAL *image = x + n * size + c;
-                REAL *grad = grad_x + n * size + c;
-                if (lags_h == 5 && lags_w == 5 && lanes == LANES)
-                    backward_image(image, offset, &classes, stencils, grad, s, &ring, 5, 5, LANES);
-                else
-                    backward_image(image, offset, &classes, stencils, grad, s, &ring, lags_h, lags_w, lanes);
-            }
+                moments_by_lags(from, shifts, lags, s, &ring, task.first, task.last, task.lanes);
+            sum_lags(lags, to, s->channels, task.lanes);
+        } else if (square && task.lanes == LANES) {
+            moments_by_products(from, shifts, to, s, &ring, task.first, task.last, 9, LANES);
         } else {
-            failed = 1;
+            moments_by_products(from, shifts, to, s, &ring, task.first, task.last, taps, task.lanes);
         }
         free(ring.data);
-        free(stencils);
+        free(lags);
     }
     return failed;
 }

@@ -17,8 +17,10 @@ import subprocess
 import tempfile
 import warnings
 from pathlib import Path
+from typing import Any
 
 import torch
+from torch import Tensor
 
 SOURCES = Path(__file__).parent
 FLAGS = ("-O3", "-march=native", "-fopenmp", "-fPIC", "-w")
@@ -50,6 +52,37 @@ def load(name: str, dtype: torch.dtype) -> ctypes.CDLL | None:
         return None
 
 
+def call(
+    library: str, function: str, dtype: torch.dtype, *args: Tensor | ctypes.Structure | float | None
+) -> None:
+    """Call a function of `<library>.c`.
+
+    Args:
+        library: its name; `load` has found it.
+        function: name; it returns 0, or 1 where memory is short.
+        dtype: float32 or float64.
+        args: tensors by their address (the caller keeps them alive, laid out as the function expects), None
+            as a null pointer, structures by theirs, integers as int64 and floats as double.
+
+    Raises:
+        MemoryError: where the function says so.
+    """
+    loaded = load(library, dtype)
+    assert loaded is not None
+    if getattr(loaded, function)(*map(_argument, args)):
+        raise MemoryError(f"{function}: out of memory")
+
+
+def _argument(value: Tensor | ctypes.Structure | float | None) -> Any:
+    if isinstance(value, Tensor):
+        return ctypes.c_void_p(value.data_ptr())
+    if isinstance(value, ctypes.Structure):
+        return ctypes.byref(value)
+    if value is None:
+        return ctypes.c_void_p()
+    return ctypes.c_int64(value) if isinstance(value, int) else ctypes.c_double(value)
+
+
 def compiled(name: str, dtype: torch.dtype = torch.float32) -> ctypes.CDLL:
     """The library of `<name>.c`, as `load` gives it.
 
@@ -74,7 +107,7 @@ def _warn(reason: str) -> None:
 
 def _build(source: Path, real: tuple[str, str]) -> Path:
     command = shlex.split(os.environ.get("CC", "")) or [_first_compiler()]
-    code = source.read_bytes()
+    code = b"".join(path.read_bytes() for path in (source, *sorted(SOURCES.glob("*.h"))))
     key = hashlib.sha256(code + repr((command, FLAGS, real, _processor())).encode()).hexdigest()[:16]
     try:
         folder = cache_folder()

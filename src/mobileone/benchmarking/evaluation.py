@@ -1,0 +1,93 @@
+"""Photos as every network sees them, and what PyTorch in float says of them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from mobileone.benchmarking.images import Photos, normalized, read_photos
+from mobileone.benchmarking.measure import score
+from mobileone.benchmarking.result import Accuracy
+from mobileone.benchmarking.subject import Subject
+from mobileone.errors import ConfigError
+from mobileone.input_spec import InputSpec
+from mobileone.model.network import MobileOne
+
+REFERENCE_BATCH = 32
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evaluation:
+    """Photos as every network sees them, and what PyTorch says of them.
+
+    Attributes:
+        photos: the images; None without an evaluation.
+        pixels: uint8 (N, C, size, size), by input spec.
+        logits: .npy file of the float logits of PyTorch, by network; none for artifacts alone.
+    """
+
+    photos: Photos | None
+    pixels: dict[InputSpec, Tensor]
+    logits: dict[str, Path]
+
+    @classmethod
+    def of(
+        cls,
+        subjects: Sequence[Subject],
+        data: str | os.PathLike[str] | None,
+        *,
+        most: int,
+        seed: int,
+        workspace: Path,
+        progress: bool,
+    ) -> Evaluation:
+        """Read the images that `data` names, cut them for every network, and run PyTorch on them.
+
+        Raises:
+            ConfigError: if the networks have different classes.
+            DataError: if the images are not there or do not fit.
+        """
+        if data is None:
+            return cls(photos=None, pixels={}, logits={})
+        first = subjects[0]
+        for subject in subjects[1:]:
+            if (subject.num_classes, subject.class_names) != (first.num_classes, first.class_names):
+                raise ConfigError(
+                    f"{subject.network} and {first.network} have different classes: evaluate one at a time"
+                )
+        photos = read_photos(
+            data, num_classes=first.num_classes, class_names=first.class_names, most=most, seed=seed
+        )
+        pixels: dict[InputSpec, Tensor] = {}
+        logits: dict[str, Path] = {}
+        for subject in subjects:
+            if subject.input_spec not in pixels:
+                pixels[subject.input_spec] = photos.pixels(subject.input_spec, progress=progress)
+            if subject.model is not None:
+                path = workspace / f"reference-{len(logits)}.npy"
+                np.save(path, _float_logits(subject.model, pixels[subject.input_spec]))
+                logits[subject.network] = path
+        return cls(photos=photos, pixels=pixels, logits=logits)
+
+    def accuracy(self) -> dict[str, Accuracy]:
+        """Of PyTorch in float."""
+        labels = self.photos.labels if self.photos else None
+        return {
+            network: score(np.load(path), labels=labels, reference=path)
+            for network, path in self.logits.items()
+        }
+
+
+@torch.inference_mode()
+def _float_logits(model: MobileOne, pixels: Tensor) -> NDArray[Any]:
+    batches = torch.split(pixels, REFERENCE_BATCH)
+    parts = [model(torch.from_numpy(normalized(batch, model.input_spec))) for batch in batches]
+    return torch.cat(parts).numpy()

@@ -1,0 +1,128 @@
+"""`mobileone check-data`."""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from tyro.conf import Positional, arg
+
+from mobileone.cli.output import Counting, print_json, table
+from mobileone.errors import DataError
+
+if TYPE_CHECKING:
+    from mobileone.data.check import DataReport, SplitReport
+    from mobileone.data.decode import ImageSource
+
+MAX_NAMED = 20
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckData:
+    """Decode every image of a data set and report damage, duplicates, balance and sizes.
+
+    The exit code is 1 if images are damaged, or in both train and val.
+
+    Example: mobileone check-data DIR --preview out/batch.png
+    """
+
+    data: Annotated[Positional[str], arg(metavar="DIR")]
+    """Folder with train/<class>/ and val/<class>/, shards, or `digits`."""
+    val_data: str | None = None
+    """Validation images, where they are elsewhere."""
+    workers: int | None = None
+    """Processes; 0 works in this one. Default: one for every core."""
+    preview: Path | None = None
+    """Also draw training batches after augmentation, one for each phase of the recipe, into this PNG."""
+    recipe: str = "reference"
+    """Recipe whose augmentation --preview shows."""
+    json: bool = False
+    """Print the report as JSON, with every name."""
+
+    def run(self) -> int:
+        from mobileone.data.check import check_data
+
+        sources = self._sources()
+        if self.preview is not None:
+            self._draw(sources)
+        with Counting("checking", unit="image") as bar:
+            report = check_data(sources, num_workers=self.workers, on_images=bar.show)
+        if self.json:
+            print_json(report.to_dict())
+        else:
+            for line in _lines(report):
+                print(line)
+        wrong = [f"{report.num_bad} images cannot be decoded"] if report.num_bad else []
+        wrong += [f"{len(report.shared)} are in both train and val"] if report.shared else []
+        if wrong:
+            raise DataError(f"{self.data}: {', '.join(wrong)}; remove or mend them")
+        return 0
+
+    def _sources(self) -> dict[str, ImageSource]:
+        from mobileone.data.shards.address import is_shards
+        from mobileone.evaluation.run import open_data
+
+        folder = Path(self.data)
+        has_train = has_val = True
+        if os.path.isdir(folder) and not is_shards(self.data):
+            has_train = (folder / "train").is_dir()
+            has_val = (folder / "val").is_dir() or not has_train
+        sources: dict[str, ImageSource] = {}
+        classes = None
+        if has_train:
+            sources["train"] = open_data(self.data, split="train")
+            classes = tuple(sources["train"].classes)
+        if has_val or self.val_data:
+            sources["val"] = open_data(self.val_data or self.data, split="val", classes=classes)
+        return sources
+
+    def _draw(self, sources: dict[str, ImageSource]) -> None:
+        from mobileone.data.preview import draw_batches
+        from mobileone.train.recipe import recipe
+        from mobileone.train.transforms import transform_at
+
+        assert self.preview is not None
+        config = recipe(self.recipe)
+        ends = [round(phase.until * config.epochs) for phase in config.progressive]
+        at = transform_at(config)
+        transforms = [
+            (f"{self.recipe}, epoch {epoch + 1}: {at(epoch).size} px", at(epoch)) for epoch in (0, *ends)
+        ]
+        draw_batches(sources.get("train") or sources["val"], transforms, self.preview, seed=config.seed)
+        print(f"{self.preview}: {len(transforms)} batches", file=sys.stderr)
+
+
+def _lines(report: DataReport) -> list[str]:
+    """The report for people."""
+    header = ["split", "images", "damaged", "classes", "a class: fewest", "median", "most", "height", "width"]
+    lines = [table(header, [_row(name, split) for name, split in report.splits.items()])]
+    for name, split in report.splits.items():
+        kinds = ", ".join(f"{number} {kind}" for kind, number in split.kinds.items())
+        lines.append(f"{name}: {kinds}")
+        empty = [label for label, number in split.per_class.items() if not number]
+        lines += _named(f"{name}: classes without images", empty)
+        lines += _named(f"{name}: damaged", [f"{image.path}: {image.reason}" for image in split.bad])
+        lines += _named(f"{name}: the same bytes", [" = ".join(group) for group in split.duplicates])
+    lines += _named("in both train and val", [" = ".join(group) for group in report.shared])
+    lines += _named(
+        "the same bytes, different classes", [" = ".join(group) for group in report.contradictory]
+    )
+    lines += _named("look alike in train and val", [" ~ ".join(pair) for pair in report.alike])
+    return lines
+
+
+def _row(name: str, split: SplitReport) -> list[str]:
+    counts = sorted(split.per_class.values())
+    numbers = [split.num_images, len(split.bad), len(counts), counts[0], counts[len(counts) // 2], counts[-1]]
+    spread = ["–".join(map(str, (low, middle, high))) for low, middle, high in (split.height, split.width)]
+    return [name, *map(str, numbers), *spread]
+
+
+def _named(title: str, names: list[str]) -> list[str]:
+    if not names:
+        return []
+    more = [f"  … and {len(names) - MAX_NAMED} more (--json has all)"] if len(names) > MAX_NAMED else []
+    return [f"{title}: {len(names)}", *(f"  {name}" for name in names[:MAX_NAMED]), *more]

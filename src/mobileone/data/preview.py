@@ -1,0 +1,63 @@
+"""Batches as training sees them, as a picture."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import PIL.Image
+import PIL.ImageDraw
+import torch
+
+from mobileone.atomic import atomic_path
+from mobileone.data.augment import TrainTransform
+from mobileone.data.decode import ImageSource
+from mobileone.data.loader import train_loader
+from mobileone.errors import ConfigError
+
+COLUMNS, ROWS = 8, 4
+GAP, CAPTION = 4, 14  # pixels
+
+
+def draw_batches(
+    source: ImageSource, transforms: list[tuple[str, TrainTransform]], path: str | Path, *, seed: int = 0
+) -> None:
+    """Draw a batch of 32 training images after augmentation for each transform, with class names, as PNG.
+
+    Args:
+        source: training images.
+        transforms: captions and transforms, those of a recipe's phases for example.
+        path: of the picture, ending in .png.
+        seed: of order and augmentation: these are the first images of a run with that seed.
+
+    Raises:
+        ConfigError: if `path` does not end in .png.
+        BadImageError: if all of 17 images one after the other cannot be read.
+    """
+    path = Path(path)
+    if path.suffix.lower() != ".png":
+        raise ConfigError(f"the picture must end in .png, got {path}")
+    side = max(transform.size for _, transform in transforms)
+    step = (side + GAP, side + GAP + CAPTION)
+    block = CAPTION + ROWS * step[1]
+    sheet = PIL.Image.new("RGB", (COLUMNS * step[0] + GAP, len(transforms) * block), "white")
+    pen = PIL.ImageDraw.Draw(sheet)
+    for number, (caption, transform) in enumerate(transforms):
+        top = number * block
+        pen.text((GAP, top), caption, fill="black")
+        batches = train_loader(source, transform, batch_size=COLUMNS * ROWS, seed=seed, on_bad_image="skip")
+        batch = next(iter(batches))
+        for place, (image, label) in enumerate(zip(batch.images, batch.labels.tolist(), strict=True)):
+            x, y = GAP + place % COLUMNS * step[0], top + CAPTION + place // COLUMNS * step[1]
+            pixels = image.permute(1, 2, 0).contiguous()  # (C, H, W) → (H, W, C)
+            sheet.paste(PIL.Image.fromarray(pixels.to(torch.uint8).numpy()), (x, y))
+            pen.text((x, y + transform.size), _fitting(pen, source.classes[label], side), fill="black")
+    with atomic_path(path) as temporary:
+        sheet.save(temporary, "PNG")
+
+
+def _fitting(pen: PIL.ImageDraw.ImageDraw, text: str, width: int) -> str:
+    """As much of a text as fits, in characters that the built-in font has."""
+    text = text.encode("latin-1", "replace").decode("latin-1")
+    while text and pen.textlength(text) > width:
+        text = text[:-1]
+    return text

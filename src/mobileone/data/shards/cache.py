@@ -1,0 +1,208 @@
+"""Shards from elsewhere, kept on this machine while they are used: fetched once, checked, bounded in size.
+
+Files are named by the hash of their content, so the same shard under another address is the same file and a
+changed one is another. All processes of a machine share them; a lock a shard lets one process fetch it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import queue
+import threading
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from mobileone.cache import cache_dir
+from mobileone.data.shards.address import open_remote
+from mobileone.errors import ConfigError, DataError
+
+LIMIT_VARIABLE = "MOBILEONE_SHARD_CACHE_GB"
+DEFAULT_LIMIT_GB = 64.0
+FETCH_THREADS = 4
+RETRY_S = (1.0, 10.0)
+"""Waits before a shard that could not be fetched is tried again: networks have their moments."""
+
+LOCK_TIMEOUT_S = 3600.0
+OPEN_TRIES = 10
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteShard:
+    """A shard that is not on this machine.
+
+    Attributes:
+        address: URL or pipe.
+        size: of the tar file, bytes, by its index.
+        sha256: of the tar file, by its index.
+    """
+
+    address: str
+    size: int
+    sha256: str
+
+
+class ShardCache:
+    """A folder of fetched shards, the least recently opened removed beyond a limit.
+
+    Args:
+        folder: None is `shards` in $MOBILEONE_CACHE (else ~/.cache/mobileone).
+        limit_bytes: None is $MOBILEONE_SHARD_CACHE_GB · 1e9, by default 64 GB. What is being opened is kept
+            even where it alone is more.
+
+    Raises:
+        ConfigError: if the variable is not a number above 0.
+    """
+
+    def __init__(self, folder: Path | None = None, *, limit_bytes: float | None = None) -> None:
+        self.folder = folder or cache_dir() / "shards"
+        self.limit_bytes = _limit() if limit_bytes is None else limit_bytes
+        self._wanted: queue.SimpleQueue[RemoteShard] = queue.SimpleQueue()
+        self._known: set[str] = set()
+        self._threads: list[threading.Thread] = []
+
+    def __reduce__(self) -> tuple[type[ShardCache], tuple[Path], dict[str, float]]:
+        # Threads stay behind when workers get a copy.
+        return (type(self), (self.folder,), {"limit_bytes": self.limit_bytes})
+
+    def path(self, shard: RemoteShard) -> Path:
+        """Where a shard is in the cache; it is fetched if it is not there.
+
+        Raises:
+            DataError: if it cannot be fetched, is not what its index says, or there is no room.
+        """
+        target = self._target(shard)
+        try:
+            if not _touch(target):
+                self.folder.mkdir(parents=True, exist_ok=True)
+                with FileLock(target.with_suffix(".lock"), timeout=LOCK_TIMEOUT_S):
+                    if not _touch(target):
+                        self._fetch_patiently(shard, target)
+        except Timeout:
+            raise DataError(
+                f"cannot fetch {shard.address}: another process has been at it for an hour"
+            ) from None
+        except OSError as error:
+            raise DataError(
+                f"cannot keep {shard.address} in {self.folder}: {error.strerror or error}; choose another "
+                f"folder by $MOBILEONE_CACHE, or a limit by ${LIMIT_VARIABLE}"
+            ) from None
+        return target
+
+    def open(self, shard: RemoteShard) -> int:
+        """File descriptor of a shard, as `path`; it stays readable when the file is removed.
+
+        Raises:
+            DataError: as `path`.
+        """
+        for _ in range(OPEN_TRIES):
+            try:
+                return os.open(self.path(shard), os.O_RDONLY | os.O_CLOEXEC)
+            except FileNotFoundError:  # another process made room in this very moment
+                continue
+        raise DataError(
+            f"{shard.address} is removed from {self.folder} as soon as it is there; raise ${LIMIT_VARIABLE}"
+        )
+
+    def expect(self, shards: Iterable[RemoteShard]) -> None:
+        """Start to fetch shards that will be needed, in threads of this process; returns at once."""
+        for shard in shards:
+            if shard.sha256 in self._known or self._target(shard).exists():
+                continue
+            self._known.add(shard.sha256)
+            self._wanted.put(shard)
+            if len(self._threads) < FETCH_THREADS:
+                thread = threading.Thread(target=self._fetch_wanted, daemon=True, name="shards")
+                self._threads.append(thread)
+                thread.start()
+
+    def _fetch_wanted(self) -> None:
+        while True:
+            shard = self._wanted.get()
+            try:
+                self.path(shard)
+            except DataError:
+                pass  # whoever needs it tries again, and tells
+            finally:
+                self._known.discard(shard.sha256)  # it may be removed, and wanted again in another epoch
+
+    def _target(self, shard: RemoteShard) -> Path:
+        return self.folder / f"{shard.sha256}.tar"
+
+    def _fetch_patiently(self, shard: RemoteShard, target: Path) -> None:
+        for wait in RETRY_S:
+            try:
+                return self._fetch(shard, target)
+            except DataError:
+                time.sleep(wait)
+        self._fetch(shard, target)
+
+    def _fetch(self, shard: RemoteShard, target: Path) -> None:
+        self._make_room(shard.size)
+        # One name, so that what a killed process leaves is written over, not added to.
+        part = target.with_suffix(".part")
+        digest, received = hashlib.sha256(), 0
+        try:
+            with open_remote(shard.address) as chunks, part.open("wb") as file:
+                for chunk in chunks:
+                    received += len(chunk)
+                    if received > shard.size:
+                        break
+                    digest.update(chunk)
+                    file.write(chunk)
+            if received != shard.size or digest.hexdigest() != shard.sha256:
+                much = f"{received} bytes" if received <= shard.size else f"more than {shard.size} bytes"
+                raise DataError(
+                    f"{shard.address} is not the shard of its index: got {much} of SHA-256 "
+                    f"{digest.hexdigest()[:12]}…, not {shard.size} of {shard.sha256[:12]}…; it is torn, or "
+                    "the index is another's"
+                )
+            part.replace(target)
+        finally:
+            part.unlink(missing_ok=True)
+
+    def _make_room(self, size: int) -> None:
+        kept = sorted(
+            (
+                (info.st_mtime_ns, info.st_size, path)
+                for path in self.folder.glob("*.tar")
+                if (info := _stat(path))
+            ),
+            reverse=True,
+        )
+        total = float(size)
+        for _, own, path in kept:
+            total += own
+            if total > self.limit_bytes:
+                path.unlink(missing_ok=True)  # a process that has it open reads on
+
+
+def _limit() -> float:
+    text = os.environ.get(LIMIT_VARIABLE, str(DEFAULT_LIMIT_GB))
+    try:
+        limit = float(text) * 1e9
+    except ValueError:
+        limit = 0.0
+    if not 0 < limit < float("inf"):
+        raise ConfigError(f"${LIMIT_VARIABLE} must be a number of gigabytes above 0, got {text!r}")
+    return limit
+
+
+def _touch(path: Path) -> bool:
+    """Note that it is in use; False if it is not there."""
+    try:
+        os.utime(path)
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def _stat(path: Path) -> os.stat_result | None:
+    try:
+        return path.stat()
+    except FileNotFoundError:  # another process removed it
+        return None

@@ -1,0 +1,196 @@
+"""Memory of a training step: what it took, and what batch would have fitted."""
+
+from __future__ import annotations
+
+import contextlib
+import resource
+import sys
+import weakref
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from mobileone.evaluation.run import AmpDtype, autocast
+from mobileone.model.branch_mode import set_branch_mode
+from mobileone.model.create import create_model
+from mobileone.model.network import MobileOne
+from mobileone.variants import BranchMode
+
+SAFETY = 0.9  # of what was free; allocators waste some
+PROBE_SHARE = 8
+
+
+class LiveTensors(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Counts the bytes of the tensors that are made within the block and still alive.
+
+    Attributes:
+        bytes: now.
+        peak: the most so far.
+
+    >>> with LiveTensors() as live:
+    ...     kept = torch.zeros(1000)
+    ...     _ = torch.zeros(3000).sum()
+    >>> live.peak >= 16_000, live.bytes < 5_000
+    (True, True)
+    """
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.bytes = self.peak = 0
+        self._known: dict[int, Any] = {}
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        """Run the operator, and note the storages of what it gives."""
+        result = func(*args, **(kwargs or {}))
+        for leaf in tree_leaves(result):
+            if isinstance(leaf, Tensor):
+                self._note(leaf.untyped_storage())
+        return result
+
+    def _note(self, storage: torch.UntypedStorage) -> None:
+        key, size = storage._cdata, storage.nbytes()
+        if key in self._known:
+            return
+
+        def gone(_: Any) -> None:
+            self.bytes -= size
+            self._known.pop(key, None)
+
+        self._known[key] = weakref.ref(storage, gone)
+        self.bytes += size
+        self.peak = max(self.peak, self.bytes)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether memory ran out; on a CPU torch raises a plain RuntimeError."""
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)
+
+
+def peak_bytes(step: Callable[[int], None], batch_size: int, device: torch.device) -> tuple[int, bool]:
+    """The most memory that a step of that many images had at once, and whether it came to its end.
+
+    On a GPU all of the process's; on a CPU that of the tensors the step made.
+    """
+    done = True
+    live = LiveTensors()
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats(device)
+    try:
+        with live:
+            step(batch_size)
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        done = False
+    peak = torch.cuda.max_memory_allocated(device) if device.type == "cuda" else live.peak
+    return peak, done
+
+
+def batch_that_fits(step: Callable[[int], None], *, batch_size: int, device: torch.device) -> int | None:
+    """How many images a step could have had, where `batch_size` was too many: an estimate from trials.
+
+    A step that fails tells how much memory there is, two small ones what an image takes; memory is a straight
+    line in the number of images.
+
+    Args:
+        step: runs forward and backward on that many images, holding nothing afterwards.
+        batch_size: what did not fit.
+        device: where it runs.
+
+    Returns:
+        1 … batch_size − 1, or None if not even the small steps fit, or the large one did this time.
+
+    >>> def step(size):  # room for 50 images
+    ...     images = []
+    ...     for number in range(size):
+    ...         if number == 50:
+    ...             raise MemoryError
+    ...         images.append(torch.zeros(1000))
+    >>> batch_that_fits(step, batch_size=64, device=torch.device("cpu"))
+    45
+    """
+    small = max(2, batch_size // PROBE_SHARE)
+    one, one_fits = peak_bytes(step, small, device)
+    two, two_fits = peak_bytes(step, 2 * small, device)
+    limit, fits = peak_bytes(step, batch_size, device)
+    if fits or not (one_fits and two_fits) or two <= one:
+        return None
+    per_image = (two - one) / small
+    fixed = one - per_image * small
+    found = int((SAFETY * limit - fixed) / per_image)
+    return min(found, batch_size - 1) if found >= 1 else None
+
+
+def trial_step(
+    network: MobileOne,
+    *,
+    size: int,
+    device: torch.device,
+    amp: AmpDtype | None,
+    channels_last: bool,
+    branch_mode: BranchMode,
+) -> Callable[[int], None]:
+    """Forward and backward of a fresh network like `network`, alone on this rank, as a function of the batch.
+
+    Args:
+        network: gives the shape.
+        size: side of the images, pixels.
+        device: where to run.
+        amp: mixed precision, or None.
+        channels_last: whether activations lie as (N, H, W, C).
+        branch_mode: how units compute.
+    """
+    layout = torch.channels_last if channels_last else torch.contiguous_format
+    fresh = create_model(
+        network.variant,
+        num_classes=network.num_classes,
+        form=network.form,
+        in_chans=network.in_chans,
+        output_stride=network.output_stride,
+    ).to(device)
+    fresh.train().to(memory_format=layout)  # type: ignore[call-overload]
+    if network.form == "train":
+        set_branch_mode(fresh, branch_mode)
+
+    def run(batch_size: int) -> None:
+        try:
+            pixels = torch.zeros(batch_size, network.in_chans, size, size, device=device)
+            with autocast(device, amp):
+                loss = fresh(pixels.contiguous(memory_format=layout)).float().square().mean()
+            loss.backward()
+        finally:
+            fresh.zero_grad(set_to_none=True)
+
+    return run
+
+
+def available_bytes(device: torch.device) -> int | None:
+    """Memory that a step could still take, of the GPU, or of machine and container; None if unknown."""
+    if device.type == "cuda":
+        free, _ = torch.cuda.mem_get_info(device)
+        return free + torch.cuda.memory_reserved(device)
+    found = []
+    with contextlib.suppress(OSError, ValueError, IndexError):
+        lines = dict(line.split(":") for line in Path("/proc/meminfo").read_text().splitlines())
+        found.append(int(lines["MemAvailable"].split()[0]) * 1024)
+    with contextlib.suppress(OSError, ValueError):  # a limit of "max" is no number
+        group = Path("/sys/fs/cgroup")
+        limit, used = (int((group / f"memory.{name}").read_text()) for name in ("max", "current"))
+        found.append(limit - used)
+    return min(found, default=None)
+
+
+def peak_memory_gb(device: torch.device) -> float:
+    """Peak memory in 1e9 bytes: of the GPU's allocator, or of this process."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 1e9
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e9

@@ -1,0 +1,68 @@
+"""What a run will do over its epochs, as a picture."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from mobileone.atomic import atomic_path
+from mobileone.errors import MissingExtraError
+from mobileone.train.config import TrainConfig
+from mobileone.train.schedule import Schedule
+
+MAX_POINTS = 2000
+
+
+def draw_schedule(config: TrainConfig, schedule: Schedule, path: Path) -> None:
+    """Learning rate, weight decay, image size and augmentation strength over the epochs, as PNG.
+
+    Args:
+        config: of the run.
+        schedule: of the run's steps.
+        path: where to.
+
+    Raises:
+        MissingExtraError: without matplotlib.
+    """
+    try:
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+    except ImportError:
+        raise MissingExtraError(
+            "the schedule's picture needs matplotlib, which is not installed; pip install 'mobileone[train]'"
+        ) from None
+    figure = Figure(figsize=(10, 6), dpi=110, layout="constrained")
+    FigureCanvasAgg(figure)
+    (rate, decay), (size, strength) = figure.subplots(2, 2, sharex=True)
+    total = schedule.total_steps
+    steps = sorted({round(i * (total - 1) / MAX_POINTS) for i in range(MAX_POINTS + 1)})
+    at = [step * config.epochs / total for step in steps]
+    rate.plot(at, [schedule.lr(step) for step in steps])
+    decay.plot(at, [schedule.decay(step) for step in steps])
+    edges = list(range(config.epochs + 1))
+    scales = [config.phase_at(epoch) for epoch in edges[:-1]]
+    policy = config.augment.policy
+    size.stairs([scale.size for scale in scales], edges, baseline=None, linewidth=1.5)
+    strength.stairs(
+        [config.augment.strength * scale.strength if policy != "none" else 0.0 for scale in scales],
+        edges,
+        baseline=None,
+        linewidth=1.5,
+    )
+    size.set_ylim(0, 1.1 * config.input_size)
+    strength.set_ylim(-0.05, 1.1)
+    titles = {
+        rate: "learning rate",
+        decay: "weight decay",
+        size: "image size, pixels",
+        strength: f"augmentation strength (policy {policy})",
+    }
+    for axes, title in titles.items():
+        axes.set_title(title, fontsize=10)
+        axes.grid(alpha=0.3)
+        axes.set_xlim(0, config.epochs)
+    for axes in (size, strength):
+        axes.set_xlabel("epoch")
+    for axes in (rate, decay):
+        axes.ticklabel_format(axis="y", scilimits=(-3, 3))
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary, format="png")

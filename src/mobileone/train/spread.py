@@ -1,0 +1,37 @@
+"""A network as several ranks train it."""
+
+from __future__ import annotations
+
+import inspect
+import warnings
+from typing import Any
+
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+
+from mobileone.train.config import TrainConfig
+from mobileone.train.distributed import Distributed
+from mobileone.train.sync_batch_norm import convert_sync_batch_norm
+
+# torch 2.13 renamed the option, and warns at the old name.
+BUFFER_OPTION = next(
+    name
+    for name in ("forward_sync_buffers", "broadcast_buffers")
+    if name in inspect.signature(DistributedDataParallel.__init__).parameters
+)
+
+
+def spread(network: nn.Module, config: TrainConfig, dist: Distributed) -> nn.Module:
+    """The network as several ranks train it; alone it is itself."""
+    if dist.world_size == 1:
+        return network
+    if config.sync_bn:
+        network = convert_sync_batch_norm(network)
+    options: dict[str, Any] = {BUFFER_OPTION: not config.sync_bn}
+    # A 1×1 kernel's last two strides mean nothing, and DDP warns where they are not the ones it would choose.
+    warnings.filterwarnings("ignore", message="Grad strides do not match bucket view strides")
+    return DistributedDataParallel(
+        network,
+        device_ids=[dist.device.index] if dist.device.type == "cuda" else None,
+        **options,
+    )

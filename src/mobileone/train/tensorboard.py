@@ -1,0 +1,61 @@
+"""A run in TensorBoard."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mobileone.errors import MissingExtraError
+from mobileone.train.callback import Callback, StepReport
+from mobileone.train.config import TrainConfig
+from mobileone.train.progress import EpochRecord
+
+if TYPE_CHECKING:
+    from mobileone.train.loop import FitResult
+
+FOLDER = "tensorboard"
+
+
+class TensorBoard(Callback):
+    """Writes every number that metrics.csv and the progress bar have to RUN_DIR/tensorboard, by step.
+
+    A resumed run goes on in the same curves: what a killed process wrote beyond the checkpoint is hidden.
+
+    Raises:
+        MissingExtraError: without the package tensorboard.
+    """
+
+    def __init__(self) -> None:
+        try:
+            from torch.utils.tensorboard import SummaryWriter
+        except ImportError as error:
+            raise MissingExtraError(
+                "--tensorboard needs tensorboard, which is not there; pip install 'mobileone[tensorboard]'"
+            ) from error
+        self._open = SummaryWriter
+        self._writer: Any = None
+
+    def on_start(self, run_dir: Path, config: TrainConfig, *, step: int) -> None:
+        """Open the log, and write the configuration into it."""
+        self._writer = self._open(str(run_dir / FOLDER), purge_step=step + 1)
+        if not step:
+            lines = [f"    {name}: {value}" for name, value in config.to_dict().items()]
+            self._writer.add_text("config", "\n".join(lines), 0)
+
+    def on_steps(self, report: StepReport) -> None:
+        """Curves under "steps"."""
+        for name, value in dataclasses.asdict(report).items():
+            if name not in ("step", "epoch"):
+                self._writer.add_scalar(f"steps/{name}", value, report.step)
+
+    def on_epoch_end(self, record: EpochRecord) -> None:
+        """Curves under "epochs", also by step."""
+        for name, value in dataclasses.asdict(record).items():
+            if name not in ("step", "epoch") and value is not None:
+                self._writer.add_scalar(f"epochs/{name}", value, record.step)
+        self._writer.flush()
+
+    def on_end(self, result: FitResult) -> None:
+        """Close the log."""
+        self._writer.close()

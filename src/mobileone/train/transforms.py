@@ -1,0 +1,49 @@
+"""The training transform that a configuration means, epoch by epoch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from mobileone.data.augment import Policy, TrainTransform
+from mobileone.data.auto_augment import AutoAugment
+from mobileone.data.rand_augment import RandAugment, TrivialAugment
+from mobileone.train.config import TrainConfig
+from mobileone.train.options import Augment
+
+
+def transform_at(config: TrainConfig) -> Callable[[int], TrainTransform]:
+    """A function from the epoch, 0 for the first, to the transform of its images.
+
+    >>> transform_at(TrainConfig())(0).size
+    224
+    """
+
+    def at_epoch(epoch: int) -> TrainTransform:
+        scale = config.phase_at(epoch)
+        return TrainTransform(
+            size=scale.size,
+            interpolation=config.interpolation,
+            flip=config.flip,
+            scale=config.crop_scale,
+            ratio=config.crop_ratio,
+            policy=policy_of(config.augment, factor=scale.strength),
+            erasing=config.augment.erasing,
+        )
+
+    return at_epoch
+
+
+def policy_of(augment: Augment, *, factor: float) -> Policy | None:
+    """The augmentation policy at a phase's strength; None is none."""
+    strength = augment.strength * factor
+    match augment.policy:
+        case "auto":
+            return AutoAugment(strength)
+        case "rand":
+            return RandAugment(
+                num_operations=augment.num_operations, magnitude=augment.magnitude, strength=strength
+            )
+        case "trivial":
+            return TrivialAugment(strength=strength)
+        case "none":
+            return None

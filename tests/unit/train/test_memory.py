@@ -1,0 +1,106 @@
+"""Running out of memory, provoked, and the batch that would have fitted."""
+
+import dataclasses
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from mobileone.data.folder import find_images
+from mobileone.errors import TrainingError
+from mobileone.train import trainer as trainer_module
+from mobileone.train.config import TrainConfig
+from mobileone.train.distributed import Distributed
+from mobileone.train.loop import fit
+from mobileone.train.memory import LiveTensors, batch_that_fits, trial_step
+from mobileone.train.trainer import Trainer
+
+LIMITED = """
+import dataclasses, json, resource, sys, torch
+from mobileone.train.config import TrainConfig
+from mobileone.train.distributed import Distributed
+from mobileone.train.loop import fit
+
+torch.set_num_threads(1)
+config = TrainConfig.from_dict(json.loads(sys.argv[1]))
+fit(dataclasses.replace(config, batch_size=2), run_dir=sys.argv[2] + "/warm", progress=False)
+used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (used + 600_000_000,) * 2)
+try:
+    fit(config, run_dir=sys.argv[2] + "/run", progress=False)
+except Exception as error:
+    print(f"{type(error).__name__}: {error}")
+else:
+    print("fits")
+"""
+
+
+@pytest.mark.slow
+def test_fault_out_of_memory_says_what_would_have_fitted(config: TrainConfig, tmp_path: Path) -> None:
+    script = tmp_path / "limited.py"
+    script.write_text(LIMITED)
+    big = dataclasses.replace(
+        config, data="digits", input_size=96, batch_size=1024, epochs=1, checkpoint_every="none"
+    )
+
+    def run(batch_size: int, name: str) -> str:
+        text = json.dumps(dataclasses.replace(big, batch_size=batch_size).to_dict())
+        done = subprocess.run(
+            [sys.executable, script, text, tmp_path / name],
+            env=os.environ | {"OMP_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "1"},
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr[-2000:]
+        return done.stdout
+
+    message = run(1024, "full")
+    match = re.fullmatch(
+        r"TrainingError: out of memory with batches of 1024 images of 96 px on a rank; "
+        r"about (\d+) would have fitted, as trials of smaller batches tell: batch_size=\1\n",
+        message,
+    )
+    assert match, message
+    fits = int(match[1])
+    assert 64 < fits < 1024
+    assert run(fits, "fitting") == "fits\n"
+    assert "out of memory" in run(min(3 * fits, 1437), "again")  # the guard's twin: much more does not
+
+
+def test_out_of_memory_without_trials_that_fail_gives_plain_advice(
+    config: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(self: object, batch: object, **options: float) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
+
+    monkeypatch.setattr(trainer_module.TrainStep, "__call__", full)
+    message = "out of memory with batches of 8 images of 32 px on a rank; lower batch_size or input_size"
+    with pytest.raises(TrainingError, match=message):
+        fit(config, run_dir=tmp_path / "run", progress=False)
+
+
+def test_a_trial_measures_what_a_step_holds(config: TrainConfig) -> None:
+    network = Trainer(config, find_images(config.data, split="train"), Distributed()).network
+    step = trial_step(
+        network,
+        size=32,
+        device=torch.device("cpu"),
+        amp=None,
+        channels_last=True,
+        branch_mode="branches",
+    )
+    peaks = []
+    for size in (8, 16, 32):
+        with LiveTensors() as live:
+            step(size)
+        peaks.append(live.peak)
+        assert live.bytes < live.peak / 4
+    assert peaks[2] - peaks[1] == pytest.approx(2 * (peaks[1] - peaks[0]), rel=0.02)  # a straight line
+    assert batch_that_fits(step, batch_size=16, device=torch.device("cpu")) is None  # it does fit

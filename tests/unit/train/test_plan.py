@@ -1,0 +1,125 @@
+"""A dry run: what it says, and what it leaves alone."""
+
+import dataclasses
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+from mobileone.checkpoint.store import save_model
+from mobileone.cli.main import main
+from mobileone.data.folder import find_images
+from mobileone.errors import ConfigError, DataError
+from mobileone.model.create import create_model
+from mobileone.train import plan as plan_module
+from mobileone.train.config import TrainConfig
+from mobileone.train.distributed import Distributed
+from mobileone.train.memory import available_bytes
+from mobileone.train.options import Augment, Distill, Phase
+from mobileone.train.plan import Trial, _pace, plan
+from mobileone.train.schedule_plot import draw_schedule
+from mobileone.train.trainer import Trainer
+
+
+def test_it_says_what_fit_would_do_and_writes_the_picture_alone(config: TrainConfig, tmp_path: Path) -> None:
+    phases = (Phase(until=0.5, size=16, strength=0.5),)
+    config = dataclasses.replace(config, epochs=4, progressive=phases, augment=Augment(policy="auto"))
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    planned = plan(config, picture=tmp_path / "run" / "schedule.png")
+    after = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    assert set(after) - set(before) == {tmp_path / "run" / "schedule.png"}
+    assert all(after[path] == before[path] for path in before)
+    network = create_model(config.model, num_classes=2)
+    assert {group.name: group.num_parameters for group in planned.groups} == {
+        "decay": sum(p.numel() for p in network.parameters() if p.ndim > 1),
+        "no_decay": sum(p.numel() for p in network.parameters() if p.ndim <= 1),
+    }
+    assert [(p.epochs, p.size, p.strength) for p in planned.phases] == [(2, 16, 0.5), (2, 32, 1.0)]
+    assert (planned.steps_per_epoch, planned.step_images, planned.timed_batch) == (3, 8, 8)
+    assert planned.peak_lr == pytest.approx(0.4 * 8 / 256)
+    steps = [phase.step_seconds for phase in planned.phases]
+    assert planned.seconds == pytest.approx(2 * 3 * (sum(steps) + 2 * planned.data_seconds))
+    assert planned.is_measured
+    weights = 4 * sum(p.numel() for p in network.parameters())
+    assert planned.memory_bytes > 4 * weights  # with momentum, average and gradients
+    assert json.dumps(planned.to_dict())
+
+
+def test_frozen_parameters_are_a_group(config: TrainConfig, tmp_path: Path) -> None:
+    start = save_model(create_model(config.model, num_classes=2), tmp_path / "start.safetensors")
+    planned = plan(dataclasses.replace(config, init=str(start), freeze=("stem", "stages")))
+    sizes = {group.name: group.num_parameters for group in planned.groups}
+    assert (sizes["decay"], sizes["no_decay"]) == (2 * 16, 2)
+    assert sizes["frozen"] > 1000
+
+
+def test_a_batch_that_does_not_fit_is_scaled_and_said(
+    config: TrainConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = dataclasses.replace(config, batch_size=24)
+    whole = plan(config)
+    room = int(whole.memory_bytes * 0.6)
+    monkeypatch.setattr(plan_module, "available_bytes", lambda device: room)
+    part = plan(config)
+    assert (whole.is_measured, part.is_measured) == (True, False)
+    assert 6 <= part.timed_batch < 24 == whole.timed_batch
+    assert part.memory_bytes == pytest.approx(whole.memory_bytes, rel=0.25)
+
+
+def test_it_refuses_what_fit_refuses(config: TrainConfig, tmp_path: Path) -> None:
+    teacher = save_model(create_model(config.model, num_classes=5), tmp_path / "teacher.safetensors")
+    with pytest.raises(ConfigError, match="gives 5 logits, the data has 2 classes"):
+        plan(dataclasses.replace(config, distill=Distill(teacher=str(teacher))))
+    with pytest.raises(DataError):
+        plan(dataclasses.replace(config, data=str(tmp_path / "nowhere")))
+
+
+def test_a_trial_is_a_real_step(config: TrainConfig) -> None:
+    trainer = Trainer(config, find_images(config.data, split="train"), Distributed())
+    before = trainer.network.head.fc.weight.detach().clone()
+    Trial(trainer).step(5, 32)
+    assert not torch.equal(trainer.network.head.fc.weight, before)
+    assert trainer.ema is not None
+    assert trainer.ema.num_updates == 1
+
+
+def test_parts_of_a_batch_need_less_memory(config: TrainConfig) -> None:
+    config = dataclasses.replace(config, batch_size=24)
+    whole, parts = (plan(dataclasses.replace(config, accumulate=n)).memory_bytes for n in (1, 4))
+    assert parts < 0.6 * whole
+
+
+def test_the_first_batch_with_the_start_of_the_workers_does_not_count() -> None:
+    assert _pace(0.0, [5.0, 5.5, 6.0]) == 0.5
+    assert _pace(0.0, [5.0]) == 5.0
+
+
+def test_available_memory_is_a_number_here() -> None:
+    found = available_bytes(torch.device("cpu"))
+    assert found is None or 1e6 < found < 1e14
+
+
+def test_the_schedules_picture(config: TrainConfig, tmp_path: Path) -> None:
+    trainer = Trainer(config, find_images(config.data, split="train"), Distributed())
+    draw_schedule(config, trainer.schedule, tmp_path / "schedule.png")
+    with Image.open(tmp_path / "schedule.png") as picture:
+        assert picture.size == (1100, 660)
+
+
+def test_the_command_prints_a_plan(
+    image_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    weights = save_model(create_model("mobileone_s0", num_classes=2), tmp_path / "start.safetensors")
+    settings = ["--set", "epochs=2", "batch_size=2", "input_size=32", "num_workers=0", "mix.mixup=0.2"]
+    command = ["train", "--data", str(image_folder), "--recipe", "linear_probe", "--init", str(weights)]
+    command += ["--run-dir", str(tmp_path / "run"), "--dry-run", "--device", "cpu"]
+    assert main([*command, *settings]) == 0
+    captured = capsys.readouterr()
+    headline = "24 training images of 2 classes; 2 epochs of 12 steps of 2 images on 1 rank"
+    for line in (headline, "frozen", "GB a rank"):
+        assert line in captured.out
+    assert [path.name for path in (tmp_path / "run").iterdir()] == ["schedule.png"]
+    assert main([*command, "--json", *settings]) == 0
+    assert json.loads(capsys.readouterr().out)["config"]["mix"]["mixup"] == 0.2

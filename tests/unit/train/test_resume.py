@@ -1,0 +1,307 @@
+"""Going on where a run stopped: the same bits, in the middle of an epoch, after signals and real kills."""
+
+import dataclasses
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from benchmarks.kill_resume import (
+    Killer,
+    configuration,
+    contents,
+    differing_bits,
+    finish,
+    killed_run,
+    measure,
+    start,
+)
+
+from mobileone.checkpoint.rotation import Rotation
+from mobileone.errors import BadImageError, ConfigError, PreemptedError, TrainingError
+from mobileone.train import run as run_module
+from mobileone.train import trainer as trainer_module
+from mobileone.train.config import Phase, TrainConfig
+from mobileone.train.interval import Interval
+from mobileone.train.loop import fit
+from mobileone.train.options import Augment, Mix
+from mobileone.train.trainer import Trainer
+
+AtStep = Callable[[int, Callable[[], None]], None]
+
+
+@pytest.fixture
+def at_step(monkeypatch: pytest.MonkeyPatch) -> AtStep:
+    """Does something after the n-th step from now on, 1 for the first."""
+
+    def arrange(number: int, work: Callable[[], None]) -> None:
+        real, calls = trainer_module.TrainStep.__call__, iter(range(1, 1_000_000))
+
+        def step(self: object, *args: object, **options: float) -> object:
+            result = real(self, *args, **options)
+            if next(calls) == number:
+                work()
+            return result
+
+        monkeypatch.setattr(trainer_module.TrainStep, "__call__", step)
+
+    return arrange
+
+
+@pytest.fixture
+def config(config: TrainConfig) -> TrainConfig:
+    """Three epochs of three steps, with everything that has state."""
+    return dataclasses.replace(
+        config,
+        epochs=3,
+        warmup_epochs=1,
+        progressive=(Phase(until=0.4, size=24, strength=0.5),),
+        augment=Augment(policy="rand", erasing=0.5),
+        mix=Mix(mixup=0.2, cutmix=1.0),
+        loss="bce",
+        class_weights="balanced",
+        clip_norm=5.0,
+        accumulate=2,
+        checkpoint_every="1steps",
+    )
+
+
+def stop_at(at_step: AtStep, number: int, config: TrainConfig, run_dir: Path, **options: object) -> None:
+    at_step(number, lambda: os.kill(os.getpid(), signal.SIGTERM))
+    with pytest.raises(PreemptedError, match="stopped by SIGTERM and saved"):
+        fit(config, run_dir=run_dir, progress=False, **options)
+
+
+SLOW = pytest.mark.slow
+
+
+@pytest.mark.parametrize("steps", [(4, 1, 2), pytest.param((1,), marks=SLOW), pytest.param((8,), marks=SLOW)])
+def test_a_run_that_was_told_to_stop_resumes_bit_for_bit(
+    config: TrainConfig, tmp_path: Path, at_step: AtStep, steps: tuple[int, ...]
+) -> None:
+    fit(config, run_dir=tmp_path / "whole", progress=False)
+    for number in steps:
+        stop_at(at_step, number, config, tmp_path / "parts", resume="auto")
+    fit(config, run_dir=tmp_path / "parts", resume=True, progress=False)
+    found, compared = differing_bits(tmp_path / "whole", tmp_path / "parts")
+    assert found == {}
+    assert compared > 100_000
+    log = (tmp_path / "parts" / "train.log").read_text()
+    assert log.count("stopped by SIGTERM and saved") == len(steps)
+    assert log.count("resumed in epoch") == len(steps)
+
+
+@pytest.mark.parametrize(
+    "forgotten",
+    [
+        "momentum",
+        "losses",
+        "position",
+        pytest.param("averages", marks=SLOW),
+        pytest.param("random", marks=SLOW),
+    ],
+)
+def test_a_resume_that_forgets_something_shows_in_the_bits(
+    config: TrainConfig, tmp_path: Path, at_step: AtStep, monkeypatch: pytest.MonkeyPatch, forgotten: str
+) -> None:
+    # The twin of the test above, and of the benchmark's "differing bits: 0".
+    fit(config, run_dir=tmp_path / "whole", progress=False)
+    stop_at(at_step, 8, config, tmp_path / "parts")
+    real = Rotation.newest
+
+    def broken(self: Rotation) -> object:
+        found = real(self)
+        assert found is not None
+        state = found.state
+        if forgotten == "momentum":
+            for values in state["trainer"]["optimizer"]["state"].values():
+                values["momentum_buffer"].zero_()
+        elif forgotten == "averages":
+            state["trainer"]["ema"]["num_updates"] = 0
+        elif forgotten == "losses":
+            state["progress"]["losses"].clear()
+        elif forgotten == "position":
+            state["progress"]["images"] -= 8
+        else:
+            state["random"][0]["torch"] = torch.Generator().manual_seed(99).get_state()
+        Rotation(tmp_path / "broken").save(state, epoch=2, step=8)
+        return real(Rotation(tmp_path / "broken"))
+
+    monkeypatch.setattr(Rotation, "newest", broken)
+    fit(config, run_dir=tmp_path / "parts", resume=True, progress=False)
+    monkeypatch.setattr(Rotation, "newest", real)
+    found, _ = differing_bits(tmp_path / "whole", tmp_path / "parts")
+    assert found.total() > 0
+
+
+def test_one_flipped_bit_is_counted_as_one(config: TrainConfig, tmp_path: Path) -> None:
+    config = dataclasses.replace(config, epochs=1, progressive=(), checkpoint_every="none")
+    for name in ("one", "other"):
+        fit(config, run_dir=tmp_path / name, progress=False)
+    assert differing_bits(tmp_path / "one", tmp_path / "other")[0] == {}
+    best = tmp_path / "other" / "best.safetensors"
+    content = bytearray(best.read_bytes())
+    content[-7] ^= 4
+    best.write_bytes(content)
+    assert differing_bits(tmp_path / "one", tmp_path / "other")[0] == {"best": 1}
+    assert {"metrics of epoch 1", "state.records.0.train_loss"} <= dict(contents(tmp_path / "one")).keys()
+
+
+def test_a_stop_while_evaluating_is_heeded_after_it(
+    config: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = trainer_module.evaluate
+
+    def interrupted(*args: object, **options: object) -> object:
+        os.kill(os.getpid(), signal.SIGUSR1)
+        return real(*args, **options)
+
+    monkeypatch.setattr(trainer_module, "evaluate", interrupted)
+    with pytest.raises(PreemptedError, match=r"stopped by SIGUSR1 and saved \(epoch 2, step 1\)"):
+        fit(config, run_dir=tmp_path / "run", progress=False)
+    monkeypatch.setattr(trainer_module, "evaluate", real)
+    assert len(fit(config, run_dir=tmp_path / "run", resume=True, progress=False).records) == 3
+
+
+def test_a_long_epoch_is_saved_before_an_evaluation_that_fails(
+    config: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = dataclasses.replace(config, checkpoint_every="none")
+    fit(config, run_dir=tmp_path / "whole", progress=False)
+    monkeypatch.setattr(run_module, "UNSAVED_S", 0.0)
+    broken = Path(config.data, "val", "dark", "00.jpg")
+    content = broken.read_bytes()
+    broken.write_bytes(b"")
+    with pytest.raises(BadImageError, match=r"00\.jpg"):
+        fit(config, run_dir=tmp_path / "parts", progress=False)
+    broken.write_bytes(content)
+    fit(config, run_dir=tmp_path / "parts", resume=True, progress=False)
+    assert "resumed in epoch 1 after step 3" in (tmp_path / "parts" / "train.log").read_text()
+    assert differing_bits(tmp_path / "whole", tmp_path / "parts")[0] == {}
+
+
+def test_handlers_are_put_back(config: TrainConfig, tmp_path: Path) -> None:
+    before = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGUSR1)]
+    fit(dataclasses.replace(config, epochs=1, progressive=()), run_dir=tmp_path / "run", progress=False)
+    assert [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGUSR1)] == before
+
+
+def test_auto_starts_or_resumes(config: TrainConfig, tmp_path: Path, at_step: AtStep) -> None:
+    stop_at(at_step, 2, config, tmp_path / "run", resume="auto")
+    with pytest.raises(ConfigError, match="holds a run already"):
+        fit(config, run_dir=tmp_path / "run", progress=False)
+    with pytest.raises(ConfigError, match="needs a config"):
+        fit(None, run_dir=tmp_path / "run", resume="auto", progress=False)
+    assert len(fit(config, run_dir=tmp_path / "run", resume="auto", progress=False).records) == 3
+
+
+def test_checkpoints_come_as_often_as_asked_and_rotate(
+    config: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written: list[tuple[int, int]] = []
+    real = Rotation.save
+
+    def save(self: Rotation, state: object, *, epoch: int, step: int) -> Path:
+        written.append((epoch, step))
+        return real(self, state, epoch=epoch, step=step)
+
+    monkeypatch.setattr(Rotation, "save", save)
+    for every, expected in {
+        "2steps": [(0, 2), (1, 3), (1, 4), (1, 6), (2, 6)],
+        "1000s": [(1, 3), (2, 6)],
+        "0.000001s": [(0, 1), (0, 2), (0, 3), (1, 3), (1, 4)],
+        "none": [(1, 3), (2, 6)],
+    }.items():
+        written.clear()
+        run_dir = tmp_path / every
+        fit(
+            dataclasses.replace(config, epochs=2, checkpoint_every=every, keep_checkpoints=2),
+            run_dir=run_dir,
+            progress=False,
+        )
+        assert written[: len(expected)] == expected, every
+        assert len(Rotation(run_dir / "checkpoints").files()) == 2
+
+
+@pytest.mark.parametrize("text", ["", "1000", "0s", "0steps", "1.5steps", "-1s", "1h", "500 s teps"])
+def test_other_intervals_are_refused(text: str) -> None:
+    with pytest.raises(ConfigError, match="1000s, 500steps or none"):
+        TrainConfig(checkpoint_every=text)
+    assert Interval.parse("1step").steps == 1
+
+
+def test_resuming_may_change_how_it_is_saved_but_not_what_is_computed(
+    config: TrainConfig, tmp_path: Path, at_step: AtStep
+) -> None:
+    stop_at(at_step, 2, config, tmp_path / "run")
+    with pytest.raises(ConfigError, match="momentum"):
+        fit(dataclasses.replace(config, momentum=0.5), run_dir=tmp_path / "run", resume=True, progress=False)
+    other = dataclasses.replace(
+        config, checkpoint_every="none", keep_checkpoints=1, on_bad_image="skip", max_skipped_steps=0
+    )
+    assert len(fit(other, run_dir=tmp_path / "run", resume=True, progress=False).records) == 3
+
+
+def test_a_state_of_another_network_is_refused(
+    config: TrainConfig, tmp_path: Path, at_step: AtStep, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stop_at(at_step, 2, config, tmp_path / "run")
+    monkeypatch.setattr(Trainer, "state_dict", lambda self: {"network": {}})
+    Rotation(tmp_path / "run" / "checkpoints").save({"trainer": {"network": {}}}, epoch=0, step=3)
+    with pytest.raises(TrainingError, match=r"cannot resume from .*: not this run's state"):
+        fit(config, run_dir=tmp_path / "run", resume=True, progress=False)
+
+
+def test_killed_at_random_moments(tmp_path: Path) -> None:
+    assert measure(tmp_path, ranks=1, kills=2, seed=os.getpid(), epochs=2) == 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("ranks", "workers", "kills"), [(1, 0, 20), (2, 0, 20), (1, 1, 6)])
+def test_killed_often(tmp_path: Path, ranks: int, workers: int, kills: int) -> None:
+    assert measure(tmp_path, ranks=ranks, kills=kills, seed=os.getpid(), workers=workers) == 0
+
+
+@pytest.mark.slow
+def test_a_kill_that_costs_something_is_seen(tmp_path: Path) -> None:
+    # The twin: the same kills, with the checkpoints thrown away behind the run's back.
+    config = configuration(ranks=1, epochs=2)
+    assert finish(start(config, tmp_path / "peaceful", ranks=1))
+    killer = Killer(random.Random(0))
+    killed_run(dataclasses.replace(config, seed=1), tmp_path / "killed", ranks=1, killer=killer, kills=2)
+    assert differing_bits(tmp_path / "peaceful", tmp_path / "killed")[0].total() > 1000
+
+
+def test_the_command_exits_with_75_and_resumes(config: TrainConfig, tmp_path: Path) -> None:
+    model = json.dumps(config.to_dict()["model"])
+    command = [
+        sys.executable,
+        "-m",
+        "mobileone",
+        "train",
+        "--data",
+        config.data,
+        "--run-dir",
+        tmp_path / "run",
+    ]
+    command += ["--checkpoint-every", "1steps", "--resume", "auto", "--set", f"model={model}", "batch_size=8"]
+    command += ["epochs=400", "residual_start=false"]
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
+    with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        for line in process.stderr:
+            if "epoch 1/400" in line:
+                process.send_signal(signal.SIGUSR1)
+                break
+        rest = process.stderr.read()
+    assert process.returncode == 75, rest
+    assert "mobileone: " in rest.splitlines()[-1]
+    assert "stopped by SIGUSR1 and saved" in rest.splitlines()[-1]
+    assert "Traceback" not in rest
+    assert "--resume" in rest.splitlines()[-1]
