@@ -19,8 +19,8 @@ from mobileone.variants import Pair
 def litert_int8_model(quantized: Quantized, *, batch: int = 1) -> bytes:
     """An int8 .tflite file: uint8 pixels, channels last, to float32 logits (N, classes).
 
-    The bytes become int8 by way of float, which XNNPACK does in a fifth of the time of LiteRT's own operator
-    from uint8 to int8. From there to the last convolution everything is int8. The average behind it is float;
+    The bytes become int8 by way of float, inside XNNPACK: LiteRT's own operator from uint8 to int8 is outside
+    of it and slower. From there to the last convolution everything is int8. The average behind it is float;
     the classifier reads that in eight bits, with a scale that the runtime takes from each image, and gives
     float: eight bits of logits would tie the likeliest classes.
 
