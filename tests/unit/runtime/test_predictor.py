@@ -80,8 +80,8 @@ def test_other_things_are_refused_by_kind(predictor, wrong):
 
 
 def test_a_stream_keeps_order_and_batches(predictor, grey):
-    levels = [0, 64, 128, 192, 255] * 3
-    predictions = list(predictor.stream((grey(level) for level in levels), batch_size=4))
+    paths = [grey(level) for level in (0, 64, 128, 192, 255)] * 3
+    predictions = list(predictor.stream(iter(paths), batch_size=4))
     assert "".join(best(prediction) for prediction in predictions) == "abcde" * 3
     assert predictor.classifier.batches == [4, 4, 4, 3]
 

@@ -7,6 +7,7 @@ from safetensors.torch import load_file
 from mobileone.data.digits import Digits
 from mobileone.errors import ConfigError
 from mobileone.evaluation.run import open_data
+from mobileone.train.callback import Callback
 from mobileone.train.config import TrainConfig
 from mobileone.train.distributed import Distributed
 from mobileone.train.initial import initial_model
@@ -33,7 +34,7 @@ class StoppedError(Exception):
     """A run cut off after its first epoch."""
 
 
-class StopAfterOne:
+class StopAfterOne(Callback):
     def on_epoch_end(self, record):
         raise StoppedError
 
