@@ -22,7 +22,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -291,7 +291,10 @@ def main() -> None:
     parser.add_argument("--accuracy", action="store_true", help="only that")
     parser.add_argument("--speed", action="store_true", help="only that")
     arguments = parser.parse_args()
-    versions = ", ".join(f"{name} {version(name)}" for name in PACKAGES)
+    try:
+        versions = ", ".join(f"{name} {version(name)}" for name in PACKAGES)
+    except PackageNotFoundError as error:
+        sys.exit(f"this benchmark needs {error.name}; pip install -c constraints.txt -e '.[nncf]'")
     print(
         f"# {datetime.date.today()}, {processor()}, Python {platform.python_version()}, {versions}",
         flush=True,

@@ -92,6 +92,18 @@ def test_one_network_in_one_runtime_with_images(capsys, model, photos, tmp_path)
     assert keys_of(result) - documented == set()
 
 
+def test_int8_is_made_from_photos(capsys, model, photos, tmp_path):
+    file = save_model(model, tmp_path / "tiny.safetensors")
+    arguments = ("--backends", "litert", "--precisions", "int8", "--runs", 4, "--baselines", "none", "--json")
+    code, out, _ = run(capsys, file, *arguments, "--calib", photos)
+    assert code == 0
+    (row,) = json.loads(out)["rows"]
+    assert (row["backend"], row["precision"], row["reason"]) == ("litert", "int8", None)
+    assert row["latency"]["runs"] == 4
+    code, _, err = run(capsys, file, *arguments, "--calib", file)
+    assert (code, "--calib takes a folder of photos" in err) == (1, True)
+
+
 def keys_of(value):
     """All keys but those that are data."""
     if isinstance(value, list):
