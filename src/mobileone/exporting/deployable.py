@@ -80,13 +80,16 @@ class Deployable(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Images as `raw_input` and `layout` say to logits (N, num_classes)."""
-        # Floats before the axes move: ExecuTorch then hands all but the cast to XNNPACK.
-        x = images.float()
+        # Only casts that change something: to some exporters a cast from float to float is a copy. And floats
+        # before the axes move: ExecuTorch then hands all but the cast to XNNPACK.
+        x = images if images.dtype == torch.float32 else images.float()
         x = x.permute(0, 3, 1, 2) if self.nhwc else x
         if isinstance(self.means, Tensor):
             x = x - self.means
-        logits: Tensor = self.network(x.to(self.dtype))
-        return logits.float()
+        if self.dtype == torch.float32:
+            logits: Tensor = self.network(x)
+            return logits
+        return self.network(x.to(self.dtype)).float()  # type: ignore[no-any-return]
 
 
 def tensor_spec(model: MobileOne, options: Options, *, layout: Layout, uint8: bool) -> TensorSpec:
