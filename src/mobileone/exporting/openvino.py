@@ -13,7 +13,6 @@ from mobileone.exporting.deployable import (
     OUTPUT_NAME,
     Deployable,
     Options,
-    dynamic_shapes,
     example,
     tensor_spec,
 )
@@ -40,9 +39,8 @@ def write(model: MobileOne, path: Path, options: Options) -> Sequence[Path]:
     module = Deployable(model, layout=spec.layout, raw_input=options.raw_input, half=False)
     shape = (-1 if options.batch is None else options.batch, *spec.shape(options.batch or 1)[1:])
     with quiet(), torch.no_grad():
-        program = torch.export.export(module, (example(spec),), dynamic_shapes=dynamic_shapes(options))
-        graph = ov.convert_model(program)
-        graph.reshape({0: ov.PartialShape(list(shape))})
+        # By tracing: the graph from torch.export's program runs 1.5 % slower.
+        graph = ov.convert_model(module, example_input=example(spec), input=[list(shape)])
         graph.inputs[0].set_names({INPUT_NAME})
         graph.outputs[0].set_names({OUTPUT_NAME})
         ov.save_model(graph, str(path), compress_to_fp16=options.half)

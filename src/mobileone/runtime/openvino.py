@@ -34,14 +34,15 @@ class OpenVinoSession:
         runs = compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()
         if runs != _HINTS[precision]:
             raise ArtifactError(f"OpenVINO runs {path} in {runs} on this processor, not in {precision}")
-        self._request = compiled.create_infer_request()
+        self._compiled = compiled
         self._manifest = manifest
         self.runtime = f"OpenVINO {ov.__version__.partition('-')[0]}"
         self.precision = precision
 
     def run(self, batch: Array) -> Array:
         """Logits of a batch."""
-        return as_logits(self._request.infer([batch], share_inputs=True)[0], self._manifest)
+        # The call lends its output, which the next call overwrites; it is faster than a request's `infer`.
+        return as_logits(self._compiled([batch])[0], self._manifest).copy()
 
 
 open = OpenVinoSession
