@@ -17,6 +17,7 @@ from mobileone.evaluation.run import open_data
 from mobileone.train.initial import start_residual_
 from mobileone.train.loop import fit
 from mobileone.train.recipe import RECIPES
+from mobileone.variants import BranchMode
 
 STEPS, BATCH, SIZE, LR = 200, 64, 32, 0.1
 
@@ -48,6 +49,45 @@ def print_exactness() -> None:
     for title, init in GAINS.items():
         print(f"# {title}")
         print_variants(init)
+    print_single_precision()
+
+
+def print_single_precision() -> None:
+    """S0 in float32 against the branched form in float64: the whole gradient's relative error, on digits."""
+    print("# float32, S0, digits at 48 px, batch 64: error of the whole gradient, relative to float64's norm")
+    data = open_data("digits", split="train")
+    pixels = torch.stack([data.read(index).decode() for index in range(1024)]).float()
+    images = F.interpolate(pixels, size=(48, 48), mode="bilinear") / 127.5 - 1
+    labels = torch.tensor(data.labels[:1024])
+    forms = {"branches": ("branches", False), "branches, cl": ("branches", True), "online": ("online", True)}
+    for seed in (0, 1):
+        torch.manual_seed(seed)
+        model = mobileone.create_model("mobileone_s0", num_classes=10).train()
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9)
+        for step in range(16):
+            chosen = torch.randint(0, 1024, (64,))
+            x, y = images[chosen], labels[chosen]
+            if step in (0, 3, 8, 15):
+                exact = whole_gradient(copy.deepcopy(model).double(), x.double(), y, mode="branches")
+                errors = []
+                for title, (mode, channels_last) in forms.items():
+                    own, seen = copy.deepcopy(model), x
+                    if channels_last:
+                        own.to(memory_format=torch.channels_last)
+                        seen = x.contiguous(memory_format=torch.channels_last)
+                    error = (whole_gradient(own, seen, y, mode=mode) - exact).norm() / exact.norm()
+                    errors.append(f"{title} {error:.4f}")
+                print(f"seed {seed}, step {step:2}: {', '.join(errors)}", flush=True)
+            optimizer.zero_grad()
+            F.cross_entropy(model(x), y).backward()
+            optimizer.step()
+
+
+def whole_gradient(model: nn.Module, x: Tensor, y: Tensor, *, mode: BranchMode) -> Tensor:
+    """Of the loss, all parameters in one float64 vector."""
+    mobileone.set_branch_mode(model, mode)
+    F.cross_entropy(model(x), y).backward()
+    return torch.cat([p.grad.double().flatten() for p in model.parameters() if p.grad is not None])
 
 
 def print_variants(init_gain: Callable[[Tensor], Tensor]) -> None:
