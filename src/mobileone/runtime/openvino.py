@@ -41,8 +41,8 @@ class OpenVinoSession:
 
     def run(self, batch: Array) -> Array:
         """Logits of a batch."""
-        # The call lends its output, which the next call overwrites; it is faster than a request's `infer`.
-        return as_logits(self._compiled([batch])[0], self._manifest).copy()
+        # An array itself is lent, one in a list is copied; the output is lent too, until the next call.
+        return as_logits(self._compiled(batch)[0], self._manifest).copy()
 
 
 open = OpenVinoSession
