@@ -1,12 +1,7 @@
-"""Claims of docs/online.md about exactness; `benchmarks.online_training --exact` and `--drift` print them."""
+"""Claims of docs/online.md about one step's exactness; `benchmarks.online_training --exact` prints them."""
 
 import copy
-import tempfile
-import time
-import zipfile
 from collections.abc import Callable
-from dataclasses import replace
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -14,12 +9,7 @@ from torch.nn import functional as F
 
 import mobileone
 from mobileone.evaluation.run import open_data
-from mobileone.train.initial import start_residual_
-from mobileone.train.loop import fit
-from mobileone.train.recipe import RECIPES
 from mobileone.variants import BranchMode
-
-STEPS, BATCH, SIZE, LR = 200, 64, 32, 0.1
 
 
 def relative(got: Tensor, wanted: Tensor) -> float:
@@ -119,102 +109,3 @@ def print_variants(init_gain: Callable[[Tensor], Tensor]) -> None:
                 f"buffer {buffer:.1e}",
                 flush=True,
             )
-
-
-def digits(split: str) -> tuple[Tensor, Tensor]:
-    data = open_data("digits", split=split)
-    images = F.interpolate(data.images.float() / 127.5 - 1, size=(SIZE, SIZE), mode="bilinear")
-    return images, torch.as_tensor(data.labels)
-
-
-def train(mode: str, layout: torch.memory_format, seed: int) -> tuple[list[float], nn.Module, float]:
-    """Loss of every step, the network, seconds; S0 on digits, SGD with momentum, one recipe for all."""
-    torch.manual_seed(seed)
-    model = mobileone.create_model("mobileone_s0", num_classes=10)
-    start_residual_(model)
-    mobileone.set_branch_mode(model, mode).to(memory_format=layout)
-    images, labels = digits("train")
-    optimizer = torch.optim.SGD(model.parameters(), lr=LR, momentum=0.9, weight_decay=1e-4)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, LR, total_steps=STEPS, pct_start=0.1, cycle_momentum=False, anneal_strategy="cos"
-    )
-    generator = torch.Generator().manual_seed(seed)
-    losses, start = [], time.perf_counter()
-    for _ in range(STEPS):
-        index = torch.randperm(len(images), generator=generator)[:BATCH]
-        optimizer.zero_grad()
-        loss = F.cross_entropy(model(images[index].contiguous(memory_format=layout)), labels[index])
-        loss.backward()
-        optimizer.step()
-        schedule.step()
-        losses.append(loss.item())
-    return losses, model, time.perf_counter() - start
-
-
-@torch.no_grad()
-def accuracy(model: nn.Module) -> float:
-    images, labels = digits("val")
-    return 100 * (model.eval()(images).argmax(1) == labels).float().mean().item()
-
-
-def print_drift() -> None:
-    """Float32: how soon loss curves part, against how soon the branched form parts from itself, reordered."""
-    print(f"# S0, digits at {SIZE} px, batch {BATCH}, {STEPS} steps, SGD 0.9, warm-up, cosine, float32")
-    last, plain = torch.channels_last, torch.contiguous_format
-    for seed in range(3):
-        reference = None
-        for label, mode, layout in [
-            ("branches", "branches", last),
-            ("online", "online", last),
-            ("branches, NCHW", "branches", plain),
-        ]:
-            losses, model, seconds = train(mode, layout, seed)
-            reference = torch.tensor(losses) if reference is None else reference
-            apart = (torch.tensor(losses) - reference).abs()
-            drift = ", ".join(
-                f"{apart[i:j].mean():.1e}" for i, j in ((0, 5), (5, 20), (20, 100), (100, STEPS))
-            )
-            print(
-                f"seed {seed} {label:>14}: mean |Δ loss| in steps 1–5, 6–20, 21–100, 101–{STEPS}: {drift}; "
-                f"last 20 steps' loss {sum(losses[-20:]) / 20:.4f}; top-1 {accuracy(model):.2f} %; "
-                f"{seconds:.0f} s",
-                flush=True,
-            )
-
-
-def print_accuracy(archive: Path, device: str, epochs: int) -> None:
-    """Top-1 and wall time of S0 on Imagenette, by the branches and online, one recipe, seeds 0 to 2.
-
-    Args:
-        archive: zip of one folder with train/<class>/*.JPEG and val/<class>/*.JPEG.
-        device: torch's name.
-        epochs: of each run.
-    """
-    print(f"# S0 on {archive.name}, {epochs} epochs, batch 128, 128 px, crop and flip, averaged weights")
-    with tempfile.TemporaryDirectory() as folder:
-        with zipfile.ZipFile(archive) as images:
-            images.extractall(folder)
-        (root,) = (path.parent for path in Path(folder).glob("*/train"))
-        for seed in range(3):
-            for mode in ("branches", "online"):
-                config = replace(
-                    RECIPES["paper_s0"](),
-                    data=str(root),
-                    epochs=epochs,
-                    batch_size=128,
-                    base_lr=0.2,
-                    warmup_epochs=min(2, epochs),
-                    residual_start=True,
-                    input_size=128,
-                    eval_every=epochs,
-                    crop_scale=(0.35, 1.0),
-                    ema_decay=0.99,
-                    branch_mode=mode,
-                    device=device,
-                    seed=seed,
-                )
-                result = fit(config, run_dir=Path(folder) / f"{mode}-{seed}", progress=False)
-                print(
-                    f"seed {seed} {mode:>9}: top-1 {result.last.acc1:.2f} %, {result.seconds:.0f} s training",
-                    flush=True,
-                )

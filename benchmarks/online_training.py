@@ -16,7 +16,8 @@ image: torch 2.13's strided 1×1 convolution of 3 channels_last channels corrupt
     python -m benchmarks.online_training --units  # unit by unit
     python -m benchmarks.online_training --exact  # float64, S0 to S4
     python -m benchmarks.online_training --drift  # float32, 200 steps on digits, seeds 0 to 2
-    python -m benchmarks.online_training --accuracy IMAGENETTE.zip  # top-1 and wall time, seeds 0 to 2
+    python -m benchmarks.online_training --accuracy digits  # top-1 and time of a small network, seeds 0 to 2
+    python -m benchmarks.online_training --accuracy IMAGENETTE.zip  # of S0
     python -m benchmarks.online_training --device cuda --all --accuracy IMAGENETTE.zip  # all
 
 Without --batch, --size and --precision: batch 16, 160 px, float32 on a CPU; batch 256, 224 px, bf16 on CUDA.
@@ -37,7 +38,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import mobileone
-from benchmarks.online_exactness import print_accuracy, print_drift, print_exactness
+from benchmarks.online_accuracy import print_accuracy, print_drift
+from benchmarks.online_exactness import print_exactness
 from mobileone.model.block import MobileOneBlock, SqueezeExcite, spec_conv
 from mobileone.model.branch_mode import pays
 from mobileone.reparam.fuse import replace_blocks
@@ -226,14 +228,15 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--units", action="store_true")
     parser.add_argument("--drift", action="store_true")
     parser.add_argument("--all", action="store_true", help="every row of docs/online.md on this device")
-    parser.add_argument("--accuracy", type=Path, metavar="ZIP", help="train on these images both ways")
-    parser.add_argument("--epochs", default=30, type=int, help="of --accuracy")
+    parser.add_argument("--accuracy", metavar="DATA", help="train both ways on `digits` or a zip of images")
+    parser.add_argument("--epochs", type=int, help="of --accuracy; 12 on digits, else 30")
+    parser.add_argument("--seeds", default=3, type=int, help="of --accuracy and --drift")
     parser.add_argument("--peak", choices=FORMS, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.device == "cuda" and not torch.cuda.is_available():
         parser.error("--device cuda: torch sees no CUDA device here")
-    if arguments.accuracy and not arguments.accuracy.is_file():
-        parser.error(f"--accuracy: no such file: {arguments.accuracy}")
+    if arguments.accuracy not in (None, "digits") and not Path(arguments.accuracy).is_file():
+        parser.error(f"--accuracy takes digits or a zip of images, and there is no file {arguments.accuracy}")
     defaults = (256, 224, "bf16") if arguments.device == "cuda" else (16, 160, "fp32")
     for name, value in zip(("batch", "size", "precision"), defaults, strict=True):
         if getattr(arguments, name) is None:
@@ -275,9 +278,9 @@ def main() -> None:
     if arguments.all or arguments.exact:
         print_exactness()
     if arguments.all or arguments.drift:
-        print_drift()
+        print_drift(arguments.seeds)
     if arguments.accuracy:
-        print_accuracy(arguments.accuracy, arguments.device, arguments.epochs)
+        print_accuracy(arguments)
 
 
 def processor() -> str:

@@ -363,6 +363,7 @@ def test_without_a_compiler_a_network_trains_the_same_and_says_it_is_slower(tiny
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")  # torch's own
 @pytest.mark.filterwarnings("ignore:`torch.jit.script_method` is deprecated")  # inductor's own import
+@pytest.mark.filterwarnings("ignore:`torch._prims_common.check` is deprecated")  # inductor's own diagonal
 @pytest.mark.parametrize("k", [1, 3])
 def test_a_whole_step_compiled_by_inductor(k):
     torch.compiler.reset()
