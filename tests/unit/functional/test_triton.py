@@ -42,14 +42,40 @@ for shape, window, dtype in CASES:
 print("all cases")
 """
 
+# One program of the kernel over 66 images of one pixel each, 2^25 channels apart, of which it reads 32.
+FAR = """
+import torch
+from mobileone.functional.kernels import triton_depthwise
 
-def test_kernels_in_the_interpreter_give_the_references_moments_and_gradients():
+images, channels = 66, 1 << 25
+x = torch.empty((images - 1) * channels + 32, dtype=torch.float16)  # memory is taken where it is written
+for image in range(images):
+    x[image * channels : image * channels + 32] = image
+out = torch.empty(2 * channels)
+triton_depthwise._moments_kernel[(1, 1)](
+    x, torch.zeros(32), out, images, 1, 1, channels, 1, 1, 1, 1, 0, 0, 1, 1,
+    kernel_h=1, kernel_w=1, block_positions=128, block_channels=32,
+)
+print(out[:32].unique().tolist(), out[channels : channels + 32].unique().tolist())
+"""
+
+
+def interpreted(script):
     done = subprocess.run(
-        [sys.executable, "-c", SCRIPT],
+        [sys.executable, "-c", script],
         capture_output=True,
         text=True,
         timeout=300,
         env=os.environ | {"TRITON_INTERPRET": "1"},
     )
     assert done.returncode == 0, done.stderr[-1500:]
-    assert done.stdout.strip() == "all cases"
+    return done.stdout.strip()
+
+
+def test_kernels_in_the_interpreter_give_the_references_moments_and_gradients():
+    assert interpreted(SCRIPT) == "all cases"
+
+
+def test_moments_of_more_elements_than_32_bits_count():
+    """Element offsets from 2^31 on, which 32 bits would wrap to before the tensor's start."""
+    assert interpreted(FAR) == f"[{sum(range(66))}.0] [{sum(n * n for n in range(66))}.0]"

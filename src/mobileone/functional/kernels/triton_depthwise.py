@@ -24,9 +24,10 @@ def _load(  # type: ignore[no-untyped-def]
 ):
     """x − shift at (n, row, column) (positions, channels), where a pixel outside the image is 0; float32."""
     within = (row >= 0) & (row < height) & (column >= 0) & (column < width)
-    offset = ((n * height + row) * width + column) * channels
+    # Pixels fit 32 bits, elements need not.
+    offset = ((n * height + row) * width + column).to(tl.int64) * channels
     mask = (within & inside)[:, None] & (c < channels)[None, :]
-    value = tl.load(x + offset[:, None].to(tl.int64) + c[None, :], mask=mask, other=0.0).to(tl.float32)
+    value = tl.load(x + offset[:, None] + c[None, :], mask=mask, other=0.0).to(tl.float32)
     return tl.where(inside[:, None], value - shift[None, :], 0.0)
 
 
@@ -132,19 +133,20 @@ def _launch(kernel: Any, positions: int, x: Tensor, window: Window, *pointers: T
     channels, height, width = x.shape[1:]
     (kernel_h, kernel_w), *rest = window
     grid = (triton.cdiv(positions, BLOCK_POSITIONS), triton.cdiv(channels, BLOCK_CHANNELS))
-    kernel[grid](
-        *pointers,
-        positions,
-        height,
-        width,
-        channels,
-        *window.output_size(height, width),
-        *(value for pair in rest for value in pair),
-        kernel_h=kernel_h,
-        kernel_w=kernel_w,
-        block_positions=BLOCK_POSITIONS,
-        block_channels=BLOCK_CHANNELS,
-    )
+    with torch.cuda.device_of(x):  # Triton launches on the current device, which need not be the tensor's
+        kernel[grid](
+            *pointers,
+            positions,
+            height,
+            width,
+            channels,
+            *window.output_size(height, width),
+            *(value for pair in rest for value in pair),
+            kernel_h=kernel_h,
+            kernel_w=kernel_w,
+            block_positions=BLOCK_POSITIONS,
+            block_channels=BLOCK_CHANNELS,
+        )
 
 
 def depthwise_moments(x: Tensor, window: Window) -> tuple[Tensor, Tensor, Tensor]:
