@@ -133,7 +133,8 @@ def _launch(kernel: Any, positions: int, x: Tensor, window: Window, *pointers: T
     channels, height, width = x.shape[1:]
     (kernel_h, kernel_w), *rest = window
     grid = (triton.cdiv(positions, BLOCK_POSITIONS), triton.cdiv(channels, BLOCK_CHANNELS))
-    with torch.cuda.device_of(x):  # Triton launches on the current device, which need not be the tensor's
+    # Triton launches on the current device, which need not be the tensor's.
+    with torch.cuda.device_of(x):  # type: ignore[no-untyped-call]
         kernel[grid](
             *pointers,
             positions,
