@@ -185,31 +185,41 @@ def unit_step(block: nn.Module, x: Tensor, arguments: argparse.Namespace) -> Non
         torch.cuda.synchronize()
 
 
+def unit_times(spec: BlockSpec, x: Tensor, arguments: argparse.Namespace) -> tuple[dict[str, float], str]:
+    """Milliseconds of a unit's step branch by branch and online, the fastest round, and what `auto` takes."""
+    block = MobileOneBlock(spec).to(arguments.device, memory_format=torch.channels_last)
+    times: dict[str, list[float]] = {"branches": [], "online": []}
+    for _ in range(arguments.rounds + 1):
+        for mode, values in times.items():
+            mobileone.set_branch_mode(block, mode)
+            values.append(timed(lambda: unit_step(block, x, arguments)))
+    return {mode: 1000 * min(values[1:]) for mode, values in times.items()}, (
+        "online" if pays(block, x) else "branches"
+    )
+
+
 def print_units(arguments: argparse.Namespace) -> None:
-    """Every distinct unit, branch by branch and online; where `auto` takes the slower one it is marked."""
-    seen = set()
-    print("unit, input size: branches ms, online ms, ratio; what auto takes")
+    """Every distinct unit, branch by branch and online, and how near `auto` comes to the best choice."""
+    found: dict[tuple[BlockSpec, int], tuple[dict[str, float], str]] = {}
+    total = dict.fromkeys(("branches", "online", "auto", "the faster of each"), 0.0)
+    print("unit, input size and elements: branches ms, online ms, ratio; what auto takes")
     for unit in network_units(get_variant(arguments.name)):
         spec, side = unit.block, arguments.size * unit.block.strides[0] // unit.reduction
-        if (spec, side) in seen:
-            continue
-        seen.add((spec, side))
-        block = MobileOneBlock(spec).to(arguments.device, memory_format=torch.channels_last)
-        x = torch.randn(arguments.batch, spec.in_channels, side, side, device=arguments.device)
-        x = x.contiguous(memory_format=torch.channels_last)
-        x.requires_grad_(unit.name != "stem")
-        times: dict[str, list[float]] = {"branches": [], "online": []}
-        for _ in range(arguments.rounds):
-            for mode, values in times.items():
-                mobileone.set_branch_mode(block, mode)
-                values.append(timed(lambda: unit_step(block, x, arguments)))  # noqa: B023
-        one, other = (1000 * min(values[1:]) for values in times.values())
-        chosen = "online" if pays(block, x) else "branches"
-        slower = (one > other) != (chosen == "online") and abs(one - other) > 0.05 * one
-        kind = f"{spec.in_channels}→{spec.out_channels} {spec.kernel[0]}×{spec.kernel[0]} /{spec.strides[0]}"
-        figures = f"{one:7.2f} {other:7.2f} {one / other:5.2f}"
-        verdict = chosen + ("  SLOWER" if slower else "")
-        print(f"{kind:>16} k={spec.num_conv_branches} {side:>3} px: {figures}  {verdict}", flush=True)
+        if (spec, side) not in found:
+            x = torch.randn(arguments.batch, spec.in_channels, side, side, device=arguments.device)
+            x = x.contiguous(memory_format=torch.channels_last)
+            found[spec, side] = unit_times(spec, x.requires_grad_(unit.name != "stem"), arguments)
+            times, chosen = found[spec, side]
+            slower = times[chosen] > 1.05 * min(times.values())
+            kernel = f"{spec.kernel[0]}×{spec.kernel[0]} /{spec.strides[0]} k={spec.num_conv_branches}"
+            kind = f"{spec.in_channels}→{spec.out_channels} {kernel}"
+            figures = " ".join(f"{ms:7.2f}" for ms in times.values())
+            ratio, verdict = times["branches"] / times["online"], chosen + ("  SLOWER" if slower else "")
+            print(f"{kind:>20} {side:>3} px {x.numel():>9}: {figures} {ratio:5.2f}  {verdict}", flush=True)
+        times, chosen = found[spec, side]
+        costs = (times["branches"], times["online"], times[chosen], min(times.values()))
+        total = {name: so_far + ms for (name, so_far), ms in zip(total.items(), costs, strict=True)}
+    print("all units of the network, ms: " + ", ".join(f"{name} {ms:.0f}" for name, ms in total.items()))
 
 
 def parse() -> argparse.Namespace:
