@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 import mobileone
@@ -27,10 +27,12 @@ from mobileone.train.loop import fit
 from mobileone.train.recipe import RECIPES
 from mobileone.variants import BranchMode, Variant
 
-STEPS, BATCH, SIZE, LR = 200, 64, 32, 0.1
+STEPS, BATCH, SIZE, LR, WARM_UP = 200, 64, 32, 0.05, 0.1
 SPANS = ((0, 5), (5, 20), (20, 100), (100, STEPS))
-# S0 with all its units and branches, a quarter as wide: 9 runs take minutes on one core.
-QUARTER = Variant("s0_quarter", (16, 32, 64, 256), num_conv_branches=4)
+# S0 with all its units and branches, a quarter as wide; and fewer of its units, so that many runs are cheap.
+QUARTER = Variant("S0 a quarter as wide", (16, 32, 64, 256), num_conv_branches=4)
+SHALLOW = replace(QUARTER, name="S0 a quarter as wide, 13 units", depths=(1, 2, 2, 1))
+NUM_SEEN = 500
 
 
 class Form(NamedTuple):
@@ -49,23 +51,39 @@ FORMS = (
 
 
 def digits() -> tuple[Tensor, Tensor]:
-    """Training images in [−1, 1], (N, 3, SIZE, SIZE), and labels."""
-    data = open_data("digits", split="train")
-    pixels = torch.stack([data.read(index).decode() for index in range(len(data.labels))]).float()
-    return F.interpolate(pixels / 127.5 - 1, size=(SIZE, SIZE), mode="bilinear"), torch.tensor(data.labels)
+    """All 1797 images in [−1, 1], (N, 3, SIZE, SIZE), and labels, in a fixed random order."""
+    pixels, labels = [], []
+    for split in ("train", "val"):
+        data = open_data("digits", split=split)
+        pixels += [data.read(index).decode() for index in range(len(data.labels))]
+        labels += list(data.labels)
+    order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(0))
+    images = F.interpolate(torch.stack(pixels).float() / 127.5 - 1, size=(SIZE, SIZE), mode="bilinear")
+    return images[order], torch.tensor(labels)[order]
 
 
-def loss_curve(form: Form, images: Tensor, labels: Tensor, *, seed: int, residual: bool) -> Tensor:
-    """Loss of every step, SGD with momentum and a warm-up, the same images in the same order."""
+def train(
+    form: Form, network: Variant, images: Tensor, labels: Tensor, *, seed: int, residual: bool
+) -> tuple[Tensor, nn.Module]:
+    """Loss of every step, (STEPS,), and the network; the same images in the same order for every form.
+
+    SGD with momentum, learning rate on a cosine; with the residual start also a warm-up. In the dtype of the
+    images.
+    """
     torch.manual_seed(seed)
-    model = mobileone.create_model(QUARTER, num_classes=10)
+    model = mobileone.create_model(network, num_classes=10)
     if residual:
         start_residual_(model)
     layout = torch.channels_last if form.channels_last else torch.contiguous_format
-    mobileone.set_branch_mode(model, form.mode).to(memory_format=layout)
+    mobileone.set_branch_mode(model, form.mode).to(images.dtype, memory_format=layout)
     optimizer = torch.optim.SGD(model.parameters(), lr=LR, momentum=0.9, weight_decay=1e-4)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, LR, total_steps=STEPS, pct_start=0.1, cycle_momentum=False, anneal_strategy="cos"
+        optimizer,
+        LR,
+        total_steps=STEPS,
+        pct_start=WARM_UP if residual else 1 / STEPS,
+        cycle_momentum=False,
+        anneal_strategy="cos",
     )
     generator = torch.Generator().manual_seed(seed)
     losses = []
@@ -77,27 +95,64 @@ def loss_curve(form: Form, images: Tensor, labels: Tensor, *, seed: int, residua
         optimizer.step()
         schedule.step()
         losses.append(loss.item())
-    return torch.tensor(losses)
+    return torch.tensor(losses, dtype=torch.float64), model
+
+
+def title(network: Variant, images: Tensor, *, residual: bool) -> str:
+    start = "warm-up and residual start" if residual else "neither warm-up nor residual start"
+    return (
+        f"# {network.name}, {len(images)} digits at {SIZE} px, batch {BATCH}, {STEPS} steps, SGD 0.9, cosine "
+        f"from {LR}, {start}, {str(images.dtype).removeprefix('torch.')}"
+    )
 
 
 def print_drift(seeds: int) -> None:
-    """Float32: how soon loss curves part, against how soon the branched form parts from itself, reordered."""
+    """How soon loss curves part, against how soon the branched form parts from itself, reordered.
+
+    In float64, where rounding hardly grows in that many steps, and in float32.
+    """
     images, labels = digits()
+    for network, dtype, residual in [
+        (SHALLOW, torch.float64, True),
+        (QUARTER, torch.float32, True),
+        (QUARTER, torch.float32, False),
+    ]:
+        print_curves(network, images.to(dtype), labels, seeds=seeds, residual=residual)
+
+
+def print_curves(network: Variant, images: Tensor, labels: Tensor, *, seeds: int, residual: bool) -> None:
+    """Every form's distance from the loss curve of the branches."""
+    print(title(network, images, residual=residual))
     steps = ", ".join(f"{first + 1}–{last}" for first, last in SPANS)
+    print(f"# mean |loss − the branches' loss| in steps {steps}; mean loss of the last 20 steps")
+    for seed in range(seeds):
+        reference = None
+        for form in FORMS:
+            losses, _ = train(form, network, images, labels, seed=seed, residual=residual)
+            reference = losses if reference is None else reference
+            apart = (losses - reference).abs()
+            drift = ", ".join(f"{apart[first:last].mean():.1e}" for first, last in SPANS)
+            print(f"seed {seed} {form.title:>14}: {drift}; {losses[-20:].mean():.4f}", flush=True)
+
+
+@torch.no_grad()
+def print_spread(seeds: int) -> None:
+    """A shallow network on few images, by many seeds: top-1 and loss on the images it has not seen."""
+    images, labels = digits()
+    seen, held = slice(0, NUM_SEEN), slice(NUM_SEEN, None)
     for residual in (True, False):
-        print(
-            f"# S0 a quarter as wide, digits at {SIZE} px, batch {BATCH}, {STEPS} steps, SGD 0.9, warm-up, "
-            f"cosine from {LR}, float32, residual start: {'yes' if residual else 'no'}\n"
-            f"# mean |loss − loss of the branches| in steps {steps}; mean loss in the last 20 steps"
-        )
+        print(title(SHALLOW, images[seen], residual=residual))
+        found = Runs()
         for seed in range(seeds):
-            reference = None
             for form in FORMS:
-                losses = loss_curve(form, images, labels, seed=seed, residual=residual)
-                reference = losses if reference is None else reference
-                apart = (losses - reference).abs()
-                drift = ", ".join(f"{apart[first:last].mean():.1e}" for first, last in SPANS)
-                print(f"seed {seed} {form.title:>14}: {drift}; {losses[-20:].mean():.4f}", flush=True)
+                with torch.enable_grad():
+                    _, model = train(form, SHALLOW, images[seen], labels[seen], seed=seed, residual=residual)
+                logits = model.eval()(images[held])
+                top1 = 100 * (logits.argmax(1) == labels[held]).float().mean().item()
+                loss = F.cross_entropy(logits, labels[held]).item()
+                found.add(form, top1=top1, loss=loss)
+                print(f"seed {seed} {form.title:>14}: top-1 {top1:5.2f} %, loss {loss:.4f}", flush=True)
+        found.print_summary()
 
 
 @contextmanager
@@ -115,10 +170,8 @@ def print_accuracy(arguments: argparse.Namespace) -> None:
     if arguments.accuracy == "digits":
         epochs = arguments.epochs or 12
         config = replace(RECIPES["digits"](), model=QUARTER, epochs=epochs, device=arguments.device)
-        print(f"# S0 a quarter as wide on digits, {epochs} epochs, batch 64, 32 px, the recipe `digits`")
+        print(f"# {QUARTER.name} on digits, {epochs} epochs, batch 64, 32 px, the recipe `digits`")
         print_runs(config, arguments.seeds)
-        print("# the same without residual start and warm-up")
-        print_runs(replace(config, residual_start=False, warmup_epochs=0.0), arguments.seeds)
         return
     epochs = arguments.epochs or 30
     print(f"# S0 on {Path(arguments.accuracy).name}, {epochs} epochs, batch 128, 128 px, crop and flip")
@@ -141,8 +194,7 @@ def print_accuracy(arguments: argparse.Namespace) -> None:
 
 def print_runs(config: TrainConfig, seeds: int) -> None:
     """Every form with every seed, then each form's figures and its differences from the branches' runs."""
-    top1: dict[Form, list[float]] = {form: [] for form in FORMS}
-    losses: dict[Form, list[float]] = {form: [] for form in FORMS}
+    found = Runs()
     for seed in range(seeds):
         for form in FORMS:
             own = replace(
@@ -155,29 +207,42 @@ def print_runs(config: TrainConfig, seeds: int) -> None:
             start = time.process_time()
             with tempfile.TemporaryDirectory() as folder:
                 result = fit(own, run_dir=folder, progress=False)
-            top1[form].append(result.last.acc1)
-            losses[form].append(result.records[-1].train_loss)
+            loss = result.records[-1].train_loss
+            found.add(form, top1=result.last.acc1, loss=loss)
             print(
                 f"seed {seed} {form.title:>14}: top-1 {result.last.acc1:6.2f} %, last epoch's training loss "
-                f"{losses[form][-1]:.4f}, {result.seconds:.0f} s training, processor "
-                f"{time.process_time() - start:.0f} s",
+                f"{loss:.4f}, {result.seconds:.0f} s training, processor {time.process_time() - start:.0f} s",
                 flush=True,
             )
-    if seeds < 2:
-        return
-    print(
-        "mean ± standard deviation over seeds; difference from the branches, seed by seed, ± standard error"
-    )
-    for form in FORMS:
-        print(f"{form.title:>14}: top-1 {compared(top1, form, 2)}; loss {compared(losses, form, 4)}")
+    found.print_summary()
 
 
-def compared(values: dict[Form, list[float]], form: Form, digits: int) -> str:
-    """A form's mean and spread, and the same of its differences from the branches."""
+class Runs:
+    """Figures of every form, seed by seed."""
+
+    def __init__(self) -> None:
+        self.values: dict[str, dict[Form, list[float]]] = {}
+
+    def add(self, form: Form, **figures: float) -> None:
+        """Note one run."""
+        for name, value in figures.items():
+            self.values.setdefault(name, {}).setdefault(form, []).append(value)
+
+    def print_summary(self) -> None:
+        """Mean and spread of each form, and the same of its differences from the branches, seed by seed."""
+        if any(len(runs) < 2 for by_form in self.values.values() for runs in by_form.values()):
+            return
+        print("mean ± standard deviation over seeds (difference from the branches ± its standard error)")
+        for form in FORMS:
+            figures = [f"{name} {compared(by_form, form)}" for name, by_form in self.values.items()]
+            print(f"{form.title:>14}: {', '.join(figures)}", flush=True)
+
+
+def compared(values: dict[Form, list[float]], form: Form) -> str:
+    """A form's mean and spread; beside it, but for the branches, its mean difference from them."""
     own, branches = values[form], values[FORMS[0]]
-    text = f"{statistics.mean(own):.{digits}f} ± {statistics.stdev(own):.{digits}f}"
+    text = f"{statistics.mean(own):.4g} ± {statistics.stdev(own):.2g}"
     if form is FORMS[0]:
         return text
     apart = [a - b for a, b in zip(own, branches, strict=True)]
-    error = statistics.stdev(apart) / len(apart) ** 0.5
-    return f"{text} ({statistics.mean(apart):+.{digits}f} ± {error:.{digits}f})"
+    return f"{text} ({statistics.mean(apart):+.2g} ± {statistics.stdev(apart) / len(apart) ** 0.5:.2g})"

@@ -16,6 +16,7 @@ image: torch 2.13's strided 1×1 convolution of 3 channels_last channels corrupt
     python -m benchmarks.online_training --units  # unit by unit
     python -m benchmarks.online_training --exact  # float64, S0 to S4
     python -m benchmarks.online_training --drift  # float32, 200 steps on digits, seeds 0 to 2
+    python -m benchmarks.online_training --spread 12  # top-1 of a smaller one still, seeds 0 to 11
     python -m benchmarks.online_training --accuracy digits  # top-1 and time of a small network, seeds 0 to 2
     python -m benchmarks.online_training --accuracy IMAGENETTE.zip  # of S0
     python -m benchmarks.online_training --device cuda --all --accuracy IMAGENETTE.zip  # all
@@ -38,7 +39,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import mobileone
-from benchmarks.online_accuracy import print_accuracy, print_drift
+from benchmarks.online_accuracy import print_accuracy, print_drift, print_spread
 from benchmarks.online_exactness import print_exactness
 from mobileone.model.block import MobileOneBlock, SqueezeExcite, spec_conv
 from mobileone.model.branch_mode import pays
@@ -240,6 +241,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--all", action="store_true", help="every row of docs/online.md on this device")
     parser.add_argument("--accuracy", metavar="DATA", help="train both ways on `digits` or a zip of images")
     parser.add_argument("--epochs", type=int, help="of --accuracy; 12 on digits, else 30")
+    parser.add_argument("--spread", type=int, metavar="SEEDS", help="many short runs of a shallow network")
     parser.add_argument("--seeds", default=3, type=int, help="of --accuracy and --drift")
     parser.add_argument("--peak", choices=FORMS, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -274,7 +276,8 @@ def main() -> None:
         f"# {datetime.date.today()}, {device}, {arguments.threads} threads, torch {torch.__version__}, "
         f"Python {platform.python_version()}"
     )
-    alone = not (arguments.exact or arguments.units or arguments.drift or arguments.accuracy)
+    parts = ("exact", "units", "drift", "spread", "accuracy")
+    alone = not any(getattr(arguments, part) for part in parts)
     if arguments.all or alone:
         for variant in VARIANTS if arguments.all else [arguments.variant]:
             arguments.name = f"mobileone_{variant}"
@@ -289,6 +292,8 @@ def main() -> None:
         print_exactness()
     if arguments.all or arguments.drift:
         print_drift(arguments.seeds)
+    if arguments.spread:
+        print_spread(arguments.spread)
     if arguments.accuracy:
         print_accuracy(arguments)
 
