@@ -77,14 +77,13 @@ def train(
     layout = torch.channels_last if form.channels_last else torch.contiguous_format
     mobileone.set_branch_mode(model, form.mode).to(images.dtype, memory_format=layout)
     optimizer = torch.optim.SGD(model.parameters(), lr=LR, momentum=0.9, weight_decay=1e-4)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer,
-        LR,
-        total_steps=STEPS,
-        pct_start=WARM_UP if residual else 1 / STEPS,
-        cycle_momentum=False,
-        anneal_strategy="cos",
+    schedule: torch.optim.lr_scheduler.LRScheduler = torch.optim.lr_scheduler.CosineAnnealingLR(
+        optimizer, STEPS
     )
+    if residual:
+        schedule = torch.optim.lr_scheduler.OneCycleLR(
+            optimizer, LR, total_steps=STEPS, pct_start=WARM_UP, cycle_momentum=False
+        )
     generator = torch.Generator().manual_seed(seed)
     losses = []
     for _ in range(STEPS):
@@ -112,47 +111,50 @@ def print_drift(seeds: int) -> None:
     In float64, where rounding hardly grows in that many steps, and in float32.
     """
     images, labels = digits()
-    for network, dtype, residual in [
-        (SHALLOW, torch.float64, True),
-        (QUARTER, torch.float32, True),
-        (QUARTER, torch.float32, False),
+    for network, dtype in [
+        (SHALLOW, torch.float64),
+        (QUARTER, torch.float32),
     ]:
-        print_curves(network, images.to(dtype), labels, seeds=seeds, residual=residual)
+        print_curves(network, images.to(dtype), labels, seeds=seeds)
 
 
-def print_curves(network: Variant, images: Tensor, labels: Tensor, *, seeds: int, residual: bool) -> None:
+def print_curves(network: Variant, images: Tensor, labels: Tensor, *, seeds: int) -> None:
     """Every form's distance from the loss curve of the branches."""
-    print(title(network, images, residual=residual))
+    print(title(network, images, residual=True))
     steps = ", ".join(f"{first + 1}–{last}" for first, last in SPANS)
     print(f"# mean |loss − the branches' loss| in steps {steps}; mean loss of the last 20 steps")
     for seed in range(seeds):
         reference = None
         for form in FORMS:
-            losses, _ = train(form, network, images, labels, seed=seed, residual=residual)
+            losses, _ = train(form, network, images, labels, seed=seed, residual=True)
             reference = losses if reference is None else reference
             apart = (losses - reference).abs()
             drift = ", ".join(f"{apart[first:last].mean():.1e}" for first, last in SPANS)
             print(f"seed {seed} {form.title:>14}: {drift}; {losses[-20:].mean():.4f}", flush=True)
 
 
-@torch.no_grad()
 def print_spread(seeds: int) -> None:
-    """A shallow network on few images, by many seeds: top-1 and loss on the images it has not seen."""
+    """A shallow network on few images, by many seeds."""
+    for residual in (True, False):
+        print_seeds(range(seeds), residual=residual)
+
+
+def print_seeds(seeds: range, *, residual: bool) -> None:
+    """Top-1 and loss of every form on the images that were not trained on."""
     images, labels = digits()
     seen, held = slice(0, NUM_SEEN), slice(NUM_SEEN, None)
-    for residual in (True, False):
-        print(title(SHALLOW, images[seen], residual=residual))
-        found = Runs()
-        for seed in range(seeds):
-            for form in FORMS:
-                with torch.enable_grad():
-                    _, model = train(form, SHALLOW, images[seen], labels[seen], seed=seed, residual=residual)
+    print(title(SHALLOW, images[seen], residual=residual))
+    found = Runs()
+    for seed in seeds:
+        for form in FORMS:
+            _, model = train(form, SHALLOW, images[seen], labels[seen], seed=seed, residual=residual)
+            with torch.no_grad():
                 logits = model.eval()(images[held])
-                top1 = 100 * (logits.argmax(1) == labels[held]).float().mean().item()
-                loss = F.cross_entropy(logits, labels[held]).item()
-                found.add(form, top1=top1, loss=loss)
-                print(f"seed {seed} {form.title:>14}: top-1 {top1:5.2f} %, loss {loss:.4f}", flush=True)
-        found.print_summary()
+            top1 = 100 * (logits.argmax(1) == labels[held]).float().mean().item()
+            loss = F.cross_entropy(logits, labels[held]).item()
+            found.add(form, top1=top1, loss=loss)
+            print(f"seed {seed} {form.title:>14}: top-1 {top1:5.2f} %, loss {loss:.4f}", flush=True)
+    found.print_summary()
 
 
 @contextmanager

@@ -1,15 +1,17 @@
 """Claims of docs/online.md about one step's exactness; `benchmarks.online_training --exact` prints them."""
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 import mobileone
+from benchmarks.online_accuracy import FORMS, SHALLOW
 from mobileone.evaluation.run import open_data
-from mobileone.variants import BranchMode
+from mobileone.train.initial import start_residual_
+from mobileone.variants import BranchMode, Variant, get_variant
 
 
 def relative(got: Tensor, wanted: Tensor) -> float:
@@ -43,31 +45,40 @@ def print_exactness() -> None:
 
 
 def print_single_precision() -> None:
-    """S0 in float32 against the branched form in float64: the whole gradient's relative error, on digits."""
-    print("# float32, S0, digits at 48 px, batch 64: error of the whole gradient, relative to float64's norm")
+    """Every form's float32 gradient against the branches' in float64, all along trainings on digits."""
+    print("# float32, digits, batch 64, SGD 0.05: error of the whole gradient, relative to float64's norm")
+    print_gradient_errors(get_variant("mobileone_s0"), 48, steps=(0, 3, 8, 15), seeds=2, residual=False)
+    print_gradient_errors(SHALLOW, 32, steps=range(0, 201, 20), seeds=3, residual=True)
+
+
+def print_gradient_errors(
+    network: Variant, size: int, *, steps: Sequence[int], seeds: int, residual: bool
+) -> None:
+    """At these steps of a training by the branches."""
+    print(f"# {network.name}, {size} px, {'residual start' if residual else 'from scratch'}")
     data = open_data("digits", split="train")
     pixels = torch.stack([data.read(index).decode() for index in range(1024)]).float()
-    images = F.interpolate(pixels, size=(48, 48), mode="bilinear") / 127.5 - 1
+    images = F.interpolate(pixels, size=(size, size), mode="bilinear") / 127.5 - 1
     labels = torch.tensor(data.labels[:1024])
-    forms = {"branches": ("branches", False), "branches, cl": ("branches", True), "online": ("online", True)}
-    for seed in (0, 1):
+    for seed in range(seeds):
         torch.manual_seed(seed)
-        model = mobileone.create_model("mobileone_s0", num_classes=10).train()
+        model = mobileone.create_model(network, num_classes=10).train()
+        if residual:
+            start_residual_(model)
+        mobileone.set_branch_mode(model, "branches")
         optimizer = torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9)
-        for step in range(16):
+        for step in range(max(steps) + 1):
             chosen = torch.randint(0, 1024, (64,))
             x, y = images[chosen], labels[chosen]
-            if step in (0, 3, 8, 15):
+            if step in steps:
                 exact = whole_gradient(copy.deepcopy(model).double(), x.double(), y, mode="branches")
                 errors = []
-                for title, (mode, channels_last) in forms.items():
-                    own, seen = copy.deepcopy(model), x
-                    if channels_last:
-                        own.to(memory_format=torch.channels_last)
-                        seen = x.contiguous(memory_format=torch.channels_last)
-                    error = (whole_gradient(own, seen, y, mode=mode) - exact).norm() / exact.norm()
-                    errors.append(f"{title} {error:.4f}")
-                print(f"seed {seed}, step {step:2}: {', '.join(errors)}", flush=True)
+                for form in FORMS:
+                    layout = torch.channels_last if form.channels_last else torch.contiguous_format
+                    own = copy.deepcopy(model).to(memory_format=layout)
+                    got = whole_gradient(own, x.contiguous(memory_format=layout), y, mode=form.mode)
+                    errors.append(f"{form.title} {(got - exact).norm() / exact.norm():.1e}")
+                print(f"seed {seed}, step {step:3}: {', '.join(errors)}", flush=True)
             optimizer.zero_grad()
             F.cross_entropy(model(x), y).backward()
             optimizer.step()
