@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 
 from mobileone.exporting.layers import layers_of
-from mobileone.exporting.litert_int8 import litert_int8_model, paired_columns, reads_pairs
+from mobileone.exporting.litert_int8 import litert_int8_model
 from mobileone.exporting.onnx_int8 import onnx_int8_model
 from mobileone.exporting.openvino_int8 import openvino_int8_model
 from mobileone.exporting.parity import reference_logits, seeded_pictures
+from mobileone.exporting.xnnpack import paired_columns, reads_pairs
 from mobileone.quantization.calibrate import calibrate
 from mobileone.quantization.report import compare_logits, trace_errors
 from mobileone.quantization.simulate import integer_outputs, simulate
