@@ -77,7 +77,7 @@ class Int8Network(nn.Module):
         )
 
     def forward(self, images: Tensor) -> Tensor:
-        x = quantize(images.float().view(self.shape), BYTES)
+        x = quantize(images.view(self.shape).float(), BYTES)
         for border in self.borders:
             x = border(x)
         x = quantize(dequantize(x, BYTES).permute(0, 3, 1, 2), BYTES)  # (N, H, W, C) → (N, C, H, W)
