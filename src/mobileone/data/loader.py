@@ -268,7 +268,7 @@ def normalize(images: Tensor, spec: InputSpec, *, dtype: torch.dtype = torch.flo
     if channels != spec.in_chans:
         pixels = (pixels * luma).sum(dim=1, keepdim=True)
     if pixels.is_contiguous(memory_format=torch.channels_last):
-        # Along whole rows as they lie in memory: on a CPU, torch's loops over an axis of 3 take 5 times as long.
+        # Along rows as they lie in memory: on a CPU, torch's loops over an axis of 3 take 5 times as long.
         rows = pixels.permute(0, 2, 3, 1).flatten(2)  # a view, (N, H, W·C)
         width = pixels.shape[-1]
         rows.mul_(scale.flatten().repeat(width)).add_(shift.flatten().repeat(width))

@@ -109,3 +109,17 @@ def test_a_trial_measures_what_a_step_holds(config: TrainConfig) -> None:
         assert live.bytes < live.peak / 4
     assert peaks[2] - peaks[1] == pytest.approx(2 * (peaks[1] - peaks[0]), rel=0.02)  # a straight line
     assert batch_that_fits(step, batch_size=16, device=torch.device("cpu")) is None  # it does fit
+
+
+@pytest.mark.parametrize("room", [0, 1, 2, 37, 500, 1023])
+def test_the_batch_that_would_have_fitted_fits_and_is_nearly_the_largest(room: int) -> None:
+    def step(size: int) -> None:
+        if size > room:
+            raise MemoryError
+
+    found = batch_that_fits(step, batch_size=1024, device=torch.device("cpu"))
+    if room == 0:
+        assert found is None
+    else:
+        assert found is not None
+        assert 0.85 * room - 1 <= found <= room
