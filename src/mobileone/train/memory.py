@@ -95,7 +95,7 @@ def batch_that_fits(step: Callable[[int], None], *, batch_size: int, device: tor
         device: where it runs.
 
     Returns:
-        1 … batch_size − 1, nine tenths of what did fit; None if nothing did, or if `batch_size` did this time.
+        1 … batch_size − 1, nine tenths of what fitted; None if nothing did, or if `batch_size` now does.
 
     >>> def step(size):  # room for 50 images
     ...     if size > 50:
