@@ -127,8 +127,8 @@ class EncodedImage:
         Args:
             min_height: with this or `min_width`, a JPEG is decoded the fast way: at 1/2, 1/4 or 1/8 of its
                 size (rounded up), straight from its DCT coefficients, where the result is at least that
-                large on both sides; by the quicker inverse DCT; colour not interpolated between the pixels
-                that share it. Pixels.
+                large on both sides; pixels that share a colour value get it as it is, not interpolated.
+                Pixels.
             min_width: likewise.
 
         Raises:
@@ -170,7 +170,6 @@ class EncodedImage:
                 min_height=math.ceil(height / factor),
                 min_width=math.ceil(width / factor),
                 min_factor=factor,
-                fastdct=fast,
                 fastupsample=fast,
             )
         except ValueError as error:
