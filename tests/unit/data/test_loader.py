@@ -447,6 +447,17 @@ def test_normalize_keeps_the_memory_format():
     assert normalize(last, InputSpec()).is_contiguous(memory_format=torch.channels_last)
 
 
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.float32])
+def test_normalize_gives_the_same_bits_in_every_memory_format_and_leaves_the_pixels(channels, dtype):
+    images = torch.randint(0, 256, (2, channels, 5, 7), dtype=torch.uint8).to(dtype)
+    last, before = images.contiguous(memory_format=torch.channels_last), images.clone()
+    spec = InputSpec(mean=(0.4, 0.5, 0.3)[:channels], std=(0.2, 0.25, 0.3)[:channels])
+    assert torch.equal(normalize(images, spec), normalize(last, spec))
+    assert torch.equal(images, before)
+    assert torch.equal(last, before)
+
+
 def test_normalize_to_grey():
     image = torch.tensor([255, 0, 0], dtype=torch.uint8).view(1, 3, 1, 1).expand(1, 3, 4, 4)
     grey = normalize(image, InputSpec(mean=(0.0,), std=(1.0,)))
