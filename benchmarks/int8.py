@@ -255,7 +255,7 @@ def print_speed(model: MobileOne, rounds: int) -> None:
             print(f"{'':<28}{'min ms':>9}{'median ms':>11}{'p90 ms':>9}{'of its default':>24}")
             for name, values in times.items():
                 print(speed_line(name, values, times), flush=True)
-    print("\nof its default: ratio to the runtime's own quantiser, for LiteRT and ExecuTorch to float32; median [quartiles]")
+    print("\nof its default: ratio to the runtime's own quantiser, or to float32; median [quartiles]")
 
 
 DEFAULTS = {"ours, openvino": "NNCF default, openvino", "ours, onnx": "quantize_static, onnx"}
