@@ -337,7 +337,9 @@ if __name__ == "__main__":
 """
 
 
-def test_an_interrupted_loop_ends_at_once_with_its_workers(flat_folder, tmp_path):
+@pytest.fixture
+def loop(flat_folder, tmp_path):
+    """A process that reads batches for ever, and its worker."""
     script = tmp_path / "interrupted.py"
     script.write_text(INTERRUPTED)
     process = subprocess.Popen(
@@ -347,19 +349,33 @@ def test_an_interrupted_loop_ends_at_once_with_its_workers(flat_folder, tmp_path
         text=True,
         start_new_session=True,
     )
-    try:
-        worker = int(process.stdout.readline())
-        stderr = interrupt(process)
-    finally:
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.communicate()
+    worker = int(process.stdout.readline())
+    yield process, worker
+    if process.poll() is None or is_running(worker):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+
+
+def test_an_interrupted_loop_ends_at_once_with_its_workers(loop):
+    process, worker = loop
+    stderr = interrupt(process)
     assert "KeyboardInterrupt" in stderr
     assert "DataLoader worker" not in stderr
+    assert ends(worker)
+
+
+def test_a_killed_loop_takes_its_workers_along(loop):
+    process, worker = loop
+    assert is_running(worker)
+    process.kill()
+    assert ends(worker)
+
+
+def ends(pid: int) -> bool:
     deadline = time.monotonic() + 10
-    while is_running(worker) and time.monotonic() < deadline:
+    while is_running(pid) and time.monotonic() < deadline:
         time.sleep(0.05)
-    assert not is_running(worker)
+    return not is_running(pid)
 
 
 def interrupt(process):
