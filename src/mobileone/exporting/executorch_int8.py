@@ -169,7 +169,7 @@ class Classifier(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         ops = torch.ops.quantized_decomposed
-        # XNNPACK takes a scale of each row; here it is one of all rows, which only its pattern matters for.
+        # The pattern that XNNPACK knows. There each row has a scale of its own; here all rows have one.
         affine = ops.choose_qparams.tensor(x, INT8_MIN, INT8_MAX, SMALLEST_STEP, torch.int8)
         integers = ops.quantize_per_tensor.tensor(x, *affine, *INT8)
         return F.linear(ops.dequantize_per_tensor.tensor(integers, *affine, *INT8), self.weight(), self.bias)

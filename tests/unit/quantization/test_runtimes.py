@@ -18,6 +18,7 @@ from mobileone.quantization.report import compare_logits, trace_errors
 from mobileone.quantization.run import write_quantized
 from mobileone.quantization.simulate import integer_outputs, simulate
 from mobileone.runtime.artifact import Artifact
+from mobileone.runtime.formats import FORMATS, require
 from mobileone.runtime.quiet import quiet
 
 
@@ -55,22 +56,19 @@ def run_openvino(model, images):
     return ov.Core().compile_model(model, "CPU", hints)(images)[0]
 
 
-@pytest.fixture(scope="module")
-def lowered(small, quantized, pictures, tmp_path_factory):
-    """An int8 .pte artifact for four images, and the graphs of XNNPACK's delegates in it."""
-    pytest.importorskip("executorch")
-    graphs, target = [], tmp_path_factory.mktemp("executorch") / "int8.pte"
-    expected, options = reference_logits(small, pictures), {"batch": 4}
+def write_executorch(model, quantized, images, path):
+    """An int8 .pte artifact; the graphs of XNNPACK's delegates in it."""
+    with quiet():
+        from executorch.backends.xnnpack import xnnpack_preprocess
+    graphs, write = [], xnnpack_preprocess.serialize_xnnpack_binary
+    spy = lambda graph, data: graphs.append(graph) or write(graph, data)  # noqa: E731
+    expected, options = reference_logits(model, images), {"batch": len(images)}
     with pytest.MonkeyPatch.context() as patch:
-        with quiet():
-            from executorch.backends.xnnpack import xnnpack_preprocess
-        write = xnnpack_preprocess.serialize_xnnpack_binary
-        spy = lambda graph, data: graphs.append(graph) or write(graph, data)  # noqa: E731
         patch.setattr(xnnpack_preprocess, "serialize_xnnpack_binary", spy)
         write_quantized(
-            quantized, small, target, format="executorch", images=pictures, expected=expected, options=options
+            quantized, model, path, format="executorch", images=images, expected=expected, options=options
         )
-    return target, graphs
+    return graphs
 
 
 def step(logits):
@@ -82,14 +80,6 @@ def test_litert(quantized, images, bytes_in):
     wanted = simulate(quantized, images, head="dynamic").numpy()
     got = run_litert(litert_int8_model(quantized, batch=4), bytes_in)
     np.testing.assert_allclose(got, wanted, rtol=0, atol=step(wanted))
-
-
-def test_executorch(quantized, images, lowered):
-    artifact = Artifact(lowered[0], threads=1)
-    assert artifact.session.precision == "int8"
-    assert artifact.manifest.tensor.shape(4) == (4, 32, 32, 3)
-    wanted = simulate(quantized, images, head="dynamic").numpy()
-    np.testing.assert_allclose(artifact.logits(images).numpy(), wanted, rtol=0, atol=step(wanted))
 
 
 @pytest.mark.parametrize("batch", [4, None])
@@ -171,15 +161,22 @@ def float_maps(graph):
     return [type(node).__name__ for node, read in zip(nodes, inputs, strict=True) if maps & read]
 
 
-def test_executorch_is_one_delegate_of_integers(quantized, lowered):
-    path, graphs = lowered
+def test_executorch(small, quantized, images, tmp_path):
+    """One delegate of integer operators, and the simulator's logits: one test, for writing takes seconds."""
+    pytest.importorskip("executorch")
+    (graph,) = write_executorch(small, quantized, images, tmp_path / "int8.pte")
+    artifact = Artifact(tmp_path / "int8.pte", threads=1)
+    assert artifact.session.precision == "int8"
+    assert artifact.manifest.tensor.shape(4) == (4, 32, 32, 3)
+    wanted = simulate(quantized, images, head="dynamic").numpy()
+    np.testing.assert_allclose(artifact.logits(images).numpy(), wanted, rtol=0, atol=step(wanted))
+
     with quiet():
         from executorch.exir._serialize._program import deserialize_pte_binary
 
-        (plan,) = deserialize_pte_binary(path.read_bytes()).program.execution_plan
+        (plan,) = deserialize_pte_binary(artifact.path.read_bytes()).program.execution_plan
     assert [operator.name for operator in plan.operators] == ["aten::_to_copy"]  # bytes to floats
-    assert len(plan.delegates) == len(graphs) == 1
-    (graph,) = graphs
+    assert len(plan.delegates) == 1
     assert float_maps(graph) == ["XNNConvert"]  # the bytes; behind the last layer a map is one pixel here
     convs = [node.xnode_union for node in graph.xnodes if "Conv2d" in type(node.xnode_union).__name__]
     kinds = [kinds_of(graph, (c.input1_id, c.filter_id, c.bias_id, c.output_id)) for c in convs]
@@ -188,20 +185,27 @@ def test_executorch_is_one_delegate_of_integers(quantized, lowered):
     assert kinds.count(["fp32"] * 4) == len(convs) - len(quantized.layers.convs) == gates > 0
 
 
-def test_a_float_island_in_executorch_shows(lowered):
-    """The guard of the test above."""
-    graph = copy.deepcopy(lowered[1][0])
-    conv = next(n.xnode_union for n in graph.xnodes if type(n.xnode_union).__name__ == "XNNDepthwiseConv2d")
-    value = graph.xvalues[conv.input1_id].xvalue_union.tensor_value
-    value.datatype = next(kind for kind in type(value.datatype) if kind.name.endswith("fp32"))
-    assert "XNNDepthwiseConv2d" in float_maps(graph)
-    assert kinds_of(graph, (conv.input1_id, conv.filter_id)) == ["fp32", "qcint8"]
+def test_a_float_island_in_executorch_shows():
+    """The guard of the test above: what reads a float map is named, and what reads a float vector is not."""
+    pytest.importorskip("executorch")
+    with quiet():
+        from executorch.backends.xnnpack.serialization import xnnpack_graph_schema as xnn
+    fp32, shapes = xnn.XNNDatatype.xnn_datatype_fp32, ([1, 8, 8, 16], [1, 1, 1, 16])
+    values = [
+        xnn.XValue(xnn.XNNTensorValue(fp32, len(dims), dims, 0, 0, 0, number))
+        for number, dims in enumerate(shapes)
+    ]
+    nodes = [xnn.XNNSigmoid(1, 1, 0), xnn.XNNAdd(1, 0, 0, 0), xnn.XNNGlobalAvgPooling2d(0, 1, 0)]
+    graph = xnn.XNNGraph("0", [xnn.XNode(node, 0) for node in nodes], values, 0, [], [], [])
+    assert float_maps(graph) == ["XNNAdd", "XNNGlobalAvgPooling2d"]
+    assert kinds_of(graph, [0, 1]) == ["fp32", "fp32"]
 
 
 def test_executorch_rounds_biases_back_to_their_integers(quantized):
     pytest.importorskip("executorch")
     with quiet():
-        network = Int8Network(quantized, batch=1)
+        require("executorch.exir", FORMATS["executorch"])  # registers the rounding
+    network = Int8Network(quantized, batch=1)
     convs = [layer for layer in network.convs if isinstance(layer, Int8Conv)]
     rounding = torch.ops.quantized_decomposed.quantize_per_channel.default
     for conv, layer in zip(quantized.layers.convs, convs, strict=True):
