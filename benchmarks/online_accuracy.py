@@ -67,15 +67,15 @@ def train(
 ) -> tuple[Tensor, nn.Module]:
     """Loss of every step, (STEPS,), and the network; the same images in the same order for every form.
 
-    SGD with momentum, learning rate on a cosine; with the residual start also a warm-up. In the dtype of the
-    images.
+    SGD with momentum, learning rate on a cosine; with the residual start also a warm-up. In the images' dtype
+    and on their device.
     """
     torch.manual_seed(seed)
     model = mobileone.create_model(network, num_classes=10)
     if residual:
         start_residual_(model)
     layout = torch.channels_last if form.channels_last else torch.contiguous_format
-    mobileone.set_branch_mode(model, form.mode).to(images.dtype, memory_format=layout)
+    mobileone.set_branch_mode(model, form.mode).to(images.device, images.dtype, memory_format=layout)
     optimizer = torch.optim.SGD(model.parameters(), lr=LR, momentum=0.9, weight_decay=1e-4)
     schedule: torch.optim.lr_scheduler.LRScheduler = torch.optim.lr_scheduler.CosineAnnealingLR(
         optimizer, STEPS
@@ -105,7 +105,7 @@ def title(network: Variant, images: Tensor, *, residual: bool) -> str:
     )
 
 
-def print_drift(seeds: int) -> None:
+def print_drift(seeds: int, device: str) -> None:
     """How soon loss curves part, against how soon the branched form parts from itself, reordered.
 
     In float64, where rounding hardly grows in that many steps, and in float32.
@@ -115,7 +115,7 @@ def print_drift(seeds: int) -> None:
         (SHALLOW, torch.float64),
         (QUARTER, torch.float32),
     ]:
-        print_curves(network, images.to(dtype), labels, seeds=seeds)
+        print_curves(network, images.to(device, dtype), labels.to(device), seeds=seeds)
 
 
 def print_curves(network: Variant, images: Tensor, labels: Tensor, *, seeds: int) -> None:
@@ -133,15 +133,15 @@ def print_curves(network: Variant, images: Tensor, labels: Tensor, *, seeds: int
             print(f"seed {seed} {form.title:>14}: {drift}; {losses[-20:].mean():.4f}", flush=True)
 
 
-def print_spread(seeds: int) -> None:
+def print_spread(seeds: int, device: str) -> None:
     """A shallow network on few images, by many seeds."""
     for residual in (True, False):
-        print_seeds(range(seeds), residual=residual)
+        print_seeds(range(seeds), device, residual=residual)
 
 
-def print_seeds(seeds: range, *, residual: bool) -> None:
+def print_seeds(seeds: range, device: str, *, residual: bool) -> None:
     """Top-1 and loss of every form on the images that were not trained on."""
-    images, labels = digits()
+    images, labels = (value.to(device) for value in digits())
     seen, held = slice(0, NUM_SEEN), slice(NUM_SEEN, None)
     print(title(SHALLOW, images[seen], residual=residual))
     found = Runs()

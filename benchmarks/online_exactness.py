@@ -34,25 +34,26 @@ GAINS: dict[str, Callable[[Tensor], Tensor]] = {
 }
 
 
-def print_exactness() -> None:
+def print_exactness(device: str) -> None:
     """Float64, batch 4, 64 px, random affine BatchNorm: the largest relative difference, tensor by tensor."""
     print("# float64, batch 4, 64 px, random BatchNorm; max |a − b| / max |b|, the worst tensor")
     print("# beside it the branched form against itself with NCHW activations: reordered sums alone")
     for title, init in GAINS.items():
         print(f"# {title}")
-        print_variants(init)
-    print_single_precision()
+        print_variants(init, device)
+    print_single_precision(device)
 
 
-def print_single_precision() -> None:
+def print_single_precision(device: str) -> None:
     """Every form's float32 gradient against the branches' in float64, all along trainings on digits."""
     print("# float32, digits, batch 64, SGD 0.05: error of the whole gradient, relative to float64's norm")
-    print_gradient_errors(get_variant("mobileone_s0"), 48, steps=(0, 3, 8, 15), seeds=2, residual=False)
-    print_gradient_errors(SHALLOW, 32, steps=range(0, 201, 20), seeds=3, residual=True)
+    s0 = get_variant("mobileone_s0")
+    print_gradient_errors(s0, 48, device, steps=(0, 3, 8, 15), seeds=2, residual=False)
+    print_gradient_errors(SHALLOW, 32, device, steps=range(0, 201, 20), seeds=3, residual=True)
 
 
 def print_gradient_errors(
-    network: Variant, size: int, *, steps: Sequence[int], seeds: int, residual: bool
+    network: Variant, size: int, device: str, *, steps: Sequence[int], seeds: int, residual: bool
 ) -> None:
     """At these steps of a training by the branches."""
     print(f"# {network.name}, {size} px, {'residual start' if residual else 'from scratch'}")
@@ -65,11 +66,11 @@ def print_gradient_errors(
         model = mobileone.create_model(network, num_classes=10).train()
         if residual:
             start_residual_(model)
-        mobileone.set_branch_mode(model, "branches")
+        mobileone.set_branch_mode(model, "branches").to(device)
         optimizer = torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9)
         for step in range(max(steps) + 1):
             chosen = torch.randint(0, 1024, (64,))
-            x, y = images[chosen], labels[chosen]
+            x, y = images[chosen].to(device), labels[chosen].to(device)
             if step in steps:
                 exact = whole_gradient(copy.deepcopy(model).double(), x.double(), y, mode="branches")
                 errors = []
@@ -91,7 +92,7 @@ def whole_gradient(model: nn.Module, x: Tensor, y: Tensor, *, mode: BranchMode) 
     return torch.cat([p.grad.double().flatten() for p in model.parameters() if p.grad is not None])
 
 
-def print_variants(init_gain: Callable[[Tensor], Tensor]) -> None:
+def print_variants(init_gain: Callable[[Tensor], Tensor], device: str) -> None:
     for name in mobileone.list_models():
         torch.manual_seed(0)
         start = mobileone.create_model(name, num_classes=10).double()
@@ -99,8 +100,8 @@ def print_variants(init_gain: Callable[[Tensor], Tensor]) -> None:
             if isinstance(norm, nn.BatchNorm2d):
                 init_gain(norm.weight)
                 nn.init.normal_(norm.bias, std=0.5)
-        start.to(memory_format=torch.channels_last)
-        x, weight = torch.randn(4, 3, 64, 64).double(), torch.randn(4, 10).double()
+        start.to(device, memory_format=torch.channels_last)
+        x, weight = (torch.randn(size).double().to(device) for size in ((4, 3, 64, 64), (4, 10)))
         results = []
         for mode, layout in [
             ("branches", torch.channels_last),

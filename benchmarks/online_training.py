@@ -289,11 +289,11 @@ def main() -> None:
         print_protocol(arguments)
         print_units(arguments)
     if arguments.all or arguments.exact:
-        print_exactness()
+        print_exactness(arguments.device)
     if arguments.all or arguments.drift:
-        print_drift(arguments.seeds)
+        print_drift(arguments.seeds, arguments.device)
     if arguments.spread:
-        print_spread(arguments.spread)
+        print_spread(arguments.spread, arguments.device)
     if arguments.accuracy:
         print_accuracy(arguments)
 
