@@ -1,7 +1,7 @@
 """Whether training online comes to what training by the branches does: loss curves, and top-1 over seeds.
 
-`benchmarks.online_training --drift` and `--accuracy` print it. What one form may differ from another is told
-by the branched form in another memory layout: the same function, its sums in another order.
+`benchmarks.online_training` prints it with `--drift`, `--spread` and `--accuracy`. What one form may differ from
+another is told by the branched form in another memory layout: the same function, its sums in another order.
 """
 
 import argparse
@@ -111,10 +111,7 @@ def print_drift(seeds: int, device: str) -> None:
     In float64, where rounding hardly grows in that many steps, and in float32.
     """
     images, labels = digits()
-    for network, dtype in [
-        (SHALLOW, torch.float64),
-        (QUARTER, torch.float32),
-    ]:
+    for network, dtype in ((SHALLOW, torch.float64), (QUARTER, torch.float32)):
         print_curves(network, images.to(device, dtype), labels.to(device), seeds=seeds)
 
 
