@@ -1,7 +1,7 @@
 """Whether training online comes to what training by the branches does: loss curves, and top-1 over seeds.
 
-`benchmarks.online_training --drift`, `--spread` and `--accuracy` print it. How far rounding alone takes a form
-from itself is told by the branches in another memory layout: the same sums in another order.
+What `benchmarks.online_training` prints by `--drift`, `--spread` and `--accuracy`. How far rounding takes a
+form from itself is told by the branches in another memory layout: the same sums in another order.
 """
 
 import argparse

@@ -124,7 +124,8 @@ def symmetric_product(left: Tensor, right: Tensor) -> Tensor:
     True
     """
     size = left.shape[0]
-    if size < MIN_SYMMETRIC or left.device.type != "cpu":
+    # A compiler cannot follow products into parts of a tensor.
+    if size < MIN_SYMMETRIC or left.device.type != "cpu" or torch.compiler.is_compiling():
         return left @ right
     half = size // 2
     out = left.new_empty(size, size)

@@ -360,6 +360,17 @@ def test_without_a_compiler_a_network_trains_the_same_and_says_it_is_slower(tiny
     assert not pays(block, torch.zeros(16, 3, 160, 160, dtype=torch.float64)), "auto stays with the branches"
 
 
+@pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")  # torch's own
+def test_a_unit_of_many_channels_is_one_graph():
+    torch.compiler.reset()
+    block = set_branch_mode(build(BlockSpec(64, 64, 1, num_conv_branches=2)), "online")
+    twin, x = copy.deepcopy(block), torch.randn(4, 64, 3, 3, dtype=torch.float64)
+    for forward in (block, torch.compile(twin, backend="aot_eager", fullgraph=True)):
+        forward(x).square().sum().backward()
+    for p, q in zip(block.parameters(), twin.parameters(), strict=True):
+        assert torch.allclose(p.grad, q.grad, rtol=1e-8, atol=1e-8)
+
+
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")  # torch's own
 @pytest.mark.filterwarnings("ignore:`torch.jit.script_method` is deprecated")  # inductor's own import
