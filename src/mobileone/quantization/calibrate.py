@@ -13,8 +13,8 @@ from torch.nn import functional as F
 
 from mobileone.exporting.layers import PIXEL_MAX, Conv, Layers, Linear, read_pixels
 from mobileone.exporting.quantized import INT8_MIN, STEPS, Affine, Quantized, QuantizedWeight
-from mobileone.quantization.equalize import equalize
-from mobileone.quantization.ranges import ChannelStats, Range, affine_of, channel_stats, upper_ranges
+from mobileone.quantization.equalize import Reader, balance, equalize
+from mobileone.quantization.ranges import Range, affine_of, channel_stats, upper_ranges
 from mobileone.quantization.rounding import round_weights, weight_scales
 from mobileone.quantization.simulate import bordered, float_gate, integer_layer
 
@@ -119,20 +119,81 @@ def float_layer(conv: Conv, x: Tensor) -> tuple[Tensor, Tensor]:
     return before, (before * gate[:, :, None, None]).relu_()
 
 
-def survey(layers: Layers, x: Tensor, rule: Range) -> tuple[list[ChannelStats], list[Tensor]]:
-    """What every convolution gives behind its ReLU, and the range (C,) that its integers must cover.
+SAMPLE_LOUD, SAMPLE_ANY = 12, 8
+IMPORTANCE_IMAGES = 16
 
-    Where attention stands between the two, integers hold the sum before it, of both signs.
-    """
-    stats, ranges = [], []
-    for conv in layers.convs:
+
+def sample(x: Tensor, ranges: Tensor) -> tuple[Tensor, Tensor]:
+    """(C, N·P, 1), share (P,)."""
+    n, c = x.shape[:2]
+    flat = x.flatten(2)
+    size = flat.shape[2]
+    order = (flat / ranges[:, None]).amax(1).argsort(1, descending=True)  # (N, HW)
+    top, rest = order[:, :SAMPLE_LOUD], order[:, SAMPLE_LOUD:]
+    generator = torch.Generator().manual_seed(0)
+    rest = rest[:, torch.randperm(rest.shape[1], generator=generator)[:SAMPLE_ANY]]
+    chosen = torch.cat([top, rest], 1)
+    share = torch.ones(chosen.shape[1])
+    share[SAMPLE_LOUD:] = (size - top.shape[1]) / max(rest.shape[1], 1)
+    values = flat.gather(2, chosen[:, None].expand(-1, c, -1))
+    return values.transpose(0, 1).flatten(1)[..., None], share / size
+
+
+def importances(layers: Layers, x: Tensor) -> list[Tensor]:
+    sums = []
+    with torch.enable_grad():
+        x = x.clone().requires_grad_()
+        for conv in layers.convs:
+            before, x = float_layer(conv, x)
+            before.retain_grad()
+            sums.append(before)
+        logits = x.mean((2, 3))
+        if layers.classifier is not None:
+            logits = F.linear(logits, torch.from_numpy(layers.classifier.weight))
+        generator = torch.Generator().manual_seed(0)
+        direction = torch.randint(0, 2, logits.shape, generator=generator) * 2.0 - 1
+        direction -= direction.mean(1, keepdim=True)
+        (logits * direction).sum().backward()
+    power = (logits - logits.mean(1, keepdim=True)).square().sum(1).mean().item()
+    return [total.grad.square().sum((2, 3)).mean(0) / power for total in sums], power
+
+
+def choose_factors(layers: Layers, x: Tensor, rule: Range) -> list[Tensor]:
+    """What every convolution's channels are divided by."""
+    important, power_of_logits = importances(layers, x[:IMPORTANCE_IMAGES])
+    import os
+    if os.environ.get("NOG"): important = [torch.ones_like(g) for g in important]
+    chain: list[Conv | Linear] = [*layers.convs]
+    if layers.classifier is not None:
+        chain.append(layers.classifier)
+        important.append(torch.ones(len(layers.classifier.bias)) / power_of_logits)
+    factors = []
+    for index, conv in enumerate(layers.convs):
         before, x = float_layer(conv, x)
-        stats.append(channel_stats(x))
+        stats = channel_stats(x)
         if conv.attention is None:
-            ranges.append(upper_ranges(stats[-1], rule))
+            ranges = upper_ranges(stats, rule)
         else:
-            ranges.append(before.abs().amax((0, 2, 3)).clamp_min(1e-6))
-    return stats, ranges
+            ranges = before.abs().amax((0, 2, 3)).clamp_min(1e-6)
+        del before
+        if index + 1 == len(chain):
+            factors.append(ranges)
+            continue
+        reader = chain[index + 1]
+        if isinstance(reader, Conv) and reader.is_depthwise:
+            factors.append(ranges)
+            continue
+        power = stats.mean_square
+        if isinstance(reader, Linear):
+            values, share = x.transpose(0, 1).flatten(2), torch.ones(1)
+            power = values.mean(2).square().mean(1)
+        else:
+            values, share = sample(x, ranges)
+        factors.append(balance(Reader(
+            weight=torch.from_numpy(reader.weight).flatten(1),
+            importance=important[index + 1],
+            stats=stats, ranges=ranges, cut=rule == "mse" and conv.attention is None, sample=values, share=share, power=power)))
+    return factors
 
 
 def calibrate(layers: Layers, pixels: Tensor, *, rule: Range = "mse") -> Quantized:
@@ -148,8 +209,11 @@ def calibrate(layers: Layers, pixels: Tensor, *, rule: Range = "mse") -> Quantiz
     image = bordered(Quantized(layers=layers, weights={}, activations={}, border=border), pixels)
     unpadded = replace(layers, convs=(replace(first, padding=(0, 0)), *others))
     with torch.no_grad():
-        stats, ranges = survey(unpadded, image / PIXEL_MAX, rule)
-    equalized = equalize(unpadded, stats, ranges)
+        pass
+    with torch.no_grad():
+        with torch.enable_grad() if False else torch.no_grad():
+            factors = choose_factors(unpadded, image / PIXEL_MAX, rule)
+    equalized = equalize(unpadded, factors)
     with torch.no_grad():
         quantized = _quantize_in_turn(
             replace(layers, convs=equalized.convs, classifier=equalized.classifier), image, border

@@ -13,7 +13,7 @@ their own for every output channel, so what a layer writes costs it nothing; wha
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -25,6 +25,8 @@ from mobileone.quantization.ranges import ChannelStats
 WEIGHT_STEPS = 127
 # Rounding a whole row at once (rounding.py) leaves this share of the error of rounding to nearest.
 ROUNDING_SHARE = 0.4
+import os
+FLOOR = float(os.environ.get("FLOOR","0.01"))
 ADAM_STEPS, LEARNING_RATE = 100, 0.05
 
 
@@ -53,65 +55,87 @@ def scaled_input(layer: Conv | Linear, factor: Tensor) -> Conv | Linear:
     return replace(layer, weight=layer.weight * multiplier[None, :, None, None])
 
 
-def reading_noise(factor: Tensor, weight: Tensor, ranges: Tensor, stats: ChannelStats) -> Tensor:
-    """Expected squared error, summed over outputs, of a layer that reads eight bits with eight-bit weights.
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class Reader:
+    """A pointwise or linear layer, what it reads, and how much each of its outputs matters.
+
+    Attributes:
+        weight: (out, C).
+        importance: (out,), squared effect of one unit of error in an output on the logits.
+        stats: of the channels.
+        ranges: (C,), where each channel may be cut at the earliest; None leaves that to `balance`.
+        sample: (C, P, A), values at some positions; A of them are averaged before the layer reads them.
+        share: (P,), of all positions, that each stands for.
+    """
+
+    weight: Tensor
+    importance: Tensor
+    stats: ChannelStats
+    ranges: Tensor
+    cut: bool
+    sample: Tensor
+    share: Tensor
+    power: Tensor
+
+
+def reading_noise(factor: Tensor, reader: Reader) -> Tensor:
+    """Expected squared error of the logits, from eight bits over 0..factor and eight-bit weights.
 
     Args:
-        factor: (C,), what the channels are divided by.
-        weight: (out, C).
-        ranges: (C,), upper ends before dividing.
-        stats: of the channels before dividing.
+        factor: (C,), the largest value that each channel can take, and what it is divided by.
+        reader: the layer.
 
     Returns:
-        The activations' rounding error, step²/12 wherever a value is not zero, through the weights; and the
-        weights' rounding error, step²/12 a weight, times the activations' power.
+        The sum of three: what is cut off, through the weights, at the sampled positions; the activations'
+        rounding, step²/12 wherever a value is not zero; and the weights' rounding, step²/12 a weight, times
+        the activations' power.
     """
-    scaled = weight * factor
-    step = (ranges / factor).amax() / STEPS
-    activations = step**2 / 12 * (stats.nonzero * scaled.square().sum(0)).sum()
-    weight_steps = scaled.abs().amax(1) / WEIGHT_STEPS
-    power = (stats.mean_square / factor**2).sum()
-    weights = ROUNDING_SHARE / 12 * weight_steps.square().sum() * power
-    return torch.add(activations, weights)
+    scaled = reader.weight * factor
+    weighted = reader.importance @ scaled.square()  # (C,)
+    averaged = reader.sample.shape[2]
+    rounding = (reader.stats.nonzero * weighted).sum() / (12 * STEPS**2 * averaged)
+    steps = scaled.abs().amax(1) / WEIGHT_STEPS
+    power = (reader.power / factor**2).sum()
+    weights = ROUNDING_SHARE / 12 * (reader.importance * steps.square()).sum() * power
+    even = rounding + weights
+    if not reader.cut:
+        return (FLOOR + even).log()
+    lost = (reader.sample - factor[:, None, None]).clamp_min(0).mean(2)
+    errors = reader.importance @ (reader.weight @ lost).square()
+    photos = errors.view(-1, len(reader.share)) @ reader.share
+    return (FLOOR + even + photos).log().mean()
 
 
-def balance(weight: Tensor, ranges: Tensor, stats: ChannelStats) -> Tensor:
+def balance(reader: Reader) -> Tensor:
     """Factors (C,) that make `reading_noise` small: the best power of the ranges, then gradient descent."""
-    powers: list[Tensor] = [ranges**power for power in torch.linspace(0, 1, 11)]
-    best = min(powers, key=lambda factor: float(reading_noise(factor, weight, ranges, stats)))
-    least = float(reading_noise(best, weight, ranges, stats))
-    exponent = best.log().requires_grad_()
+    ranges = reader.ranges
+    starts = [c * (ranges ** p) * (ranges ** (1 - p)).amax() for p in torch.linspace(0, 1, 11).tolist() for c in (1.0, 0.7, 0.5, 0.35)]
+    lowest = torch.full_like(ranges, -torch.inf) if reader.cut else ranges.log()
+    with torch.no_grad():
+        best = min((f if reader.cut else f.maximum(ranges) for f in starts), key=lambda f: float(reading_noise(f, reader)))
+    exponent, least = best.log().requires_grad_(), torch.inf
     optimizer = torch.optim.Adam([exponent], lr=LEARNING_RATE)
     for _ in range(ADAM_STEPS):
-        noise = reading_noise(exponent.exp(), weight, ranges, stats)
+      with torch.enable_grad():
+        noise = reading_noise(exponent.exp(), reader)
         if noise.item() < least:
             best, least = exponent.detach().exp(), noise.item()
         optimizer.zero_grad()
-        noise.log().backward()  # type: ignore[no-untyped-call]
+        noise.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
+      with torch.no_grad():
+            exponent.clamp_(min=lowest)
     return best
 
 
-def equalize(layers: Layers, stats: Sequence[ChannelStats], ranges: Sequence[Tensor]) -> Layers:
-    """The same network, equalised between each layer and the next.
-
-    Args:
-        layers: the network.
-        stats: of every convolution's output, after the ReLU.
-        ranges: upper ends (C,) of the same.
-    """
+def equalize(layers: Layers, factors: Sequence[Tensor]) -> Layers:
     chain: list[Conv | Linear] = [*layers.convs]
     if layers.classifier is not None:
         chain.append(layers.classifier)
-    # Depthwise readers first, then from the end: the noise of an output counts in the scale that it ends in.
-    joints = sorted(range(len(chain) - 1), key=lambda i: (not _depthwise(chain[i + 1]), -i))
-    for index in joints:
+    for index, factor in enumerate(factors):
+        if index + 1 == len(chain): break
         writer, reader = chain[index], chain[index + 1]
         assert isinstance(writer, Conv)
-        factor = ranges[index]
-        if not _depthwise(reader):
-            factor = balance(torch.from_numpy(reader.weight).flatten(1), factor, stats[index])
-        factor = factor * (ranges[index] / factor).amax()  # the channel that reaches highest reaches 1
         chain[index], chain[index + 1] = scaled_output(writer, factor), scaled_input(reader, factor)
     return replace(
         layers,

@@ -53,10 +53,13 @@ def requantize(accumulator: Tensor, scale: Tensor, output: Affine) -> Tensor:
 def accumulate(conv: Conv, weight: QuantizedWeight, x: Tensor) -> Tensor:
     """Product sums and bias, integers (N, C, H', W'); x holds integers less their zero point."""
     assert weight.bias is not None
-    reach = int(np.prod(weight.values.shape[1:])) * STEPS * INT8_MAX + int(np.abs(weight.bias).max())
-    dtype = torch.float32 if reach < EXACT_FLOAT32 else torch.float64
+    reach = STEPS * int(np.abs(weight.values.astype(np.int64)).sum((1, 2, 3)).max())
+    # Adding the bias rounds as a runtime's int32 sum does when it becomes float32.
+    exact = reach < EXACT_FLOAT32 and np.array_equal(weight.bias.astype(np.float32), weight.bias)
+    dtype = torch.float32 if exact else torch.float64
     values, bias = torch.from_numpy(weight.values).to(dtype), torch.from_numpy(weight.bias).to(dtype)
-    return F.conv2d(x.to(dtype), values, bias, conv.stride, conv.padding, conv.dilation, conv.groups)
+    sums = F.conv2d(x.to(dtype), values, None, conv.stride, conv.padding, conv.dilation, conv.groups)
+    return sums.add_(bias[:, None, None])
 
 
 def integer_conv(conv: Conv, weight: QuantizedWeight, x: Tensor, source: Affine, output: Affine) -> Tensor:
