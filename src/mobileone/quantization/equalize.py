@@ -42,6 +42,7 @@ def scaled_output(conv: Conv, factor: Tensor) -> Conv:
         weight=conv.weight / divisor[:, None, None, None],
         bias=conv.bias / divisor,
         attention=attention,
+        ceiling=None if conv.ceiling is None else conv.ceiling / divisor,
     )
 
 
@@ -76,6 +77,7 @@ class Reader:
     sample: Tensor
     share: Tensor
     power: Tensor
+    fixed: Tensor
 
 
 def reading_noise(factor: Tensor, reader: Reader) -> Tensor:
@@ -108,11 +110,13 @@ def reading_noise(factor: Tensor, reader: Reader) -> Tensor:
 
 def balance(reader: Reader) -> Tensor:
     """Factors (C,) that make `reading_noise` small: the best power of the ranges, then gradient descent."""
-    ranges = reader.ranges
-    starts = [c * (ranges ** p) * (ranges ** (1 - p)).amax() for p in torch.linspace(0, 1, 11).tolist() for c in (1.0, 0.7, 0.5, 0.35)]
-    lowest = torch.full_like(ranges, -torch.inf) if reader.cut else ranges.log()
+    ranges, fixed = reader.ranges, reader.fixed
+    lowest = torch.full_like(ranges, 0.0) if reader.cut else ranges
+    lowest = torch.where(fixed, ranges, lowest)
+    highest = torch.where(fixed, ranges, torch.inf)
+    starts = [(c * ranges**p * (ranges ** (1 - p)).amax()).clamp(lowest, highest) for p in torch.linspace(0, 1, 11).tolist() for c in (1.0, 0.7, 0.5, 0.35)]
     with torch.no_grad():
-        best = min((f if reader.cut else f.maximum(ranges) for f in starts), key=lambda f: float(reading_noise(f, reader)))
+        best = min(starts, key=lambda f: float(reading_noise(f, reader)))
     exponent, least = best.log().requires_grad_(), torch.inf
     optimizer = torch.optim.Adam([exponent], lr=LEARNING_RATE)
     for _ in range(ADAM_STEPS):
@@ -124,7 +128,7 @@ def balance(reader: Reader) -> Tensor:
         noise.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
       with torch.no_grad():
-            exponent.clamp_(min=lowest)
+            exponent.clamp_(lowest.log(), highest.log())
     return best
 
 
