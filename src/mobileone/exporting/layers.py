@@ -64,8 +64,6 @@ class Conv:
         dilation: spacing of the kernel's taps.
         groups: 1, or the number of channels.
         attention: squeeze-and-excitation between the convolution and the ReLU.
-        ceiling: (out,), where values are cut off behind the ReLU, infinite where they are not; None cuts off
-            none. Only networks about to become int8 have any (quantization/split.py).
     """
 
     name: str
@@ -76,7 +74,6 @@ class Conv:
     dilation: Pair = (1, 1)
     groups: int = 1
     attention: SqueezeExcite | None = None
-    ceiling: Floats | None = None
 
     @property
     def is_depthwise(self) -> bool:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -14,26 +13,20 @@ from torch.nn import functional as F
 
 from mobileone.exporting.layers import PIXEL_MAX, Conv, Layers, Linear, read_pixels
 from mobileone.exporting.quantized import INT8_MIN, STEPS, Affine, Quantized, QuantizedWeight
-from mobileone.quantization.equalize import Reader, balance, equalize
-from mobileone.quantization.ranges import Range, affine_of, channel_stats, upper_ranges
+from mobileone.quantization.equalize import equalize
+from mobileone.quantization.factors import choose_factors
+from mobileone.quantization.ranges import Range, affine_of
 from mobileone.quantization.rounding import round_weights, weight_scales
-from mobileone.quantization.split import plan_splits, split_channels
-from mobileone.quantization.simulate import bordered, float_gate, integer_layer
+from mobileone.quantization.simulate import bordered, float_conv, float_layer, integer_layer
 
 IMAGE = Affine((1 / PIXEL_MAX,), INT8_MIN)
 OUTPUT = Affine((1 / STEPS,), INT8_MIN)  # equalised: every tensor reaches 1
 MOMENT_VALUES = 30_000  # of each channel, about, for second moments
 DAMPING = 0.01
-# Weights fitted more closely than this follow what happens in these photos alone: on a hundred, ten times less
-# makes the error on them smaller and that on other photos larger.
+# Weights fitted more closely follow what happens in these photos alone: on a hundred of them, a hundredth of
+# this makes the error there smaller and that on other photos larger.
 RIDGE = 1.0
 LARGEST_BIAS = 2**24  # in units of the accumulator, which float32 still holds exactly
-
-
-def float_conv(conv: Conv, x: Tensor) -> Tensor:
-    """(N, C, H, W) before attention and ReLU."""
-    weight, bias = torch.from_numpy(conv.weight), torch.from_numpy(conv.bias)
-    return F.conv2d(x, weight, bias, conv.stride, conv.padding, conv.dilation, conv.groups)
 
 
 def windows(conv: Conv, x: Tensor, *, num: int | None = None) -> Tensor:
@@ -126,129 +119,7 @@ def quantize_linear(linear: Linear, wanted: Tensor, read: Tensor) -> tuple[Linea
     return replace(linear, bias=bias), QuantizedWeight(values=values, scale=scale.numpy(), bias=None)
 
 
-def float_layer(conv: Conv, x: Tensor) -> tuple[Tensor, Tensor]:
-    """A convolution's output (N, C, H, W) before attention and ReLU, and behind them and its ceiling."""
-    before = float_conv(conv, x)
-    if conv.attention is None:
-        behind = before.relu()
-    else:
-        gate = float_gate(conv.attention, before.mean((2, 3)))
-        behind = (before * gate[:, :, None, None]).relu_()
-    if conv.ceiling is not None:
-        behind = behind.minimum(torch.from_numpy(conv.ceiling)[:, None, None])
-    return before, behind
-
-
-def survey(layers: Layers, x: Tensor, rule: Range) -> list[tuple[ChannelStats, Tensor]]:
-    """What every convolution gives behind its ReLU, and the range (C,) that its integers must cover."""
-    found = []
-    for conv in layers.convs:
-        before, x = float_layer(conv, x)
-        found.append(look_at(conv, before, x, rule))
-    return found
-
-
-def look_at(conv: Conv, before: Tensor, behind: Tensor, rule: Range) -> tuple[ChannelStats, Tensor]:
-    stats = channel_stats(behind)
-    if conv.attention is not None:  # integers hold the sum before it, of both signs
-        return stats, before.abs().amax((0, 2, 3)).clamp_min(1e-6)
-    ranges = upper_ranges(stats, rule)
-    if conv.ceiling is not None:
-        top = torch.from_numpy(conv.ceiling)
-        ranges = torch.where(top.isfinite(), top, ranges)
-    return stats, ranges
-
-
-SAMPLE_LOUD, SAMPLE_ANY = 12, 8
-EFFECT_IMAGES = 16
-
-
-def sample(x: Tensor, ranges: Tensor) -> tuple[Tensor, Tensor]:
-    """(C, N·P, 1), share (P,)."""
-    n, c = x.shape[:2]
-    flat = x.flatten(2)
-    size = flat.shape[2]
-    order = (flat / ranges[:, None]).amax(1).argsort(1, descending=True)  # (N, HW)
-    top, rest = order[:, :SAMPLE_LOUD], order[:, SAMPLE_LOUD:]
-    generator = torch.Generator().manual_seed(0)
-    rest = rest[:, torch.randperm(rest.shape[1], generator=generator)[:SAMPLE_ANY]]
-    chosen = torch.cat([top, rest], 1)
-    share = torch.ones(chosen.shape[1])
-    share[SAMPLE_LOUD:] = (size - top.shape[1]) / max(rest.shape[1], 1)
-    values = flat.gather(2, chosen[:, None].expand(-1, c, -1))
-    return values.transpose(0, 1).flatten(1)[..., None], share / size
-
-
-@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
-class Effects:
-    """Squared error of the logits, relative to their power, for an error of 1 in a channel, everywhere.
-
-    Attributes:
-        before: of every convolution's sums (C,), ahead of attention and ReLU.
-        behind: of every convolution's output.
-        logits: of one logit.
-    """
-
-    before: Sequence[Tensor]
-    behind: Sequence[Tensor]
-    logit: float
-
-
-def effects(layers: Layers, x: Tensor) -> Effects:
-    """By back-propagating random signs from the logits of normalised images x (N, C, H, W)."""
-    befores, behinds = [], []
-    with torch.enable_grad():
-        x = x.clone().requires_grad_()
-        for conv in layers.convs:
-            before, x = float_layer(conv, x)
-            befores.append(before)
-            behinds.append(x)
-            before.retain_grad()
-            x.retain_grad()
-        logits = x.mean((2, 3))
-        if layers.classifier is not None:
-            logits = F.linear(logits, torch.from_numpy(layers.classifier.weight))
-        generator = torch.Generator().manual_seed(0)
-        signs = torch.randint(0, 2, logits.shape, generator=generator) * 2.0 - 1
-        signs -= signs.mean(1, keepdim=True)
-        (logits * signs).sum().backward()
-    power = (logits - logits.mean(1, keepdim=True)).square().sum(1).mean().item()
-    before, behind = ([t.grad.square().sum((2, 3)).mean(0) / power for t in ts] for ts in (befores, behinds))
-    return Effects(before=before, behind=behind, logit=1 / power)
-
-
-def choose_factors(layers: Layers, x: Tensor, rule: Range, known: Sequence[tuple[ChannelStats, Tensor]], effect: Effects) -> list[Tensor]:
-    """What every convolution's channels are divided by."""
-    chain: list[Conv | Linear] = [*layers.convs]
-    important = list(effect.before)
-    if layers.classifier is not None:
-        chain.append(layers.classifier)
-        important.append(torch.full((len(layers.classifier.bias),), effect.logit))
-    factors = []
-    for index, conv in enumerate(layers.convs):
-        before, x = float_layer(conv, x)
-        stats, ranges = known[index]
-        if len(ranges) != conv.out_channels:
-            stats, ranges = look_at(conv, before, x, rule)
-        reader = chain[index + 1] if index + 1 < len(chain) else None
-        if reader is None or isinstance(reader, Conv) and reader.is_depthwise:
-            factors.append(ranges)
-            continue
-        power = stats.mean_square
-        if isinstance(reader, Linear):
-            values, share = x.transpose(0, 1).flatten(2), torch.ones(1)
-            power = values.mean(2).square().mean(1)
-        else:
-            values, share = sample(x, ranges)
-        fixed = torch.zeros(len(ranges), dtype=torch.bool) if conv.ceiling is None else torch.from_numpy(conv.ceiling).isfinite()
-        factors.append(balance(Reader(
-            weight=torch.from_numpy(reader.weight).flatten(1),
-            importance=important[index + 1],
-            stats=stats, ranges=ranges, cut=rule == "mse" and conv.attention is None, sample=values, share=share, power=power, fixed=fixed)))
-    return factors
-
-
-def calibrate(layers: Layers, pixels: Tensor, *, rule: Range = "mse", max_extra: float = 0.0) -> Quantized:
+def calibrate(layers: Layers, pixels: Tensor, *, rule: Range = "mse") -> Quantized:
     """An int8 network from a float one and a few images of the kind that it will see.
 
     Args:
@@ -261,14 +132,7 @@ def calibrate(layers: Layers, pixels: Tensor, *, rule: Range = "mse", max_extra:
     image = bordered(Quantized(layers=layers, weights={}, activations={}, border=border), pixels)
     unpadded = replace(layers, convs=(replace(first, padding=(0, 0)), *others))
     with torch.no_grad():
-        known = survey(unpadded, image / PIXEL_MAX, rule)
-        effect = effects(unpadded, image[:EFFECT_IMAGES] / PIXEL_MAX)
-        stats, ranges = zip(*known, strict=True)
-        for split in plan_splits(unpadded, stats, ranges, effect.behind, budget=max_extra):
-            unpadded = split_channels(unpadded, split)
-        factors = choose_factors(unpadded, image / PIXEL_MAX, rule, known, effect)
-    equalized = equalize(unpadded, factors)
-    with torch.no_grad():
+        equalized = equalize(unpadded, choose_factors(unpadded, image / PIXEL_MAX, rule))
         quantized = _quantize_in_turn(
             replace(layers, convs=equalized.convs, classifier=equalized.classifier), image, border
         )

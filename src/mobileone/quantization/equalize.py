@@ -7,7 +7,8 @@ their own for every output channel, so what a layer writes costs it nothing; wha
 - a depthwise layer's scale is one a channel too, so its inputs are equalised completely and one scale for the
   tensor is as good as one a channel;
 - in a pointwise or linear layer a row's scale is shared by all channels it reads, so a large factor makes
-  its other weights coarse. There the factors minimise the noise that both roundings together cause.
+  its other weights coarse, and a small one cuts large values off. There the factors minimise the noise that
+  all three cause in the logits.
 """
 
 from __future__ import annotations
@@ -20,13 +21,14 @@ from torch import Tensor
 
 from mobileone.exporting.layers import Conv, Floats, Layers, Linear, SqueezeExcite
 from mobileone.exporting.quantized import STEPS
-from mobileone.quantization.ranges import ChannelStats
 
 WEIGHT_STEPS = 127
 # Rounding a whole row at once (rounding.py) leaves this share of the error of rounding to nearest.
 ROUNDING_SHARE = 0.4
-import os
-FLOOR = float(os.environ.get("FLOOR","0.01"))
+STARTS = (1.0, 0.7, 0.5, 0.35)  # of the whole range
+# Noise, as a share of the logits' power, that a photo has anyway: less is hardly worth anything, and one
+# photo with far more, whose values lie outside of all others', does not decide alone.
+FLOOR = 0.01
 ADAM_STEPS, LEARNING_RATE = 100, 0.05
 
 
@@ -42,7 +44,6 @@ def scaled_output(conv: Conv, factor: Tensor) -> Conv:
         weight=conv.weight / divisor[:, None, None, None],
         bias=conv.bias / divisor,
         attention=attention,
-        ceiling=None if conv.ceiling is None else conv.ceiling / divisor,
     )
 
 
@@ -58,86 +59,91 @@ def scaled_input(layer: Conv | Linear, factor: Tensor) -> Conv | Linear:
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class Reader:
-    """A pointwise or linear layer, what it reads, and how much each of its outputs matters.
+    """A pointwise or linear layer, what it reads, and how much its outputs matter.
 
     Attributes:
         weight: (out, C).
-        importance: (out,), squared effect of one unit of error in an output on the logits.
-        stats: of the channels.
-        ranges: (C,), where each channel may be cut at the earliest; None leaves that to `balance`.
-        sample: (C, P, A), values at some positions; A of them are averaged before the layer reads them.
-        share: (P,), of all positions, that each stands for.
+        importance: (out,), squared error of the logits, relative to their power, for one of 1 in an output
+            at every position.
+        ranges: (C,), upper ends of the channels.
+        nonzero: (C,), the share of values that are not zero.
+        power: (C,), mean squares.
+        sample: (C, N·P, A), values at P positions of each of N photos; A values are averaged before the layer
+            reads them.
+        share: (P,), the share of a photo's positions that each stands for.
+        cuts: whether values above a channel's factor may be cut off; else factors cover the ranges.
     """
 
     weight: Tensor
     importance: Tensor
-    stats: ChannelStats
     ranges: Tensor
-    cut: bool
+    nonzero: Tensor
+    power: Tensor
     sample: Tensor
     share: Tensor
-    power: Tensor
-    fixed: Tensor
+    cuts: bool
+
+
+def rounding_noise(factor: Tensor, reader: Reader) -> Tensor:
+    """Expected squared error of the logits from eight bits over 0..factor (C,) and eight-bit weights.
+
+    The activations' rounding error, step²/12 wherever a value is not zero, through the weights; and the
+    weights' rounding error, step²/12 a weight, times the activations' power.
+    """
+    scaled = reader.weight * factor
+    values = (reader.nonzero * (reader.importance @ scaled.square())).sum() / reader.sample.shape[2]
+    steps = scaled.abs().amax(1) / WEIGHT_STEPS
+    weights = (reader.importance @ steps.square()) * (reader.power / factor**2).sum()
+    return values / (12 * STEPS**2) + ROUNDING_SHARE / 12 * weights
+
+
+def cutting_noise(factor: Tensor, reader: Reader) -> Tensor:
+    """(N,): squared error of every photo's logits from what lies above factor (C,) and is cut off."""
+    lost = (reader.sample - factor[:, None, None]).clamp_min(0).mean(2)
+    errors = reader.importance @ (reader.weight @ lost).square()
+    return errors.view(-1, len(reader.share)) @ reader.share
 
 
 def reading_noise(factor: Tensor, reader: Reader) -> Tensor:
-    """Expected squared error of the logits, from eight bits over 0..factor and eight-bit weights.
-
-    Args:
-        factor: (C,), the largest value that each channel can take, and what it is divided by.
-        reader: the layer.
-
-    Returns:
-        The sum of three: what is cut off, through the weights, at the sampled positions; the activations'
-        rounding, step²/12 wherever a value is not zero; and the weights' rounding, step²/12 a weight, times
-        the activations' power.
-    """
-    scaled = reader.weight * factor
-    weighted = reader.importance @ scaled.square()  # (C,)
-    averaged = reader.sample.shape[2]
-    rounding = (reader.stats.nonzero * weighted).sum() / (12 * STEPS**2 * averaged)
-    steps = scaled.abs().amax(1) / WEIGHT_STEPS
-    power = (reader.power / factor**2).sum()
-    weights = ROUNDING_SHARE / 12 * (reader.importance * steps.square()).sum() * power
-    even = rounding + weights
-    if not reader.cut:
-        return (FLOOR + even).log()
-    lost = (reader.sample - factor[:, None, None]).clamp_min(0).mean(2)
-    errors = reader.importance @ (reader.weight @ lost).square()
-    photos = errors.view(-1, len(reader.share)) @ reader.share
-    return (FLOOR + even + photos).log().mean()
+    """What `balance` minimises: the logarithm of the noise and `FLOOR`, the mean over the photos."""
+    noise = rounding_noise(factor, reader)
+    if reader.cuts:
+        noise = noise + cutting_noise(factor, reader)
+    return (FLOOR + noise).log().mean()
 
 
 def balance(reader: Reader) -> Tensor:
     """Factors (C,) that make `reading_noise` small: the best power of the ranges, then gradient descent."""
-    ranges, fixed = reader.ranges, reader.fixed
-    lowest = torch.full_like(ranges, 0.0) if reader.cut else ranges
-    lowest = torch.where(fixed, ranges, lowest)
-    highest = torch.where(fixed, ranges, torch.inf)
-    starts = [(c * ranges**p * (ranges ** (1 - p)).amax()).clamp(lowest, highest) for p in torch.linspace(0, 1, 11).tolist() for c in (1.0, 0.7, 0.5, 0.35)]
-    with torch.no_grad():
-        best = min(starts, key=lambda f: float(reading_noise(f, reader)))
-    exponent, least = best.log().requires_grad_(), torch.inf
+    ranges = reader.ranges
+    lowest = torch.zeros_like(ranges) if reader.cuts else ranges
+    powers: list[Tensor] = [ranges**power for power in torch.linspace(0, 1, 11)]
+    whole = [power * (ranges / power).amax() for power in powers]  # the channel that reaches highest fits
+    starts = [(part * each).maximum(lowest) for each in whole for part in STARTS]
+    best = min(starts, key=lambda factor: float(reading_noise(factor, reader)))
+    least = float(reading_noise(best, reader))
+    exponent = best.log().requires_grad_()
     optimizer = torch.optim.Adam([exponent], lr=LEARNING_RATE)
     for _ in range(ADAM_STEPS):
-      with torch.enable_grad():
-        noise = reading_noise(exponent.exp(), reader)
+        with torch.enable_grad():
+            noise = reading_noise(exponent.exp().maximum(lowest), reader)
         if noise.item() < least:
-            best, least = exponent.detach().exp(), noise.item()
+            best, least = exponent.detach().exp().maximum(lowest), noise.item()
         optimizer.zero_grad()
         noise.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
-      with torch.no_grad():
-            exponent.clamp_(lowest.log(), highest.log())
+        exponent.data.clamp_(min=lowest.log())
     return best
 
 
 def equalize(layers: Layers, factors: Sequence[Tensor]) -> Layers:
+    """The same network, every output divided by its factors (C,) and multiplied by them where it is read.
+
+    The last output is left as it is where no classifier reads it.
+    """
     chain: list[Conv | Linear] = [*layers.convs]
     if layers.classifier is not None:
         chain.append(layers.classifier)
-    for index, factor in enumerate(factors):
-        if index + 1 == len(chain): break
+    for index, factor in enumerate(factors[: len(chain) - 1]):
         writer, reader = chain[index], chain[index + 1]
         assert isinstance(writer, Conv)
         chain[index], chain[index + 1] = scaled_output(writer, factor), scaled_input(reader, factor)
@@ -146,7 +152,3 @@ def equalize(layers: Layers, factors: Sequence[Tensor]) -> Layers:
         convs=tuple(part for part in chain if isinstance(part, Conv)),
         classifier=chain[-1] if isinstance(chain[-1], Linear) else None,
     )
-
-
-def _depthwise(part: Conv | Linear) -> bool:
-    return isinstance(part, Conv) and part.is_depthwise

@@ -81,11 +81,26 @@ def integer_attention(attention: SqueezeExcite, x: Tensor, source: Affine, outpu
     return requantize(product, torch.full((x.shape[1],), float(scale)), output)
 
 
+def float_conv(conv: Conv, x: Tensor) -> Tensor:
+    """(N, C, H, W) before attention and ReLU."""
+    weight, bias = torch.from_numpy(conv.weight), torch.from_numpy(conv.bias)
+    return F.conv2d(x, weight, bias, conv.stride, conv.padding, conv.dilation, conv.groups)
+
+
+def float_layer(conv: Conv, x: Tensor) -> tuple[Tensor, Tensor]:
+    """A convolution's output (N, C, H, W) before attention and ReLU, and behind them."""
+    before = float_conv(conv, x)
+    if conv.attention is None:
+        return before, before.relu()
+    gate = float_gate(conv.attention, before.mean((2, 3)))
+    return before, (before * gate[:, :, None, None]).relu()
+
+
 def float_gate(attention: SqueezeExcite, average: Tensor) -> Tensor:
     """The channels' gates (N, C) in 0..1, from their averages."""
     inner = average
     for part in (attention.reduce, attention.expand):
-        inner = F.linear(inner.relu_() if part is attention.expand else inner, *linear_tensors(part))
+        inner = F.linear(inner.relu() if part is attention.expand else inner, *linear_tensors(part))
     return inner.sigmoid()
 
 
