@@ -149,7 +149,7 @@ def test_effects_are_what_errors_do(small, pictures):
     """Small errors in one layer's sums move the logits as its effects say; another channel's would not."""
     layers, image = unpadded(small, pictures)
     with torch.no_grad():
-        effects = output_effects(layers, image)
+        effects = output_effects(layers, image.repeat(8, 1, 1, 1))
         wanted = logits(layers, image)
         index, size = 3, 1e-3
         x = image
