@@ -5,8 +5,8 @@ network is executed by the runtime it is for. Against it stand the defaults of t
 same splits: NNCF (also the mixed preset with accurate bias correction) and ONNX Runtime's quantize_static.
 Differences are paired, photo by photo; a photo that is scored in several splits counts once, with its mean.
 The same networks, and some calibrated on 100 of its training photos, are scored on Imagenette's validation
-photos, over all 1000 classes. These are many more, but of ten classes, kept at 128 × 128 pixels and scaled up,
-and all but 134 of the 3925 are photos that ImageNet trains on: a harder and narrower test than ImageNet's own.
+photos, over all 1000 classes. These are many more, but of ten classes, kept at 128 × 128 pixels and scaled
+up, and all but 134 of the 3925 are photos that ImageNet trains on: not the same test as ImageNet's own.
 
 Speed: everything in one process, taken in turn, round by round; a network's input is what it takes, so ours
 read bytes and the others floats that are normalised already.
