@@ -4,10 +4,12 @@ A view is the whole training transform of ImageNet: a JPEG in memory, decoded, a
 224 px (bilinear or bicubic, drawn), mirrored by chance, put into a batch of 32. Compared, one thread each, on
 the same files and, view by view, the same crops:
 
-- ours:   the package's pipeline; uint8, channels last (normalised on the device)
+- ours:   the package's pipeline; uint8, channels last, as the loader gives it (normalised on the device)
+- ours, normalised: the same, normalised to float32 on this core: all the work, as if there were no device
 - ours, 256: the same on files that `mobileone shard --resize-short 256` makes of these (341×256, quality 92)
-- pillow: what the reference port does: Pillow decodes, cuts and resizes, then float32 in 0..1, stacked
-- pillow, uint8: the same without the conversion to float
+- pillow: what the reference port's workers do: Pillow decodes, cuts, resizes and mirrors; float32 in 0..1,
+  normalised, stacked
+- pillow, uint8: the same without the conversion to float and the normalisation
 - opencv: OpenCV decodes, cuts, resizes (without antialiasing: its linear filter aliases) and mirrors; uint8
 - kornia: kornia-rs decodes (libjpeg-turbo), kornia cuts, resizes (antialiased) and mirrors float32 tensors
 
@@ -21,6 +23,7 @@ smooth and once with grain that gives them about the bytes of ImageNet's own, co
 import argparse
 import datetime
 import io
+import math
 import os
 import platform
 import statistics
@@ -38,14 +41,16 @@ from torch import Tensor
 from benchmarks.online_training import processor
 from mobileone.data.augment import Box, TrainTransform, draw_crop, resize
 from mobileone.data.decode import EncodedImage
-from mobileone.data.loader import BatchLoader, train_loader
+from mobileone.data.loader import BatchLoader, normalize, train_loader
 from mobileone.data.requests import seeded_generator
 from mobileone.data.shards.write import ShardSettings, shard_content
+from mobileone.input_spec import InputSpec
 
 PHOTOS = Path(__file__).resolve().parents[1] / ".." / "shared" / "data" / "imagenet_val_300"
 SIZE, BATCH, NUM_FILES = 224, 32, 96
 GRAIN = 12  # standard deviation of the grain, grey levels
 FILTERS = ("bilinear", "bicubic")
+SPEC = InputSpec(size=SIZE)
 Pipeline = Callable[[int, list[bytes]], Tensor]
 
 
@@ -84,6 +89,10 @@ def ours(start: int, files: list[bytes]) -> Tensor:
     return torch.stack([view.permute(1, 2, 0) for view in views]).permute(0, 3, 1, 2)
 
 
+def ours_normalised(start: int, files: list[bytes]) -> Tensor:
+    return normalize(ours(start, files), SPEC)
+
+
 def ours_resized(files: list[bytes]) -> Pipeline:
     settings = ShardSettings(resize_short=256)
     small = {data: shard_content(EncodedImage("a.jpg", data), settings)[0] for data in files}
@@ -103,7 +112,9 @@ def pillow_view(index: int, data: bytes) -> Tensor:
 
 
 def pillow(start: int, files: list[bytes]) -> Tensor:
-    return torch.stack([pillow_view(start + i, data).float().div(255) for i, data in enumerate(files)])
+    mean, std = (torch.tensor(values).view(3, 1, 1) for values in (SPEC.mean, SPEC.std))
+    views = [pillow_view(start + i, data).float().div(255) for i, data in enumerate(files)]
+    return torch.stack([view.clone().sub_(mean).div_(std) for view in views])
 
 
 def pillow_uint8(start: int, files: list[bytes]) -> Tensor:
@@ -145,7 +156,8 @@ def kornia() -> Pipeline:
 
 
 def pipelines(files: list[bytes]) -> dict[str, Pipeline]:
-    found: dict[str, Pipeline] = {"ours": ours, "ours, 256": ours_resized(files)}
+    found: dict[str, Pipeline] = {"ours": ours, "ours, normalised": ours_normalised}
+    found |= {"ours, 256": ours_resized(files)}
     found |= {"pillow": pillow, "pillow, uint8": pillow_uint8}
     for make in (opencv, kornia):
         try:
@@ -171,18 +183,19 @@ def print_views(files: list[bytes], rounds: int) -> None:
                 make(start, batch)
             if turn >= 0:
                 rates[name].append(NUM_FILES / (time.process_time() - started))
-    print(f"{'pipeline':>14}  views a second of CPU time: median [quartiles], best; n = {rounds}")
+    print(f"{'pipeline':>16}  views a second of CPU time: median [quartiles], best; n = {rounds}")
     for name, values in rates.items():
-        print(f"{name:>14}  {quartiles(values, 0)}, {max(values):.0f}")
-    for name in list(known)[1:]:
-        ratios = [a / b for a, b in zip(rates["ours"], rates[name], strict=True)]
-        best = max(rates["ours"]) / max(rates[name])
-        print(f"ours ÷ {name}: {quartiles(ratios, 2)}; of the best {best:.2f}", flush=True)
+        print(f"{name:>16}  {quartiles(values, 0)}, {max(values):.0f}")
+    pairs = [("ours", name) for name in list(known)[1:]] + [("ours, normalised", "pillow")]
+    for one, other in pairs:
+        ratios = [a / b for a, b in zip(rates[one], rates[other], strict=True)]
+        best = max(rates[one]) / max(rates[other])
+        print(f"{one} ÷ {other}: {quartiles(ratios, 2)}; of the best {best:.2f}", flush=True)
 
 
 def print_stages(files: list[bytes], rounds: int) -> None:
     """Microseconds a view of each stage of ours, best of the rounds."""
-    stages = ("draw", "decode", "crop and resize", "flip", "batch", "transfer")
+    stages = ("draw", "decode", "crop and resize", "flip", "batch", "normalise", "transfer")
     best = dict.fromkeys(stages, float("inf"))
     device = "cuda" if torch.cuda.is_available() else "cpu"
     for _ in range(rounds):
@@ -200,15 +213,21 @@ def print_stages(files: list[bytes], rounds: int) -> None:
             image = EncodedImage("", data)
             box, name, flip = draw(index, image.height, image.width)
             times["draw"] += time.process_time() - started
-            pixels = lap("decode", image.decode)
+            least = (math.ceil(SIZE * image.height / box.height), math.ceil(SIZE * image.width / box.width))
+            pixels = lap("decode", lambda: image.decode(min_height=least[0], min_width=least[1]))  # noqa: B023
             cut = pixels[:, box.top : box.top + box.height, box.left : box.left + box.width]
             view = lap("crop and resize", lambda: resize(cut, (SIZE, SIZE), interpolation=name))  # noqa: B023
             views.append(lap("flip", lambda: view.flip(-1)) if flip else view)  # noqa: B023
         batch = lap("batch", lambda: torch.stack([view.permute(1, 2, 0) for view in views]))  # noqa: B023
         lap("transfer", lambda: batch.to(device, copy=True))  # noqa: B023
+        for part in batch.permute(0, 3, 1, 2).split(BATCH):
+            lap("normalise", lambda: normalize(part, SPEC))  # noqa: B023
         best = {stage: min(best[stage], times[stage]) for stage in stages}
     total = sum(best.values())
-    print(f"where the time goes, µs a view of CPU time, best of {rounds} (transfer: a copy to {device}):")
+    print(
+        f"where the time goes, µs a view of CPU time, best of {rounds} "
+        f"(transfer: a copy to {device}; normalise: on this core, where no device does it):"
+    )
     for stage, seconds in best.items():
         print(f"{stage:>16}  {1e6 * seconds / NUM_FILES:7.1f}  {100 * seconds / total:5.1f} %")
 

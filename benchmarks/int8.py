@@ -53,8 +53,13 @@ WEIGHTS = Path("../shared/data/apple_s0/mobileone_s0.pth.tar")
 PHOTOS = Path("../shared/data/imagenet_val_300")
 IMAGENETTE = Path("../shared/data/imagenette_128_q70.zip")
 CHUNK = 500
-SUFFIXES: dict[QuantizedFormat, str] = {"openvino": ".xml", "litert": ".tflite", "onnx": ".onnx"}
-PACKAGES = ("torch", "onnxruntime", "openvino", "nncf", "ai-edge-litert")
+SUFFIXES: dict[QuantizedFormat, str] = {
+    "openvino": ".xml",
+    "litert": ".tflite",
+    "executorch": ".pte",
+    "onnx": ".onnx",
+}
+PACKAGES = ("torch", "onnxruntime", "openvino", "nncf", "ai-edge-litert", "executorch")
 Logits = Callable[[Tensor], Tensor]
 Run = Callable[[], Any]
 
@@ -290,7 +295,7 @@ def print_speed(model: MobileOne, rounds: int) -> None:
             print(f"{'':<28}{'min ms':>9}{'median ms':>11}{'p90 ms':>9}{'of its default':>24}")
             for name, values in times.items():
                 print(speed_line(name, values, times), flush=True)
-    print("\nof its default: ratio to the runtime's own quantiser, for LiteRT to float32; median [quartiles]")
+    print("\nof its default: ratio to the runtime's own quantiser, or to float32; median [quartiles]")
 
 
 DEFAULTS = {"ours, openvino": "NNCF default, openvino", "ours, onnx": "quantize_static, onnx"}

@@ -10,7 +10,6 @@ import pytest
 
 from mobileone.benchmarking import ceilings
 from mobileone.checkpoint.store import save_model
-from mobileone.cli.main import main
 from mobileone.exporting.run import export
 from mobileone.input_spec import InputSpec
 from mobileone.model.create import create_model
@@ -19,14 +18,10 @@ from mobileone.profiling import roofline
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def run(capsys, *arguments):
-    """Exit code, stdout and stderr of one command."""
-    try:
-        code = main(["bench", *map(str, arguments)])
-    except SystemExit as stop:
-        code = stop.code
-    captured = capsys.readouterr()
-    return code, captured.out, captured.err
+@pytest.fixture
+def run(run):
+    """`mobileone bench` with these arguments."""
+    return lambda *arguments: run("bench", *arguments)
 
 
 @pytest.fixture(autouse=True)
@@ -58,14 +53,14 @@ def photos(tmp_path):
     return tmp_path / "photos"
 
 
-def test_one_network_in_one_runtime_with_images(capsys, model, photos, tmp_path):
+def test_one_network_in_one_runtime_with_images(run, model, photos, tmp_path):
     file = save_model(model, tmp_path / "tiny.safetensors")
     page, plot = tmp_path / "out" / "page.html", tmp_path / "out" / "plot.png"
     arguments = (
         *("--backends", "litert,ncnn", "--precisions", "fp32,int8", "--batch-sizes", "1,3"),
         *("--baselines", "none", "--runs", 6, "--seconds", 0.1, "--eval", photos, "--json"),
     )
-    code, out, err = run(capsys, file, *arguments, "--html", page, "--png", plot)
+    code, out, err = run(file, *arguments, "--html", page, "--png", plot)
     assert code == 0
     result = json.loads(out)
     ran = {(row["backend"], row["batch_size"]): row for row in result["rows"] if row["latency"]}
@@ -92,15 +87,15 @@ def test_one_network_in_one_runtime_with_images(capsys, model, photos, tmp_path)
     assert keys_of(result) - documented == set()
 
 
-def test_int8_is_made_from_photos(capsys, model, photos, tmp_path):
+def test_int8_is_made_from_photos(run, model, photos, tmp_path):
     file = save_model(model, tmp_path / "tiny.safetensors")
     arguments = ("--backends", "litert", "--precisions", "int8", "--runs", 4, "--baselines", "none", "--json")
-    code, out, _ = run(capsys, file, *arguments, "--calib", photos)
+    code, out, _ = run(file, *arguments, "--calib", photos)
     assert code == 0
     (row,) = json.loads(out)["rows"]
     assert (row["backend"], row["precision"], row["reason"]) == ("litert", "int8", None)
     assert row["latency"]["runs"] == 4
-    code, _, err = run(capsys, file, *arguments, "--calib", file)
+    code, _, err = run(file, *arguments, "--calib", file)
     assert (code, "--calib takes a folder of photos" in err) == (1, True)
 
 
@@ -119,12 +114,12 @@ def keys_of(value):
     return set(value).union(*inner)
 
 
-def test_a_finished_artifact_beside_its_network(capsys, model, tmp_path):
+def test_a_finished_artifact_beside_its_network(run, model, tmp_path):
     file = save_model(model, tmp_path / "tiny.safetensors")
     artifact = tmp_path / "mine.tflite"
     export(model, artifact, format="litert", raw_input=True)
     arguments = ("--backends", "litert", "--batch-sizes", "1,2", "--baselines", "none", "--runs", 2)
-    code, out, _ = run(capsys, artifact, file, *arguments)
+    code, out, _ = run(artifact, file, *arguments)
     assert code == 0
     assert out.startswith("tiny, batch 1\n")
     assert len(re.findall(r"^tiny, batch [12]: use litert", out, re.MULTILINE)) == 2
@@ -137,9 +132,9 @@ def test_a_finished_artifact_beside_its_network(capsys, model, tmp_path):
 
 
 @pytest.mark.slow
-def test_pytorch_beside_the_artifacts(capsys, model, tmp_path):
+def test_pytorch_beside_the_artifacts(run, model, tmp_path):
     file = save_model(model, tmp_path / "tiny.safetensors")
-    code, out, _ = run(capsys, file, "--backends", "litert", "--runs", 2, "--json")
+    code, out, _ = run(file, "--backends", "litert", "--runs", 2, "--json")
     assert code == 0
     rows = {row["backend"]: row for row in json.loads(out)["rows"]}
     assert [row["reason"] for row in rows.values()] == [None] * 5
@@ -172,8 +167,8 @@ def test_pytorch_beside_the_artifacts(capsys, model, tmp_path):
         (("mobileone_s0", "--backends", "torch", "--eval", "nowhere"), "no such data folder: nowhere"),
     ],
 )
-def test_refusals_are_one_line(capsys, arguments, message):
-    code, out, err = run(capsys, *arguments)
+def test_refusals_are_one_line(run, arguments, message):
+    code, out, err = run(*arguments)
     assert (code, out) == (1, "")
     assert err.startswith("mobileone: error: ")
     assert message in err
@@ -181,17 +176,17 @@ def test_refusals_are_one_line(capsys, arguments, message):
 
 
 @pytest.mark.parametrize("option", ["--png", "--html"])
-def test_a_file_that_cannot_be_written_is_found_out_at_once(capsys, tmp_path, option):
+def test_a_file_that_cannot_be_written_is_found_out_at_once(run, tmp_path, option):
     (tmp_path / "file").write_text("")
-    code, _, err = run(capsys, "nowhere", option, tmp_path / "file" / f"x.{option[2:]}")
+    code, _, err = run("nowhere", option, tmp_path / "file" / f"x.{option[2:]}")
     assert code == 1
     assert "cannot write" in err
 
 
-def test_a_missing_extra_is_named(capsys, monkeypatch):
+def test_a_missing_extra_is_named(run, monkeypatch):
     import sys
 
     monkeypatch.setitem(sys.modules, "openvino", None)
-    code, _, err = run(capsys, "mobileone_s0", "--backends", "openvino")
+    code, _, err = run("mobileone_s0", "--backends", "openvino")
     assert code == 1
     assert "mobileone[openvino]" in err

@@ -6,14 +6,12 @@ import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from PIL import Image
 
 from mobileone.checkpoint.load import load_model
 from mobileone.checkpoint.store import save_model
-from mobileone.cli.main import main
 from mobileone.input_spec import InputSpec
 from mobileone.model.create import create_model
 
@@ -28,96 +26,72 @@ def model_file(tiny, tmp_path):
     return save_model(model, tmp_path / "tiny.safetensors")
 
 
-@pytest.fixture
-def photos(tmp_path):
-    """train/ and val/ with two classes of noise."""
-    generator = np.random.default_rng(0)
-    for split, number in (("train", 8), ("val", 3)):
-        for name in ("cat", "dog"):
-            folder = tmp_path / "photos" / split / name
-            folder.mkdir(parents=True)
-            for index in range(number):
-                pixels = generator.integers(0, 256, (40, 48, 3), dtype=np.uint8)
-                Image.fromarray(pixels).save(folder / f"{index}.jpg")
-    return tmp_path / "photos"
-
-
-def run(capsys, *arguments):
-    """Exit code, stdout and stderr of one command."""
-    try:
-        code = main([str(argument) for argument in arguments])
-    except SystemExit as stop:
-        code = stop.code
-    captured = capsys.readouterr()
-    return code, captured.out, captured.err
-
-
-def test_info_prints_the_published_counts(capsys):
-    code, out, _ = run(capsys, "info", "mobileone_s0")
+def test_info_prints_the_published_counts(run):
+    code, out, _ = run("info", "mobileone_s0")
     assert code == 0
     for figure in ("2,078,504", "5,293,272", "275.11", "0.550222"):
         assert figure in out
 
 
-def test_info_reads_a_file(capsys, model_file):
-    code, out, _ = run(capsys, "info", model_file, "--json")
+def test_info_reads_a_file(run, model_file):
+    code, out, _ = run("info", model_file, "--json")
     card = json.loads(out)
     assert (code, card["num_classes"], card["form"], card["input_spec"]["size"]) == (0, 2, "train", 32)
     model = load_model(model_file)
     assert card["cost"]["train"]["params"] == sum(p.numel() for p in model.parameters())
 
 
-def test_reparameterize_verifies_and_writes(capsys, model_file, tmp_path):
+def test_reparameterize_verifies_and_writes(run, model_file, tmp_path):
     target = tmp_path / "fused.safetensors"
-    code, out, _ = run(capsys, "reparameterize", model_file, "-o", target)
+    code, out, _ = run("reparameterize", model_file, "-o", target)
     assert code == 0
     assert "same function" in out
     fused, model = load_model(target), load_model(model_file)
     assert (fused.form, fused.class_names, fused.input_spec.size) == ("inference", ("cat", "dog"), 32)
     x = torch.randn(1, 3, 32, 32)
     assert torch.allclose(fused(x), model(x), atol=1e-5)
-    code, _, err = run(capsys, "reparameterize", target, "-o", tmp_path / "again.safetensors")
+    code, _, err = run("reparameterize", target, "-o", tmp_path / "again.safetensors")
     assert code == 1
     assert "in inference form already" in err
     assert not (tmp_path / "again.safetensors").exists()
 
 
-def test_nothing_is_overwritten_without_force(capsys, model_file, tmp_path):
+def test_nothing_is_overwritten_without_force(run, model_file, tmp_path):
     target = tmp_path / "mine.pth"
     target.write_text("precious")
     for command in (["reparameterize", model_file, "-o", target], ["convert", model_file, "-o", target]):
-        code, _, err = run(capsys, *command)
+        code, _, err = run(*command)
         assert code == 1
         assert "exists already; pass --force" in err
     assert target.read_text() == "precious"
-    assert run(capsys, "convert", model_file, "-o", target, "--to", "apple", "--force")[0] == 0
+    assert run("convert", model_file, "-o", target, "--to", "apple", "--force")[0] == 0
     assert load_model(target).variant.widths == (16, 16, 16, 32)
 
 
-def test_test_fuses_first_and_counts_every_image(capsys, model_file, photos):
-    code, out, err = run(capsys, "test", model_file, "--data", photos, "--json", "--workers", 0)
+def test_test_fuses_first_and_counts_every_image(run, model_file, photos):
+    code, out, err = run("test", model_file, "--data", photos, "--json", "--workers", 0)
     result = json.loads(out)
     assert (code, result["num_images"], result["form"]) == (0, 6, "inference")
     assert 0 <= result["acc1"] <= result["acc5"] == 100.0
     assert "fused" in err
 
 
-def test_unreadable_images_stop_or_are_named(capsys, model_file, photos):
+def test_unreadable_images_stop_or_are_named(run, model_file, photos):
     (photos / "val" / "cat" / "bad.jpg").write_bytes(b"not a picture")
-    code, out, err = run(capsys, "test", model_file, "--data", photos, "--workers", 0)
+    code, out, err = run("test", model_file, "--data", photos, "--workers", 0)
     assert (code, out) == (1, "")
     assert "bad.jpg" in err.splitlines()[-1]
     command = ["test", model_file, "--data", photos, "--workers", 0, "--on-bad-image", "skip"]
-    code, out, err = run(capsys, *command)
+    code, out, err = run(*command)
     assert code == 0
     assert "n 6  skipped 1" in out
     assert "bad.jpg" in err
 
 
-def test_predict_names_classes_and_draws_them(capsys, model_file, photos, tmp_path):
+def test_predict_names_classes_and_draws_them(run, model_file, photos, tmp_path):
     images = sorted((photos / "val" / "cat").glob("*.jpg"))
     picture = tmp_path / "sheet.png"
-    code, out, _ = run(capsys, "predict", model_file, *images, "--json", "--png", picture)
+    code, out, _ = run("predict", model_file, *images, "--json", "--png", picture)
     predictions = json.loads(out)
     assert code == 0
     assert [p["image"] for p in predictions] == [str(i) for i in images]
@@ -126,12 +100,12 @@ def test_predict_names_classes_and_draws_them(capsys, model_file, photos, tmp_pa
         assert sum(score["probability"] for score in prediction["scores"]) == pytest.approx(1)
     with Image.open(picture) as sheet:
         assert sheet.size[0] == 1200
-    code, out, _ = run(capsys, "predict", model_file, images[0], "--topk", 1)
+    code, out, _ = run("predict", model_file, images[0], "--topk", 1)
     assert code == 0
     assert out.count("%") == 1
 
 
-def test_train_then_resume_then_use(capsys, photos, tiny, tmp_path):
+def test_train_then_resume_then_use(run, photos, tiny, tmp_path):
     weights = save_model(create_model(tiny, num_classes=5).eval(), tmp_path / "start.safetensors")
     command = [
         "train",
@@ -145,15 +119,15 @@ def test_train_then_resume_then_use(capsys, photos, tiny, tmp_path):
         tmp_path / "run",
     ]
     settings = ["--set", "epochs=2", "batch_size=4", "input_size=32", "num_workers=0", "amp=off"]
-    code, out, err = run(capsys, *command, *settings)
+    code, out, err = run(*command, *settings)
     assert (code, "acc@1" in out) == (0, True), err
     assert load_model(tmp_path / "run").class_names == ("cat", "dog")
     assert f"report: {tmp_path / 'run' / 'report.html'}" in err
     assert (tmp_path / "run" / "report.html").exists()
-    code, _, err = run(capsys, *command, *settings)
+    code, _, err = run(*command, *settings)
     assert code == 1
     assert "holds a run already" in err
-    code, out, _ = run(capsys, "train", "--run-dir", tmp_path / "run", "--resume", "--json")
+    code, out, _ = run("train", "--run-dir", tmp_path / "run", "--resume", "--json")
     assert (code, len(json.loads(out)["records"])) == (0, 2)
 
 
@@ -183,9 +157,9 @@ def test_train_then_resume_then_use(capsys, photos, tiny, tmp_path):
         (["info"], 2, "MODEL"),
     ],
 )
-def test_bad_input_is_one_line_and_writes_nothing(capsys, tmp_path, monkeypatch, arguments, code, wanted):
+def test_bad_input_is_one_line_and_writes_nothing(run, tmp_path, monkeypatch, arguments, code, wanted):
     monkeypatch.chdir(tmp_path)
-    got, out, err = run(capsys, *arguments)
+    got, out, err = run(*arguments)
     assert (got, out) == (code, "")
     assert wanted in err
     assert len(err.strip().splitlines()) == 1

@@ -11,7 +11,6 @@ import pytest
 import torch
 
 from mobileone.checkpoint.store import save_model
-from mobileone.cli.main import main
 from mobileone.input_spec import InputSpec
 from mobileone.model.create import create_model
 from mobileone.profiling import roofline
@@ -24,16 +23,10 @@ GOLDEN = ROOT / "tests" / "golden" / "report_mobileone_s0.txt"
 GFLOP = dict(zip(VARIANTS, ("0.550222", "1.65012", "2.59685", "3.79158", "5.96044"), strict=True))
 
 
-def run(capsys, *arguments):
-    """Exit code, stdout and stderr of one command, on one thread unless it says otherwise."""
-    if "--threads" not in arguments:
-        arguments = (*arguments, "--threads", 1)
-    try:
-        code = main([str(argument) for argument in arguments])
-    except SystemExit as stop:
-        code = stop.code
-    captured = capsys.readouterr()
-    return code, captured.out, captured.err
+@pytest.fixture
+def run(run):
+    """One command, on one thread unless it says otherwise."""
+    return lambda *arguments: run(*arguments, *(() if "--threads" in arguments else ("--threads", 1)))
 
 
 @pytest.fixture(autouse=True)
@@ -58,8 +51,8 @@ def onnx_file(tiny, tmp_path):
     return path
 
 
-def test_the_report_of_s0_is_the_references_but_for_time(capsys):
-    code, out, err = run(capsys, "profile", "mobileone_s0", "--runs", 2)
+def test_the_report_of_s0_is_the_references_but_for_time(run):
+    code, out, err = run("profile", "mobileone_s0", "--runs", 2)
     assert (code, err) == (0, "")
     golden = GOLDEN.read_text(encoding="utf-8")
     sections = golden[golden.index("FLOP per operator type:") :]
@@ -81,7 +74,7 @@ def test_the_report_of_s0_is_the_references_but_for_time(capsys):
 @pytest.mark.slow
 @pytest.mark.parametrize("form", ["inference", "train"])
 @pytest.mark.parametrize("name", VARIANTS)
-def test_every_variant(capsys, name, form):
+def test_every_variant(run, name, form):
     arguments = (
         "profile",
         name,
@@ -95,7 +88,7 @@ def test_every_variant(capsys, name, form):
         "--input-size",
         64,
     )
-    code, out, _ = run(capsys, *arguments)
+    code, out, _ = run(*arguments)
     assert code == 0
     cost = network_cost(VARIANTS[name], form=form, batch_size=2, input_size=64)
     result = json.loads(out)
@@ -105,24 +98,24 @@ def test_every_variant(capsys, name, form):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", VARIANTS)
-def test_totals_of_every_variant(capsys, name):
-    code, out, _ = run(capsys, "profile", name, "--runs", 1)
+def test_totals_of_every_variant(run, name):
+    code, out, _ = run("profile", name, "--runs", 1)
     assert code == 0
     assert f"{GFLOP[name]:>15} GFLOP in Total" in out.splitlines()
 
 
 @pytest.mark.slow
-def test_what_fusing_saves(capsys):
+def test_what_fusing_saves(run):
     names = ("mobileone_s0:train", "mobileone_s0:inference")
-    code, out, _ = run(capsys, "profile", "--compare", *names, "--runs", 10)
+    code, out, _ = run("profile", "--compare", *names, "--runs", 10)
     assert code == 0
     rows = {line.split("  ")[0]: line.split() for line in out.splitlines()}
     assert rows["parameters"][1:] == ["5,293,272", "2,078,504", "2.55"]
     assert float(rows["ms, whole run"][-1]) > 1, "the fused network is the faster one"
 
 
-def test_json_is_documented(capsys, model_file):
-    code, out, _ = run(capsys, "profile", model_file, "--runs", 1, "--clock", "torch", "--json")
+def test_json_is_documented(run, model_file):
+    code, out, _ = run("profile", model_file, "--runs", 1, "--clock", "torch", "--json")
     assert code == 0
     result = json.loads(out)
     assert result["schema"] == "mobileone.profile/1"
@@ -141,10 +134,10 @@ def keys_of(value):
     return set(value).union(*inner)
 
 
-def test_a_file_and_a_comparison(capsys, onnx_file, model_file, tmp_path):
+def test_a_file_and_a_comparison(run, onnx_file, model_file, tmp_path):
     page, plot = tmp_path / "out" / "page.html", tmp_path / "out" / "roof.png"
     arguments = ("--runs", 1, "--by", "layer", "--html", page, "--png", plot)
-    code, out, err = run(capsys, "profile", "--compare", onnx_file, f"{model_file}:inference", *arguments)
+    code, out, err = run("profile", "--compare", onnx_file, f"{model_file}:inference", *arguments)
     assert code == 0
     assert "tiny.onnx" in out
     assert "stages.0.0.reparam_conv" in out
@@ -171,8 +164,8 @@ def test_a_file_and_a_comparison(capsys, onnx_file, model_file, tmp_path):
         (("nowhere.onnx", "--device", "cuda"), "runs on the CPU"),
     ],
 )
-def test_refusals_are_one_line(capsys, arguments, message):
-    code, out, err = run(capsys, "profile", *arguments)
+def test_refusals_are_one_line(run, arguments, message):
+    code, out, err = run("profile", *arguments)
     assert (code, out) == (1, "")
     assert err.startswith("mobileone: error: ")
     assert message in err
@@ -180,15 +173,15 @@ def test_refusals_are_one_line(capsys, arguments, message):
 
 
 @pytest.mark.parametrize("arguments", [("m", "--by", "colour"), ("m", "--runs", "x"), ("m", "--nothing")])
-def test_wrong_usage(capsys, arguments):
-    code, out, err = run(capsys, "profile", *arguments)
+def test_wrong_usage(run, arguments):
+    code, out, err = run("profile", *arguments)
     assert (code, out, err.count("\n")) == (2, "", 1)
 
 
-def test_a_page_that_cannot_be_written(capsys, model_file, tmp_path):
+def test_a_page_that_cannot_be_written(run, model_file, tmp_path):
     (tmp_path / "file").write_text("")
     target = tmp_path / "file" / "page.html"
-    code, _, err = run(capsys, "profile", model_file, "--runs", 1, "--clock", "torch", "--html", target)
+    code, _, err = run("profile", model_file, "--runs", 1, "--clock", "torch", "--html", target)
     assert code == 1
     assert "cannot write" in err
 

@@ -15,7 +15,8 @@ from mobileone.model.create import create_model
 from mobileone.runtime.artifact import Artifact
 
 CLASSES = ("bird", "cat", "dog")
-SUFFIX = {"onnx": ".onnx", "openvino": ".xml", "litert": ".tflite"}
+SUFFIX = {"onnx": ".onnx", "openvino": ".xml", "litert": ".tflite", "executorch": ".pte"}
+LOWERING = pytest.param("executorch", marks=pytest.mark.slow)  # seconds; the fast one is in test_runtimes.py
 
 
 def run(capsys, *arguments):
@@ -43,7 +44,7 @@ def photos(tmp_path):
     return tmp_path / "photos"
 
 
-@pytest.mark.parametrize("name", SUFFIX)
+@pytest.mark.parametrize("name", ["onnx", "openvino", "litert", LOWERING])
 def test_a_usable_artifact(capsys, model_file, photos, tmp_path, name):
     target = tmp_path / "out" / f"tiny{SUFFIX[name]}"
     code, out, err = run(
@@ -82,7 +83,7 @@ def test_json_and_unlabelled_photos(capsys, model_file, photos, tmp_path):
 
 
 def assert_nothing_written(folder):
-    assert [path.name for path in folder.rglob("*") if path.suffix in (".onnx", ".tflite", ".xml")] == []
+    assert [path.name for path in folder.rglob("*") if path.suffix in tuple(SUFFIX.values())] == []
     assert [path.name for path in folder.iterdir() if path.name.startswith(".")] == []
 
 
@@ -116,7 +117,6 @@ def test_bad_models_and_targets(capsys, model_file, photos, tmp_path, tiny):
     assert "NaN" in refused(capsys, tmp_path, tmp_path / "nan.pth", *calib, "-o", target)
     assert "exported file" in refused(capsys, tmp_path, tmp_path / "old.tflite", *calib, "-o", target)
     assert "names no int8 format" in refused(capsys, tmp_path, model_file, *calib, "-o", tmp_path / "t.pt2")
-    assert "not written yet" in refused(capsys, tmp_path, model_file, *calib, "-o", tmp_path / "t.pte")
     below_a_file = model_file / "t.onnx"
     assert "cannot write" in refused(capsys, tmp_path, model_file, *calib, "-o", below_a_file)
 

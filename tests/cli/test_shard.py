@@ -6,13 +6,11 @@ import os
 import shutil
 import signal
 
-import numpy as np
 import pytest
 import torch
 from PIL import Image
 
 from mobileone.checkpoint.load import load_model
-from mobileone.cli.main import main
 from mobileone.errors import PreemptedError
 from mobileone.train.config import TrainConfig
 from mobileone.train.loop import fit
@@ -21,69 +19,46 @@ from mobileone.train.step import TrainStep
 pytest.importorskip("webdataset", reason="shards need webdataset, an extra")
 
 
-@pytest.fixture
-def photos(tmp_path):
-    """train/ and val/ with two classes of noise."""
-    generator = np.random.default_rng(0)
-    for split, number in (("train", 8), ("val", 3)):
-        for name in ("cat", "dog"):
-            folder = tmp_path / "photos" / split / name
-            folder.mkdir(parents=True)
-            for index in range(number):
-                pixels = generator.integers(0, 256, (40, 48, 3), dtype=np.uint8)
-                Image.fromarray(pixels).save(folder / f"{index}.jpg")
-    return tmp_path / "photos"
-
-
-def run(capsys, *arguments):
-    try:
-        code = main([str(argument) for argument in arguments])
-    except SystemExit as stop:
-        code = stop.code
-    captured = capsys.readouterr()
-    return code, captured.out, captured.err
-
-
-def test_writing_verifying_and_damage(capsys, photos, tmp_path):
+def test_writing_verifying_and_damage(run, photos, tmp_path):
     out = tmp_path / "shards"
-    code, text, _ = run(capsys, "shard", photos, "-o", out, "--shard-size", 4, "--workers", 0)
+    code, text, _ = run("shard", photos, "-o", out, "--shard-size", 4, "--workers", 0)
     assert code == 0
     assert text.splitlines()[0].split() == ["split", "shards", "images", "size"]
     assert text.splitlines()[1].split()[:3] == ["train", "4", "16"]
-    code, text, _ = run(capsys, "shard", "--verify", out, "--workers", 0, "--json")
+    code, text, _ = run("shard", "--verify", out, "--workers", 0, "--json")
     assert (code, json.loads(text)["shards"], json.loads(text)["images"]) == (0, 6, 22)
-    code, _, err = run(capsys, "shard", photos, "-o", out, "--shard-size", 4, "--workers", 0)
+    code, _, err = run("shard", photos, "-o", out, "--shard-size", 4, "--workers", 0)
     assert code == 1
     assert "holds these shards already" in err
     with (out / "train-000001.tar").open("r+b") as file:
         file.seek(2000)
         file.write(b"damage")
-    code, text, err = run(capsys, "shard", out, "--verify", "--workers", 0)
+    code, text, err = run("shard", out, "--verify", "--workers", 0)
     assert (code, text) == (1, "")
     assert "train-000001.tar (" in err
     assert len(err.splitlines()) == 1
 
 
-def test_resized_shards_state_how(capsys, photos, tmp_path):
+def test_resized_shards_state_how(run, photos, tmp_path):
     command = ["shard", photos, "-o", tmp_path / "small", "--resize-short", 20, "--quality", 80, "--json"]
-    code, text, _ = run(capsys, *command, "--workers", 0)
+    code, text, _ = run(*command, "--workers", 0)
     assert code == 0
     result = json.loads(text)
     assert (result["resize_short"], result["quality"], result["splits"][0]["num_images"]) == (20, 80, 16)
 
 
 @pytest.mark.parametrize("options", [[], ["--verify", "--index"], ["--verify", "-o", "x"]])
-def test_one_thing_at_a_time(capsys, photos, options):
-    code, _, err = run(capsys, "shard", photos, *options)
+def test_one_thing_at_a_time(run, photos, options):
+    code, _, err = run("shard", photos, *options)
     assert code == 1
     assert "one of -o OUT (write), --verify (check) and --index" in err
 
 
-def test_training_from_shards_is_training_from_the_folder(tiny, photos, tmp_path, capsys, monkeypatch):
+def test_training_from_shards_is_training_from_the_folder(tiny, photos, tmp_path, run, monkeypatch):
     """Local shards: the same weights to the last bit. Piped ones: another order, all images."""
     monkeypatch.setenv("MOBILEONE_CACHE", str(tmp_path / "cache"))
     out = tmp_path / "shards"
-    assert run(capsys, "shard", photos, "-o", out, "--shard-size", 4, "--workers", 0)[0] == 0
+    assert run("shard", photos, "-o", out, "--shard-size", 4, "--workers", 0)[0] == 0
 
     def trained(name, data):
         config = TrainConfig(
@@ -101,11 +76,11 @@ def test_training_from_shards_is_training_from_the_folder(tiny, photos, tmp_path
     assert any(not torch.equal(weights[name], others[name]) for name in weights)
 
 
-def test_a_streamed_run_goes_on_in_the_middle_of_an_epoch(tiny, photos, tmp_path, capsys, monkeypatch):
+def test_a_streamed_run_goes_on_in_the_middle_of_an_epoch(tiny, photos, tmp_path, run, monkeypatch):
     """Stopped after step 2 of 4 and resumed, with the cache emptied meanwhile: the same bits."""
     monkeypatch.setenv("MOBILEONE_CACHE", str(tmp_path / "cache"))
     out = tmp_path / "shards"
-    assert run(capsys, "shard", photos, "-o", out, "--shard-size", 4, "--workers", 0)[0] == 0
+    assert run("shard", photos, "-o", out, "--shard-size", 4, "--workers", 0)[0] == 0
     config = TrainConfig(
         model=tiny,
         data=f"pipe:cat {out}/train-{{000000..000003}}.tar",
@@ -137,9 +112,9 @@ def test_a_streamed_run_goes_on_in_the_middle_of_an_epoch(tiny, photos, tmp_path
 
 
 @pytest.mark.parametrize("break_it", ["gap", "torn", "index", "class"])
-def test_bad_shards_are_refused_before_the_first_step(capsys, photos, tmp_path, break_it):
+def test_bad_shards_are_refused_before_the_first_step(run, photos, tmp_path, break_it):
     out, train = tmp_path / "shards", tmp_path / "run"
-    assert run(capsys, "shard", photos, "-o", out, "--shard-size", 4, "--workers", 0)[0] == 0
+    assert run("shard", photos, "-o", out, "--shard-size", 4, "--workers", 0)[0] == 0
     data = f"{out}/train-{{000000..000003}}.tar"
     if break_it == "gap":
         (out / "train-000002.tar").unlink()
@@ -150,17 +125,15 @@ def test_bad_shards_are_refused_before_the_first_step(capsys, photos, tmp_path, 
     else:
         (photos / "val" / "dog").rename(photos / "val" / "wolf")
         data = str(photos)
-    code, text, err = run(capsys, "train", "--data", data, "--run-dir", train, "--set", "num_workers=0")
+    code, text, err = run("train", "--data", data, "--run-dir", train, "--set", "num_workers=0")
     assert (code, text, len(err.splitlines())) == (1, "", 1)
     assert ("wolf" if break_it == "class" else "train-000002") in err
     assert not train.exists()
 
 
-def test_check_data_reports_and_previews(capsys, photos, tmp_path):
+def test_check_data_reports_and_previews(run, photos, tmp_path):
     sheet = tmp_path / "batch.png"
-    code, text, err = run(
-        capsys, "check-data", photos, "--preview", sheet, "--recipe", "paper_s2", "--workers", 0
-    )
+    code, text, err = run("check-data", photos, "--preview", sheet, "--recipe", "paper_s2", "--workers", 0)
     assert code == 0
     assert text.splitlines()[1].split()[:3] == ["train", "16", "0"]
     assert "batch.png: 3 batches" in err
@@ -168,12 +141,12 @@ def test_check_data_reports_and_previews(capsys, photos, tmp_path):
         assert picture.width > 8 * 224
     (photos / "val" / "cat" / "leak.jpg").write_bytes((photos / "train" / "dog" / "1.jpg").read_bytes())
     (photos / "train" / "cat" / "bad.jpg").write_bytes(b"not a picture")
-    code, text, err = run(capsys, "check-data", photos, "--workers", 0, "--json")
+    code, text, err = run("check-data", photos, "--workers", 0, "--json")
     report = json.loads(text)
     assert code == 1
     assert "1 images cannot be decoded, 1 are in both train and val" in err
     assert report["splits"]["train"]["bad"][0]["path"].endswith("bad.jpg")
     assert len(report["shared"]) == len(report["contradictory"]) == 1
-    code, text, _ = run(capsys, "check-data", photos / "val", "--workers", 0)
+    code, text, _ = run("check-data", photos / "val", "--workers", 0)
     assert code == 0  # a folder without train/ and val/ is one split
     assert text.splitlines()[1].split()[0] == "val"

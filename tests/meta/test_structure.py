@@ -13,7 +13,7 @@ SOURCE = Path(__file__).resolve().parents[2] / "src" / "mobileone"
 
 # A module may import from its own layer and from those above it in this list.
 LAYERS = [
-    {"errors", "atomic", "cache", "page"},
+    {"errors", "atomic", "cache", "page", "picture"},
     {"variants", "input_spec"},
     {"functional"},
     {"model"},

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from mobileone.benchmarking.recommendation import pareto_front
 from mobileone.benchmarking.report import accuracy_title
 from mobileone.benchmarking.result import BenchResult, Row
-from mobileone.profiling.plot import new_figure, save_figure
+from mobileone.picture import new_figure, save_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -31,7 +31,7 @@ def write_plot(result: BenchResult, path: str | os.PathLike[str]) -> Path:
         for network, size, rows in result.groups()
         if (ran := [row for row in rows if row.latency is not None])
     ]
-    figure = new_figure(8 * max(len(groups), 1), 6)
+    figure = new_figure(8 * max(len(groups), 1), 6, dpi=150)
     panels = figure.subplots(1, max(len(groups), 1), squeeze=False)[0]
     for axes, (title, rows) in zip(panels, groups, strict=False):
         if any(row.accuracy is not None and row.accuracy.score is not None for row in rows):

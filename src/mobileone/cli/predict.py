@@ -59,8 +59,9 @@ class Predict:
 
     def run(self) -> int:
         from mobileone.evaluation.run import progress_bar
+        from mobileone.picture import require_png
         from mobileone.runtime.predictor import Predictor
-        from mobileone.runtime.sheet import MAX_IMAGES, draw_sheet, require_png
+        from mobileone.runtime.sheet import MAX_IMAGES, draw_sheet
 
         if self.png is not None:
             require_png(self.png)

@@ -53,7 +53,10 @@ class Image(Protocol):
         """Width before decoding, pixels."""
 
     def decode(self, *, min_height: int | None = None, min_width: int | None = None) -> Tensor:
-        """Pixels, uint8 (3, H, W); may be smaller than the original, not than the minimum given."""
+        """Pixels, uint8 (3, H, W).
+
+        With a minimum, they may be smaller than the original, not than that, and a few grey levels off.
+        """
 
 
 class ImageSource(Protocol):
@@ -122,16 +125,18 @@ class EncodedImage:
         """Pixels as RGB, uint8 (3, H, W), laid out channels last.
 
         Args:
-            min_height: with this or `min_width`, a JPEG may be decoded at 1/2, 1/4 or 1/8 of its size
-                (rounded up), straight from its DCT coefficients, as long as the result is at least that
-                large on both sides. Pixels.
+            min_height: with this or `min_width`, a JPEG is decoded the fast way: at 1/2, 1/4 or 1/8 of its
+                size (rounded up), straight from its DCT coefficients, where the result is at least that
+                large on both sides; pixels that share a colour value get it as it is, not interpolated.
+                Pixels.
             min_width: likewise.
 
         Raises:
             BadImageError: on a zero-byte, truncated, corrupt or oversized file, or one of no known format.
         """
         if self._header.use_simplejpeg:
-            pixels = self._decode_jpeg(self._dct_factor(min_height, min_width))
+            fast = min_height is not None or min_width is not None
+            pixels = self._decode_jpeg(self._dct_factor(min_height, min_width), fast)
             if pixels is not None:
                 return torch.from_numpy(pixels).permute(2, 0, 1)  # (H, W, C) → (C, H, W)
         with warnings.catch_warnings():
@@ -156,7 +161,7 @@ class EncodedImage:
                 return factor
         return 1
 
-    def _decode_jpeg(self, factor: int) -> NDArray[np.uint8] | None:
+    def _decode_jpeg(self, factor: int, fast: bool) -> NDArray[np.uint8] | None:
         """Pixels (H, W, 3), or `None` if Pillow shall try: a JPEG that libjpeg only finds unusual."""
         height, width, _ = self._header
         try:
@@ -165,6 +170,7 @@ class EncodedImage:
                 min_height=math.ceil(height / factor),
                 min_width=math.ceil(width / factor),
                 min_factor=factor,
+                fastupsample=fast,
             )
         except ValueError as error:
             if str(error).startswith(_LOST_DATA):

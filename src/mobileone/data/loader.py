@@ -264,10 +264,17 @@ def normalize(images: Tensor, spec: InputSpec, *, dtype: torch.dtype = torch.flo
             + (" or 1 channels" if channels == 3 else " channels")
         )
     scale, shift, luma = _pixel_constants(spec.mean, spec.std, images.device)
-    pixels = images.float()
+    pixels = images.to(torch.float32, copy=True)
     if channels != spec.in_chans:
         pixels = (pixels * luma).sum(dim=1, keepdim=True)
-    return (pixels * scale + shift).to(dtype)
+    if pixels.is_contiguous(memory_format=torch.channels_last):
+        # Along rows as they lie in memory: on a CPU, torch's loops over an axis of 3 take 5 times as long.
+        rows = pixels.permute(0, 2, 3, 1).flatten(2)  # a view, (N, H, W·C)
+        width = pixels.shape[-1]
+        rows.mul_(scale.flatten().repeat(width)).add_(shift.flatten().repeat(width))
+    else:
+        pixels.mul_(scale).add_(shift)
+    return pixels.to(dtype)
 
 
 @lru_cache(maxsize=16)  # a constant copied to a GPU at every step would make every step wait for the device

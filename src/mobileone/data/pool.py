@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -81,3 +82,13 @@ def start_worker(*_: int) -> None:
     torch.set_num_threads(1)  # many workers with many threads each would fight for the cores
     # Ctrl-C is the main process's to answer; it ends the workers.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_the_main_process, daemon=True).start()
+
+
+def _end_with_the_main_process() -> None:
+    # A worker's own parent is the fork server, which lives while a worker lives: without this both would
+    # outlive a killed main process for ever, with all their memory.
+    main_process = multiprocessing.parent_process()
+    if main_process is not None:
+        main_process.join()
+        os._exit(1)

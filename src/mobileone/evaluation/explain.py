@@ -9,16 +9,15 @@ from pathlib import Path
 
 from torch import Tensor
 
-from mobileone.atomic import atomic_path
 from mobileone.data.augment import EvalTransform
 from mobileone.data.decode import Image, read_image
 from mobileone.data.imagenet import human_name, resolve_classes
 from mobileone.data.loader import normalize
-from mobileone.errors import ConfigError, MissingExtraError
+from mobileone.errors import ConfigError
 from mobileone.evaluation.cam import class_activation_maps, logit_map
 from mobileone.evaluation.pictures import short_name
 from mobileone.model.network import MobileOne
-from mobileone.runtime.sheet import require_png
+from mobileone.picture import new_figure, require_png, save_figure
 
 MAX_IMAGES = 24
 OPACITY = 0.5
@@ -125,15 +124,9 @@ def draw_explanations(rows: Sequence[Sequence[Explanation]], path: str | Path) -
         MissingExtraError: without matplotlib.
     """
     require_png(path)
-    try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise MissingExtraError("pictures need matplotlib; pip install 'mobileone[train]'") from error
     rows = rows[:MAX_IMAGES]
     columns = 1 + max(map(len, rows))
-    figure = Figure(figsize=(2.6 * columns, 3.0 * len(rows)), dpi=110, layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(2.6 * columns, 3.0 * len(rows))
     grid = figure.subplots(len(rows), columns, squeeze=False)
     for axes in grid.ravel():
         axes.set_axis_off()
@@ -146,8 +139,7 @@ def draw_explanations(rows: Sequence[Sequence[Explanation]], path: str | Path) -
             name = short_name(explanation.class_name)
             title = f"{name}\n{100 * explanation.probability:.1f} %, logit {explanation.logit:.1f}"
             axes.set_title(title, fontsize=9)
-    with atomic_path(path) as temporary:
-        figure.savefig(temporary, format="png")
+    save_figure(figure, path)
 
 
 def _tail(name: str) -> str:

@@ -9,12 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mobileone.atomic import atomic_path
 from mobileone.data.decode import ImageSource
 from mobileone.data.imagenet import human_name
-from mobileone.errors import MissingExtraError
 from mobileone.evaluation.answers import Answers
 from mobileone.evaluation.confusion import Counts, class_results, confused_pairs
+from mobileone.picture import new_figure, save_figure
 from mobileone.runtime.sheet import draw_tiles
 
 MAX_LABELLED = 30  # classes whose names and counts fit into one picture
@@ -47,7 +46,7 @@ def draw_confusion(matrix: Counts, classes: Sequence[str], path: Path) -> None:
     """
     few = len(classes) <= MAX_LABELLED
     size = 0.34 * min(len(classes), MAX_LABELLED) + 3.2
-    figure = _figure(size if few else size + 8, size)
+    figure = new_figure(size if few else size + 8, size)
     if few:
         axes = [figure.subplots()]
     else:
@@ -59,7 +58,7 @@ def draw_confusion(matrix: Counts, classes: Sequence[str], path: Path) -> None:
     _draw_labelled(axes[-1], matrix[block], shares[block], [short_name(classes[i]) for i in chosen])
     if not few:
         axes[-1].set_title(f"{len(chosen)} classes of the commonest mistakes", fontsize=10)
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def _confused_classes(matrix: Counts, number: int) -> list[int]:
@@ -129,7 +128,7 @@ def draw_worst_classes(matrix: Counts, classes: Sequence[str], path: Path) -> No
     """
     results = class_results(matrix)
     shown = results[:MAX_BARS]
-    figure = _figure(9, 0.3 * len(shown) + 1.6)
+    figure = new_figure(9, 0.3 * len(shown) + 1.6)
     axes = figure.subplots()
     places = range(len(shown))
     axes.barh(places, [result.recall for result in shown], color="#2463c4", height=0.7)
@@ -150,7 +149,7 @@ def draw_worst_classes(matrix: Counts, classes: Sequence[str], path: Path) -> No
         f"the {len(shown)} worst of {len(results)} classes; the line is top-1 of all images, {mean:.1f} %",
         fontsize=10,
     )
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def draw_mistakes(answers: Answers, source: ImageSource, path: Path) -> int:
@@ -178,20 +177,3 @@ def draw_mistakes(answers: Answers, source: ImageSource, path: Path) -> int:
     if tiles:
         draw_tiles(tiles, path)
     return len(tiles)
-
-
-def _figure(width: float, height: float) -> Any:
-    """An empty figure, inches."""
-    try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise MissingExtraError("pictures need matplotlib; pip install 'mobileone[train]'") from error
-    figure = Figure(figsize=(width, height), dpi=110, layout="constrained")
-    FigureCanvasAgg(figure)
-    return figure
-
-
-def _save(figure: Any, path: Path) -> None:
-    with atomic_path(path) as temporary:
-        figure.savefig(temporary, format="png")

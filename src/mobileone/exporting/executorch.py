@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import torch
+from torch import Tensor, nn
 
 from mobileone.errors import ConfigError
 from mobileone.exporting.deployable import Deployable, Options, dynamic_shapes, example, tensor_spec
@@ -34,16 +36,24 @@ def tensor(model: MobileOne, options: Options) -> TensorSpec:
 def write(model: MobileOne, path: Path, options: Options) -> Sequence[Path]:
     """One file, weights inside."""
     with quiet(), torch.no_grad():
-        from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
-        from executorch.exir import to_edge_transform_and_lower
-
         spec = tensor(model, options)
         module = Deployable(model, layout=spec.layout, raw_input=options.raw_input, half=False)
         shapes = dynamic_shapes(options, maximum=MAX_BATCH)
-        program = torch.export.export(module, (example(spec),), dynamic_shapes=shapes)
-        lowered = to_edge_transform_and_lower(program, partitioner=[XnnpackPartitioner()]).to_executorch()
-        path.write_bytes(lowered.buffer)
+        path.write_bytes(program(module, example(spec), shapes=shapes))
     return [path]
+
+
+def program(module: nn.Module, images: Tensor, *, shapes: Any = None) -> bytes:
+    """The content of a .pte file: a module of one input, in which XNNPACK runs all that it can."""
+    from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
+    from executorch.exir import EdgeCompileConfig, to_edge_transform_and_lower
+
+    traced = torch.export.export(module, (images,), dynamic_shapes=shapes)
+    # Plain operators: the ones with an order of axes work out an index for every byte that they cast.
+    config = EdgeCompileConfig(_skip_dim_order=True)
+    edge = to_edge_transform_and_lower(traced, partitioner=[XnnpackPartitioner()], compile_config=config)
+    content: bytes = edge.to_executorch().buffer
+    return content
 
 
 def versions() -> Mapping[str, str]:

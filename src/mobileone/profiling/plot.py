@@ -5,15 +5,11 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from mobileone.atomic import atomic_path
-from mobileone.errors import ConfigError, MissingExtraError
+from mobileone.errors import ConfigError
+from mobileone.picture import new_figure, save_figure
 from mobileone.profiling.charts import roofline_rows, roofs
 from mobileone.profiling.result import Profile
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 COLORS = {"arithmetic": "#2463c4", "memory": "#b8510b"}
 MARKERS = {"arithmetic": "o", "memory": "s"}
@@ -30,7 +26,7 @@ def write_roofline(profiles: Sequence[Profile], path: str | os.PathLike[str]) ->
         ConfigError: if a profile has no ceilings or nothing to draw.
         MissingExtraError: without matplotlib.
     """
-    figure = new_figure(8 * len(profiles), 5.4)
+    figure = new_figure(8 * len(profiles), 5.4, dpi=150)
     from matplotlib.collections import PathCollection
 
     shared = figure.subplots(1, len(profiles), sharex=True, sharey=True, squeeze=False)
@@ -73,30 +69,3 @@ def write_roofline(profiles: Sequence[Profile], path: str | os.PathLike[str]) ->
             if isinstance(handle, PathCollection):
                 handle.set_sizes([40])
     return save_figure(figure, path)
-
-
-def new_figure(width: float, height: float) -> Figure:
-    """An empty figure of that size in inches, bound to no window.
-
-    Raises:
-        MissingExtraError: without matplotlib.
-    """
-    try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise MissingExtraError("the PNG needs matplotlib; pip install 'mobileone[profile]'") from error
-    figure = Figure(figsize=(width, height), dpi=150, layout="constrained")
-    FigureCanvasAgg(figure)
-    return figure
-
-
-def save_figure(figure: Figure, path: str | os.PathLike[str]) -> Path:
-    """Write it as PNG; the path.
-
-    Raises:
-        MobileOneError: if the file cannot be written.
-    """
-    with atomic_path(path) as temporary:
-        figure.savefig(temporary, format="png")
-    return Path(path)

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from mobileone.atomic import refuse_existing, staging
 from mobileone.errors import ConfigError, ExportError, MobileOneError
 from mobileone.exporting.deployable import Options, tensor_spec
+from mobileone.exporting.executorch_int8 import executorch_int8_model
 from mobileone.exporting.exporter import exporter
 from mobileone.exporting.layers import layers_of
 from mobileone.exporting.litert_int8 import litert_int8_model
@@ -88,7 +89,7 @@ def quantize(
         path: the file to write, with the format's suffix; or a folder, where it is named after the variant.
         images: photos of the kind that the network will see: a folder, of which 100 are taken (fewer where
             there are fewer), or pixels cut to the network's size, uint8 (N, C, size, size).
-        format: onnx, openvino or litert.
+        format: onnx, openvino, litert or executorch.
         rule: how the ranges of activations are chosen.
         batch_size: images at a time.
         source: where the model came from, for the manifest.
@@ -150,10 +151,6 @@ def check_target(model: nn.Module, path: str | os.PathLike[str], *, format: Form
     """
     if format not in get_args(QuantizedFormat):
         raise ConfigError(f"int8 is written as {', '.join(get_args(QuantizedFormat))}, got {format!r}")
-    if format == "executorch":
-        raise ConfigError(
-            "int8 ExecuTorch files are not written yet; take litert, which runs the same kernels"
-        )
     name = getattr(getattr(model, "variant", None), "name", "model")
     target = artifact_path(path, find_format(format), name)
     refuse_existing(target, force=force)
@@ -296,12 +293,23 @@ def _write_openvino(quantized: Quantized, path: Path, batch: int) -> Sequence[Pa
     return [path, path.with_suffix(".bin")]
 
 
+def _write_executorch(quantized: Quantized, path: Path, batch: int) -> Sequence[Path]:
+    path.write_bytes(executorch_int8_model(quantized, batch=batch))
+    return [path]
+
+
 _WRITERS: dict[FormatName, Writer] = {
     "onnx": _write_onnx,
     "openvino": _write_openvino,
     "litert": _write_litert,
+    "executorch": _write_executorch,
 }
-_LIBRARIES: dict[FormatName, str] = {"onnx": "onnx", "openvino": "openvino", "litert": "ai-edge-litert"}
+_LIBRARIES: dict[FormatName, str] = {
+    "onnx": "onnx",
+    "openvino": "openvino",
+    "litert": "ai-edge-litert",
+    "executorch": "executorch",
+}
 
 
 def _versions(name: FormatName) -> Mapping[str, str]:

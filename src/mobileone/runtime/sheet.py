@@ -8,22 +8,11 @@ from pathlib import Path
 
 from torch import Tensor
 
-from mobileone.atomic import atomic_path
 from mobileone.data.decode import read_image
-from mobileone.errors import ConfigError, MissingExtraError
+from mobileone.picture import new_figure, require_png, save_figure
 from mobileone.runtime.predictor import Prediction
 
 COLUMNS, MAX_IMAGES = 6, 60
-
-
-def require_png(path: str | Path) -> None:
-    """Refuse a picture of another kind.
-
-    Raises:
-        ConfigError: if `path` does not end in .png.
-    """
-    if Path(path).suffix.lower() != ".png":
-        raise ConfigError(f"the picture must end in .png, got {path}")
 
 
 def draw_sheet(predictions: Sequence[Prediction], path: str | Path) -> None:
@@ -58,17 +47,12 @@ def draw_tiles(tiles: Sequence[tuple[Tensor, str]], path: str | Path) -> None:
         MissingExtraError: without matplotlib.
     """
     require_png(path)
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise MissingExtraError("pictures need matplotlib; pip install 'mobileone[train]'") from error
     rows = ceil(len(tiles) / COLUMNS)
-    figure = Figure(figsize=(2 * COLUMNS, 2.4 * rows), layout="constrained")
+    figure = new_figure(2 * COLUMNS, 2.4 * rows, dpi=100)
     axes = figure.subplots(rows, COLUMNS, squeeze=False).ravel()
     for axis in axes:
         axis.set_axis_off()
     for axis, (pixels, title) in zip(axes, tiles, strict=False):
         axis.imshow(pixels.permute(1, 2, 0).numpy())  # (C, H, W) → (H, W, C)
         axis.set_title(title, fontsize=10)
-    with atomic_path(path) as temporary:
-        figure.savefig(temporary, format="png", dpi=100)
+    save_figure(figure, path)

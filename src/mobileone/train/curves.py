@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from mobileone.atomic import atomic_path
-from mobileone.errors import MissingExtraError
+from mobileone.picture import new_figure, save_figure
 from mobileone.train.progress import EpochRecord
 
 
@@ -20,16 +19,9 @@ def draw_curves(records: Sequence[EpochRecord], path: Path) -> None:
     Raises:
         MissingExtraError: without matplotlib.
     """
-    try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-        from matplotlib.ticker import MaxNLocator
-    except ImportError:
-        raise MissingExtraError(
-            "curves need matplotlib, which is not installed; pip install 'mobileone[train]'"
-        ) from None
-    figure = Figure(figsize=(12, 3.6), dpi=110, layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(12, 3.6)
+    from matplotlib.ticker import MaxNLocator
+
     loss, accuracy, rate = figure.subplots(1, 3)
     epochs = [r.epoch for r in records]
     tested = [r for r in records if r.acc1 is not None]
@@ -57,5 +49,4 @@ def draw_curves(records: Sequence[EpochRecord], path: Path) -> None:
     loss.legend(fontsize=8)
     accuracy.legend(fontsize=8, loc="lower right")
     rate.legend(handles=[*rate.get_lines(), line], fontsize=8)
-    with atomic_path(path) as temporary:
-        figure.savefig(temporary, format="png")
+    save_figure(figure, path)

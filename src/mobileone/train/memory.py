@@ -21,8 +21,7 @@ from mobileone.model.create import create_model
 from mobileone.model.network import MobileOne
 from mobileone.variants import BranchMode
 
-SAFETY = 0.9  # of what was free; allocators waste some
-PROBE_SHARE = 8
+SAFETY = 0.9  # of what there was; allocators waste some
 
 
 class LiveTensors(TorchDispatchMode):  # type: ignore[no-untyped-call]
@@ -78,27 +77,17 @@ def peak_bytes(step: Callable[[int], None], batch_size: int, device: torch.devic
 
     On a GPU all of the process's; on a CPU that of the tensors the step made.
     """
-    done = True
     live = LiveTensors()
     if device.type == "cuda":
-        torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats(device)
-    try:
-        with live:
-            step(batch_size)
-    except (RuntimeError, MemoryError) as error:
-        if not is_out_of_memory(error):
-            raise
-        done = False
+    with live:
+        done = _goes_through(step, batch_size, device)
     peak = torch.cuda.max_memory_allocated(device) if device.type == "cuda" else live.peak
     return peak, done
 
 
 def batch_that_fits(step: Callable[[int], None], *, batch_size: int, device: torch.device) -> int | None:
-    """How many images a step could have had, where `batch_size` was too many: an estimate from trials.
-
-    A step that fails tells how much memory there is, two small ones what an image takes; memory is a straight
-    line in the number of images.
+    """How many images a step could have had, where `batch_size` was too many: tried out, by halving.
 
     Args:
         step: runs forward and backward on that many images, holding nothing afterwards.
@@ -106,27 +95,36 @@ def batch_that_fits(step: Callable[[int], None], *, batch_size: int, device: tor
         device: where it runs.
 
     Returns:
-        1 … batch_size − 1, or None if not even the small steps fit, or the large one did this time.
+        1 … batch_size − 1, nine tenths of what fitted; None if nothing did, or if `batch_size` now does.
 
     >>> def step(size):  # room for 50 images
-    ...     images = []
-    ...     for number in range(size):
-    ...         if number == 50:
-    ...             raise MemoryError
-    ...         images.append(torch.zeros(1000))
+    ...     if size > 50:
+    ...         raise MemoryError
     >>> batch_that_fits(step, batch_size=64, device=torch.device("cpu"))
     45
     """
-    small = max(2, batch_size // PROBE_SHARE)
-    one, one_fits = peak_bytes(step, small, device)
-    two, two_fits = peak_bytes(step, 2 * small, device)
-    limit, fits = peak_bytes(step, batch_size, device)
-    if fits or not (one_fits and two_fits) or two <= one:
+    fits, fails = 0, batch_size
+    if _goes_through(step, batch_size, device):
         return None
-    per_image = (two - one) / small
-    fixed = one - per_image * small
-    found = int((SAFETY * limit - fixed) / per_image)
-    return min(found, batch_size - 1) if found >= 1 else None
+    while fails - fits > max(1, fits // 32):
+        middle = (fits + fails) // 2
+        if _goes_through(step, middle, device):
+            fits = middle
+        else:
+            fails = middle
+    return max(1, int(SAFETY * fits)) if fits else None
+
+
+def _goes_through(step: Callable[[int], None], batch_size: int, device: torch.device) -> bool:
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+    try:
+        step(batch_size)
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        return False
+    return True
 
 
 def trial_step(

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from mobileone.atomic import atomic_path
-from mobileone.errors import MissingExtraError
+from mobileone.picture import new_figure, save_figure
 from mobileone.train.config import TrainConfig
 from mobileone.train.schedule import Schedule
 
@@ -23,15 +22,7 @@ def draw_schedule(config: TrainConfig, schedule: Schedule, path: Path) -> None:
     Raises:
         MissingExtraError: without matplotlib.
     """
-    try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise MissingExtraError(
-            "the schedule's picture needs matplotlib, which is not installed; pip install 'mobileone[train]'"
-        ) from None
-    figure = Figure(figsize=(10, 6), dpi=110, layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(10, 6)
     (rate, decay), (size, strength) = figure.subplots(2, 2, sharex=True)
     total = schedule.total_steps
     steps = sorted({round(i * (total - 1) / MAX_POINTS) for i in range(MAX_POINTS + 1)})
@@ -64,5 +55,4 @@ def draw_schedule(config: TrainConfig, schedule: Schedule, path: Path) -> None:
         axes.set_xlabel("epoch")
     for axes in (rate, decay):
         axes.ticklabel_format(axis="y", scilimits=(-3, 3))
-    with atomic_path(path) as temporary:
-        figure.savefig(temporary, format="png")
+    save_figure(figure, path)

@@ -99,7 +99,7 @@ def open_teacher(
     teacher: Teacher
     known: tuple[str, ...] | None = None
     if not isinstance(source, nn.Module) and format_of(source) is not None:
-        artifact = Artifact(source)
+        artifact = Artifact(source, threads=torch.get_num_threads())  # a rank's share of the machine
         teacher = FileTeacher(artifact)
         known = resolve_classes(artifact.num_classes, artifact.class_names)
     elif source in VARIANTS:

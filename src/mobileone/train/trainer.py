@@ -286,12 +286,14 @@ class Trainer:
             branch_mode=self.config.branch_mode,
         )
         fits = batch_that_fits(trial, batch_size=images, device=self.dist.device)
-        return f"out of memory with batches of {images} images of {size} px on a rank; " + (
-            "lower batch_size or input_size"
-            if fits is None
-            else f"about {fits} would have fitted, as trials of smaller batches tell: "
-            f"batch_size={fits * parts}"
+        message = f"out of memory with batches of {images} images of {size} px on a rank; "
+        if fits is None:
+            return message + "lower batch_size or input_size, or raise accumulate"
+        message += (
+            f"about {fits} would have fitted, as trials of smaller batches tell: batch_size={fits * parts}"
         )
+        more = math.ceil(images * parts / fits)
+        return message + (f", or accumulate={more}" if 2 * more <= self.config.batch_size else "")
 
     def evaluate(self, val_set: ImageSource, *, epoch: int, show: bool) -> EvalResult:
         """The averaged network on the validation images, the same result on every rank.

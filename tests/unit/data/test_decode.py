@@ -284,6 +284,12 @@ def test_dct_scaling_looks_like_averaging(picture, encode):
     assert np.abs(half - boxes).mean() < 2
 
 
+def test_a_minimum_buys_speed_with_colour_that_is_not_interpolated(picture, encode):
+    image = EncodedImage("jpeg", encode(picture(11, 200, 304), "JPEG", quality=90))
+    off = np.abs(to_array(image.decode(min_height=200)) - to_array(image.decode()))
+    assert 0 < off.mean() < 2
+
+
 def test_only_jpeg_is_scaled(picture, encode):
     image = EncodedImage("png", encode(picture(12, 40, 40), "PNG"))
     assert image.decode(min_height=5, min_width=5).shape == (3, 40, 40)

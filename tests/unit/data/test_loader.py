@@ -337,7 +337,9 @@ if __name__ == "__main__":
 """
 
 
-def test_an_interrupted_loop_ends_at_once_with_its_workers(flat_folder, tmp_path):
+@pytest.fixture
+def loop(flat_folder, tmp_path):
+    """A process that reads batches for ever, and its worker."""
     script = tmp_path / "interrupted.py"
     script.write_text(INTERRUPTED)
     process = subprocess.Popen(
@@ -347,19 +349,33 @@ def test_an_interrupted_loop_ends_at_once_with_its_workers(flat_folder, tmp_path
         text=True,
         start_new_session=True,
     )
-    try:
-        worker = int(process.stdout.readline())
-        stderr = interrupt(process)
-    finally:
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.communicate()
+    worker = int(process.stdout.readline())
+    yield process, worker
+    if process.poll() is None or is_running(worker):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+
+
+def test_an_interrupted_loop_ends_at_once_with_its_workers(loop):
+    process, worker = loop
+    stderr = interrupt(process)
     assert "KeyboardInterrupt" in stderr
     assert "DataLoader worker" not in stderr
+    assert ends(worker)
+
+
+def test_a_killed_loop_takes_its_workers_along(loop):
+    process, worker = loop
+    assert is_running(worker)
+    process.kill()
+    assert ends(worker)
+
+
+def ends(pid: int) -> bool:
     deadline = time.monotonic() + 10
-    while is_running(worker) and time.monotonic() < deadline:
+    while is_running(pid) and time.monotonic() < deadline:
         time.sleep(0.05)
-    assert not is_running(worker)
+    return not is_running(pid)
 
 
 def interrupt(process):
@@ -445,6 +461,17 @@ def test_normalize_keeps_the_memory_format():
     assert normalize(images, InputSpec()).is_contiguous()
     last = images.to(memory_format=torch.channels_last)
     assert normalize(last, InputSpec()).is_contiguous(memory_format=torch.channels_last)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.float32])
+def test_normalize_gives_the_same_bits_in_every_memory_format_and_leaves_the_pixels(channels, dtype):
+    images = torch.randint(0, 256, (2, channels, 5, 7), dtype=torch.uint8).to(dtype)
+    last, before = images.contiguous(memory_format=torch.channels_last), images.clone()
+    spec = InputSpec(mean=(0.4, 0.5, 0.3)[:channels], std=(0.2, 0.25, 0.3)[:channels])
+    assert torch.equal(normalize(images, spec), normalize(last, spec))
+    assert torch.equal(images, before)
+    assert torch.equal(last, before)
 
 
 def test_normalize_to_grey():

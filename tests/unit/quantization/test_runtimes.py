@@ -1,16 +1,24 @@
 """Every runtime computes the simulator's integers."""
 
+import copy
+
 import numpy as np
 import pytest
+import torch
 
+from mobileone.exporting.executorch_int8 import Int8Conv, Int8Network
 from mobileone.exporting.layers import layers_of
-from mobileone.exporting.litert_int8 import litert_int8_model, paired_columns, reads_pairs
+from mobileone.exporting.litert_int8 import litert_int8_model
 from mobileone.exporting.onnx_int8 import onnx_int8_model
 from mobileone.exporting.openvino_int8 import openvino_int8_model
 from mobileone.exporting.parity import reference_logits, seeded_pictures
+from mobileone.exporting.xnnpack import paired_columns, reads_pairs
 from mobileone.quantization.calibrate import calibrate
 from mobileone.quantization.report import compare_logits, trace_errors
+from mobileone.quantization.run import write_quantized
 from mobileone.quantization.simulate import integer_outputs, simulate
+from mobileone.runtime.artifact import Artifact
+from mobileone.runtime.formats import FORMATS, require
 from mobileone.runtime.quiet import quiet
 
 
@@ -48,6 +56,21 @@ def run_openvino(model, images):
     return ov.Core().compile_model(model, "CPU", hints)(images)[0]
 
 
+def write_executorch(model, quantized, images, path):
+    """An int8 .pte artifact; the graphs of XNNPACK's delegates in it."""
+    with quiet():
+        from executorch.backends.xnnpack import xnnpack_preprocess
+    graphs, write = [], xnnpack_preprocess.serialize_xnnpack_binary
+    spy = lambda graph, data: graphs.append(graph) or write(graph, data)  # noqa: E731
+    expected, options = reference_logits(model, images), {"batch": len(images)}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(xnnpack_preprocess, "serialize_xnnpack_binary", spy)
+        write_quantized(
+            quantized, model, path, format="executorch", images=images, expected=expected, options=options
+        )
+    return graphs
+
+
 def step(logits):
     """A hundredth of what distinguishes pictures: a wrong integer in the last layers moves less."""
     return 0.01 * logits.std()
@@ -81,7 +104,7 @@ def test_int8_is_near_float(small, quantized, pictures):
 
 
 def test_the_order_of_a_wrong_border_shows(quantized, images):
-    """The guard of the three tests above: another border colour is another function."""
+    """The guard of the four tests above: another border colour is another function."""
     from dataclasses import replace
 
     black = replace(quantized, border=0 * quantized.border)
@@ -90,7 +113,6 @@ def test_the_order_of_a_wrong_border_shows(quantized, images):
 
 
 def test_pairs_of_columns_are_the_same_convolution(quantized, images):
-    import torch
     from torch.nn import functional as F
 
     conv = quantized.layers.convs[0]
@@ -119,6 +141,77 @@ def test_nothing_but_the_average_is_float(quantized):
     kinds = [n.op_type for n in onnx.load_from_string(onnx_int8_model(quantized)).graph.node]
     assert "Relu" not in kinds[: kinds.index("GlobalAveragePool")]
     assert kinds.count("QuantizeLinear") >= len(quantized.layers.convs)
+
+
+def kinds_of(graph, ids):
+    """The data types of values, as XNNPACK calls them."""
+    values = [graph.xvalues[number].xvalue_union for number in ids]
+    return [getattr(value, "tensor_value", value).datatype.name.rpartition("_")[2] for value in values]
+
+
+def float_maps(graph):
+    """What reads a float tensor that has a place for every pixel."""
+    shapes = [getattr(v.xvalue_union, "tensor_value", v.xvalue_union).dims for v in graph.xvalues]
+    floats = [kind == "fp32" for kind in kinds_of(graph, range(len(shapes)))]
+    maps = {i for i, dims in enumerate(shapes) if floats[i] and len(dims) == 4 and min(dims[1:3]) > 1}
+    nodes = [node.xnode_union for node in graph.xnodes]
+    inputs = [
+        {getattr(node, name, None) for name in ("input_id", "input1_id", "input2_id")} for node in nodes
+    ]
+    return [type(node).__name__ for node, read in zip(nodes, inputs, strict=True) if maps & read]
+
+
+def test_executorch(small, quantized, images, tmp_path):
+    """One delegate of integer operators, and the simulator's logits: one test, for writing takes seconds."""
+    pytest.importorskip("executorch")
+    (graph,) = write_executorch(small, quantized, images, tmp_path / "int8.pte")
+    artifact = Artifact(tmp_path / "int8.pte", threads=1)
+    assert artifact.session.precision == "int8"
+    assert artifact.manifest.tensor.shape(4) == (4, 32, 32, 3)
+    wanted = simulate(quantized, images, head="dynamic").numpy()
+    np.testing.assert_allclose(artifact.logits(images).numpy(), wanted, rtol=0, atol=step(wanted))
+
+    with quiet():
+        from executorch.exir._serialize._program import deserialize_pte_binary
+
+        (plan,) = deserialize_pte_binary(artifact.path.read_bytes()).program.execution_plan
+    assert [operator.name for operator in plan.operators] == ["aten::_to_copy"]  # bytes to floats
+    assert len(plan.delegates) == 1
+    assert float_maps(graph) == ["XNNConvert"]  # the bytes; behind the last layer a map is one pixel here
+    convs = [node.xnode_union for node in graph.xnodes if "Conv2d" in type(node.xnode_union).__name__]
+    kinds = [kinds_of(graph, (c.input1_id, c.filter_id, c.bias_id, c.output_id)) for c in convs]
+    assert kinds.count(["qint8", "qcint8", "qcint32", "qint8"]) == len(quantized.layers.convs)
+    gates = sum(2 for conv in quantized.layers.convs if conv.attention is not None)
+    assert kinds.count(["fp32"] * 4) == len(convs) - len(quantized.layers.convs) == gates > 0
+
+
+def test_a_float_island_in_executorch_shows():
+    """The guard of the test above: what reads a float map is named, and what reads a float vector is not."""
+    pytest.importorskip("executorch")
+    with quiet():
+        from executorch.backends.xnnpack.serialization import xnnpack_graph_schema as xnn
+    fp32, shapes = xnn.XNNDatatype.xnn_datatype_fp32, ([1, 8, 8, 16], [1, 1, 1, 16])
+    values = [
+        xnn.XValue(xnn.XNNTensorValue(fp32, len(dims), dims, 0, 0, 0, number))
+        for number, dims in enumerate(shapes)
+    ]
+    nodes = [xnn.XNNSigmoid(1, 1, 0), xnn.XNNAdd(1, 0, 0, 0), xnn.XNNGlobalAvgPooling2d(0, 1, 0)]
+    graph = xnn.XNNGraph("0", [xnn.XNode(node, 0) for node in nodes], values, 0, [], [], [])
+    assert float_maps(graph) == ["XNNAdd", "XNNGlobalAvgPooling2d"]
+    assert kinds_of(graph, [0, 1]) == ["fp32", "fp32"]
+
+
+def test_executorch_rounds_biases_back_to_their_integers(quantized):
+    pytest.importorskip("executorch")
+    with quiet():
+        require("executorch.exir", FORMATS["executorch"])  # registers the rounding
+    network = Int8Network(quantized, batch=1)
+    convs = [layer for layer in network.convs if isinstance(layer, Int8Conv)]
+    rounding = torch.ops.quantized_decomposed.quantize_per_channel.default
+    for conv, layer in zip(quantized.layers.convs, convs, strict=True):
+        scale = layer.weight.scale * layer.source.step
+        whole = rounding(layer.bias, scale, torch.zeros_like(scale), 0, -(2**31), 2**31 - 1, torch.int32)
+        np.testing.assert_array_equal(whole.numpy(), quantized.weights[conv.name].bias)
 
 
 def test_onnx_runtime_fuses_every_convolution(quantized, tmp_path):
@@ -163,8 +256,6 @@ def test_every_tensor_stays_in_eight_bits(quantized, images):
 
 def test_other_shapes(small, pictures):
     """Odd sizes have a border on all sides."""
-    import copy
-
     odd = copy.deepcopy(small)
     odd.set_input_size(33)
     images = seeded_pictures(odd.input_spec, number=8)

@@ -28,9 +28,9 @@ from mobileone.train.loop import fit
 
 torch.set_num_threads(1)
 config = TrainConfig.from_dict(json.loads(sys.argv[1]))
-fit(dataclasses.replace(config, batch_size=2), run_dir=sys.argv[2] + "/warm", progress=False)
+fit(dataclasses.replace(config, batch_size=2, accumulate=1), run_dir=sys.argv[2] + "/warm", progress=False)
 used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
-resource.setrlimit(resource.RLIMIT_AS, (used + 600_000_000,) * 2)
+resource.setrlimit(resource.RLIMIT_AS, (used + 400_000_000,) * 2)
 try:
     fit(config, run_dir=sys.argv[2] + "/run", progress=False)
 except Exception as error:
@@ -48,8 +48,8 @@ def test_fault_out_of_memory_says_what_would_have_fitted(config: TrainConfig, tm
         config, data="digits", input_size=96, batch_size=1024, epochs=1, checkpoint_every="none"
     )
 
-    def run(batch_size: int, name: str) -> str:
-        text = json.dumps(dataclasses.replace(big, batch_size=batch_size).to_dict())
+    def run(batch_size: int, name: str, accumulate: int = 1) -> str:
+        text = json.dumps(dataclasses.replace(big, batch_size=batch_size, accumulate=accumulate).to_dict())
         done = subprocess.run(
             [sys.executable, script, text, tmp_path / name],
             env=os.environ | {"OMP_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "1"},
@@ -64,13 +64,15 @@ def test_fault_out_of_memory_says_what_would_have_fitted(config: TrainConfig, tm
     message = run(1024, "full")
     match = re.fullmatch(
         r"TrainingError: out of memory with batches of 1024 images of 96 px on a rank; "
-        r"about (\d+) would have fitted, as trials of smaller batches tell: batch_size=\1\n",
+        r"about (\d+) would have fitted, as trials of smaller batches tell: batch_size=\1, "
+        r"or accumulate=(\d+)\n",
         message,
     )
     assert match, message
     fits = int(match[1])
     assert 64 < fits < 1024
     assert run(fits, "fitting") == "fits\n"
+    assert run(1024, "in parts", int(match[2])) == "fits\n"
     assert "out of memory" in run(min(3 * fits, 1437), "again")  # the guard's twin: much more does not
 
 
@@ -81,7 +83,10 @@ def test_out_of_memory_without_trials_that_fail_gives_plain_advice(
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
 
     monkeypatch.setattr(trainer_module.TrainStep, "__call__", full)
-    message = "out of memory with batches of 8 images of 32 px on a rank; lower batch_size or input_size"
+    message = (
+        "out of memory with batches of 8 images of 32 px on a rank; lower batch_size or input_size, "
+        "or raise accumulate"
+    )
     with pytest.raises(TrainingError, match=message):
         fit(config, run_dir=tmp_path / "run", progress=False)
 
@@ -104,3 +109,17 @@ def test_a_trial_measures_what_a_step_holds(config: TrainConfig) -> None:
         assert live.bytes < live.peak / 4
     assert peaks[2] - peaks[1] == pytest.approx(2 * (peaks[1] - peaks[0]), rel=0.02)  # a straight line
     assert batch_that_fits(step, batch_size=16, device=torch.device("cpu")) is None  # it does fit
+
+
+@pytest.mark.parametrize("room", [0, 1, 2, 37, 500, 1023])
+def test_the_batch_that_would_have_fitted_fits_and_is_nearly_the_largest(room: int) -> None:
+    def step(size: int) -> None:
+        if size > room:
+            raise MemoryError
+
+    found = batch_that_fits(step, batch_size=1024, device=torch.device("cpu"))
+    if room == 0:
+        assert found is None
+    else:
+        assert found is not None
+        assert 0.85 * room - 1 <= found <= room

@@ -1,0 +1,38 @@
+"""What the tests of several commands need."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from mobileone.cli.main import main
+
+
+@pytest.fixture
+def run(capsys) -> Callable[..., tuple[int, str, str]]:
+    """Runs one command line: exit code, stdout and stderr."""
+
+    def command(*arguments: object) -> tuple[int, str, str]:
+        try:
+            code = main([str(argument) for argument in arguments])
+        except SystemExit as stop:
+            code = stop.code
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    return command
+
+
+@pytest.fixture
+def photos(tmp_path):
+    """train/ and val/ with two classes of noise."""
+    generator = np.random.default_rng(0)
+    for split, number in (("train", 8), ("val", 3)):
+        for name in ("cat", "dog"):
+            folder = tmp_path / "photos" / split / name
+            folder.mkdir(parents=True)
+            for index in range(number):
+                pixels = generator.integers(0, 256, (40, 48, 3), dtype=np.uint8)
+                Image.fromarray(pixels).save(folder / f"{index}.jpg")
+    return tmp_path / "photos"
