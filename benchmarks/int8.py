@@ -202,7 +202,9 @@ class Photos:
 def photos_in(folder: Path, model: MobileOne, split: str | None = None, limit: int | None = None) -> Photos:
     """Photos in class folders named by WordNet ids; some chosen at random where there is a limit."""
     source = find_images(folder, split=split, classes=WNIDS)
-    order = torch.randperm(len(source), generator=torch.Generator().manual_seed(0))[:limit].tolist()
+    order = list(range(len(source)))
+    if limit is not None:
+        order = torch.randperm(len(source), generator=torch.Generator().manual_seed(0))[:limit].tolist()
     transform = EvalTransform.from_spec(model.input_spec)
     pixels = torch.stack([transform(source.read(i)) for i in order])
     return Photos(pixels, torch.from_numpy(source.labels)[order], float_logits(model, pixels))
