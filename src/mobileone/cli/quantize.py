@@ -148,7 +148,8 @@ def report(done: QuantizeResult, held: Comparison | None) -> str:
         f"float32 weights are {megabytes(before)}, {before / size:.1f} times as much",
         f"runs in {parity.runtime}, {parity.precision}; input uint8 ({manifest.tensor.batch}, "
         f"{manifest.tensor.height}, {manifest.tensor.width}, {manifest.tensor.channels}), pixels",
-        f"calibration  n {parity.num_images}  top-1 agreement {100 * parity.top1_agreement:.1f} %",
+        f"calibration  n {parity.num_images}  top-1 agreement {100 * parity.top1_agreement:.1f} % "
+        "(it is fitted to these; --eval compares on others)",
     ]
     if held is not None:
         lines.append(comparison_line(held))

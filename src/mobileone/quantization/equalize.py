@@ -7,24 +7,28 @@ their own for every output channel, so what a layer writes costs it nothing; wha
 - a depthwise layer's scale is one a channel too, so its inputs are equalised completely and one scale for the
   tensor is as good as one a channel;
 - in a pointwise or linear layer a row's scale is shared by all channels it reads, so a large factor makes
-  its other weights coarse. There the factors minimise the noise that both roundings together cause.
+  its other weights coarse, and a small one cuts large values off. There the factors minimise the noise that
+  all three cause in the logits.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from mobileone.exporting.layers import Conv, Floats, Layers, Linear, SqueezeExcite
 from mobileone.exporting.quantized import STEPS
-from mobileone.quantization.ranges import ChannelStats
 
 WEIGHT_STEPS = 127
 # Rounding a whole row at once (rounding.py) leaves this share of the error of rounding to nearest.
 ROUNDING_SHARE = 0.4
+STARTS = (1.0, 0.7, 0.5, 0.35)  # of the whole range
+# Noise, as a share of the logits' power, that a photo has anyway: less is hardly worth anything, and one
+# photo with far more, whose values lie outside of all others', does not decide alone.
+FLOOR = 0.01
 ADAM_STEPS, LEARNING_RATE = 100, 0.05
 
 
@@ -53,72 +57,98 @@ def scaled_input(layer: Conv | Linear, factor: Tensor) -> Conv | Linear:
     return replace(layer, weight=layer.weight * multiplier[None, :, None, None])
 
 
-def reading_noise(factor: Tensor, weight: Tensor, ranges: Tensor, stats: ChannelStats) -> Tensor:
-    """Expected squared error, summed over outputs, of a layer that reads eight bits with eight-bit weights.
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class Reader:
+    """A pointwise or linear layer, what it reads, and how much its outputs matter.
 
-    Args:
-        factor: (C,), what the channels are divided by.
+    Attributes:
         weight: (out, C).
-        ranges: (C,), upper ends before dividing.
-        stats: of the channels before dividing.
-
-    Returns:
-        The activations' rounding error, step²/12 wherever a value is not zero, through the weights; and the
-        weights' rounding error, step²/12 a weight, times the activations' power.
+        importance: (out,), squared error of the logits, relative to their power, for one of 1 in an output
+            at every position.
+        ranges: (C,), upper ends of the channels.
+        nonzero: (C,), the share of values that are not zero.
+        power: (C,), mean squares.
+        sample: (C, N·P, A), values at P positions of each of N photos; A values are averaged before the layer
+            reads them.
+        share: (P,), the share of a photo's positions that each stands for.
+        cuts: whether values above a channel's factor may be cut off; else factors cover the ranges.
     """
-    scaled = weight * factor
-    step = (ranges / factor).amax() / STEPS
-    activations = step**2 / 12 * (stats.nonzero * scaled.square().sum(0)).sum()
-    weight_steps = scaled.abs().amax(1) / WEIGHT_STEPS
-    power = (stats.mean_square / factor**2).sum()
-    weights = ROUNDING_SHARE / 12 * weight_steps.square().sum() * power
-    return torch.add(activations, weights)
+
+    weight: Tensor
+    importance: Tensor
+    ranges: Tensor
+    nonzero: Tensor
+    power: Tensor
+    sample: Tensor
+    share: Tensor
+    cuts: bool
 
 
-def balance(weight: Tensor, ranges: Tensor, stats: ChannelStats) -> Tensor:
+def rounding_noise(factor: Tensor, reader: Reader) -> Tensor:
+    """Expected squared error of the logits from eight bits over 0..factor (C,) and eight-bit weights.
+
+    The activations' rounding error, step²/12 wherever a value is not zero, through the weights; and the
+    weights' rounding error, step²/12 a weight, times the activations' power.
+    """
+    scaled = reader.weight * factor
+    values = (reader.nonzero * (reader.importance @ scaled.square())).sum() / reader.sample.shape[2]
+    steps = scaled.abs().amax(1) / WEIGHT_STEPS
+    weights = (reader.importance @ steps.square()) * (reader.power / factor**2).sum()
+    return values / (12 * STEPS**2) + ROUNDING_SHARE / 12 * weights
+
+
+def cutting_noise(factor: Tensor, reader: Reader) -> Tensor:
+    """(N,): squared error of every photo's logits from what lies above factor (C,) and is cut off."""
+    lost = (reader.sample - factor[:, None, None]).clamp_min(0).mean(2)
+    errors = reader.importance @ (reader.weight @ lost).square()
+    return errors.view(-1, len(reader.share)) @ reader.share
+
+
+def reading_noise(factor: Tensor, reader: Reader) -> Tensor:
+    """What `balance` minimises: the logarithm of the noise and `FLOOR`, the mean over the photos."""
+    noise = rounding_noise(factor, reader)
+    if reader.cuts:
+        noise = noise + cutting_noise(factor, reader)
+    return (FLOOR + noise).log().mean()
+
+
+def balance(reader: Reader) -> Tensor:
     """Factors (C,) that make `reading_noise` small: the best power of the ranges, then gradient descent."""
+    ranges = reader.ranges
+    lowest = torch.zeros_like(ranges) if reader.cuts else ranges
     powers: list[Tensor] = [ranges**power for power in torch.linspace(0, 1, 11)]
-    best = min(powers, key=lambda factor: float(reading_noise(factor, weight, ranges, stats)))
-    least = float(reading_noise(best, weight, ranges, stats))
+    whole = [power * (ranges / power).amax() for power in powers]  # the channel that reaches highest fits
+    starts = [(part * each).maximum(lowest) for each in whole for part in STARTS]
+    best = min(starts, key=lambda factor: float(reading_noise(factor, reader)))
+    least = float(reading_noise(best, reader))
     exponent = best.log().requires_grad_()
     optimizer = torch.optim.Adam([exponent], lr=LEARNING_RATE)
     for _ in range(ADAM_STEPS):
-        noise = reading_noise(exponent.exp(), weight, ranges, stats)
+        with torch.enable_grad():
+            noise = reading_noise(exponent.exp().maximum(lowest), reader)
         if noise.item() < least:
-            best, least = exponent.detach().exp(), noise.item()
+            best, least = exponent.detach().exp().maximum(lowest), noise.item()
         optimizer.zero_grad()
-        noise.log().backward()  # type: ignore[no-untyped-call]
+        noise.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
+        exponent.data.clamp_(min=lowest.log())
     return best
 
 
-def equalize(layers: Layers, stats: Sequence[ChannelStats], ranges: Sequence[Tensor]) -> Layers:
-    """The same network, equalised between each layer and the next.
+def equalize(layers: Layers, factors: Sequence[Tensor]) -> Layers:
+    """The same network, every output divided by its factors (C,) and multiplied by them where it is read.
 
-    Args:
-        layers: the network.
-        stats: of every convolution's output, after the ReLU.
-        ranges: upper ends (C,) of the same.
+    The last output is left as it is where no classifier reads it.
     """
     chain: list[Conv | Linear] = [*layers.convs]
     if layers.classifier is not None:
         chain.append(layers.classifier)
-    # Depthwise readers first, then from the end: the noise of an output counts in the scale that it ends in.
-    joints = sorted(range(len(chain) - 1), key=lambda i: (not _depthwise(chain[i + 1]), -i))
-    for index in joints:
+    for index, factor in enumerate(factors[: len(chain) - 1]):
         writer, reader = chain[index], chain[index + 1]
         assert isinstance(writer, Conv)
-        factor = ranges[index]
-        if not _depthwise(reader):
-            factor = balance(torch.from_numpy(reader.weight).flatten(1), factor, stats[index])
-        factor = factor * (ranges[index] / factor).amax()  # the channel that reaches highest reaches 1
         chain[index], chain[index + 1] = scaled_output(writer, factor), scaled_input(reader, factor)
     return replace(
         layers,
         convs=tuple(part for part in chain if isinstance(part, Conv)),
         classifier=chain[-1] if isinstance(chain[-1], Linear) else None,
     )
-
-
-def _depthwise(part: Conv | Linear) -> bool:
-    return isinstance(part, Conv) and part.is_depthwise

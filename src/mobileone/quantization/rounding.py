@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 LARGEST = 127
+BLOCK = 64
 SWEEPS = 2
 SHRINKS = torch.linspace(0.7, 1.0, 16)
 
@@ -60,16 +61,24 @@ def round_weights(weight: Tensor, scale: Tensor, hessian: Tensor) -> Tensor:
     factor = torch.linalg.cholesky(torch.linalg.inv(moments), upper=True)
     target, steps = left.clone(), scale[..., None]
     integers = torch.empty_like(left)
-    for j in range(k):
-        integers[..., j] = (left[..., j] / scale).round().clamp(-LARGEST, LARGEST)
-        error = (left[..., j] - integers[..., j] * scale) / factor[:, None, j, j]
-        left[..., j + 1 :] -= error[..., None] * factor[:, None, j, j + 1 :]
+    for start in range(0, k, BLOCK):  # the same sums column by column would wait for memory
+        block = slice(start, min(start + BLOCK, k))
+        errors = torch.empty_like(left[..., block])
+        for j in range(start, block.stop):
+            integers[..., j] = (left[..., j] / scale).round().clamp(-LARGEST, LARGEST)
+            error = (left[..., j] - integers[..., j] * scale) / factor[:, None, j, j]
+            left[..., j + 1 : block.stop] -= error[..., None] * factor[:, None, j, j + 1 : block.stop]
+            errors[..., j - start] = error
+        left[..., block.stop :] -= errors @ factor[:, block, block.stop :]
     gradient = (integers * steps - target) @ moments
-    for _ in range(SWEEPS):
-        for j in range(k):
-            wanted = integers[..., j] * scale - gradient[..., j] / moments[:, None, j, j]
+    for start in [*range(0, k, BLOCK)] * SWEEPS:
+        block = slice(start, min(start + BLOCK, k))
+        local, before = gradient[..., block].clone(), integers[..., block].clone()
+        for j in range(start, block.stop):
+            wanted = integers[..., j] * scale - local[..., j - start] / moments[:, None, j, j]
             moved = (wanted / scale).round().clamp(-LARGEST, LARGEST)
             change = (moved - integers[..., j]) * scale
             integers[..., j] = moved
-            gradient += change[..., None] * moments[:, None, j]
+            local += change[..., None] * moments[:, None, j, block]
+        gradient += ((integers[..., block] - before) * steps) @ moments[:, block]
     return integers.gather(2, back[:, None].expand(weight.shape))

@@ -53,10 +53,13 @@ def requantize(accumulator: Tensor, scale: Tensor, output: Affine) -> Tensor:
 def accumulate(conv: Conv, weight: QuantizedWeight, x: Tensor) -> Tensor:
     """Product sums and bias, integers (N, C, H', W'); x holds integers less their zero point."""
     assert weight.bias is not None
-    reach = int(np.prod(weight.values.shape[1:])) * STEPS * INT8_MAX + int(np.abs(weight.bias).max())
-    dtype = torch.float32 if reach < EXACT_FLOAT32 else torch.float64
+    reach = STEPS * int(np.abs(weight.values.astype(np.int64)).sum((1, 2, 3)).max())
+    # Adding the bias rounds as a runtime's int32 sum does when it becomes float32.
+    exact = reach < EXACT_FLOAT32 and np.array_equal(weight.bias.astype(np.float32), weight.bias)
+    dtype = torch.float32 if exact else torch.float64
     values, bias = torch.from_numpy(weight.values).to(dtype), torch.from_numpy(weight.bias).to(dtype)
-    return F.conv2d(x.to(dtype), values, bias, conv.stride, conv.padding, conv.dilation, conv.groups)
+    sums = F.conv2d(x.to(dtype), values, None, conv.stride, conv.padding, conv.dilation, conv.groups)
+    return sums.add_(bias[:, None, None])
 
 
 def integer_conv(conv: Conv, weight: QuantizedWeight, x: Tensor, source: Affine, output: Affine) -> Tensor:
@@ -78,11 +81,26 @@ def integer_attention(attention: SqueezeExcite, x: Tensor, source: Affine, outpu
     return requantize(product, torch.full((x.shape[1],), float(scale)), output)
 
 
+def float_conv(conv: Conv, x: Tensor) -> Tensor:
+    """(N, C, H, W) before attention and ReLU."""
+    weight, bias = torch.from_numpy(conv.weight), torch.from_numpy(conv.bias)
+    return F.conv2d(x, weight, bias, conv.stride, conv.padding, conv.dilation, conv.groups)
+
+
+def float_layer(conv: Conv, x: Tensor) -> tuple[Tensor, Tensor]:
+    """A convolution's output (N, C, H, W) before attention and ReLU, and behind them."""
+    before = float_conv(conv, x)
+    if conv.attention is None:
+        return before, before.relu()
+    gate = float_gate(conv.attention, before.mean((2, 3)))
+    return before, (before * gate[:, :, None, None]).relu()
+
+
 def float_gate(attention: SqueezeExcite, average: Tensor) -> Tensor:
     """The channels' gates (N, C) in 0..1, from their averages."""
     inner = average
     for part in (attention.reduce, attention.expand):
-        inner = F.linear(inner.relu_() if part is attention.expand else inner, *linear_tensors(part))
+        inner = F.linear(inner.relu() if part is attention.expand else inner, *linear_tensors(part))
     return inner.sigmoid()
 
 

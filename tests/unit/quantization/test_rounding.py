@@ -52,3 +52,17 @@ def test_a_lone_outlier_is_cut_where_that_costs_less():
     assert torch.allclose(weight_scales(weight, importance)[0, 0], full[0, 0], rtol=0.35)
     importance[0, 0, 0] = 1e-9  # an input that is nearly always zero
     assert weight_scales(weight, importance)[0, 0] < full[0, 0]
+
+
+def test_blocks_of_columns_round_as_single_columns_do(monkeypatch):
+    """More inputs than a block has."""
+    generator = torch.Generator().manual_seed(0)
+    inputs = torch.randn(1, 150, 400, generator=generator, dtype=torch.float64)
+    hessian = inputs @ inputs.transpose(1, 2) / 400 + torch.eye(150)
+    weight = torch.randn(1, 6, 150, generator=generator, dtype=torch.float64)
+    scale = weight_scales(weight, hessian)
+    blocks = round_weights(weight, scale, hessian)
+    monkeypatch.setattr("mobileone.quantization.rounding.BLOCK", 1)
+    assert torch.equal(blocks, round_weights(weight, scale, hessian))
+    monkeypatch.setattr("mobileone.quantization.rounding.SWEEPS", 0)
+    assert not torch.equal(blocks, round_weights(weight, scale, hessian))

@@ -265,3 +265,25 @@ def test_other_shapes(small, pictures):
         litert_int8_model(quantized, batch=2), images[:2].permute(0, 2, 3, 1).contiguous().numpy()
     )
     np.testing.assert_allclose(got, wanted, rtol=0, atol=4 * step(wanted))
+
+
+def test_what_the_next_bias_makes_up_for_is_not_counted(quantized, pictures, monkeypatch):
+    """A constant on a layer's outputs leaves the report as it is; as much noise of both signs does not."""
+    from mobileone.quantization import report
+
+    plain = trace_errors(quantized, pictures)
+    one, original = quantized.layers.convs[2].name, report.integer_layer
+
+    def shifted(signs):
+        def layer(quantized, conv, x, source):
+            integers, affine = original(quantized, conv, x, source)
+            return integers + 5 * signs(integers.shape) if conv.name == one else integers, affine
+
+        return layer
+
+    shares = []
+    for signs in (torch.ones, lambda shape: torch.randn(shape).sign()):
+        monkeypatch.setattr(report, "integer_layer", shifted(signs))
+        shares.append(trace_errors(quantized, pictures)[2].logit_share)
+    assert shares[0] == pytest.approx(plain[2].logit_share, rel=1e-3)
+    assert shares[1] > 2 * plain[2].logit_share
