@@ -26,7 +26,6 @@ M = TypeVar("M", bound=nn.Module)
 # The rule of "auto", measured unit by unit on a CPU (docs/online.md). Input elements from which the online
 # form won: below, the calls for its small tensors cost more than it saves.
 MIN_ELEMENTS_DEPTHWISE = 1 << 17
-MIN_ELEMENTS_POINTWISE_K1 = 3 << 19
 # As multiply-accumulates: those calls, and what a branch of its own costs an output element beyond products
 # (writing its output, normalising it, adding it, and all that backward).
 CALLS_MACS = 50_000_000
@@ -86,7 +85,7 @@ def pays(block: MobileOneBlock, x: Tensor) -> bool:
     """Whether one convolution is the faster way for x, as measured: on a CPU, in float32 or float64.
 
     - Depthwise: unless x is small.
-    - Pointwise with one convolution branch: where x is large.
+    - Pointwise with one convolution branch: never, it saves one or two BatchNorms and costs more.
     - Others: where the Gram product and the products with the kernels cost less than the branches they save,
       which takes many more pixels than channels.
     - Never under autocast, on other devices, or without a C compiler; under torch.compile not with one
@@ -97,8 +96,8 @@ def pays(block: MobileOneBlock, x: Tensor) -> bool:
     if x.device.type != "cpu" or torch.is_autocast_enabled("cpu"):
         return False
     if suits_output_statistics(spec):
-        least = MIN_ELEMENTS_DEPTHWISE if depthwise_unit else MIN_ELEMENTS_POINTWISE_K1
-        return not torch.compiler.is_compiling() and x.numel() >= least and affine.supports(x)
+        large = depthwise_unit and x.numel() >= MIN_ELEMENTS_DEPTHWISE
+        return large and not torch.compiler.is_compiling() and affine.supports(x)
     if not depthwise.supports(x, window):
         return False
     if depthwise_unit:

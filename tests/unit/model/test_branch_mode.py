@@ -411,8 +411,7 @@ def test_auto_takes_the_online_form_where_it_was_measured_to_pay():
     depthwise_block = MobileOneBlock(BlockSpec(64, 64, 3, groups=64, num_conv_branches=4))
     one = MobileOneBlock(BlockSpec(96, 96, 1))
     assert pays(wide, x(16, 256, 10, 10))
-    assert pays(one, x(16, 96, 40, 40))
-    assert not pays(one, x(16, 96, 20, 20)), "the calls cost more than the passes they save"
+    assert not pays(one, x(16, 96, 40, 40)), "there is next to nothing to save"
     assert not pays(wide, x(16, 256, 1, 1)), "a Gram product of 256 channels over 16 pixels is a loss"
     assert pays(depthwise_block, x(16, 64, 20, 20))
     assert not pays(depthwise_block, x(16, 64, 4, 4)), "too small for its calls"
