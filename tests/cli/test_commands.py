@@ -143,6 +143,7 @@ def test_train_then_resume_then_use(run, photos, tiny, tmp_path):
         (["info", "mobileone_s9"], 1, "mobileone_s"),
         (["train", "--recipe", "paper_s9"], 1, "did you mean"),
         (["train", "--set", "epoch=3"], 1, "did you mean epochs"),
+        (["train", "--set", "epoch=3", "--set", "batch_size=4"], 1, "did you mean epochs"),
         (["train", "--set", "epochs=three"], 1, "whole number"),
         (["train", "--set", "mixup=0.2"], 1, "did you mean mix.mixup"),
         (["train", "--set", "distill.teacher=mobileone_s4"], 1, "a variant without weights"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import sys
@@ -9,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from tyro.conf import Positional, arg
+from tyro.conf import Positional, UseAppendAction, arg
 from tyro.constructors import PrimitiveConstructorSpec
 
 from mobileone.cli.output import print_json, result_line, table
@@ -57,7 +58,7 @@ class Train:
     """auto, cpu, cuda or cuda:N. Default: the recipe's, which is auto."""
     on_bad_image: Literal["error", "skip"] | None = None
     """Stop at an image that cannot be decoded, or name it and go on. Default: the recipe's (error)."""
-    set: Annotated[tuple[str, ...], arg(metavar="FIELD=VALUE ...")] = ()
+    set: Annotated[UseAppendAction[tuple[tuple[str, ...], ...]], arg(metavar="FIELD=VALUE ...")] = ()
     """Any field of the recipe, such as epochs=10 mix.mixup=0.2; an unknown name prints the nearest."""
     checkpoint_every: str | None = None
     """Between checkpoints within an epoch: 1000s, 500steps or none. Default: the recipe's, which is 1000s."""
@@ -85,7 +86,7 @@ class Train:
         config = stored.read_config() if resume else recipe(self.recipe)
         names = ("data", "init", "device", "on_bad_image", "checkpoint_every")
         given = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
-        config = override(replace(config, **given), self.set)
+        config = override(replace(config, **given), [*itertools.chain(*self.set)])
         if self.dry_run:
             return self._plan(config, run_dir / "schedule.png")
         result = fit(config, run_dir=run_dir, resume=resume, callbacks=self._callbacks())

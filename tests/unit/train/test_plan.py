@@ -112,7 +112,15 @@ def test_the_command_prints_a_plan(
     image_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     weights = save_model(create_model("mobileone_s0", num_classes=2), tmp_path / "start.safetensors")
-    settings = ["--set", "epochs=2", "batch_size=2", "input_size=32", "num_workers=0", "mix.mixup=0.2"]
+    settings = [
+        "--set",
+        "epochs=2",
+        "batch_size=2",
+        "input_size=32",
+        "--set",
+        "num_workers=0",
+        "mix.mixup=0.2",
+    ]
     command = ["train", "--data", str(image_folder), "--recipe", "linear_probe", "--init", str(weights)]
     command += ["--run-dir", str(tmp_path / "run"), "--dry-run", "--device", "cpu"]
     assert main([*command, *settings]) == 0
