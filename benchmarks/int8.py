@@ -284,11 +284,10 @@ def timed(model: MobileOne, images: Tensor, folder: Path, threads: int) -> Mappi
     if HAS_NNCF:
         import openvino
 
-        if not (folder / "nncf.xml").exists():
-            openvino.save_model(
-                nncf_model(model, images, folder), folder / "nncf.xml", compress_to_fp16=False
-            )
-        request = openvino_request(folder / "nncf.xml", threads)
+        made = folder / "nncf.xml"
+        if not made.exists():
+            openvino.save_model(nncf_model(model, images, folder), made, compress_to_fp16=False)
+        request = openvino_request(made, threads)
         runs["NNCF default, openvino"] = lambda: request.infer([normalized], share_inputs=True)
     if not (folder / "static.onnx").exists():
         static_onnx(model, images, folder)

@@ -92,7 +92,7 @@ class CheckData:
             (f"{self.recipe}, epoch {epoch + 1}: {at(epoch).size} px", at(epoch)) for epoch in (0, *ends)
         ]
         draw_batches(sources.get("train") or sources["val"], transforms, self.preview, seed=config.seed)
-        print(f"{self.preview}: {len(transforms)} batches", file=sys.stderr)
+        print(f"{self.preview}: {len(transforms)} batch{'es' * (len(transforms) > 1)}", file=sys.stderr)
 
 
 def _lines(report: DataReport) -> list[str]:
