@@ -19,7 +19,7 @@ from mobileone.benchmarking.report import (
     refusals,
 )
 from mobileone.benchmarking.result import BenchResult, Row
-from mobileone.page import document, sortable_table, tiles
+from mobileone.report.page import document, sortable_table, tiles
 
 
 def write_page(result: BenchResult, path: str | os.PathLike[str]) -> Path:

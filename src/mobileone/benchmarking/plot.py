@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from mobileone.benchmarking.recommendation import pareto_front
 from mobileone.benchmarking.report import accuracy_title
 from mobileone.benchmarking.result import BenchResult, Row
-from mobileone.picture import new_figure, save_figure
+from mobileone.report.figure import new_figure, save_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

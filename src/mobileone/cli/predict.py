@@ -59,7 +59,7 @@ class Predict:
 
     def run(self) -> int:
         from mobileone.evaluation.run import progress_bar
-        from mobileone.picture import require_png
+        from mobileone.report.figure import require_png
         from mobileone.runtime.predictor import Predictor
         from mobileone.runtime.sheet import MAX_IMAGES, draw_sheet
 

@@ -17,7 +17,7 @@ from mobileone.errors import ConfigError
 from mobileone.evaluation.cam import class_activation_maps, logit_map
 from mobileone.evaluation.pictures import short_name
 from mobileone.model.network import MobileOne
-from mobileone.picture import new_figure, require_png, save_figure
+from mobileone.report.figure import new_figure, require_png, save_figure
 
 MAX_IMAGES = 24
 OPACITY = 0.5

@@ -13,7 +13,7 @@ from mobileone.data.decode import ImageSource
 from mobileone.data.imagenet import human_name
 from mobileone.evaluation.answers import Answers
 from mobileone.evaluation.confusion import Counts, class_results, confused_pairs
-from mobileone.picture import new_figure, save_figure
+from mobileone.report.figure import new_figure, save_figure
 from mobileone.runtime.sheet import draw_tiles
 
 MAX_LABELLED = 30  # classes whose names and counts fit into one picture

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from mobileone.picture import new_figure, save_figure
+from mobileone.report.figure import new_figure, save_figure
 from mobileone.train.progress import EpochRecord
 
 

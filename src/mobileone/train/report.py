@@ -20,7 +20,7 @@ from mobileone.evaluation.confusion import class_results, confused_pairs
 from mobileone.evaluation.pictures import draw_confusion, draw_mistakes, draw_worst_classes
 from mobileone.evaluation.run import open_data
 from mobileone.model.network import MobileOne
-from mobileone.page import Cell, document, picture, sortable_table, tiles
+from mobileone.report.page import Cell, document, picture, sortable_table, tiles
 from mobileone.train.distributed import pick_device
 from mobileone.train.progress import duration
 from mobileone.train.run_dir import RunDir

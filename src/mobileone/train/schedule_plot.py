@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from mobileone.picture import new_figure, save_figure
+from mobileone.report.figure import new_figure, save_figure
 from mobileone.train.config import TrainConfig
 from mobileone.train.schedule import Schedule
 
