@@ -22,7 +22,7 @@ import torch
 from mobileone.checkpoint.rotation import Rotation
 from mobileone.data.digits import load_digits
 from mobileone.data.loader import Batch
-from mobileone.train.distributed import Distributed
+from mobileone.ranks.distributed import Distributed
 from mobileone.train.recipe import override, recipe
 from mobileone.train.step import TrainStep
 from mobileone.train.trainer import Trainer

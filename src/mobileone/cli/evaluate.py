@@ -71,8 +71,8 @@ class Test:
 
     def run(self) -> int:
         from mobileone.evaluation.run import evaluate
+        from mobileone.ranks.distributed import distributed
         from mobileone.runtime.artifact import Artifact
-        from mobileone.train.distributed import distributed
 
         model = load_for_test(
             self.model,

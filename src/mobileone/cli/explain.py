@@ -42,8 +42,8 @@ class Explain:
     def run(self) -> int:
         from mobileone.checkpoint.load import load_model
         from mobileone.evaluation.explain import MAX_IMAGES, draw_explanations, explain
+        from mobileone.ranks.distributed import pick_device
         from mobileone.report.figure import require_png
-        from mobileone.train.distributed import pick_device
 
         require_png(self.png)
         if format_of(self.model) is not None:

@@ -101,7 +101,7 @@ def pick(source: str, device: str) -> str | None:
     """The device for a model; none for an exported file, unless one was asked for."""
     if format_of(source) is not None:
         return None if device == "auto" else device
-    from mobileone.train.distributed import pick_device
+    from mobileone.ranks.distributed import pick_device
 
     return str(pick_device(device))
 

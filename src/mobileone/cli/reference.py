@@ -27,7 +27,7 @@ from mobileone.train.callback import Callback
 from mobileone.variants import VARIANTS
 
 if TYPE_CHECKING:
-    from mobileone.train.distributed import Distributed
+    from mobileone.ranks.distributed import Distributed
     from mobileone.train.progress import EpochRecord
 
 WEIGHTS = Path("weights")
@@ -69,7 +69,7 @@ class Reference:
 
     def run_on(self, data_dir: str) -> int:
         """Do what the flags say; `data_dir` stands in for --data."""
-        from mobileone.train.distributed import distributed
+        from mobileone.ranks.distributed import distributed
 
         data = self.data or data_dir
         with distributed("auto") as ranks:

@@ -26,8 +26,8 @@ from mobileone.data.shards.source import open_shards
 from mobileone.errors import DataError
 from mobileone.evaluation.metrics import EvalResult, topk_correct
 from mobileone.model.network import MobileOne
+from mobileone.ranks.distributed import Distributed
 from mobileone.runtime.classifier import Classifier
-from mobileone.train.distributed import Distributed
 
 T = TypeVar("T")
 AmpDtype = Literal["bf16", "fp16"]

@@ -13,9 +13,9 @@ from torch import nn
 
 from mobileone.errors import ConfigError, TrainingError
 from mobileone.evaluation.metrics import EvalResult
+from mobileone.ranks.distributed import Distributed, distributed
 from mobileone.train.callback import Callback as Callback
 from mobileone.train.config import TrainConfig
-from mobileone.train.distributed import Distributed, distributed
 from mobileone.train.progress import EpochRecord, duration
 from mobileone.train.run import Run
 from mobileone.train.run_dir import Resume, RunDir

@@ -15,8 +15,8 @@ import torch
 from mobileone.data.decode import ImageSource
 from mobileone.data.loader import Batch
 from mobileone.errors import TrainingError
+from mobileone.ranks.distributed import Distributed, distributed
 from mobileone.train.config import TrainConfig
-from mobileone.train.distributed import Distributed, distributed
 from mobileone.train.memory import SAFETY, available_bytes, peak_bytes
 from mobileone.train.schedule_plot import draw_schedule
 from mobileone.train.sources import open_train_set, open_val_set

@@ -20,8 +20,8 @@ from mobileone.evaluation.confusion import class_results, confused_pairs
 from mobileone.evaluation.pictures import draw_confusion, draw_mistakes, draw_worst_classes
 from mobileone.evaluation.run import open_data
 from mobileone.model.network import MobileOne
+from mobileone.ranks.distributed import pick_device
 from mobileone.report.page import Cell, document, picture, sortable_table, tiles
-from mobileone.train.distributed import pick_device
 from mobileone.train.progress import duration
 from mobileone.train.run_dir import RunDir
 from mobileone.train.sources import open_val_set

@@ -17,9 +17,9 @@ from mobileone.data.decode import ImageSource
 from mobileone.data.loader import BadImage
 from mobileone.errors import MissingExtraError, MobileOneError, PreemptedError, TrainingError
 from mobileone.evaluation.metrics import EvalResult
+from mobileone.ranks.distributed import Distributed
 from mobileone.train.callback import Callback, StepReport
 from mobileone.train.curves import draw_curves
-from mobileone.train.distributed import Distributed
 from mobileone.train.interval import Interval
 from mobileone.train.progress import EpochProgress, EpochRecord
 from mobileone.train.random_state import random_state, seed_everything, set_random_state

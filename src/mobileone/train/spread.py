@@ -9,9 +9,9 @@ from typing import Any
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
+from mobileone.model.sync_batch_norm import convert_sync_batch_norm
+from mobileone.ranks.distributed import Distributed
 from mobileone.train.config import TrainConfig
-from mobileone.train.distributed import Distributed
-from mobileone.train.sync_batch_norm import convert_sync_batch_norm
 
 # torch 2.13 renamed the option, and warns at the old name.
 BUFFER_OPTION = next(

@@ -15,7 +15,7 @@ from torch.nn.parallel import DistributedDataParallel
 from mobileone.data.loader import Batch, normalize
 from mobileone.evaluation.run import AmpDtype, autocast
 from mobileone.input_spec import InputSpec
-from mobileone.train.distributed import Distributed
+from mobileone.ranks.distributed import Distributed
 from mobileone.train.ema import ModelEma
 from mobileone.train.loss import TrainLoss
 from mobileone.train.mix import Blend, Mixer, neighbours

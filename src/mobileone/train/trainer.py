@@ -19,9 +19,9 @@ from mobileone.evaluation.metrics import EvalResult
 from mobileone.evaluation.run import AmpDtype, evaluate, progress_bar
 from mobileone.model.branch_mode import set_branch_mode
 from mobileone.model.network import MobileOne
+from mobileone.ranks.distributed import Distributed
 from mobileone.train.callback import StepReport
 from mobileone.train.config import TrainConfig
-from mobileone.train.distributed import Distributed
 from mobileone.train.ema import ModelEma
 from mobileone.train.forecast import seconds_left
 from mobileone.train.freeze import freeze_

@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 import mobileone
 from mobileone.model.branch_mode import set_branch_mode
-from mobileone.train.sync_batch_norm import convert_sync_batch_norm
+from mobileone.model.sync_batch_norm import convert_sync_batch_norm
 from mobileone.variants import Variant
 
 torch.set_num_threads(1)

@@ -7,9 +7,9 @@ from safetensors.torch import load_file
 from mobileone.data.digits import Digits
 from mobileone.errors import ConfigError
 from mobileone.evaluation.run import open_data
+from mobileone.ranks.distributed import Distributed
 from mobileone.train.callback import Callback
 from mobileone.train.config import TrainConfig
-from mobileone.train.distributed import Distributed
 from mobileone.train.initial import initial_model
 from mobileone.train.loop import fit
 from mobileone.train.trainer import Trainer

@@ -10,8 +10,8 @@ import torch
 from torch import nn
 
 from mobileone.errors import ConfigError
-from mobileone.train.distributed import Distributed, distributed, pick_device
-from mobileone.train.sync_batch_norm import SyncBatchNorm2d, convert_sync_batch_norm, merge_statistics
+from mobileone.model.sync_batch_norm import SyncBatchNorm2d, convert_sync_batch_norm, merge_statistics
+from mobileone.ranks.distributed import Distributed, distributed, pick_device
 
 RANKS = """
 import warnings, torch
@@ -22,8 +22,8 @@ from mobileone.data.digits import load_digits
 from mobileone.errors import DataError
 from mobileone.evaluation.run import evaluate
 from mobileone.model.create import create_model
-from mobileone.train.distributed import distributed
-from mobileone.train.sync_batch_norm import convert_sync_batch_norm
+from mobileone.ranks.distributed import distributed
+from mobileone.model.sync_batch_norm import convert_sync_batch_norm
 from mobileone.train.spread import BUFFER_OPTION
 from mobileone.variants import Variant
 

@@ -23,9 +23,9 @@ from mobileone.data.augment import TrainTransform
 from mobileone.data.digits import load_digits
 from mobileone.data.loader import train_loader
 from mobileone.errors import ConfigError, TrainingError
+from mobileone.ranks.rendezvous import meeting_name
 from mobileone.train.config import TrainConfig
 from mobileone.train.loop import fit, is_lost_rank
-from mobileone.train.meeting import meeting_name
 from mobileone.train.run_dir import RunDir
 
 

@@ -17,11 +17,11 @@ from torch import Tensor, nn
 from mobileone.checkpoint.rotation import Rotation
 from mobileone.data.folder import find_images
 from mobileone.errors import BadImageError, CheckpointError, MobileOneError, TrainingError
+from mobileone.ranks.distributed import Distributed
 from mobileone.train import run as run_module
 from mobileone.train import step as step_module
 from mobileone.train import trainer as trainer_module
 from mobileone.train.config import TrainConfig
-from mobileone.train.distributed import Distributed
 from mobileone.train.loop import fit
 from mobileone.train.trainer import Trainer
 from mobileone.train.undo import Undo

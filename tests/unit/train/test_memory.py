@@ -13,9 +13,9 @@ import torch
 
 from mobileone.data.folder import find_images
 from mobileone.errors import TrainingError
+from mobileone.ranks.distributed import Distributed
 from mobileone.train import trainer as trainer_module
 from mobileone.train.config import TrainConfig
-from mobileone.train.distributed import Distributed
 from mobileone.train.loop import fit
 from mobileone.train.memory import LiveTensors, batch_that_fits, trial_step
 from mobileone.train.trainer import Trainer
@@ -23,7 +23,7 @@ from mobileone.train.trainer import Trainer
 LIMITED = """
 import dataclasses, json, resource, sys, torch
 from mobileone.train.config import TrainConfig
-from mobileone.train.distributed import Distributed
+from mobileone.ranks.distributed import Distributed
 from mobileone.train.loop import fit
 
 torch.set_num_threads(1)

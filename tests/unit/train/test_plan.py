@@ -13,9 +13,9 @@ from mobileone.cli.main import main
 from mobileone.data.folder import find_images
 from mobileone.errors import ConfigError, DataError
 from mobileone.model.create import create_model
+from mobileone.ranks.distributed import Distributed
 from mobileone.train import plan as plan_module
 from mobileone.train.config import TrainConfig
-from mobileone.train.distributed import Distributed
 from mobileone.train.memory import available_bytes
 from mobileone.train.options import Augment, Distill, Phase
 from mobileone.train.plan import Trial, _pace, plan

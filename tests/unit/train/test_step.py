@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from mobileone.data.loader import Batch
 from mobileone.input_spec import InputSpec
 from mobileone.model.create import create_model
-from mobileone.train.distributed import Distributed
+from mobileone.ranks.distributed import Distributed
 from mobileone.train.ema import ModelEma
 from mobileone.train.loss import TrainLoss
 from mobileone.train.mix import Mixer, mixup, neighbours

@@ -12,8 +12,8 @@ from mobileone.data.rand_augment import RandAugment, TrivialAugment
 from mobileone.errors import ConfigError
 from mobileone.evaluation.metrics import EvalResult
 from mobileone.model.create import create_model
+from mobileone.ranks.distributed import Distributed
 from mobileone.train.config import TrainConfig
-from mobileone.train.distributed import Distributed
 from mobileone.train.options import Augment, Distill, Phase
 from mobileone.train.progress import EpochProgress
 from mobileone.train.trainer import Trainer

@@ -19,7 +19,7 @@ import torch.distributed.nn
 from torch import Tensor
 
 from mobileone.errors import ConfigError, MobileOneError
-from mobileone.train.meeting import agent_store
+from mobileone.ranks.rendezvous import agent_store
 
 T = TypeVar("T")
 
