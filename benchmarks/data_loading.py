@@ -40,10 +40,10 @@ from torch import Tensor
 
 from benchmarks.online_training import processor
 from mobileone.data.augment import Box, TrainTransform, draw_crop, resize
-from mobileone.data.decode import EncodedImage
 from mobileone.data.loader import BatchLoader, normalize, train_loader
 from mobileone.data.requests import seeded_generator
 from mobileone.data.shards.write import ShardSettings, shard_content
+from mobileone.images.decode import EncodedImage
 from mobileone.input_spec import InputSpec
 
 PHOTOS = Path(__file__).resolve().parents[1] / ".." / "shared" / "data" / "imagenet_val_300"

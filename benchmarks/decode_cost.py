@@ -20,8 +20,8 @@ import PIL.Image
 import torch
 
 from mobileone.data.augment import TrainTransform
-from mobileone.data.decode import read_image
 from mobileone.data.requests import seeded_generator
+from mobileone.images.decode import read_image
 
 SIZE = (500, 375)
 ROUNDS = 7

@@ -41,10 +41,10 @@ import mobileone
 from benchmarks.online_training import processor
 from mobileone.data.augment import EvalTransform
 from mobileone.data.folder import find_images
-from mobileone.data.imagenet import WNIDS
 from mobileone.data.loader import normalize
 from mobileone.exporting.layers import layers_of
 from mobileone.exporting.parity import seeded_pictures
+from mobileone.imagenet import WNIDS
 from mobileone.model.network import MobileOne
 from mobileone.quantization.calibrate import calibrate
 from mobileone.quantization.report import sqnr_db

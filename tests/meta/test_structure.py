@@ -83,7 +83,7 @@ def test_every_public_name_is_there_and_listed():
         "import mobileone",
         "from mobileone.cli.main import main; main(['info', 'mobileone_s0'])",
         "from mobileone.cli.main import main; main(['weights'])",
-        "import mobileone.train.config, mobileone.profiling.cost, mobileone.data.imagenet",
+        "import mobileone.train.config, mobileone.profiling.cost, mobileone.imagenet",
         "import mobileone.benchmarking.worker, mobileone.benchmarking.report, mobileone.runtime.session",
         "import mobileone.runtime.onnx, mobileone.runtime.openvino, mobileone.runtime.litert",
     ],

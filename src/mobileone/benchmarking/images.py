@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mobileone.data.augment import EvalTransform
-from mobileone.data.decode import Image, read_image
 from mobileone.data.folder import IMAGE_EXTENSIONS
-from mobileone.data.imagenet import resolve_classes
 from mobileone.errors import ConfigError
 from mobileone.evaluation.run import open_data, progress_bar
+from mobileone.imagenet import resolve_classes
+from mobileone.images.decode import Image, read_image
 from mobileone.input_spec import InputSpec
 from mobileone.runtime.artifact import prepare
 from mobileone.runtime.manifest import Manifest

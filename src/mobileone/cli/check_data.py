@@ -15,7 +15,7 @@ from mobileone.errors import DataError
 
 if TYPE_CHECKING:
     from mobileone.data.check import DataReport, SplitReport
-    from mobileone.data.decode import ImageSource
+    from mobileone.images.decode import ImageSource
 
 MAX_NAMED = 20
 

@@ -95,8 +95,8 @@ def read_photos(model: MobileOne, folder: Path, *, number: int = NUM_PHOTOS) -> 
     import torch
 
     from mobileone.data.augment import EvalTransform
-    from mobileone.data.decode import read_image
     from mobileone.data.folder import image_files
+    from mobileone.images.decode import read_image
 
     if not folder.is_dir():
         raise ConfigError(f"--images takes a folder of photos, got {folder}")

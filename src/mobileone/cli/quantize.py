@@ -110,10 +110,10 @@ def compare_on(model: MobileOne, artifact: Path, folder: Path) -> Comparison:
     import torch
 
     from mobileone.data.augment import EvalTransform
-    from mobileone.data.decode import read_image
     from mobileone.data.folder import find_images, image_files
-    from mobileone.data.imagenet import resolve_classes
     from mobileone.evaluation.run import progress_bar
+    from mobileone.imagenet import resolve_classes
+    from mobileone.images.decode import read_image
     from mobileone.quantization.report import compare_logits
     from mobileone.quantization.run import BATCH, float_logits
     from mobileone.runtime.artifact import Artifact

@@ -14,10 +14,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mobileone.data.decode import MAX_PIXELS, Image
 from mobileone.data.erasing import random_erasing
 from mobileone.data.operations import Operation, apply_operations
 from mobileone.errors import BadImageError, ConfigError
+from mobileone.images.decode import MAX_PIXELS, Image
 from mobileone.input_spec import InputSpec, Interpolation
 
 CROP_TRIES = 10

@@ -18,10 +18,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mobileone.data.augment import resize
-from mobileone.data.decode import PILLOW_FORMATS, EncodedImage, ImageSource
 from mobileone.data.loader import LUMA, BadImage
 from mobileone.data.pool import in_processes
 from mobileone.errors import BadImageError
+from mobileone.images.decode import PILLOW_FORMATS, EncodedImage, ImageSource
 
 CHUNK = 128
 MAX_BITS = 2

@@ -14,8 +14,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mobileone.data.decode import DecodedImage
 from mobileone.errors import MissingExtraError
+from mobileone.images.decode import DecodedImage
 
 SPLIT_SEED = 0
 WHITE = 16  # the scans count ink in 4×4 cells of a bitmap

@@ -11,8 +11,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from mobileone.data.decode import EncodedImage, printable, read_image
 from mobileone.errors import DataError
+from mobileone.images.decode import EncodedImage, printable, read_image
 
 Split = Literal["train", "val"]
 

@@ -19,10 +19,10 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from mobileone.data.augment import EvalTransform, TrainTransform
-from mobileone.data.decode import ImageSource, StreamedSource
 from mobileone.data.pool import start_method, start_worker
 from mobileone.data.requests import EvalRequests, Request, TrainRequests, seeded_generator
 from mobileone.errors import BadImageError, ConfigError, DataError
+from mobileone.images.decode import ImageSource, StreamedSource
 from mobileone.input_spec import InputSpec
 
 OnBadImage = Literal["error", "skip"]

@@ -10,12 +10,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mobileone.data.augment import EvalTransform
-from mobileone.data.decode import ImageSource
-from mobileone.data.imagenet import resolve_classes
 from mobileone.data.loader import OnBadImage, eval_loader
 from mobileone.errors import DataError
 from mobileone.evaluation.confusion import Counts, confusion_matrix
 from mobileone.evaluation.run import check_classes, classified, device_of
+from mobileone.imagenet import resolve_classes
+from mobileone.images.decode import ImageSource
 from mobileone.model.network import MobileOne
 from mobileone.runtime.classifier import Classifier
 

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mobileone.data.decode import ImageSource
-from mobileone.data.imagenet import human_name
 from mobileone.evaluation.answers import Answers
 from mobileone.evaluation.confusion import Counts, class_results, confused_pairs
+from mobileone.imagenet import human_name
+from mobileone.images.decode import ImageSource
 from mobileone.report.figure import new_figure, save_figure
 from mobileone.runtime.sheet import draw_tiles
 

@@ -16,15 +16,15 @@ from torch.nn import functional as F
 from tqdm import tqdm
 
 from mobileone.data.augment import EvalTransform
-from mobileone.data.decode import ImageSource
 from mobileone.data.digits import load_digits
 from mobileone.data.folder import find_images
-from mobileone.data.imagenet import resolve_classes
 from mobileone.data.loader import BadImage, Batch, BatchLoader, OnBadImage, eval_loader, normalize
 from mobileone.data.shards.address import is_shards
 from mobileone.data.shards.source import open_shards
 from mobileone.errors import DataError
 from mobileone.evaluation.metrics import EvalResult, topk_correct
+from mobileone.imagenet import resolve_classes
+from mobileone.images.decode import ImageSource
 from mobileone.model.network import MobileOne
 from mobileone.ranks.distributed import Distributed
 from mobileone.runtime.classifier import Classifier

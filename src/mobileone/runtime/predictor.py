@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mobileone.data.augment import EvalTransform
-from mobileone.data.decode import DecodedImage, EncodedImage, Image, read_image
-from mobileone.data.imagenet import human_name, resolve_classes
 from mobileone.data.loader import OnBadImage
 from mobileone.errors import BadImageError, ConfigError
+from mobileone.imagenet import human_name, resolve_classes
+from mobileone.images.decode import DecodedImage, EncodedImage, Image, read_image
 from mobileone.model.network import MobileOne
 from mobileone.runtime.ahead import map_ahead
 from mobileone.runtime.classifier import Classifier, Network, load_classifier

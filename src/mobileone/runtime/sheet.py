@@ -8,7 +8,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from mobileone.data.decode import read_image
+from mobileone.images.decode import read_image
 from mobileone.report.figure import new_figure, require_png, save_figure
 from mobileone.runtime.predictor import Prediction
 

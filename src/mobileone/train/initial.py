@@ -10,10 +10,10 @@ from torch import Tensor, nn
 
 from mobileone.checkpoint.load import load_model
 from mobileone.data.augment import EvalTransform
-from mobileone.data.decode import ImageSource
-from mobileone.data.imagenet import resolve_classes
 from mobileone.data.loader import eval_loader, normalize
 from mobileone.errors import ConfigError
+from mobileone.imagenet import resolve_classes
+from mobileone.images.decode import ImageSource
 from mobileone.input_spec import InputSpec
 from mobileone.model.block import MobileOneBlock
 from mobileone.model.create import create_model

@@ -12,9 +12,9 @@ from typing import Any
 
 import torch
 
-from mobileone.data.decode import ImageSource
 from mobileone.data.loader import Batch
 from mobileone.errors import TrainingError
+from mobileone.images.decode import ImageSource
 from mobileone.ranks.distributed import Distributed, distributed
 from mobileone.train.config import TrainConfig
 from mobileone.train.memory import SAFETY, available_bytes, peak_bytes

@@ -12,13 +12,13 @@ from typing import Any
 
 from mobileone.atomic import atomic_path
 from mobileone.checkpoint.load import load_model
-from mobileone.data.decode import ImageSource
-from mobileone.data.imagenet import human_name
 from mobileone.errors import TrainingError
 from mobileone.evaluation.answers import Answers, answer
 from mobileone.evaluation.confusion import class_results, confused_pairs
 from mobileone.evaluation.pictures import draw_confusion, draw_mistakes, draw_worst_classes
 from mobileone.evaluation.run import open_data
+from mobileone.imagenet import human_name
+from mobileone.images.decode import ImageSource
 from mobileone.model.network import MobileOne
 from mobileone.ranks.distributed import pick_device
 from mobileone.report.page import Cell, document, picture, sortable_table, tiles

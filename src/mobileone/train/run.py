@@ -13,10 +13,10 @@ import torch
 
 from mobileone.checkpoint.rotation import Rotation
 from mobileone.checkpoint.store import load_state, save_model
-from mobileone.data.decode import ImageSource
 from mobileone.data.loader import BadImage
 from mobileone.errors import MissingExtraError, MobileOneError, PreemptedError, TrainingError
 from mobileone.evaluation.metrics import EvalResult
+from mobileone.images.decode import ImageSource
 from mobileone.ranks.distributed import Distributed
 from mobileone.train.callback import Callback, StepReport
 from mobileone.train.curves import draw_curves

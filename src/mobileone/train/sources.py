@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from mobileone.data.decode import ImageSource
 from mobileone.evaluation.run import open_data
+from mobileone.images.decode import ImageSource
 from mobileone.train.config import TrainConfig
 
 

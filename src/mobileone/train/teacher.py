@@ -10,10 +10,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mobileone.checkpoint.load import load_model
-from mobileone.data.imagenet import resolve_classes
 from mobileone.data.loader import normalize
 from mobileone.errors import ConfigError
 from mobileone.evaluation.run import AmpDtype, autocast
+from mobileone.imagenet import resolve_classes
 from mobileone.input_spec import InputSpec
 from mobileone.model.network import MobileOne
 from mobileone.runtime.artifact import Artifact

@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 
 from mobileone.data.augment import Box, EvalTransform, TrainTransform, draw_crop, resize
 from mobileone.data.auto_augment import AutoAugment
-from mobileone.data.decode import DecodedImage, EncodedImage
 from mobileone.errors import BadImageError, ConfigError
+from mobileone.images.decode import DecodedImage, EncodedImage
 from mobileone.input_spec import InputSpec
 
 PILLOW_FILTERS = {"bilinear": PIL.Image.Resampling.BILINEAR, "bicubic": PIL.Image.Resampling.BICUBIC}

@@ -13,8 +13,8 @@ import PIL.Image
 import pytest
 import torch
 
-from mobileone.data.decode import MAX_PIXELS, DecodedImage, EncodedImage, read_image
 from mobileone.errors import BadImageError
+from mobileone.images.decode import MAX_PIXELS, DecodedImage, EncodedImage, read_image
 
 
 def to_array(tensor: torch.Tensor) -> np.ndarray:

@@ -7,8 +7,8 @@ import sys
 
 import pytest
 
-from mobileone.data.imagenet import WNIDS, human_name, resolve_classes
 from mobileone.errors import ConfigError
+from mobileone.imagenet import WNIDS, human_name, resolve_classes
 
 
 def test_the_1000_classes_are_in_class_order():
@@ -42,5 +42,5 @@ def test_a_models_classes():
 
 
 def test_torch_is_not_imported():
-    code = "import sys, mobileone.data.imagenet; sys.exit('torch' in sys.modules)"
+    code = "import sys, mobileone.imagenet; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -8,9 +8,9 @@ from PIL import Image
 
 from mobileone.checkpoint.store import save_model
 from mobileone.cli.main import main
-from mobileone.data.decode import DecodedImage
 from mobileone.errors import ConfigError
 from mobileone.evaluation.explain import explain, find_class
+from mobileone.images.decode import DecodedImage
 from mobileone.input_spec import InputSpec
 from mobileone.model.create import create_model
 from mobileone.model.network import MobileOne

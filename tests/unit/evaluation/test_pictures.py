@@ -7,7 +7,6 @@ import pytest
 from PIL import Image
 
 from mobileone.data.digits import load_digits
-from mobileone.data.imagenet import WNIDS
 from mobileone.evaluation.answers import Answers
 from mobileone.evaluation.pictures import (
     MAX_LABELLED,
@@ -18,6 +17,7 @@ from mobileone.evaluation.pictures import (
     draw_worst_classes,
     short_name,
 )
+from mobileone.imagenet import WNIDS
 
 
 def answers(classes: tuple[str, ...], num_images: int, *, wrong: bool = True) -> Answers:

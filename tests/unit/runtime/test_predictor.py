@@ -8,8 +8,8 @@ import PIL.Image
 import pytest
 import torch
 
-from mobileone.data.decode import read_image
 from mobileone.errors import BadImageError, ConfigError
+from mobileone.images.decode import read_image
 from mobileone.input_spec import InputSpec
 from mobileone.runtime.ahead import map_ahead
 from mobileone.runtime.predictor import Predictor

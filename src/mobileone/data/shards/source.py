@@ -20,7 +20,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mobileone.data.decode import EncodedImage, printable
 from mobileone.data.folder import PackedNames, Split
 from mobileone.data.shards.address import (
     expand,
@@ -33,6 +32,7 @@ from mobileone.data.shards.address import (
 from mobileone.data.shards.cache import RemoteShard, ShardCache
 from mobileone.data.shards.index import MAX_INDEX_BYTES, ShardIndex
 from mobileone.errors import DataError
+from mobileone.images.decode import EncodedImage, printable
 
 OPEN_FILES = 128
 INDEX_THREADS = 16

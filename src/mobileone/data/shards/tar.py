@@ -8,10 +8,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO, NamedTuple, cast
 
-from mobileone.data.decode import printable
 from mobileone.data.folder import IMAGE_EXTENSIONS, Split
 from mobileone.data.shards.index import BLOCK_BYTES, MAX_IMAGE_BYTES, ShardIndex, sha256_of
 from mobileone.errors import DataError
+from mobileone.images.decode import printable
 
 MAX_LABEL_BYTES = 64
 MAX_HEADER_BYTES = 2**20  # of an extended header, a long name for example

@@ -11,7 +11,6 @@ from functools import partial
 from pathlib import Path
 
 from mobileone.atomic import atomic_path
-from mobileone.data.decode import printable
 from mobileone.data.folder import Split
 from mobileone.data.pool import in_processes
 from mobileone.data.shards.address import expand, index_address, is_remote
@@ -19,6 +18,7 @@ from mobileone.data.shards.index import sha256_of
 from mobileone.data.shards.source import read_index
 from mobileone.data.shards.tar import index_tar, samples
 from mobileone.errors import ConfigError, DataError
+from mobileone.images.decode import printable
 
 MAX_NAMED = 10
 CLASSES_NAME = "classes.json"

@@ -8,7 +8,6 @@ import pytest
 import torch
 
 from mobileone.data.augment import EvalTransform, TrainTransform
-from mobileone.data.decode import StreamedSource
 from mobileone.data.folder import find_images
 from mobileone.data.loader import eval_loader, train_loader
 from mobileone.data.requests import seeded_generator
@@ -16,6 +15,7 @@ from mobileone.data.shards.index import ShardIndex
 from mobileone.data.shards.source import LANES, RemoteShards, open_shards
 from mobileone.errors import BadImageError, DataError
 from mobileone.evaluation.run import open_data
+from mobileone.images.decode import StreamedSource
 
 TRAIN, EVAL = TrainTransform(size=16), EvalTransform(size=16, resize_size=18)
 

@@ -1,0 +1,1 @@
+"""From anything that holds a picture to pixels."""
