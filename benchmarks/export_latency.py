@@ -128,10 +128,10 @@ def candidates(variant: str, backends: list[str], threads: list[int], folder: Pa
     import torch
 
     import mobileone
+    from mobileone.backends.quiet import quiet
+    from mobileone.backends.table import FORMATS
     from mobileone.benchmarking.candidate import Candidate
     from mobileone.benchmarking.candidates import SESSION
-    from mobileone.runtime.formats import FORMATS
-    from mobileone.runtime.quiet import quiet
 
     torch.manual_seed(0)
     model = mobileone.create_model(f"mobileone_{variant}", form="inference").eval()

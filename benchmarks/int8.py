@@ -39,18 +39,18 @@ from torch import Tensor
 
 import mobileone
 from benchmarks.online_training import processor
+from mobileone.backends.artifact import Artifact
+from mobileone.backends.layers import layers_of
+from mobileone.backends.quiet import quiet
 from mobileone.data.augment import EvalTransform
 from mobileone.data.folder import find_images
 from mobileone.data.loader import normalize
-from mobileone.exporting.layers import layers_of
 from mobileone.exporting.parity import seeded_pictures
 from mobileone.imagenet import WNIDS
 from mobileone.model.network import MobileOne
 from mobileone.quantization.calibrate import calibrate
 from mobileone.quantization.report import sqnr_db
 from mobileone.quantization.run import QuantizedFormat, float_logits, write_quantized
-from mobileone.runtime.artifact import Artifact
-from mobileone.runtime.quiet import quiet
 
 WEIGHTS = Path("../shared/data/apple_s0/mobileone_s0.pth.tar")
 PHOTOS = Path("../shared/data/imagenet_val_300")

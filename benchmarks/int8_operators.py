@@ -26,14 +26,14 @@ import torch
 
 import mobileone
 from benchmarks.online_training import processor
-from mobileone.exporting.layers import Layers, layers_of
-from mobileone.exporting.litert_int8 import litert_int8_model
-from mobileone.exporting.onnx_int8 import onnx_int8_model
-from mobileone.exporting.openvino_int8 import openvino_int8_model
+from mobileone.backends.layers import Layers, layers_of
+from mobileone.backends.litert.writer_int8 import litert_int8_model
+from mobileone.backends.onnx.writer_int8 import onnx_int8_model
+from mobileone.backends.openvino.writer_int8 import openvino_int8_model
+from mobileone.backends.quantized import Quantized
+from mobileone.backends.quiet import quiet
 from mobileone.exporting.parity import seeded_pictures
-from mobileone.exporting.quantized import Quantized
 from mobileone.quantization.calibrate import calibrate
-from mobileone.runtime.quiet import quiet
 
 Times = dict[str, float]
 GROUPS = ("bytes and border", "first convolution", "depthwise", "pointwise", "average, classifier")

@@ -7,12 +7,12 @@ import PIL.Image
 import pytest
 import torch
 
+from mobileone.backends.artifact import Artifact
 from mobileone.checkpoint.store import save_model
 from mobileone.cli.main import main
 from mobileone.exporting.parity import seeded_pictures
 from mobileone.input_spec import InputSpec
 from mobileone.model.create import create_model
-from mobileone.runtime.artifact import Artifact
 
 CLASSES = ("bird", "cat", "dog")
 SUFFIX = {"onnx": ".onnx", "openvino": ".xml", "litert": ".tflite", "executorch": ".pte"}

@@ -4,14 +4,14 @@ import numpy as np
 import pytest
 import torch
 
+from mobileone.backends.artifact import Artifact
+from mobileone.backends.deployable import Options
+from mobileone.backends.exporter import exporter
+from mobileone.backends.table import FORMATS
 from mobileone.errors import ArtifactError, MissingExtraError
-from mobileone.exporting.deployable import Options
-from mobileone.exporting.exporter import exporter
 from mobileone.exporting.parity import reference_logits, seeded_pictures
 from mobileone.exporting.run import export
 from mobileone.model.create import create_model
-from mobileone.runtime.artifact import Artifact
-from mobileone.runtime.formats import FORMATS
 from mobileone.runtime.predictor import Predictor
 
 RUNNING = [kind for kind in FORMATS.values() if kind.executes]

@@ -84,8 +84,8 @@ def test_every_public_name_is_there_and_listed():
         "from mobileone.cli.main import main; main(['info', 'mobileone_s0'])",
         "from mobileone.cli.main import main; main(['weights'])",
         "import mobileone.train.config, mobileone.profiling.cost, mobileone.imagenet",
-        "import mobileone.benchmarking.worker, mobileone.benchmarking.report, mobileone.runtime.session",
-        "import mobileone.runtime.onnx, mobileone.runtime.openvino, mobileone.runtime.litert",
+        "import mobileone.benchmarking.worker, mobileone.benchmarking.report, mobileone.backends.session",
+        "import mobileone.backends.onnx.session, mobileone.backends.openvino.session, mobileone.backends.litert.session",
     ],
 )
 def test_what_needs_no_torch_does_not_load_it(code):

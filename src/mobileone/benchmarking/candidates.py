@@ -8,6 +8,10 @@ from pathlib import Path
 
 from torch import Tensor
 
+from mobileone.backends.deployable import Options
+from mobileone.backends.exporter import exporter
+from mobileone.backends.manifest import Manifest, read_manifest
+from mobileone.backends.table import FORMATS, Format, FormatName, Precision
 from mobileone.benchmarking.baselines import BASELINES
 from mobileone.benchmarking.candidate import Candidate
 from mobileone.benchmarking.images import InputFiles
@@ -15,16 +19,12 @@ from mobileone.benchmarking.subject import Subject
 from mobileone.checkpoint.store import save_model
 from mobileone.errors import ConfigError, MissingExtraError, MobileOneError
 from mobileone.evaluation.run import progress_bar
-from mobileone.exporting.deployable import Options
-from mobileone.exporting.exporter import exporter
 from mobileone.exporting.run import export
 from mobileone.input_spec import InputSpec
 from mobileone.model.network import MobileOne
 from mobileone.reparam.expand import expand
-from mobileone.runtime.formats import FORMATS, Format, FormatName, Precision
-from mobileone.runtime.manifest import Manifest, read_manifest
 
-SESSION = "mobileone.runtime.session:open_session"
+SESSION = "mobileone.backends.session:open_session"
 BASELINE = "mobileone.benchmarking.baselines:open_baseline"
 
 # Writes a network, quantised, for one backend and batch size; the artifact's file.

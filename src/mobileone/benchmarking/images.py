@@ -13,6 +13,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from mobileone.backends.artifact import prepare
+from mobileone.backends.manifest import Manifest
 from mobileone.data.augment import EvalTransform
 from mobileone.data.folder import IMAGE_EXTENSIONS
 from mobileone.errors import ConfigError
@@ -20,8 +22,6 @@ from mobileone.evaluation.run import open_data, progress_bar
 from mobileone.imagenet import resolve_classes
 from mobileone.images.decode import Image, read_image
 from mobileone.input_spec import InputSpec
-from mobileone.runtime.artifact import prepare
-from mobileone.runtime.manifest import Manifest
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

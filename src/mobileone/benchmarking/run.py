@@ -13,6 +13,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import get_args
 
+from mobileone.backends.table import Precision, find_format
 from mobileone.benchmarking.baselines import BASELINES
 from mobileone.benchmarking.candidates import Builder, Grid, Quantizer, choose_backends
 from mobileone.benchmarking.ceilings import Ceilings, measure_ceilings
@@ -28,7 +29,6 @@ from mobileone.benchmarking.subject import Subject, read_subjects
 from mobileone.errors import ConfigError
 from mobileone.model.network import MobileOne
 from mobileone.profiling.clock import num_cores, processor_name
-from mobileone.runtime.formats import Precision, find_format
 
 
 def bench(

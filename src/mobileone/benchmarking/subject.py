@@ -7,14 +7,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from mobileone.backends.manifest import Manifest, read_manifest
+from mobileone.backends.table import format_of
 from mobileone.benchmarking.floor import Network
 from mobileone.checkpoint.load import load_model
 from mobileone.errors import ConfigError
 from mobileone.exporting.run import ready, weights_sha256
 from mobileone.input_spec import InputSpec
 from mobileone.model.network import MobileOne
-from mobileone.runtime.formats import format_of
-from mobileone.runtime.manifest import Manifest, read_manifest
 from mobileone.variants import VARIANTS
 
 

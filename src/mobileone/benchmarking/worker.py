@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class Session(Protocol):
-    """What a candidate opens: see `mobileone.runtime.session`."""
+    """What a candidate opens: see `mobileone.backends.session`."""
 
     runtime: str
     precision: str

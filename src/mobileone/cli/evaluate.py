@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from tyro.conf import Positional, arg
 
+from mobileone.backends.table import Precision, format_of
 from mobileone.cli.output import print_json, result_line
 from mobileone.errors import ConfigError
-from mobileone.runtime.formats import Precision, format_of
 
 if TYPE_CHECKING:
+    from mobileone.backends.artifact import Artifact
     from mobileone.model.network import MobileOne
-    from mobileone.runtime.artifact import Artifact
 
 
 def load_for_test(
@@ -70,9 +70,9 @@ class Test:
     """Print the result as JSON."""
 
     def run(self) -> int:
+        from mobileone.backends.artifact import Artifact
         from mobileone.evaluation.run import evaluate
         from mobileone.ranks.distributed import distributed
-        from mobileone.runtime.artifact import Artifact
 
         model = load_for_test(
             self.model,

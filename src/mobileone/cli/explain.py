@@ -9,8 +9,8 @@ from typing import Annotated
 
 from tyro.conf import Positional, arg
 
+from mobileone.backends.table import format_of
 from mobileone.errors import ConfigError
-from mobileone.runtime.formats import format_of
 
 METHOD = (
     "class activation maps (arXiv 1512.04150), exact here: a map's mean plus the class's bias is the logit"

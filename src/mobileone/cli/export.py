@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Annotated
 from tyro.conf import Positional, arg
 
 from mobileone.atomic import refuse_existing
+from mobileone.backends.manifest import Manifest, manifest_path
+from mobileone.backends.table import FORMATS, FormatName, format_of
 from mobileone.cli.output import megabytes, print_json
 from mobileone.errors import ConfigError
-from mobileone.runtime.formats import FORMATS, FormatName, format_of
-from mobileone.runtime.manifest import Manifest, manifest_path
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from tyro.conf import Positional, arg
 
+from mobileone.backends.table import Precision, format_of
 from mobileone.cli.output import print_json
 from mobileone.errors import ConfigError
-from mobileone.runtime.formats import Precision, format_of
 
 if TYPE_CHECKING:
     from mobileone.runtime.predictor import Prediction

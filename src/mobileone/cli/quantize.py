@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 from tyro.conf import Positional, arg
 
 from mobileone.atomic import refuse_existing
+from mobileone.backends.manifest import manifest_path
+from mobileone.backends.table import format_of
 from mobileone.cli.output import megabytes, print_json, table
 from mobileone.errors import ConfigError
-from mobileone.runtime.formats import format_of
-from mobileone.runtime.manifest import manifest_path
 
 if TYPE_CHECKING:
     from mobileone.model.network import MobileOne
@@ -109,6 +109,7 @@ def compare_on(model: MobileOne, artifact: Path, folder: Path) -> Comparison:
     """Float against int8, each in its own runtime, on every photo below a folder."""
     import torch
 
+    from mobileone.backends.artifact import Artifact
     from mobileone.data.augment import EvalTransform
     from mobileone.data.folder import find_images, image_files
     from mobileone.evaluation.run import progress_bar
@@ -116,7 +117,6 @@ def compare_on(model: MobileOne, artifact: Path, folder: Path) -> Comparison:
     from mobileone.images.decode import read_image
     from mobileone.quantization.report import compare_logits
     from mobileone.quantization.run import BATCH, float_logits
-    from mobileone.runtime.artifact import Artifact
 
     if not folder.is_dir():
         raise ConfigError(f"--eval takes a folder of photos, got {folder}")

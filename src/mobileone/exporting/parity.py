@@ -6,13 +6,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from mobileone.backends.artifact import Artifact
+from mobileone.backends.manifest import Parity
+from mobileone.backends.table import Precision
 from mobileone.data.loader import normalize
 from mobileone.errors import ExportError
 from mobileone.input_spec import InputSpec
 from mobileone.model.network import MobileOne
-from mobileone.runtime.artifact import Artifact
-from mobileone.runtime.formats import Precision
-from mobileone.runtime.manifest import Parity
 
 # Greatest max |a − b| / max |logit| that rounding explains, by the precision of the weights.
 TOLERANCES: dict[Precision, float] = {"fp32": 1e-4, "fp16": 2e-2, "bf16": 1e-1}

@@ -10,9 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from mobileone.backends.layers import PIXEL_MAX, Conv
+from mobileone.backends.quantized import INT8_MAX, INT8_MIN, Affine, Quantized
 from mobileone.evaluation.metrics import topk_correct
-from mobileone.exporting.layers import PIXEL_MAX, Conv
-from mobileone.exporting.quantized import INT8_MAX, INT8_MIN, Affine, Quantized
 from mobileone.quantization.simulate import (
     bordered,
     float_layer,

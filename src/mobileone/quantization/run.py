@@ -13,26 +13,26 @@ import torch
 from torch import Tensor, nn
 
 from mobileone.atomic import refuse_existing, staging
+from mobileone.backends.artifact import Artifact
+from mobileone.backends.deployable import Options, tensor_spec
+from mobileone.backends.executorch.writer_int8 import executorch_int8_model
+from mobileone.backends.exporter import exporter
+from mobileone.backends.layers import layers_of
+from mobileone.backends.litert.writer_int8 import litert_int8_model
+from mobileone.backends.manifest import Manifest, manifest_path, record_files
+from mobileone.backends.onnx.writer_int8 import onnx_int8_model
+from mobileone.backends.openvino.writer_int8 import openvino_int8_model
+from mobileone.backends.quantized import Quantized
+from mobileone.backends.quiet import quiet
+from mobileone.backends.table import FORMATS, FormatName, find_format, require
 from mobileone.errors import ConfigError, ExportError, MobileOneError
-from mobileone.exporting.deployable import Options, tensor_spec
-from mobileone.exporting.executorch_int8 import executorch_int8_model
-from mobileone.exporting.exporter import exporter
-from mobileone.exporting.layers import layers_of
-from mobileone.exporting.litert_int8 import litert_int8_model
-from mobileone.exporting.onnx_int8 import onnx_int8_model
-from mobileone.exporting.openvino_int8 import openvino_int8_model
 from mobileone.exporting.parity import compare, reference_logits
-from mobileone.exporting.quantized import Quantized
 from mobileone.exporting.run import artifact_path, package_versions, ready, weights_sha256
 from mobileone.model.network import MobileOne
 from mobileone.quantization.calibrate import calibrate
 from mobileone.quantization.images import calibration_images, doubts
 from mobileone.quantization.ranges import Range
 from mobileone.quantization.report import LayerError, trace_errors
-from mobileone.runtime.artifact import Artifact
-from mobileone.runtime.formats import FORMATS, FormatName, find_format, require
-from mobileone.runtime.manifest import Manifest, manifest_path, record_files
-from mobileone.runtime.quiet import quiet
 
 QuantizedFormat = Literal["onnx", "openvino", "litert", "executorch"]
 BATCH = 50

@@ -8,14 +8,14 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from mobileone.backends.artifact import Artifact
+from mobileone.backends.table import Precision, format_of
 from mobileone.checkpoint.load import load_model
 from mobileone.data.loader import normalize
 from mobileone.errors import ConfigError
 from mobileone.input_spec import InputSpec
 from mobileone.model.network import MobileOne
 from mobileone.reparam.fuse import reparameterize
-from mobileone.runtime.artifact import Artifact
-from mobileone.runtime.formats import Precision, format_of
 
 
 class Classifier(Protocol):

@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from mobileone.backends.table import Precision
 from mobileone.data.augment import EvalTransform
 from mobileone.data.loader import OnBadImage
 from mobileone.errors import BadImageError, ConfigError
@@ -21,7 +22,6 @@ from mobileone.images.decode import DecodedImage, EncodedImage, Image, read_imag
 from mobileone.model.network import MobileOne
 from mobileone.runtime.ahead import map_ahead
 from mobileone.runtime.classifier import Classifier, Network, load_classifier
-from mobileone.runtime.formats import Precision
 
 BATCH_SIZE = 32
 

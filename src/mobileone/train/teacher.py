@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from mobileone.backends.artifact import Artifact
+from mobileone.backends.table import format_of
 from mobileone.checkpoint.load import load_model
 from mobileone.data.loader import normalize
 from mobileone.errors import ConfigError
@@ -16,9 +18,7 @@ from mobileone.evaluation.run import AmpDtype, autocast
 from mobileone.imagenet import resolve_classes
 from mobileone.input_spec import InputSpec
 from mobileone.model.network import MobileOne
-from mobileone.runtime.artifact import Artifact
 from mobileone.runtime.classifier import Classifier
-from mobileone.runtime.formats import format_of
 from mobileone.variants import VARIANTS
 
 

@@ -7,6 +7,8 @@ import PIL.Image
 import pytest
 import torch
 
+from mobileone.backends.manifest import manifest_path
+from mobileone.backends.table import FORMATS
 from mobileone.benchmarking.candidates import Builder, Grid, choose_backends
 from mobileone.benchmarking.images import InputFiles, read_photos
 from mobileone.benchmarking.run import bench
@@ -15,8 +17,6 @@ from mobileone.errors import ConfigError
 from mobileone.exporting.run import export
 from mobileone.input_spec import InputSpec
 from mobileone.model.create import create_model
-from mobileone.runtime.formats import FORMATS
-from mobileone.runtime.manifest import manifest_path
 
 
 @pytest.fixture

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
+from mobileone.backends.layers import layers_of
 from mobileone.errors import ConfigError
-from mobileone.exporting.layers import layers_of
 from mobileone.model.create import create_model
 from mobileone.profiling.cost import network_cost
 from mobileone.variants import VARIANTS

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
+from mobileone.backends.deployable import Options
+from mobileone.backends.layers import layers_of
+from mobileone.backends.litert.writer import litert_model
 from mobileone.errors import ConfigError
-from mobileone.exporting.deployable import Options
-from mobileone.exporting.layers import layers_of
-from mobileone.exporting.litert import litert_model
 from mobileone.model.create import create_model
 
 interpreter = pytest.importorskip("ai_edge_litert.interpreter", reason="needs mobileone[litert]")

@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 import torch
 
-import mobileone.exporting.torch as torch_exporter
+import mobileone.backends.torch.writer as torch_exporter
+from mobileone.backends.artifact import Artifact
+from mobileone.backends.deployable import Deployable, fold_std
+from mobileone.backends.manifest import manifest_path, read_manifest
 from mobileone.errors import ArtifactError, ConfigError, ExportError, MissingExtraError, MobileOneError
-from mobileone.exporting.deployable import Deployable, fold_std
 from mobileone.exporting.parity import TOLERANCES, reference_logits, seeded_pictures
 from mobileone.exporting.run import export, ready
 from mobileone.reparam.expand import expand
-from mobileone.runtime.artifact import Artifact
-from mobileone.runtime.manifest import manifest_path, read_manifest
 
 
 def export_torch(model, path, **options):

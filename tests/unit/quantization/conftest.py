@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from mobileone.exporting.layers import layers_of
+from mobileone.backends.layers import layers_of
 from mobileone.exporting.parity import seeded_pictures
 from mobileone.model.create import create_model
 from mobileone.quantization.calibrate import calibrate

@@ -5,8 +5,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from mobileone.exporting.layers import Conv, layers_of
-from mobileone.exporting.quantized import Affine
+from mobileone.backends.layers import Conv, layers_of
+from mobileone.backends.quantized import Affine
 from mobileone.quantization.calibrate import RIDGE, calibrate, fit, quantize_conv, windows
 from mobileone.quantization.report import compare_logits
 from mobileone.quantization.run import float_logits

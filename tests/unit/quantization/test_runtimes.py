@@ -6,20 +6,20 @@ import numpy as np
 import pytest
 import torch
 
-from mobileone.exporting.executorch_int8 import Int8Conv, Int8Network
-from mobileone.exporting.layers import layers_of
-from mobileone.exporting.litert_int8 import litert_int8_model
-from mobileone.exporting.onnx_int8 import onnx_int8_model
-from mobileone.exporting.openvino_int8 import openvino_int8_model
+from mobileone.backends.artifact import Artifact
+from mobileone.backends.executorch.writer_int8 import Int8Conv, Int8Network
+from mobileone.backends.layers import layers_of
+from mobileone.backends.litert.writer_int8 import litert_int8_model
+from mobileone.backends.onnx.writer_int8 import onnx_int8_model
+from mobileone.backends.openvino.writer_int8 import openvino_int8_model
+from mobileone.backends.quiet import quiet
+from mobileone.backends.table import FORMATS, require
+from mobileone.backends.xnnpack import paired_columns, reads_pairs
 from mobileone.exporting.parity import reference_logits, seeded_pictures
-from mobileone.exporting.xnnpack import paired_columns, reads_pairs
 from mobileone.quantization.calibrate import calibrate
 from mobileone.quantization.report import compare_logits, trace_errors
 from mobileone.quantization.run import write_quantized
 from mobileone.quantization.simulate import integer_outputs, simulate
-from mobileone.runtime.artifact import Artifact
-from mobileone.runtime.formats import FORMATS, require
-from mobileone.runtime.quiet import quiet
 
 
 @pytest.fixture(scope="module")
@@ -237,7 +237,7 @@ def test_more_bits_would_cost_less(quantized, images):
     """The report's dB follow the integers: an activation with a scale forty times too coarse shows."""
     from dataclasses import replace
 
-    from mobileone.exporting.quantized import Affine
+    from mobileone.backends.quantized import Affine
 
     name = quantized.layers.convs[2].name
     coarse = Affine((40 * quantized.activations[name].step,), -128)

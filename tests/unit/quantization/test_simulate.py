@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from mobileone.exporting.layers import Conv
-from mobileone.exporting.quantized import QuantizedWeight
+from mobileone.backends.layers import Conv
+from mobileone.backends.quantized import QuantizedWeight
 from mobileone.quantization.simulate import accumulate
 
 

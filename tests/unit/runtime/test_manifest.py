@@ -5,9 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from mobileone.errors import ArtifactError, ConfigError
-from mobileone.input_spec import InputSpec
-from mobileone.runtime.manifest import (
+from mobileone.backends.manifest import (
     Manifest,
     Parity,
     TensorSpec,
@@ -15,6 +13,8 @@ from mobileone.runtime.manifest import (
     read_manifest,
     record_files,
 )
+from mobileone.errors import ArtifactError, ConfigError
+from mobileone.input_spec import InputSpec
 
 TENSOR = TensorSpec(
     name="images",

@@ -1,0 +1,1 @@
+"""Core ML, which is written here and runs on Apple's systems."""

@@ -1,0 +1,34 @@
+"""Run ExecuTorch's .pte files with the runtime that its Python package brings (XNNPACK backend)."""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+from pathlib import Path
+
+from mobileone.backends.manifest import Manifest
+from mobileone.backends.quiet import quiet
+from mobileone.backends.session import Array, as_logits
+from mobileone.backends.table import FORMATS, Precision, require
+
+
+class ExecuTorchSession:
+    """A .pte file."""
+
+    def __init__(self, path: Path, manifest: Manifest, *, threads: int, precision: Precision) -> None:
+        with quiet():  # it tells of every file about the processor that it does not find
+            library = require("executorch.extension.pybindings.portable_lib", FORMATS["executorch"])
+            # One pool for the whole process, whatever the number of sessions.
+            library._unsafe_reset_threadpool(threads)
+            self._program = library._load_for_executorch(str(path))
+        self._manifest = manifest
+        self.runtime = f"ExecuTorch {version('executorch')}"
+        self.precision = precision
+
+    def run(self, batch: Array) -> Array:
+        """Logits of a batch."""
+        import torch
+
+        return as_logits(self._program.forward((torch.from_numpy(batch),))[0].numpy(), self._manifest)
+
+
+open = ExecuTorchSession

@@ -1,0 +1,42 @@
+"""Run .tflite files with LiteRT and its XNNPACK delegate."""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+
+from mobileone.backends.manifest import Manifest
+from mobileone.backends.quiet import quiet
+from mobileone.backends.session import Array, as_logits
+from mobileone.backends.table import FORMATS, Precision, require
+
+
+class LiteRtSession:
+    """A .tflite file in LiteRT's interpreter."""
+
+    def __init__(self, path: Path, manifest: Manifest, *, threads: int, precision: Precision) -> None:
+        interpreter = require("ai_edge_litert.interpreter", FORMATS["litert"]).Interpreter
+        with quiet():  # it tells which delegate it made
+            self._interpreter = interpreter(model_path=str(path), num_threads=threads)
+            self._interpreter.allocate_tensors()
+        self._input = self._interpreter.get_input_details()[0]["index"]
+        self._output = self._interpreter.get_output_details()[0]["index"]
+        self._manifest = manifest
+        self._shape = tuple(self._interpreter.get_input_details()[0]["shape"])
+        self.runtime = f"LiteRT {version('ai-edge-litert')}"
+        self.precision = precision
+
+    def run(self, batch: Array) -> Array:
+        """Logits of a batch."""
+        if batch.shape != self._shape:
+            self._interpreter.resize_tensor_input(self._input, batch.shape)
+            self._interpreter.allocate_tensors()
+            self._shape = batch.shape
+        self._interpreter.set_tensor(self._input, np.ascontiguousarray(batch))
+        self._interpreter.invoke()
+        return as_logits(self._interpreter.get_tensor(self._output), self._manifest)
+
+
+open = LiteRtSession

@@ -1,0 +1,66 @@
+"""Write int8 .tflite files."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mobileone.backends.deployable import INPUT_NAME
+from mobileone.backends.litert.flatbuffer import FlatBuffer, Tensor
+from mobileone.backends.litert.writer import LayerWriter
+from mobileone.backends.quantized import UINT8_OFFSET, Affine, Quantized
+from mobileone.backends.xnnpack import Margins, border_strips, bordered_outside
+
+
+def litert_int8_model(quantized: Quantized, *, batch: int = 1) -> bytes:
+    """An int8 .tflite file: uint8 pixels, channels last, to float32 logits (N, classes).
+
+    The bytes become int8 by way of float, inside XNNPACK: LiteRT's own operator from uint8 to int8 is outside
+    of it and slower. From there to the last convolution everything is int8. The average behind it is float;
+    the classifier reads that in eight bits, with a scale that the runtime takes from each image, and gives
+    float: eight bits of logits would tie the likeliest classes.
+
+    Args:
+        quantized: the network.
+        batch: images at a time, N.
+
+    Raises:
+        ConfigError: on grouped convolutions that are not depthwise.
+        MissingExtraError: without LiteRT's runtime, which brings the schema.
+    """
+    graph = FlatBuffer()
+    spec, affine = quantized.layers.input_spec, quantized.activations["image"]
+    shape = (batch, spec.size, spec.size, spec.in_chans)
+    images = graph.tensor(INPUT_NAME, shape, np.uint8, Affine(affine.scale, affine.zero_point + UINT8_OFFSET))
+    pixels = graph.tensor("pixels", shape, np.float32)
+    graph.operator("DEQUANTIZE", [images], pixels, options="DequantizeOptions")
+    x = graph.operator("QUANTIZE", [pixels], graph.tensor("pixels.int8", shape, np.int8, affine))
+    quantized, read, margins = bordered_outside(quantized)
+    if read != shape[1:]:
+        x = _reshaped(graph, x, (batch, *read))
+    x = _bordered(graph, x, quantized.border, margins)
+    writer = LayerWriter(graph, quantized)
+    for conv in quantized.layers.convs:
+        x = writer.conv(x, conv)
+    logits = writer.head(writer.dequantize(x, "features"), quantized.layers)
+    return graph.pack([images], [logits], description="mobileone int8")
+
+
+def _reshaped(graph: FlatBuffer, x: Tensor, shape: tuple[int, ...]) -> Tensor:
+    wanted = graph.constant("paired.shape", np.array(shape, dtype=np.int32))
+    return graph.operator("RESHAPE", [x, wanted], graph.tensor("paired", shape, np.int8, x.affine))
+
+
+def _bordered(graph: FlatBuffer, x: Tensor, border: NDArray[np.uint8], margins: Margins) -> Tensor:
+    """x (N, H, W, C) inside rows (before, after) and columns (before, after) of the border's colour."""
+    for axis, before, behind in border_strips(border, x.shape, margins):
+        edges = [
+            [graph.constant(f"border.{axis}.{where}", strip, x.affine)] if strip.size else []
+            for where, strip in enumerate((before, behind))
+        ]
+        shape = list(x.shape)
+        shape[axis] += before.shape[axis] + behind.shape[axis]
+        wider = graph.tensor(f"bordered.{axis}", shape, np.int8, x.affine)
+        parts = [*edges[0], x, *edges[1]]
+        x = graph.operator("CONCATENATION", parts, wider, options="ConcatenationOptions", axis=axis)
+    return x

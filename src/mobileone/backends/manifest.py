@@ -1,0 +1,263 @@
+"""What an exported file needs to be used alone: JSON beside it, `s0.onnx.json` for `s0.onnx`. No torch."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from mobileone.backends.table import FORMATS, Format, FormatName, Precision, format_of
+from mobileone.errors import ArtifactError, ConfigError
+from mobileone.input_spec import InputSpec
+
+MANIFEST_VERSION = 1
+Layout = Literal["NCHW", "NHWC"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TensorSpec:
+    """The one input of an exported network.
+
+    Attributes:
+        name: of the input in the graph.
+        dtype: of its elements.
+        layout: order of its axes.
+        values: "normalized", (pixel / 255 − mean) / std; or "pixels", 0 to 255 as a camera gives them.
+        batch: images at a time; None for any number.
+        channels: of the image.
+        height: pixels.
+        width: pixels.
+    """
+
+    name: str
+    dtype: Literal["float32", "uint8"]
+    layout: Layout
+    values: Literal["normalized", "pixels"]
+    batch: int | None
+    channels: int
+    height: int
+    width: int
+
+    def shape(self, batch: int) -> tuple[int, int, int, int]:
+        """Of an input of that many images.
+
+        Raises:
+            ConfigError: if the graph takes another number.
+
+        >>> spec = TensorSpec(name="images", dtype="uint8", layout="NHWC", values="pixels", batch=None,
+        ...                   channels=3, height=224, width=192)
+        >>> spec.shape(2)
+        (2, 224, 192, 3)
+        """
+        if self.batch not in (None, batch):
+            raise ConfigError(f"the exported network takes {self.batch} images at a time, got {batch}")
+        if self.layout == "NHWC":
+            return batch, self.height, self.width, self.channels
+        return batch, self.channels, self.height, self.width
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileRecord:
+    """One file of an artifact: its name beside the manifest, SHA-256 in hex, size in bytes."""
+
+    name: str
+    sha256: str
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parity:
+    """How nearly an artifact, executed by its own runtime, gives what PyTorch gives in float32.
+
+    Attributes:
+        runtime: library and version.
+        precision: in which the runtime computed.
+        images: what both saw.
+        num_images: how many.
+        max_abs: greatest difference of a logit.
+        max_rel: the same over the greatest logit.
+        top1_agreement: share of the images with the same first class, in [0, 1].
+        tolerance: the max_rel up to which it counts as the same function; None where it was not to be the
+            same, as after quantising.
+    """
+
+    runtime: str
+    precision: Precision
+    images: str
+    num_images: int
+    max_abs: float
+    max_rel: float
+    top1_agreement: float
+    tolerance: float | None
+
+    def __str__(self) -> str:
+        allowed = "" if self.tolerance is None else f" (tolerance {self.tolerance:.0e})"
+        return (
+            f"{self.runtime}, {self.precision}, against PyTorch on {self.num_images} {self.images}: "
+            f"max abs difference {self.max_abs:.2e}, relative {self.max_rel:.1e}{allowed}, "
+            f"top-1 agreement {100 * self.top1_agreement:.1f} %"
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Manifest:
+    """Everything about an artifact that its runtime does not tell.
+
+    Attributes:
+        format: of the artifact.
+        files: what belongs to it, the main file first; a folder's files by their path in it.
+        variant: name of the network.
+        source: what it was exported from.
+        weights_sha256: of the fused float weights, by name.
+        precision: of the artifact's arithmetic, as written.
+        tensor: its input; the output is `logits`, float32 (N, num_classes).
+        input_spec: how a photo becomes that input.
+        num_classes: length of the logits.
+        class_names: one a class; None where unknown.
+        options: of the export.
+        versions: of the libraries that wrote it.
+        parity: the check against PyTorch; None where it cannot run here, and `note` says why.
+        note: what a user must know.
+    """
+
+    format: FormatName
+    files: tuple[FileRecord, ...]
+    variant: str
+    source: str
+    weights_sha256: str
+    precision: Precision
+    tensor: TensorSpec
+    input_spec: InputSpec
+    num_classes: int
+    class_names: tuple[str, ...] | None
+    options: Mapping[str, Any]
+    versions: Mapping[str, str]
+    parity: Parity | None
+    note: str = ""
+    manifest_version: int = field(default=MANIFEST_VERSION)
+
+    @property
+    def size_bytes(self) -> int:
+        """Of all files together, the manifest left out."""
+        return sum(each.size_bytes for each in self.files)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        return asdict(self)
+
+    def write(self, path: Path) -> None:
+        """As JSON, to that path."""
+        text = json.dumps(self.to_dict(), indent=2, ensure_ascii=False, allow_nan=False)
+        path.write_text(text + "\n", encoding="utf-8")
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Manifest:
+        """The way back from `to_dict`.
+
+        Raises:
+            KeyError, TypeError, ValueError: if the values are no manifest's.
+        """
+        given = dict(values)
+        if given.get("manifest_version") != MANIFEST_VERSION:
+            raise ValueError(f"manifest version {given.get('manifest_version')!r}, not {MANIFEST_VERSION}")
+        if given["format"] not in FORMATS:
+            raise ValueError(f"format {given['format']!r}")
+        names = given["class_names"]
+        return cls(
+            **given
+            | {
+                "files": tuple(FileRecord(**each) for each in given["files"]),
+                "tensor": TensorSpec(**given["tensor"]),
+                "input_spec": InputSpec(**given["input_spec"]),
+                "class_names": None if names is None else tuple(names),
+                "parity": None if given["parity"] is None else Parity(**given["parity"]),
+            }
+        )
+
+
+def manifest_path(artifact: str | os.PathLike[str]) -> Path:
+    """Where an artifact's manifest lies.
+
+    >>> str(manifest_path("out/s0.onnx"))
+    'out/s0.onnx.json'
+    """
+    path = Path(artifact)
+    return path.with_name(f"{path.name}.json")
+
+
+def record_files(artifact: Path, files: Iterable[Path]) -> tuple[FileRecord, ...]:
+    """Hash and size of an artifact's files; folders are walked."""
+    found = [
+        each
+        for path in files
+        for each in (sorted(path.rglob("*")) if path.is_dir() else [path])
+        if each.is_file()
+    ]
+    return tuple(
+        FileRecord(
+            name=each.relative_to(artifact.parent).as_posix(),
+            sha256=_sha256(each),
+            size_bytes=each.stat().st_size,
+        )
+        for each in found
+    )
+
+
+def read_manifest(artifact: str | os.PathLike[str]) -> Manifest:
+    """The manifest beside an artifact, with every file checked against it.
+
+    Raises:
+        ArtifactError: if a file is missing or altered, or the manifest is missing, unreadable, or of
+            another artifact.
+    """
+    path = Path(artifact)
+    kind = _known_format(path)
+    if not path.exists():
+        raise ArtifactError(f"{path} is not there")
+    beside = manifest_path(path)
+    try:
+        manifest = Manifest.from_dict(json.loads(beside.read_text(encoding="utf-8")))
+    except FileNotFoundError as error:
+        raise ArtifactError(
+            f"{path} has no manifest {beside.name} beside it, so its pre-processing and classes are unknown; "
+            "copy both, or export again"
+        ) from error
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, ConfigError) as error:
+        raise ArtifactError(f"{beside} is no manifest of this package: {error}; export again") from error
+    if manifest.format != kind.name or not manifest.files or not _is_within(path, manifest.files[0].name):
+        raise ArtifactError(f"{beside} does not match {path.name}: it is another artifact's; export again")
+    for record in manifest.files:
+        _check_file(path.parent / record.name, record, beside)
+    return manifest
+
+
+def _known_format(path: Path) -> Format:
+    kind = format_of(path)
+    if kind is None:
+        known = ", ".join(each.suffix for each in FORMATS.values())
+        raise ArtifactError(f"{path} is no exported network: its name ends in none of {known}")
+    return kind
+
+
+def _is_within(artifact: Path, name: str) -> bool:
+    return name == artifact.name or name.startswith(f"{artifact.name}/")
+
+
+def _check_file(path: Path, record: FileRecord, manifest: Path) -> None:
+    if ".." in Path(record.name).parts or Path(record.name).is_absolute():
+        raise ArtifactError(f"{manifest} names a file outside its folder: {record.name}")
+    if not path.is_file():
+        raise ArtifactError(f"{path} is missing; {manifest.name} counts it as part of the artifact")
+    if path.stat().st_size != record.size_bytes or _sha256(path) != record.sha256:
+        raise ArtifactError(
+            f"{path} is not the file that {manifest.name} describes (its SHA-256 differs); export again"
+        )
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

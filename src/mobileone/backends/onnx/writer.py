@@ -1,0 +1,61 @@
+"""Write .onnx files with PyTorch's exporter."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+
+from mobileone.backends.deployable import (
+    INPUT_NAME,
+    OUTPUT_NAME,
+    Deployable,
+    Options,
+    dynamic_shapes,
+    example,
+    tensor_spec,
+)
+from mobileone.backends.manifest import TensorSpec
+from mobileone.backends.quiet import quiet
+from mobileone.backends.table import FORMATS, require
+from mobileone.model.network import MobileOne
+
+OPSET = 18  # the lowest that the exporter writes without converting, and the one that most runtimes read
+
+
+def check(options: Options) -> None:
+    """ONNX holds every option."""
+    for package in ("onnx", "onnxscript", "onnxruntime"):
+        require(package, FORMATS["onnx"])
+
+
+def tensor(model: MobileOne, options: Options) -> TensorSpec:
+    """Raw pixels are bytes as a camera orders them."""
+    return tensor_spec(model, options, layout="NHWC" if options.raw_input else "NCHW", uint8=True)
+
+
+def write(model: MobileOne, path: Path, options: Options) -> Sequence[Path]:
+    """One file, weights inside."""
+    spec = tensor(model, options)
+    module = Deployable(model, layout=spec.layout, raw_input=options.raw_input, half=options.half)
+    with quiet(), torch.no_grad():
+        program = torch.onnx.export(
+            module,
+            (example(spec),),
+            dynamo=True,
+            opset_version=OPSET,
+            input_names=[INPUT_NAME],
+            output_names=[OUTPUT_NAME],
+            dynamic_shapes=dynamic_shapes(options),
+            verbose=False,
+        )
+        assert program is not None
+        program.save(path, external_data=False)
+    return [path]
+
+
+def versions() -> Mapping[str, str]:
+    """Of ONNX and of the exporter's library."""
+    return {name: version(name) for name in ("onnx", "onnxscript")}

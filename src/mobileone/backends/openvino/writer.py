@@ -1,0 +1,52 @@
+"""Write OpenVINO's .xml (graph) and .bin (weights)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+
+from mobileone.backends.deployable import (
+    INPUT_NAME,
+    OUTPUT_NAME,
+    Deployable,
+    Options,
+    example,
+    tensor_spec,
+)
+from mobileone.backends.manifest import TensorSpec
+from mobileone.backends.quiet import quiet
+from mobileone.backends.table import FORMATS, require
+from mobileone.model.network import MobileOne
+
+
+def check(options: Options) -> None:
+    """OpenVINO holds every option; `half` stores the weights as float16."""
+    require("openvino", FORMATS["openvino"])
+
+
+def tensor(model: MobileOne, options: Options) -> TensorSpec:
+    """Raw pixels are bytes as a camera orders them."""
+    return tensor_spec(model, options, layout="NHWC" if options.raw_input else "NCHW", uint8=True)
+
+
+def write(model: MobileOne, path: Path, options: Options) -> Sequence[Path]:
+    """The two files."""
+    ov = require("openvino", FORMATS["openvino"])
+    spec = tensor(model, options)
+    module = Deployable(model, layout=spec.layout, raw_input=options.raw_input, half=False)
+    shape = (-1 if options.batch is None else options.batch, *spec.shape(options.batch or 1)[1:])
+    with quiet(), torch.no_grad():
+        # By tracing: the graph from torch.export's program runs 1.5 % slower.
+        graph = ov.convert_model(module, example_input=example(spec), input=[list(shape)])
+        graph.inputs[0].set_names({INPUT_NAME})
+        graph.outputs[0].set_names({OUTPUT_NAME})
+        ov.save_model(graph, str(path), compress_to_fp16=options.half)
+    return [path, path.with_suffix(".bin")]
+
+
+def versions() -> Mapping[str, str]:
+    """Of OpenVINO."""
+    return {"openvino": version("openvino")}

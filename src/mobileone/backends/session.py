@@ -1,0 +1,110 @@
+"""An exported network, loaded by its own runtime on the CPU: one protocol for all runtimes."""
+
+from __future__ import annotations
+
+import os
+from importlib import import_module
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mobileone.backends.manifest import Manifest, read_manifest
+from mobileone.backends.table import FORMATS, FormatName, Precision
+from mobileone.errors import ArtifactError, ConfigError
+
+Array = NDArray[Any]
+
+_MODULES: dict[FormatName, str] = {
+    "onnx": "mobileone.backends.onnx.session",
+    "openvino": "mobileone.backends.openvino.session",
+    "litert": "mobileone.backends.litert.session",
+    "executorch": "mobileone.backends.executorch.session",
+    "ncnn": "mobileone.backends.ncnn.session",
+    "torch": "mobileone.backends.torch.session",
+}
+
+
+class Session(Protocol):
+    """A loaded network.
+
+    Attributes:
+        runtime: library and version.
+        precision: the arithmetic that really runs, which the runtime may choose apart from the file's.
+    """
+
+    runtime: str
+    precision: Precision
+
+    def run(self, batch: Array) -> Array:
+        """Logits, float32 (N, num_classes), of a batch as the manifest's `tensor` describes it."""
+
+
+class SessionModule(Protocol):
+    """What a module in this package that runs one format must hold."""
+
+    def open(self, path: Path, manifest: Manifest, *, threads: int, precision: Precision) -> Session:
+        """Load the artifact; any exception means that the runtime cannot."""
+
+
+def usable_cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def open_session(
+    artifact: str | os.PathLike[str],
+    *,
+    threads: int | None = None,
+    precision: Precision | None = None,
+    manifest: Manifest | None = None,
+) -> Session:
+    """Load an artifact in its runtime.
+
+    Args:
+        artifact: an exported file, its manifest beside it.
+        threads: that the runtime may use; None for all usable cores.
+        precision: to execute in. None is the file's, and for weights stored as fp16 the runtime's nearest.
+        manifest: the artifact's, where it has been read and checked already.
+
+    Raises:
+        ArtifactError: if the artifact is damaged or its runtime refuses it.
+        ConfigError: on a precision that the runtime or the file does not have, or threads below 1.
+        MissingExtraError: if the runtime is not installed.
+    """
+    path = Path(artifact)
+    manifest = manifest or read_manifest(path)
+    kind = FORMATS[manifest.format]
+    if threads is not None and threads < 1:
+        raise ConfigError(f"threads must be at least 1, got {threads}")
+    if not kind.executes:
+        raise ArtifactError(f"{path} runs in {kind.runtime} only, which is not on this machine")
+    chosen = precision or (manifest.precision if manifest.precision in kind.executes else "fp32")
+    if chosen not in kind.executes or (chosen == "int8") != (manifest.precision == "int8"):
+        raise ConfigError(
+            f"{path} is {manifest.precision} and {kind.runtime} executes {', '.join(kind.executes)} here; "
+            f"it cannot run in {chosen}"
+        )
+    module: SessionModule = import_module(_MODULES[manifest.format])
+    try:
+        return module.open(path, manifest, threads=threads or usable_cores(), precision=chosen)
+    except (ConfigError, ArtifactError, ImportError):
+        raise
+    except Exception as error:  # the runtimes' own exceptions have no common base
+        reason = " ".join(str(error).split())[:300] or type(error).__name__
+        raise ArtifactError(f"{kind.runtime} cannot load {path}: {reason}") from error
+
+
+def as_logits(array: Any, manifest: Manifest) -> Array:
+    """A runtime's output as float32 (N, num_classes).
+
+    Raises:
+        ArtifactError: if it has another shape.
+    """
+    logits = np.asarray(array, dtype=np.float32)
+    if logits.ndim != 2 or logits.shape[1] != manifest.num_classes:
+        raise ArtifactError(
+            f"the network gave {logits.shape}, its manifest says (N, {manifest.num_classes}); export again"
+        )
+    return logits

@@ -1,0 +1,37 @@
+"""Write .pt2 files: programs of torch.export."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import torch
+
+from mobileone.backends.deployable import Deployable, Options, dynamic_shapes, example, tensor_spec
+from mobileone.backends.manifest import TensorSpec
+from mobileone.backends.quiet import quiet
+from mobileone.model.network import MobileOne
+
+
+def check(options: Options) -> None:
+    """PyTorch holds every option."""
+
+
+def tensor(model: MobileOne, options: Options) -> TensorSpec:
+    """Raw pixels are bytes as a camera orders them."""
+    return tensor_spec(model, options, layout="NHWC" if options.raw_input else "NCHW", uint8=True)
+
+
+def write(model: MobileOne, path: Path, options: Options) -> Sequence[Path]:
+    """One file, weights inside."""
+    spec = tensor(model, options)
+    module = Deployable(model, layout=spec.layout, raw_input=options.raw_input, half=options.half)
+    with quiet(), torch.no_grad():
+        program = torch.export.export(module, (example(spec),), dynamic_shapes=dynamic_shapes(options))
+        torch.export.save(program, path)
+    return [path]
+
+
+def versions() -> Mapping[str, str]:
+    """PyTorch's own stands in every manifest."""
+    return {}
