@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from mobileone.checkpoint.store import save_model as save_model
     from mobileone.evaluation.run import evaluate as evaluate
     from mobileone.exporting.run import export as export
+    from mobileone.inference.predictor import Predictor as Predictor
     from mobileone.input_spec import InputSpec as InputSpec
     from mobileone.model.block import InferenceBlock as InferenceBlock
     from mobileone.model.block import MobileOneBlock as MobileOneBlock
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from mobileone.reparam.expand import expand as expand
     from mobileone.reparam.fuse import reparameterize as reparameterize
     from mobileone.reparam.verify import verify as verify
-    from mobileone.runtime.predictor import Predictor as Predictor
     from mobileone.variants import BlockSpec as BlockSpec
     from mobileone.variants import Variant as Variant
 
@@ -34,7 +34,7 @@ _HOME = {
     "InputSpec": "mobileone.input_spec",
     "MobileOne": "mobileone.model.network",
     "MobileOneBlock": "mobileone.model.block",
-    "Predictor": "mobileone.runtime.predictor",
+    "Predictor": "mobileone.inference.predictor",
     "Variant": "mobileone.variants",
     "bench": "mobileone.benchmarking.run",
     "create_model": "mobileone.model.create",

@@ -11,8 +11,8 @@ from mobileone.backends.table import FORMATS
 from mobileone.errors import ArtifactError, MissingExtraError
 from mobileone.exporting.parity import reference_logits, seeded_pictures
 from mobileone.exporting.run import export
+from mobileone.inference.predictor import Predictor
 from mobileone.model.create import create_model
-from mobileone.runtime.predictor import Predictor
 
 RUNNING = [kind for kind in FORMATS.values() if kind.executes]
 

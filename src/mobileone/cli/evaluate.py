@@ -26,7 +26,7 @@ def load_for_test(
     precision: Precision | None = None,
 ) -> MobileOne | Artifact:
     """A model in inference form or an exported file; `input_size` and `crop` replace its input spec's."""
-    from mobileone.runtime.classifier import Network, load_classifier
+    from mobileone.inference.classifier import Network, load_classifier
 
     if format_of(source) is not None and input_size is not None:
         raise ConfigError(f"{source} is exported for one size; export it with another --input-size instead")

@@ -18,7 +18,7 @@ from mobileone.cli.output import print_json
 from mobileone.errors import ConfigError
 
 if TYPE_CHECKING:
-    from mobileone.runtime.predictor import Prediction
+    from mobileone.inference.predictor import Prediction
 
 COLUMNS = ("image", "rank", "index", "class_name", "name", "probability", "error")
 
@@ -59,9 +59,9 @@ class Predict:
 
     def run(self) -> int:
         from mobileone.evaluation.run import progress_bar
+        from mobileone.inference.predictor import Predictor
+        from mobileone.inference.sheet import MAX_IMAGES, draw_sheet
         from mobileone.report.figure import require_png
-        from mobileone.runtime.predictor import Predictor
-        from mobileone.runtime.sheet import MAX_IMAGES, draw_sheet
 
         if self.png is not None:
             require_png(self.png)

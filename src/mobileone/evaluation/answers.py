@@ -16,8 +16,8 @@ from mobileone.evaluation.confusion import Counts, confusion_matrix
 from mobileone.evaluation.run import check_classes, classified, device_of
 from mobileone.imagenet import resolve_classes
 from mobileone.images.decode import ImageSource
+from mobileone.inference.classifier import Classifier
 from mobileone.model.network import MobileOne
-from mobileone.runtime.classifier import Classifier
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

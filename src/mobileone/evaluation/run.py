@@ -25,9 +25,9 @@ from mobileone.errors import DataError
 from mobileone.evaluation.metrics import EvalResult, topk_correct
 from mobileone.imagenet import resolve_classes
 from mobileone.images.decode import ImageSource
+from mobileone.inference.classifier import Classifier
 from mobileone.model.network import MobileOne
 from mobileone.ranks.distributed import Distributed
-from mobileone.runtime.classifier import Classifier
 
 T = TypeVar("T")
 AmpDtype = Literal["bf16", "fp16"]

@@ -16,9 +16,9 @@ from mobileone.data.loader import normalize
 from mobileone.errors import ConfigError
 from mobileone.evaluation.run import AmpDtype, autocast
 from mobileone.imagenet import resolve_classes
+from mobileone.inference.classifier import Classifier
 from mobileone.input_spec import InputSpec
 from mobileone.model.network import MobileOne
-from mobileone.runtime.classifier import Classifier
 from mobileone.variants import VARIANTS
 
 

@@ -10,9 +10,9 @@ import torch
 
 from mobileone.errors import BadImageError, ConfigError
 from mobileone.images.decode import read_image
+from mobileone.inference.ahead import map_ahead
+from mobileone.inference.predictor import Predictor
 from mobileone.input_spec import InputSpec
-from mobileone.runtime.ahead import map_ahead
-from mobileone.runtime.predictor import Predictor
 
 
 class Brightness:

@@ -9,8 +9,8 @@ from pathlib import Path
 from torch import Tensor
 
 from mobileone.images.decode import read_image
+from mobileone.inference.predictor import Prediction
 from mobileone.report.figure import new_figure, require_png, save_figure
-from mobileone.runtime.predictor import Prediction
 
 COLUMNS, MAX_IMAGES = 6, 60
 

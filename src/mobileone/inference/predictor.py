@@ -19,9 +19,9 @@ from mobileone.data.loader import OnBadImage
 from mobileone.errors import BadImageError, ConfigError
 from mobileone.imagenet import human_name, resolve_classes
 from mobileone.images.decode import DecodedImage, EncodedImage, Image, read_image
+from mobileone.inference.ahead import map_ahead
+from mobileone.inference.classifier import Classifier, Network, load_classifier
 from mobileone.model.network import MobileOne
-from mobileone.runtime.ahead import map_ahead
-from mobileone.runtime.classifier import Classifier, Network, load_classifier
 
 BATCH_SIZE = 32
 
