@@ -21,10 +21,10 @@ from torch.nn import functional as F
 
 import mobileone
 from mobileone.evaluation.run import open_data
-from mobileone.train.config import TrainConfig
-from mobileone.train.initial import start_residual_
-from mobileone.train.loop import fit
-from mobileone.train.recipe import RECIPES
+from mobileone.training.config.recipe import RECIPES
+from mobileone.training.config.train_config import TrainConfig
+from mobileone.training.method.initial import start_residual_
+from mobileone.training.run.loop import fit
 from mobileone.variants import BranchMode, Variant
 
 STEPS, BATCH, SIZE, LR, WARM_UP = 200, 64, 32, 0.05, 0.1

@@ -23,10 +23,10 @@ from mobileone.checkpoint.rotation import Rotation
 from mobileone.data.digits import load_digits
 from mobileone.data.loader import Batch
 from mobileone.ranks.distributed import Distributed
-from mobileone.train.recipe import override, recipe
-from mobileone.train.step import TrainStep
-from mobileone.train.trainer import Trainer
-from mobileone.train.undo import Undo
+from mobileone.training.config.recipe import override, recipe
+from mobileone.training.method.rollback import Undo
+from mobileone.training.method.step import TrainStep
+from mobileone.training.run.trainer import Trainer
 
 ROUNDS = 9
 

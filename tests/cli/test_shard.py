@@ -12,9 +12,9 @@ from PIL import Image
 
 from mobileone.checkpoint.load import load_model
 from mobileone.errors import PreemptedError
-from mobileone.train.config import TrainConfig
-from mobileone.train.loop import fit
-from mobileone.train.step import TrainStep
+from mobileone.training.config.train_config import TrainConfig
+from mobileone.training.method.step import TrainStep
+from mobileone.training.run.loop import fit
 
 pytest.importorskip("webdataset", reason="shards need webdataset, an extra")
 

@@ -65,7 +65,9 @@ def test_imports_point_one_way():
 
 def test_the_guard_sees_an_upward_import(tmp_path):
     module = tmp_path / "block.py"
-    module.write_text("from mobileone.errors import X\ndef f():\n    from mobileone.train.loop import fit\n")
+    module.write_text(
+        "from mobileone.errors import X\ndef f():\n    from mobileone.training.run.loop import fit\n"
+    )
     assert upward_imports("model", imported_packages(module)) == {"train"}
 
 
@@ -83,7 +85,7 @@ def test_every_public_name_is_there_and_listed():
         "import mobileone",
         "from mobileone.cli.main import main; main(['info', 'mobileone_s0'])",
         "from mobileone.cli.main import main; main(['weights'])",
-        "import mobileone.train.config, mobileone.profiling.cost, mobileone.imagenet",
+        "import mobileone.training.config.train_config, mobileone.profiling.cost, mobileone.imagenet",
         "import mobileone.benchmarking.worker, mobileone.benchmarking.report, mobileone.backends.session",
         "import mobileone.backends.onnx.session, mobileone.backends.openvino.session, mobileone.backends.litert.session",
     ],

@@ -81,8 +81,8 @@ class CheckData:
 
     def _draw(self, sources: dict[str, ImageSource]) -> None:
         from mobileone.data.preview import draw_batches
-        from mobileone.train.recipe import recipe
-        from mobileone.train.transforms import transform_at
+        from mobileone.training.config.recipe import recipe
+        from mobileone.training.method.transforms import transform_at
 
         assert self.preview is not None
         config = recipe(self.recipe)

@@ -29,7 +29,7 @@ from mobileone.cli.quantize import Quantize
 from mobileone.cli.shard import Shard
 from mobileone.cli.train import Report, Train
 from mobileone.errors import MobileOneError, PreemptedError
-from mobileone.train.stop_signal import REQUEUE
+from mobileone.training.run.stop_signal import REQUEUE
 
 DESCRIPTION = """Train, test, use, fuse, convert and export MobileOne.
 

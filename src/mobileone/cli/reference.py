@@ -23,12 +23,12 @@ from mobileone.cli.evaluate import load_for_test
 from mobileone.cli.main import guard, parse
 from mobileone.errors import CheckpointError
 from mobileone.profiling.cost import network_cost
-from mobileone.train.callback import Callback
+from mobileone.training.run.callback import Callback
 from mobileone.variants import VARIANTS
 
 if TYPE_CHECKING:
     from mobileone.ranks.distributed import Distributed
-    from mobileone.train.progress import EpochRecord
+    from mobileone.training.run.progress import EpochRecord
 
 WEIGHTS = Path("weights")
 VARIANT = "mobileone_s0"
@@ -113,8 +113,8 @@ class Reference:
         )
 
     def _train(self, data: str, ranks: Distributed) -> None:
-        from mobileone.train.loop import fit
-        from mobileone.train.recipe import reference
+        from mobileone.training.config.recipe import reference
+        from mobileone.training.run.loop import fit
 
         on_gpu = ranks.device.type == "cuda"
         cores = max((os.cpu_count() or 1) // ranks.world_size, 1)
@@ -182,7 +182,7 @@ def keep_earlier_run(folder: Path) -> None:
     Raises:
         TrainingError: if another process is training there.
     """
-    from mobileone.train.run_dir import RunDir
+    from mobileone.training.run.run_dir import RunDir
 
     files = RunDir(folder)
     if not folder.is_dir() or not any(folder.iterdir()) or files.is_of_this_launch():

@@ -17,10 +17,10 @@ from mobileone.cli.output import print_json, result_line, table
 from mobileone.errors import MobileOneError
 
 if TYPE_CHECKING:
-    from mobileone.train.callback import Callback
-    from mobileone.train.config import TrainConfig
-    from mobileone.train.plan import Plan
-    from mobileone.train.report import Report as WrittenReport
+    from mobileone.training.config.train_config import TrainConfig
+    from mobileone.training.run.callback import Callback
+    from mobileone.training.watch.plan import Plan
+    from mobileone.training.watch.run_report import Report as WrittenReport
 
 # `--resume` alone is "yes".
 RESUME = PrimitiveConstructorSpec(
@@ -76,9 +76,9 @@ class Train:
     """Print the result as JSON."""
 
     def run(self) -> int:
-        from mobileone.train.loop import fit
-        from mobileone.train.recipe import override, recipe
-        from mobileone.train.run_dir import RunDir
+        from mobileone.training.config.recipe import override, recipe
+        from mobileone.training.run.loop import fit
+        from mobileone.training.run.run_dir import RunDir
 
         run_dir = self.run_dir or Path("runs") / self.recipe
         stored = RunDir(run_dir)
@@ -105,12 +105,12 @@ class Train:
     def _callbacks(self) -> list[Callback]:
         if not self.tensorboard:
             return []
-        from mobileone.train.tensorboard import TensorBoard
+        from mobileone.training.watch.tensorboard import TensorBoard
 
         return [TensorBoard()]
 
     def _plan(self, config: TrainConfig, picture: Path) -> int:
-        from mobileone.train.plan import plan
+        from mobileone.training.watch.plan import plan
 
         planned = plan(config, picture=picture)
         if int(os.environ.get("RANK", "0")) > 0:
@@ -125,7 +125,7 @@ class Train:
 
 def _report(run_dir: Path) -> None:
     """The report of a finished run; pictures that cannot be drawn are no failure of the training."""
-    from mobileone.train.report import write_report
+    from mobileone.training.watch.run_report import write_report
 
     try:
         print(f"report: {write_report(run_dir).page}", file=sys.stderr)
@@ -148,7 +148,7 @@ class Report:
     """auto, cpu, cuda or cuda:N. Default: the run's."""
 
     def run(self) -> int:
-        from mobileone.train.report import write_report
+        from mobileone.training.watch.run_report import write_report
 
         result = write_report(self.run_dir, data=self.data, device=self.device)
         print(result_text(result))
@@ -164,7 +164,7 @@ def result_text(result: WrittenReport) -> str:
 
 def plan_text(planned: Plan) -> str:
     """A plan for people."""
-    from mobileone.train.progress import duration
+    from mobileone.training.run.progress import duration
 
     config = planned.config
     settings = [

@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from mobileone.train.config import TrainConfig
+from mobileone.training.config.train_config import TrainConfig
 from mobileone.variants import Variant
 
 

@@ -8,11 +8,11 @@ from mobileone.data.digits import Digits
 from mobileone.errors import ConfigError
 from mobileone.evaluation.run import open_data
 from mobileone.ranks.distributed import Distributed
-from mobileone.train.callback import Callback
-from mobileone.train.config import TrainConfig
-from mobileone.train.initial import initial_model
-from mobileone.train.loop import fit
-from mobileone.train.trainer import Trainer
+from mobileone.training.config.train_config import TrainConfig
+from mobileone.training.method.initial import initial_model
+from mobileone.training.run.callback import Callback
+from mobileone.training.run.loop import fit
+from mobileone.training.run.trainer import Trainer
 
 
 @pytest.mark.parametrize("mode", ["auto", "branches", "online"])

@@ -7,8 +7,8 @@ from collections.abc import Callable
 import pytest
 
 from mobileone.errors import ConfigError
-from mobileone.train.config import TrainConfig, override
-from mobileone.train.options import Augment, Distill, Mix, Phase
+from mobileone.training.config.options import Augment, Distill, Mix, Phase
+from mobileone.training.config.train_config import TrainConfig, override
 from mobileone.variants import VARIANTS, Variant
 
 

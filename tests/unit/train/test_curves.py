@@ -8,8 +8,8 @@ import pytest
 from PIL import Image
 
 from mobileone.errors import MissingExtraError
-from mobileone.train.curves import draw_curves
-from mobileone.train.progress import EpochRecord
+from mobileone.training.run.progress import EpochRecord
+from mobileone.training.watch.curves import draw_curves
 
 
 def record(epoch: int, acc1: float | None) -> EpochRecord:

@@ -24,7 +24,7 @@ from mobileone.evaluation.run import evaluate
 from mobileone.model.create import create_model
 from mobileone.ranks.distributed import distributed
 from mobileone.model.sync_batch_norm import convert_sync_batch_norm
-from mobileone.train.spread import BUFFER_OPTION
+from mobileone.training.run.ddp import BUFFER_OPTION
 from mobileone.variants import Variant
 
 warnings.simplefilter("error")

@@ -24,9 +24,9 @@ from mobileone.data.digits import load_digits
 from mobileone.data.loader import train_loader
 from mobileone.errors import ConfigError, TrainingError
 from mobileone.ranks.rendezvous import meeting_name
-from mobileone.train.config import TrainConfig
-from mobileone.train.loop import fit, is_lost_rank
-from mobileone.train.run_dir import RunDir
+from mobileone.training.config.train_config import TrainConfig
+from mobileone.training.run.loop import fit, is_lost_rank
+from mobileone.training.run.run_dir import RunDir
 
 
 def newest_step(run_dir: Path) -> int:

@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from mobileone.train.ema import ModelEma, warmed_decay
+from mobileone.training.method.ema import ModelEma, warmed_decay
 
 
 def net() -> nn.Sequential:

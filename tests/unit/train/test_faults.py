@@ -12,19 +12,19 @@ from pathlib import Path
 import pytest
 import torch
 from benchmarks.kill_resume import differing_bits
+from mobileone.train import run as run_module
+from mobileone.train import step as step_module
+from mobileone.train import trainer as trainer_module
 from torch import Tensor, nn
 
 from mobileone.checkpoint.rotation import Rotation
 from mobileone.data.folder import find_images
 from mobileone.errors import BadImageError, CheckpointError, MobileOneError, TrainingError
 from mobileone.ranks.distributed import Distributed
-from mobileone.train import run as run_module
-from mobileone.train import step as step_module
-from mobileone.train import trainer as trainer_module
-from mobileone.train.config import TrainConfig
-from mobileone.train.loop import fit
-from mobileone.train.trainer import Trainer
-from mobileone.train.undo import Undo
+from mobileone.training.config.train_config import TrainConfig
+from mobileone.training.method.rollback import Undo
+from mobileone.training.run.loop import fit
+from mobileone.training.run.trainer import Trainer
 
 
 @pytest.fixture

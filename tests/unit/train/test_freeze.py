@@ -4,8 +4,8 @@ import pytest
 
 from mobileone.errors import ConfigError
 from mobileone.model.create import create_model
-from mobileone.train.freeze import freeze_
-from mobileone.train.optim import create_optimizer
+from mobileone.training.method.freeze import freeze_
+from mobileone.training.method.optim import create_optimizer
 from mobileone.variants import Variant
 
 

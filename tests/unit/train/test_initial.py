@@ -14,8 +14,8 @@ from mobileone.input_spec import InputSpec
 from mobileone.model.create import create_model
 from mobileone.model.network import MobileOne
 from mobileone.reparam.fuse import reparameterize
-from mobileone.train.config import TrainConfig
-from mobileone.train.initial import initial_model, start_residual_
+from mobileone.training.config.train_config import TrainConfig
+from mobileone.training.method.initial import initial_model, start_residual_
 from mobileone.variants import VARIANTS, Variant
 
 DIGITS = tuple("0123456789")

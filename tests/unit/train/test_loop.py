@@ -11,16 +11,16 @@ from typing import Any
 
 import pytest
 import torch
+from mobileone.train import trainer as trainer_module
 
 from mobileone.checkpoint.load import load_model
 from mobileone.checkpoint.rotation import Rotation
 from mobileone.errors import BadImageError, CheckpointError, ConfigError, DataError, TrainingError
 from mobileone.evaluation.run import evaluate
-from mobileone.train import trainer as trainer_module
-from mobileone.train.callback import Callback, StepReport
-from mobileone.train.config import Phase, TrainConfig
-from mobileone.train.loop import FitResult, fit
-from mobileone.train.progress import WALL_CLOCK, EpochRecord
+from mobileone.training.config.train_config import Phase, TrainConfig
+from mobileone.training.run.callback import Callback, StepReport
+from mobileone.training.run.loop import FitResult, fit
+from mobileone.training.run.progress import WALL_CLOCK, EpochRecord
 
 
 class StoppedError(Exception):
@@ -271,8 +271,8 @@ def test_progress_is_drawn_on_stderr_alone(
 
 RANKS = """
 import glob, json, sys, torch, warnings
-from mobileone.train.config import TrainConfig
-from mobileone.train.loop import FitResult, fit
+from mobileone.training.config.train_config import TrainConfig
+from mobileone.training.run.loop import FitResult, fit
 
 warnings.simplefilter("error")
 torch.set_num_threads(1)

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from mobileone.errors import ConfigError
-from mobileone.train.loss import (
+from mobileone.training.method.loss import (
     TrainLoss,
     balanced_weights,
     class_weights,
@@ -17,7 +17,7 @@ from mobileone.train.loss import (
     soft_binary_cross_entropy,
     soft_cross_entropy,
 )
-from mobileone.train.mix import Blend
+from mobileone.training.method.mix import Blend
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.1, 0.5])

@@ -10,21 +10,21 @@ from pathlib import Path
 
 import pytest
 import torch
+from mobileone.train import trainer as trainer_module
 
 from mobileone.data.folder import find_images
 from mobileone.errors import TrainingError
 from mobileone.ranks.distributed import Distributed
-from mobileone.train import trainer as trainer_module
-from mobileone.train.config import TrainConfig
-from mobileone.train.loop import fit
-from mobileone.train.memory import LiveTensors, batch_that_fits, trial_step
-from mobileone.train.trainer import Trainer
+from mobileone.training.config.train_config import TrainConfig
+from mobileone.training.run.loop import fit
+from mobileone.training.run.trainer import Trainer
+from mobileone.training.watch.memory import LiveTensors, batch_that_fits, trial_step
 
 LIMITED = """
 import dataclasses, json, resource, sys, torch
-from mobileone.train.config import TrainConfig
+from mobileone.training.config.train_config import TrainConfig
 from mobileone.ranks.distributed import Distributed
-from mobileone.train.loop import fit
+from mobileone.training.run.loop import fit
 
 torch.set_num_threads(1)
 config = TrainConfig.from_dict(json.loads(sys.argv[1]))

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from mobileone.train.mix import Mixer, cutmix, mixup, neighbours
-from mobileone.train.options import Mix
+from mobileone.training.config.options import Mix
+from mobileone.training.method.mix import Mixer, cutmix, mixup, neighbours
 
 
 def numbered(n: int = 3, size: int = 8) -> torch.Tensor:

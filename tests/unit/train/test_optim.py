@@ -6,7 +6,7 @@ from torch import nn
 
 from mobileone.errors import ConfigError
 from mobileone.model.create import create_model
-from mobileone.train.optim import create_optimizer, set_schedule_
+from mobileone.training.method.optim import create_optimizer, set_schedule_
 
 
 def test_every_parameter_is_in_one_group_and_only_kernels_are_decayed(tiny) -> None:  # type: ignore[no-untyped-def]

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from mobileone.train import plan as plan_module
 from PIL import Image
 
 from mobileone.checkpoint.store import save_model
@@ -14,13 +15,12 @@ from mobileone.data.folder import find_images
 from mobileone.errors import ConfigError, DataError
 from mobileone.model.create import create_model
 from mobileone.ranks.distributed import Distributed
-from mobileone.train import plan as plan_module
-from mobileone.train.config import TrainConfig
-from mobileone.train.memory import available_bytes
-from mobileone.train.options import Augment, Distill, Phase
-from mobileone.train.plan import Trial, _pace, plan
-from mobileone.train.schedule_plot import draw_schedule
-from mobileone.train.trainer import Trainer
+from mobileone.training.config.options import Augment, Distill, Phase
+from mobileone.training.config.train_config import TrainConfig
+from mobileone.training.run.trainer import Trainer
+from mobileone.training.watch.memory import available_bytes
+from mobileone.training.watch.plan import Trial, _pace, plan
+from mobileone.training.watch.schedule_plot import draw_schedule
 
 
 def test_it_says_what_fit_would_do_and_writes_the_picture_alone(config: TrainConfig, tmp_path: Path) -> None:

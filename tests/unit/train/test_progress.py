@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from mobileone.train.progress import Waits, duration
+from mobileone.training.run.progress import Waits, duration
 
 
 def test_waits_count_the_loader_and_not_the_work() -> None:

@@ -6,9 +6,9 @@ import sys
 import pytest
 
 from mobileone.errors import ConfigError
-from mobileone.train.config import TrainConfig
-from mobileone.train.recipe import RECIPES, recipe
-from mobileone.train.schedule import scaled_lr
+from mobileone.training.config.recipe import RECIPES, recipe
+from mobileone.training.config.train_config import TrainConfig
+from mobileone.training.method.schedule import scaled_lr
 
 
 @pytest.mark.parametrize("name", RECIPES)
@@ -59,5 +59,5 @@ def test_an_unknown_recipe_names_the_nearest() -> None:
 
 
 def test_recipes_are_read_without_torch() -> None:
-    code = "import sys, mobileone.train.recipe; sys.exit('torch' in sys.modules)"
+    code = "import sys, mobileone.training.config.recipe; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

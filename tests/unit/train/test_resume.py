@@ -22,16 +22,16 @@ from benchmarks.kill_resume import (
     measure,
     start,
 )
+from mobileone.train import run as run_module
+from mobileone.train import trainer as trainer_module
 
 from mobileone.checkpoint.rotation import Rotation
 from mobileone.errors import BadImageError, ConfigError, PreemptedError, TrainingError
-from mobileone.train import run as run_module
-from mobileone.train import trainer as trainer_module
-from mobileone.train.config import Phase, TrainConfig
-from mobileone.train.interval import Interval
-from mobileone.train.loop import fit
-from mobileone.train.options import Augment, Mix
-from mobileone.train.trainer import Trainer
+from mobileone.training.config.interval import Interval
+from mobileone.training.config.options import Augment, Mix
+from mobileone.training.config.train_config import Phase, TrainConfig
+from mobileone.training.run.loop import fit
+from mobileone.training.run.trainer import Trainer
 
 AtStep = Callable[[int, Callable[[], None]], None]
 

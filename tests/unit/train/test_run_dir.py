@@ -11,10 +11,10 @@ from filelock import FileLock
 
 from mobileone.cli.reference import keep_earlier_run
 from mobileone.errors import TrainingError
-from mobileone.train.config import TrainConfig
-from mobileone.train.loop import fit
-from mobileone.train.run_dir import RunDir
-from mobileone.train.trainer import Trainer
+from mobileone.training.config.train_config import TrainConfig
+from mobileone.training.run.loop import fit
+from mobileone.training.run.run_dir import RunDir
+from mobileone.training.run.trainer import Trainer
 
 
 def test_fault_two_processes_in_one_folder(tmp_path: Path) -> None:

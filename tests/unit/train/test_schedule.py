@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from mobileone.train.schedule import Schedule, cosine, scaled_lr
+from mobileone.training.method.schedule import Schedule, cosine, scaled_lr
 
 
 def schedule(**changes: float) -> Schedule:

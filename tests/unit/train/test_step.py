@@ -11,12 +11,12 @@ from mobileone.data.loader import Batch
 from mobileone.input_spec import InputSpec
 from mobileone.model.create import create_model
 from mobileone.ranks.distributed import Distributed
-from mobileone.train.ema import ModelEma
-from mobileone.train.loss import TrainLoss
-from mobileone.train.mix import Mixer, mixup, neighbours
-from mobileone.train.optim import create_optimizer
-from mobileone.train.options import Mix
-from mobileone.train.step import TrainStep, resolve_amp
+from mobileone.training.config.options import Mix
+from mobileone.training.method.ema import ModelEma
+from mobileone.training.method.loss import TrainLoss
+from mobileone.training.method.mix import Mixer, mixup, neighbours
+from mobileone.training.method.optim import create_optimizer
+from mobileone.training.method.step import TrainStep, resolve_amp
 from mobileone.variants import Variant
 
 SPEC = InputSpec(size=32, mean=(0.5, 0.5, 0.5), std=(0.25, 0.25, 0.25))

@@ -13,7 +13,7 @@ from mobileone.exporting.run import export
 from mobileone.input_spec import InputSpec
 from mobileone.model.create import create_model
 from mobileone.reparam.fuse import reparameterize
-from mobileone.train.teacher import Teacher, open_teacher
+from mobileone.training.method.teacher import Teacher, open_teacher
 from mobileone.variants import Variant
 
 CLASSES = ("cat", "dog", "owl")

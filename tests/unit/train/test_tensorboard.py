@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 
 from mobileone.errors import MissingExtraError
-from mobileone.train.callback import Callback
-from mobileone.train.config import TrainConfig
-from mobileone.train.loop import fit
-from mobileone.train.progress import EpochRecord
-from mobileone.train.tensorboard import FOLDER, TensorBoard
+from mobileone.training.config.train_config import TrainConfig
+from mobileone.training.run.callback import Callback
+from mobileone.training.run.loop import fit
+from mobileone.training.run.progress import EpochRecord
+from mobileone.training.watch.tensorboard import FOLDER, TensorBoard
 
 
 def curves(run_dir: Path) -> dict[str, dict[int, float]]:

@@ -13,11 +13,11 @@ from mobileone.errors import ConfigError
 from mobileone.evaluation.metrics import EvalResult
 from mobileone.model.create import create_model
 from mobileone.ranks.distributed import Distributed
-from mobileone.train.config import TrainConfig
-from mobileone.train.options import Augment, Distill, Phase
-from mobileone.train.progress import EpochProgress
-from mobileone.train.trainer import Trainer
-from mobileone.train.transforms import transform_at
+from mobileone.training.config.options import Augment, Distill, Phase
+from mobileone.training.config.train_config import TrainConfig
+from mobileone.training.method.transforms import transform_at
+from mobileone.training.run.progress import EpochProgress
+from mobileone.training.run.trainer import Trainer
 
 
 def test_fresh_statistics_are_the_plain_average_of_the_first_batches(config: TrainConfig) -> None:

@@ -10,10 +10,10 @@ from typing import Any, Literal, NamedTuple, get_args
 
 from mobileone.errors import ConfigError
 from mobileone.input_spec import IMAGENET_MEAN, IMAGENET_STD, InputSpec, Interpolation
-from mobileone.train.config_text import changed, converted
-from mobileone.train.interval import Interval
-from mobileone.train.options import Augment, Distill, LossName, Mix, require
-from mobileone.train.options import Phase as Phase
+from mobileone.training.config.config_text import changed, converted
+from mobileone.training.config.interval import Interval
+from mobileone.training.config.options import Augment, Distill, LossName, Mix, require
+from mobileone.training.config.options import Phase as Phase
 from mobileone.variants import VARIANTS, BranchMode, Variant, get_variant
 
 Amp = Literal["auto", "off", "bf16", "fp16"]

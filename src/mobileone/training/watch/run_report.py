@@ -22,9 +22,9 @@ from mobileone.images.decode import ImageSource
 from mobileone.model.network import MobileOne
 from mobileone.ranks.distributed import pick_device
 from mobileone.report.page import Cell, document, picture, sortable_table, tiles
-from mobileone.train.progress import duration
-from mobileone.train.run_dir import RunDir
-from mobileone.train.sources import open_val_set
+from mobileone.training.run.progress import duration
+from mobileone.training.run.run_dir import RunDir
+from mobileone.training.run.sources import open_val_set
 
 MAX_PAIRS = 100
 

@@ -11,7 +11,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from mobileone.model.sync_batch_norm import convert_sync_batch_norm
 from mobileone.ranks.distributed import Distributed
-from mobileone.train.config import TrainConfig
+from mobileone.training.config.train_config import TrainConfig
 
 # torch 2.13 renamed the option, and warns at the old name.
 BUFFER_OPTION = next(

@@ -16,11 +16,11 @@ from mobileone.data.loader import Batch
 from mobileone.errors import TrainingError
 from mobileone.images.decode import ImageSource
 from mobileone.ranks.distributed import Distributed, distributed
-from mobileone.train.config import TrainConfig
-from mobileone.train.memory import SAFETY, available_bytes, peak_bytes
-from mobileone.train.schedule_plot import draw_schedule
-from mobileone.train.sources import open_train_set, open_val_set
-from mobileone.train.trainer import Trainer
+from mobileone.training.config.train_config import TrainConfig
+from mobileone.training.run.sources import open_train_set, open_val_set
+from mobileone.training.run.trainer import Trainer
+from mobileone.training.watch.memory import SAFETY, available_bytes, peak_bytes
+from mobileone.training.watch.schedule_plot import draw_schedule
 
 TIMED_STEPS = 2
 LONG_S = 10.0  # a step this long is timed once

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mobileone.train.config import TrainConfig
-from mobileone.train.progress import EpochRecord
+from mobileone.training.config.train_config import TrainConfig
+from mobileone.training.run.progress import EpochRecord
 
 if TYPE_CHECKING:
-    from mobileone.train.loop import FitResult
+    from mobileone.training.run.loop import FitResult
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from mobileone.evaluation.run import open_data
 from mobileone.images.decode import ImageSource
-from mobileone.train.config import TrainConfig
+from mobileone.training.config.train_config import TrainConfig
 
 
 def open_train_set(config: TrainConfig) -> ImageSource:

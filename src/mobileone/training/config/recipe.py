@@ -11,10 +11,10 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from mobileone.errors import ConfigError
-from mobileone.train.config import Phase as Phase
-from mobileone.train.config import TrainConfig as TrainConfig
-from mobileone.train.config import override as override
-from mobileone.train.options import Augment
+from mobileone.training.config.options import Augment
+from mobileone.training.config.train_config import Phase as Phase
+from mobileone.training.config.train_config import TrainConfig as TrainConfig
+from mobileone.training.config.train_config import override as override
 
 
 def reference() -> TrainConfig:

@@ -16,13 +16,13 @@ from mobileone.data.loader import Batch, normalize
 from mobileone.evaluation.run import AmpDtype, autocast
 from mobileone.input_spec import InputSpec
 from mobileone.ranks.distributed import Distributed
-from mobileone.train.ema import ModelEma
-from mobileone.train.loss import TrainLoss
-from mobileone.train.mix import Blend, Mixer, neighbours
-from mobileone.train.optim import set_schedule_
-from mobileone.train.schedule import batch_norm_momentum
-from mobileone.train.teacher import Teacher
-from mobileone.train.undo import Undo
+from mobileone.training.method.ema import ModelEma
+from mobileone.training.method.loss import TrainLoss
+from mobileone.training.method.mix import Blend, Mixer, neighbours
+from mobileone.training.method.optim import set_schedule_
+from mobileone.training.method.rollback import Undo
+from mobileone.training.method.schedule import batch_norm_momentum
+from mobileone.training.method.teacher import Teacher
 
 
 def resolve_amp(amp: Literal["auto", "off", "bf16", "fp16"], device: torch.device) -> AmpDtype | None:

@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mobileone.errors import MissingExtraError
-from mobileone.train.callback import Callback, StepReport
-from mobileone.train.config import TrainConfig
-from mobileone.train.progress import EpochRecord
+from mobileone.training.config.train_config import TrainConfig
+from mobileone.training.run.callback import Callback, StepReport
+from mobileone.training.run.progress import EpochRecord
 
 if TYPE_CHECKING:
-    from mobileone.train.loop import FitResult
+    from mobileone.training.run.loop import FitResult
 
 FOLDER = "tensorboard"
 

@@ -14,13 +14,13 @@ from torch import nn
 from mobileone.errors import ConfigError, TrainingError
 from mobileone.evaluation.metrics import EvalResult
 from mobileone.ranks.distributed import Distributed, distributed
-from mobileone.train.callback import Callback as Callback
-from mobileone.train.config import TrainConfig
-from mobileone.train.progress import EpochRecord, duration
-from mobileone.train.run import Run
-from mobileone.train.run_dir import Resume, RunDir
-from mobileone.train.sources import open_train_set, open_val_set
-from mobileone.train.trainer import Trainer
+from mobileone.training.config.train_config import TrainConfig
+from mobileone.training.run.callback import Callback as Callback
+from mobileone.training.run.progress import EpochRecord, duration
+from mobileone.training.run.run import Run
+from mobileone.training.run.run_dir import Resume, RunDir
+from mobileone.training.run.sources import open_train_set, open_val_set
+from mobileone.training.run.trainer import Trainer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

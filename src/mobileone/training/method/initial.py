@@ -19,7 +19,7 @@ from mobileone.model.block import MobileOneBlock
 from mobileone.model.create import create_model
 from mobileone.model.network import MobileOne
 from mobileone.reparam.expand import expand
-from mobileone.train.config import TrainConfig
+from mobileone.training.config.train_config import TrainConfig
 from mobileone.variants import get_variant
 
 PROBE_IMAGES = 32

@@ -19,8 +19,8 @@ from tqdm import tqdm
 
 from mobileone.atomic import atomic_path, leftovers
 from mobileone.errors import ConfigError, MobileOneError, TrainingError
-from mobileone.train.config import TrainConfig
-from mobileone.train.progress import EpochRecord, metrics_table
+from mobileone.training.config.train_config import TrainConfig
+from mobileone.training.run.progress import EpochRecord, metrics_table
 
 Resume = bool | Literal["auto"]
 

@@ -13,9 +13,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from mobileone.errors import ConfigError
-from mobileone.train.config import TrainConfig
-from mobileone.train.mix import Blend
-from mobileone.train.options import LossName
+from mobileone.training.config.options import LossName
+from mobileone.training.config.train_config import TrainConfig
+from mobileone.training.method.mix import Blend
 
 
 def smoothed_cross_entropy(logits: Tensor, labels: Tensor, *, smoothing: float) -> Tensor:

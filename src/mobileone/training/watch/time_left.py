@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from mobileone.train.config import TrainConfig
-from mobileone.train.progress import EpochProgress
+from mobileone.training.config.train_config import TrainConfig
+from mobileone.training.run.progress import EpochProgress
 
 
 def seconds_left(

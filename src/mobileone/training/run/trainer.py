@@ -20,23 +20,23 @@ from mobileone.images.decode import ImageSource
 from mobileone.model.branch_mode import set_branch_mode
 from mobileone.model.network import MobileOne
 from mobileone.ranks.distributed import Distributed
-from mobileone.train.callback import StepReport
-from mobileone.train.config import TrainConfig
-from mobileone.train.ema import ModelEma
-from mobileone.train.forecast import seconds_left
-from mobileone.train.freeze import freeze_
-from mobileone.train.initial import initial_model
-from mobileone.train.loss import TrainLoss
-from mobileone.train.memory import batch_that_fits, is_out_of_memory, peak_memory_gb, trial_step
-from mobileone.train.mix import Mixer
-from mobileone.train.optim import create_optimizer
-from mobileone.train.progress import EpochProgress, Waits, duration
-from mobileone.train.random_state import seed_everything
-from mobileone.train.schedule import Schedule, scaled_lr
-from mobileone.train.spread import spread
-from mobileone.train.step import StepResult, TrainStep, resolve_amp
-from mobileone.train.teacher import Teacher, open_teacher
-from mobileone.train.transforms import transform_at
+from mobileone.training.config.train_config import TrainConfig
+from mobileone.training.method.ema import ModelEma
+from mobileone.training.method.freeze import freeze_
+from mobileone.training.method.initial import initial_model
+from mobileone.training.method.loss import TrainLoss
+from mobileone.training.method.mix import Mixer
+from mobileone.training.method.optim import create_optimizer
+from mobileone.training.method.schedule import Schedule, scaled_lr
+from mobileone.training.method.step import StepResult, TrainStep, resolve_amp
+from mobileone.training.method.teacher import Teacher, open_teacher
+from mobileone.training.method.transforms import transform_at
+from mobileone.training.run.callback import StepReport
+from mobileone.training.run.ddp import spread
+from mobileone.training.run.progress import EpochProgress, Waits, duration
+from mobileone.training.run.random_state import seed_everything
+from mobileone.training.watch.memory import batch_that_fits, is_out_of_memory, peak_memory_gb, trial_step
+from mobileone.training.watch.time_left import seconds_left
 
 READ_EVERY = 10
 """Steps between readings of the loss on a GPU. Each reading waits for it; between them it is kept fed."""

@@ -18,14 +18,14 @@ from mobileone.errors import MissingExtraError, MobileOneError, PreemptedError, 
 from mobileone.evaluation.metrics import EvalResult
 from mobileone.images.decode import ImageSource
 from mobileone.ranks.distributed import Distributed
-from mobileone.train.callback import Callback, StepReport
-from mobileone.train.curves import draw_curves
-from mobileone.train.interval import Interval
-from mobileone.train.progress import EpochProgress, EpochRecord
-from mobileone.train.random_state import random_state, seed_everything, set_random_state
-from mobileone.train.run_dir import RunDir
-from mobileone.train.stop_signal import StopSignal
-from mobileone.train.trainer import Trainer
+from mobileone.training.config.interval import Interval
+from mobileone.training.run.callback import Callback, StepReport
+from mobileone.training.run.progress import EpochProgress, EpochRecord
+from mobileone.training.run.random_state import random_state, seed_everything, set_random_state
+from mobileone.training.run.run_dir import RunDir
+from mobileone.training.run.stop_signal import StopSignal
+from mobileone.training.run.trainer import Trainer
+from mobileone.training.watch.curves import draw_curves
 
 UNSAVED_S = 60.0
 """Training longer than this is saved before an evaluation, which may fail on its own, and may take long."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from mobileone.report.figure import new_figure, save_figure
-from mobileone.train.config import TrainConfig
-from mobileone.train.schedule import Schedule
+from mobileone.training.config.train_config import TrainConfig
+from mobileone.training.method.schedule import Schedule
 
 MAX_POINTS = 2000
 

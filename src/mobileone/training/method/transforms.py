@@ -7,8 +7,8 @@ from collections.abc import Callable
 from mobileone.data.augment import Policy, TrainTransform
 from mobileone.data.auto_augment import AutoAugment
 from mobileone.data.rand_augment import RandAugment, TrivialAugment
-from mobileone.train.config import TrainConfig
-from mobileone.train.options import Augment
+from mobileone.training.config.options import Augment
+from mobileone.training.config.train_config import TrainConfig
 
 
 def transform_at(config: TrainConfig) -> Callable[[int], TrainTransform]:

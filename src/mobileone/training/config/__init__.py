@@ -1,0 +1,1 @@
+"""What a run is told: its configuration, recipes, and both as text."""

@@ -1,0 +1,1 @@
+"""What a step does: loss, mixing, optimizer, schedule, averaging, distillation."""

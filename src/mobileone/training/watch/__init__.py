@@ -1,0 +1,1 @@
+"""What a run shows: what it would take, its curves, its report."""
