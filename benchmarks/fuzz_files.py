@@ -34,7 +34,7 @@ import PIL.Image
 import torch
 
 from mobileone.checkpoint.convert import convert
-from mobileone.checkpoint.describe import describe
+from mobileone.checkpoint.inspect import describe
 from mobileone.checkpoint.load import load_model
 from mobileone.checkpoint.store import load_state, save_model, save_state
 from mobileone.data.augment import EvalTransform

@@ -7,11 +7,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from mobileone.benchmarking.run import bench as bench
+    from mobileone.benchmarking.bench import bench as bench
     from mobileone.checkpoint.load import load_model as load_model
     from mobileone.checkpoint.store import save_model as save_model
-    from mobileone.evaluation.run import evaluate as evaluate
-    from mobileone.exporting.run import export as export
+    from mobileone.evaluation.evaluate import evaluate as evaluate
+    from mobileone.exporting.export import export as export
     from mobileone.inference.predictor import Predictor as Predictor
     from mobileone.input_spec import InputSpec as InputSpec
     from mobileone.model.block import InferenceBlock as InferenceBlock
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from mobileone.model.create import create_model as create_model
     from mobileone.model.create import list_models as list_models
     from mobileone.model.network import MobileOne as MobileOne
-    from mobileone.profiling.run import profile as profile
-    from mobileone.quantization.run import quantize as quantize
+    from mobileone.profiling.profile import profile as profile
+    from mobileone.quantization.quantize import quantize as quantize
     from mobileone.reparam.expand import expand as expand
     from mobileone.reparam.fuse import reparameterize as reparameterize
     from mobileone.reparam.verify import verify as verify
@@ -36,15 +36,15 @@ _HOME = {
     "MobileOneBlock": "mobileone.model.block",
     "Predictor": "mobileone.inference.predictor",
     "Variant": "mobileone.variants",
-    "bench": "mobileone.benchmarking.run",
+    "bench": "mobileone.benchmarking.bench",
     "create_model": "mobileone.model.create",
-    "evaluate": "mobileone.evaluation.run",
-    "export": "mobileone.exporting.run",
+    "evaluate": "mobileone.evaluation.evaluate",
+    "export": "mobileone.exporting.export",
     "expand": "mobileone.reparam.expand",
     "list_models": "mobileone.model.create",
     "load_model": "mobileone.checkpoint.load",
-    "profile": "mobileone.profiling.run",
-    "quantize": "mobileone.quantization.run",
+    "profile": "mobileone.profiling.profile",
+    "quantize": "mobileone.quantization.quantize",
     "reparameterize": "mobileone.reparam.fuse",
     "save_model": "mobileone.checkpoint.store",
     "set_branch_mode": "mobileone.model.branch_mode",

@@ -10,7 +10,7 @@ import pytest
 
 from mobileone.benchmarking import ceilings
 from mobileone.checkpoint.store import save_model
-from mobileone.exporting.run import export
+from mobileone.exporting.export import export
 from mobileone.input_spec import InputSpec
 from mobileone.model.create import create_model
 from mobileone.profiling import roofline

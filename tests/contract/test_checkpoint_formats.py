@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from mobileone.checkpoint.convert import convert
-from mobileone.checkpoint.describe import describe
-from mobileone.checkpoint.formats import expected_shapes
+from mobileone.checkpoint.inspect import describe
 from mobileone.checkpoint.load import load_model
+from mobileone.checkpoint.recognition import expected_shapes
 from mobileone.checkpoint.store import save_model
 from mobileone.model.create import create_model
 from mobileone.variants import VARIANTS

@@ -9,8 +9,8 @@ from mobileone.backends.deployable import Options
 from mobileone.backends.exporter import exporter
 from mobileone.backends.table import FORMATS
 from mobileone.errors import ArtifactError, MissingExtraError
+from mobileone.exporting.export import export
 from mobileone.exporting.parity import reference_logits, seeded_pictures
-from mobileone.exporting.run import export
 from mobileone.inference.predictor import Predictor
 from mobileone.model.create import create_model
 

@@ -18,8 +18,8 @@ from mobileone.benchmarking.images import InputFiles
 from mobileone.benchmarking.subject import Subject
 from mobileone.checkpoint.store import save_model
 from mobileone.errors import ConfigError, MissingExtraError, MobileOneError
-from mobileone.evaluation.run import progress_bar
-from mobileone.exporting.run import export
+from mobileone.evaluation.evaluate import progress_bar
+from mobileone.exporting.export import export
 from mobileone.input_spec import InputSpec
 from mobileone.model.network import MobileOne
 from mobileone.reparam.expand import expand

@@ -18,7 +18,7 @@ from mobileone.backends.manifest import Manifest
 from mobileone.data.augment import EvalTransform
 from mobileone.data.folder import IMAGE_EXTENSIONS
 from mobileone.errors import ConfigError
-from mobileone.evaluation.run import open_data, progress_bar
+from mobileone.evaluation.evaluate import open_data, progress_bar
 from mobileone.imagenet import resolve_classes
 from mobileone.images.decode import Image, read_image
 from mobileone.input_spec import InputSpec

@@ -18,7 +18,7 @@ from mobileone.benchmarking.noise import Noise
 from mobileone.benchmarking.process import WorkerError, WorkerProcess
 from mobileone.benchmarking.result import Accuracy, Row
 from mobileone.benchmarking.schedule import interleave, timed_runs
-from mobileone.evaluation.run import progress_bar
+from mobileone.evaluation.evaluate import progress_bar
 
 T = TypeVar("T")
 

@@ -12,7 +12,7 @@ from mobileone.backends.table import format_of
 from mobileone.benchmarking.floor import Network
 from mobileone.checkpoint.load import load_model
 from mobileone.errors import ConfigError
-from mobileone.exporting.run import ready, weights_sha256
+from mobileone.exporting.export import ready, weights_sha256
 from mobileone.input_spec import InputSpec
 from mobileone.model.network import MobileOne
 from mobileone.variants import VARIANTS

@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from mobileone.checkpoint.archive import Archive, describe_error
 from mobileone.checkpoint.config import CONFIG_KEY, ModelConfig, parse_json
-from mobileone.checkpoint.formats import HasShape
 from mobileone.checkpoint.pickle_reader import read_pickle
 from mobileone.checkpoint.pickle_values import ITEM_SIZES, TORCH_NAMES, StorageRef, TensorRef
+from mobileone.checkpoint.recognition import HasShape
 from mobileone.checkpoint.safetensors_header import read_header
 from mobileone.checkpoint.state_finder import find_config, find_state
 from mobileone.errors import CheckpointError, UnsafeCheckpointError

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import get_args
 
 from mobileone.checkpoint.config import CONFIG_KEY
-from mobileone.checkpoint.describe import describe
+from mobileone.checkpoint.inspect import describe
 from mobileone.checkpoint.layouts import LayoutName, from_timm
 from mobileone.checkpoint.load import load_model
 from mobileone.checkpoint.reference import ReferencePickle, reference_module

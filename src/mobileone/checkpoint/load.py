@@ -12,8 +12,8 @@ from torch import Tensor
 
 from mobileone.checkpoint.config import ModelConfig
 from mobileone.checkpoint.contents import Contents
-from mobileone.checkpoint.describe import inspect
-from mobileone.checkpoint.formats import Recognised
+from mobileone.checkpoint.inspect import inspect
+from mobileone.checkpoint.recognition import Recognised
 from mobileone.checkpoint.source import resolve
 from mobileone.errors import CheckpointError, ConfigError
 from mobileone.input_spec import InputSpec

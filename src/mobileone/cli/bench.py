@@ -62,8 +62,8 @@ class Bench:
         if self.baselines not in ("all", "none"):
             raise ConfigError(f"--baselines must be all or none, got {self.baselines!r}")
         from mobileone.benchmarking.baselines import BASELINES
-        from mobileone.benchmarking.run import bench
-        from mobileone.quantization.run import Quantizer
+        from mobileone.benchmarking.bench import bench
+        from mobileone.quantization.quantize import Quantizer
 
         if self.calib is not None and not self.calib.is_dir():
             raise ConfigError(f"--calib takes a folder of photos, got {self.calib}")

@@ -63,7 +63,7 @@ class CheckData:
 
     def _sources(self) -> dict[str, ImageSource]:
         from mobileone.data.shards.address import is_shards
-        from mobileone.evaluation.run import open_data
+        from mobileone.evaluation.evaluate import open_data
 
         folder = Path(self.data)
         has_train = has_val = True

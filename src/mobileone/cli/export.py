@@ -61,7 +61,7 @@ class Export:
         if kind is not None:
             refuse_existing(self.output, force=self.force)
         from mobileone.checkpoint.load import load_model
-        from mobileone.exporting.run import export
+        from mobileone.exporting.export import export
 
         model = load_model(self.model, form="inference")
         if self.input_size is not None and self.input_size > 0:

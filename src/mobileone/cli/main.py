@@ -19,7 +19,6 @@ import tyro
 
 from mobileone.cli.bench import Bench
 from mobileone.cli.check_data import CheckData
-from mobileone.cli.evaluate import Test
 from mobileone.cli.explain import Explain
 from mobileone.cli.export import Export
 from mobileone.cli.model import Convert, Info, Reparameterize, Weights
@@ -27,6 +26,7 @@ from mobileone.cli.predict import Predict
 from mobileone.cli.profile import Profile
 from mobileone.cli.quantize import Quantize
 from mobileone.cli.shard import Shard
+from mobileone.cli.test import Test
 from mobileone.cli.train import Report, Train
 from mobileone.errors import MobileOneError, PreemptedError
 from mobileone.training.run.stop_signal import REQUEUE

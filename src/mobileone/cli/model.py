@@ -29,7 +29,7 @@ class Info:
     """Print the result as JSON."""
 
     def run(self) -> int:
-        from mobileone.checkpoint.describe import describe
+        from mobileone.checkpoint.inspect import describe
         from mobileone.profiling.cost import network_cost
 
         card = describe(self.model)
@@ -104,7 +104,7 @@ class Reparameterize:
     def run(self) -> int:
         import torch
 
-        from mobileone.checkpoint.describe import describe
+        from mobileone.checkpoint.inspect import describe
         from mobileone.checkpoint.load import load_model
         from mobileone.checkpoint.store import save_model
         from mobileone.reparam.fuse import reparameterize

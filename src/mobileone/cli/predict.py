@@ -58,7 +58,7 @@ class Predict:
     """Also draw the first 60 images with their likeliest class into this picture."""
 
     def run(self) -> int:
-        from mobileone.evaluation.run import progress_bar
+        from mobileone.evaluation.evaluate import progress_bar
         from mobileone.inference.predictor import Predictor
         from mobileone.inference.sheet import MAX_IMAGES, draw_sheet
         from mobileone.report.figure import require_png

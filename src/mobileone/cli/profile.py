@@ -14,7 +14,7 @@ from mobileone.errors import ConfigError
 from mobileone.variants import Form
 
 if TYPE_CHECKING:
-    from mobileone.profiling.run import Subject
+    from mobileone.profiling.profile import Subject
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +56,7 @@ class Profile:
     """Write the roofline plot."""
 
     def run(self) -> int:
-        from mobileone.profiling.run import compare, profile
+        from mobileone.profiling.profile import compare, profile
 
         if (self.model is None) == (self.compare is None):
             raise ConfigError("give one MODEL, or two with --compare A B")
@@ -100,7 +100,7 @@ class Profile:
             print(report(result, self.by))
 
     def _subject(self, source: str) -> Subject:
-        from mobileone.profiling.run import Subject
+        from mobileone.profiling.profile import Subject
 
         if source.endswith(".onnx"):
             given = [name for name in ("form", "input_size", "batch_size") if getattr(self, name) is not None]
@@ -115,7 +115,7 @@ class Profile:
         import torch
 
         from mobileone.checkpoint.load import load_model
-        from mobileone.profiling.run import Subject
+        from mobileone.profiling.profile import Subject
 
         for what, number in (("input_size", self.input_size), ("batch_size", self.batch_size)):
             if number is not None and number < 1:

@@ -18,8 +18,8 @@ from mobileone.errors import ConfigError
 
 if TYPE_CHECKING:
     from mobileone.model.network import MobileOne
+    from mobileone.quantization.quantize import QuantizedFormat, QuantizeResult
     from mobileone.quantization.report import Comparison, LayerError
-    from mobileone.quantization.run import QuantizedFormat, QuantizeResult
 
 FORMATS = ("onnx", "openvino", "litert", "executorch")
 
@@ -70,7 +70,7 @@ class Quantize:
         _refuse_unwritable(self.output)
         from mobileone.checkpoint.load import load_model
         from mobileone.quantization.images import calibration_images
-        from mobileone.quantization.run import quantize
+        from mobileone.quantization.quantize import quantize
 
         model = load_model(self.model, form="inference")
         if self.input_size is not None:
@@ -112,11 +112,11 @@ def compare_on(model: MobileOne, artifact: Path, folder: Path) -> Comparison:
     from mobileone.backends.artifact import Artifact
     from mobileone.data.augment import EvalTransform
     from mobileone.data.folder import find_images, image_files
-    from mobileone.evaluation.run import progress_bar
+    from mobileone.evaluation.evaluate import progress_bar
     from mobileone.imagenet import resolve_classes
     from mobileone.images.decode import read_image
+    from mobileone.quantization.quantize import BATCH, float_logits
     from mobileone.quantization.report import compare_logits
-    from mobileone.quantization.run import BATCH, float_logits
 
     if not folder.is_dir():
         raise ConfigError(f"--eval takes a folder of photos, got {folder}")

@@ -19,8 +19,8 @@ import tyro
 from tyro.conf import arg
 
 from mobileone.atomic import atomic_path
-from mobileone.cli.evaluate import load_for_test
 from mobileone.cli.main import guard, parse
+from mobileone.cli.test import load_for_test
 from mobileone.errors import CheckpointError
 from mobileone.profiling.cost import network_cost
 from mobileone.training.run.callback import Callback
@@ -135,7 +135,7 @@ class Reference:
             step_log.write()
 
     def _test(self, data: str, ranks: Distributed) -> None:
-        from mobileone.evaluation.run import evaluate
+        from mobileone.evaluation.evaluate import evaluate
 
         best = WEIGHTS / "best.pt"
         if not best.exists():

@@ -13,7 +13,7 @@ from mobileone.data.augment import EvalTransform
 from mobileone.data.loader import OnBadImage, eval_loader
 from mobileone.errors import DataError
 from mobileone.evaluation.confusion import Counts, confusion_matrix
-from mobileone.evaluation.run import check_classes, classified, device_of
+from mobileone.evaluation.evaluate import check_classes, classified, device_of
 from mobileone.imagenet import resolve_classes
 from mobileone.images.decode import ImageSource
 from mobileone.inference.classifier import Classifier

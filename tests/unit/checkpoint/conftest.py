@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from mobileone.checkpoint.describe import describe
+from mobileone.checkpoint.inspect import describe
 from mobileone.checkpoint.load import load_model
 from mobileone.errors import CheckpointError
 from mobileone.model.create import create_model

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from mobileone.checkpoint.convert import convert
-from mobileone.checkpoint.describe import describe
+from mobileone.checkpoint.inspect import describe
 from mobileone.checkpoint.load import load_model
 from mobileone.checkpoint.store import save_model
 from mobileone.errors import CheckpointError, ConfigError

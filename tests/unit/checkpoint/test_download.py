@@ -10,8 +10,8 @@ import torch
 
 from mobileone.cache import cache_dir
 from mobileone.checkpoint import source as source_module
-from mobileone.checkpoint.describe import describe
 from mobileone.checkpoint.download import fetch
+from mobileone.checkpoint.inspect import describe
 from mobileone.checkpoint.published import PublishedWeights
 from mobileone.errors import DownloadError
 from mobileone.model.create import create_model

@@ -2,8 +2,8 @@ import pytest
 import torch
 
 from mobileone.checkpoint.config import ModelConfig
-from mobileone.checkpoint.formats import expected_shapes, infer, num_parameters, recognise
 from mobileone.checkpoint.layouts import LAYOUTS, detect, from_timm, to_timm
+from mobileone.checkpoint.recognition import expected_shapes, infer, num_parameters, recognise
 from mobileone.errors import CheckpointError
 from mobileone.model.create import create_model
 from mobileone.variants import VARIANTS, Variant

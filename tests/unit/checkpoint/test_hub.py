@@ -18,7 +18,7 @@ from mobileone.checkpoint.store import save_model
 
 SCRIPT = """
 import json, sys
-from mobileone.checkpoint.describe import describe
+from mobileone.checkpoint.inspect import describe
 from mobileone.errors import DownloadError
 for source in sys.argv[1:]:
     try:

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from mobileone.checkpoint import source as source_module
-from mobileone.checkpoint.describe import describe
+from mobileone.checkpoint.inspect import describe
 from mobileone.checkpoint.load import load_model
 from mobileone.checkpoint.published import PUBLISHED
 from mobileone.checkpoint.store import save_model

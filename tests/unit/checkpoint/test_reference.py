@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from mobileone.checkpoint.convert import convert
-from mobileone.checkpoint.describe import describe
+from mobileone.checkpoint.inspect import describe
 from mobileone.checkpoint.load import load_model
 from mobileone.checkpoint.store import save_model
 from mobileone.errors import CheckpointError, UnsafeCheckpointError

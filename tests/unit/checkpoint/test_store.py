@@ -6,7 +6,7 @@ import pytest
 import torch
 from safetensors import safe_open
 
-from mobileone.checkpoint.describe import describe
+from mobileone.checkpoint.inspect import describe
 from mobileone.checkpoint.load import load_model
 from mobileone.checkpoint.store import load_state, save_model, save_state
 from mobileone.errors import CheckpointError

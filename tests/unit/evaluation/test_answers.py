@@ -9,7 +9,7 @@ from mobileone.data.digits import load_digits
 from mobileone.data.loader import normalize
 from mobileone.errors import DataError
 from mobileone.evaluation.answers import Answers, answer
-from mobileone.evaluation.run import evaluate
+from mobileone.evaluation.evaluate import evaluate
 from mobileone.input_spec import InputSpec
 from mobileone.model.create import create_model
 from mobileone.variants import Variant

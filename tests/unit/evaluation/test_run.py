@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from mobileone.data.digits import load_digits
 from mobileone.errors import BadImageError, DataError
-from mobileone.evaluation.run import evaluate, open_data
+from mobileone.evaluation.evaluate import evaluate, open_data
 from mobileone.input_spec import InputSpec
 from mobileone.model.create import create_model
 from mobileone.model.network import MobileOne

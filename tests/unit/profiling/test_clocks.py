@@ -13,7 +13,7 @@ from mobileone.profiling import onnx_clock, onnx_model, torch_clock
 from mobileone.profiling.clock import CHUNK_RUNS, interquartile_mean
 from mobileone.profiling.cost import network_cost
 from mobileone.profiling.onnx_model import export_module
-from mobileone.profiling.run import Subject, compare
+from mobileone.profiling.profile import Subject, compare
 from mobileone.variants import Variant
 
 X = torch.randn(1, 3, 32, 32)

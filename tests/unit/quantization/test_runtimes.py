@@ -17,8 +17,8 @@ from mobileone.backends.table import FORMATS, require
 from mobileone.backends.xnnpack import paired_columns, reads_pairs
 from mobileone.exporting.parity import reference_logits, seeded_pictures
 from mobileone.quantization.calibrate import calibrate
+from mobileone.quantization.quantize import write_quantized
 from mobileone.quantization.report import compare_logits, trace_errors
-from mobileone.quantization.run import write_quantized
 from mobileone.quantization.simulate import integer_outputs, simulate
 
 

@@ -6,7 +6,7 @@ from safetensors.torch import load_file
 
 from mobileone.data.digits import Digits
 from mobileone.errors import ConfigError
-from mobileone.evaluation.run import open_data
+from mobileone.evaluation.evaluate import open_data
 from mobileone.ranks.distributed import Distributed
 from mobileone.training.config.train_config import TrainConfig
 from mobileone.training.method.initial import initial_model

@@ -20,7 +20,7 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 from mobileone.data.digits import load_digits
 from mobileone.errors import DataError
-from mobileone.evaluation.run import evaluate
+from mobileone.evaluation.evaluate import evaluate
 from mobileone.model.create import create_model
 from mobileone.ranks.distributed import distributed
 from mobileone.model.sync_batch_norm import convert_sync_batch_norm

@@ -16,7 +16,7 @@ from mobileone.train import trainer as trainer_module
 from mobileone.checkpoint.load import load_model
 from mobileone.checkpoint.rotation import Rotation
 from mobileone.errors import BadImageError, CheckpointError, ConfigError, DataError, TrainingError
-from mobileone.evaluation.run import evaluate
+from mobileone.evaluation.evaluate import evaluate
 from mobileone.training.config.train_config import Phase, TrainConfig
 from mobileone.training.run.callback import Callback, StepReport
 from mobileone.training.run.loop import FitResult, fit

@@ -9,7 +9,7 @@ from torch import nn
 from mobileone.checkpoint.store import save_model
 from mobileone.data.loader import normalize
 from mobileone.errors import ConfigError
-from mobileone.exporting.run import export
+from mobileone.exporting.export import export
 from mobileone.input_spec import InputSpec
 from mobileone.model.create import create_model
 from mobileone.reparam.fuse import reparameterize

@@ -13,7 +13,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.parallel import DistributedDataParallel
 
 from mobileone.data.loader import Batch, normalize
-from mobileone.evaluation.run import AmpDtype, autocast
+from mobileone.evaluation.evaluate import AmpDtype, autocast
 from mobileone.input_spec import InputSpec
 from mobileone.ranks.distributed import Distributed
 from mobileone.training.method.ema import ModelEma

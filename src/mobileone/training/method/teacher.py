@@ -14,7 +14,7 @@ from mobileone.backends.table import format_of
 from mobileone.checkpoint.load import load_model
 from mobileone.data.loader import normalize
 from mobileone.errors import ConfigError
-from mobileone.evaluation.run import AmpDtype, autocast
+from mobileone.evaluation.evaluate import AmpDtype, autocast
 from mobileone.imagenet import resolve_classes
 from mobileone.inference.classifier import Classifier
 from mobileone.input_spec import InputSpec

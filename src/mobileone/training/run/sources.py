@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mobileone.evaluation.run import open_data
+from mobileone.evaluation.evaluate import open_data
 from mobileone.images.decode import ImageSource
 from mobileone.training.config.train_config import TrainConfig
 

@@ -14,8 +14,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from mobileone.data.loader import BatchLoader, train_loader
 from mobileone.errors import ConfigError, TrainingError
+from mobileone.evaluation.evaluate import AmpDtype, evaluate, progress_bar
 from mobileone.evaluation.metrics import EvalResult
-from mobileone.evaluation.run import AmpDtype, evaluate, progress_bar
 from mobileone.images.decode import ImageSource
 from mobileone.model.branch_mode import set_branch_mode
 from mobileone.model.network import MobileOne

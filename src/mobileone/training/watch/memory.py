@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from mobileone.evaluation.run import AmpDtype, autocast
+from mobileone.evaluation.evaluate import AmpDtype, autocast
 from mobileone.model.branch_mode import set_branch_mode
 from mobileone.model.create import create_model
 from mobileone.model.network import MobileOne

@@ -15,8 +15,8 @@ from mobileone.checkpoint.load import load_model
 from mobileone.errors import TrainingError
 from mobileone.evaluation.answers import Answers, answer
 from mobileone.evaluation.confusion import class_results, confused_pairs
+from mobileone.evaluation.evaluate import open_data
 from mobileone.evaluation.pictures import draw_confusion, draw_mistakes, draw_worst_classes
-from mobileone.evaluation.run import open_data
 from mobileone.imagenet import human_name
 from mobileone.images.decode import ImageSource
 from mobileone.model.network import MobileOne

@@ -14,7 +14,7 @@ from mobileone.data.requests import seeded_generator
 from mobileone.data.shards.index import ShardIndex
 from mobileone.data.shards.source import LANES, RemoteShards, open_shards
 from mobileone.errors import BadImageError, DataError
-from mobileone.evaluation.run import open_data
+from mobileone.evaluation.evaluate import open_data
 from mobileone.images.decode import StreamedSource
 
 TRAIN, EVAL = TrainTransform(size=16), EvalTransform(size=16, resize_size=18)

@@ -71,7 +71,7 @@ class Test:
 
     def run(self) -> int:
         from mobileone.backends.artifact import Artifact
-        from mobileone.evaluation.run import evaluate
+        from mobileone.evaluation.evaluate import evaluate
         from mobileone.ranks.distributed import distributed
 
         model = load_for_test(

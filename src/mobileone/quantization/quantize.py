@@ -26,8 +26,8 @@ from mobileone.backends.quantized import Quantized
 from mobileone.backends.quiet import quiet
 from mobileone.backends.table import FORMATS, FormatName, find_format, require
 from mobileone.errors import ConfigError, ExportError, MobileOneError
+from mobileone.exporting.export import artifact_path, package_versions, ready, weights_sha256
 from mobileone.exporting.parity import compare, reference_logits
-from mobileone.exporting.run import artifact_path, package_versions, ready, weights_sha256
 from mobileone.model.network import MobileOne
 from mobileone.quantization.calibrate import calibrate
 from mobileone.quantization.images import calibration_images, doubts
