@@ -49,8 +49,8 @@ from mobileone.exporting.parity import seeded_pictures
 from mobileone.imagenet import WNIDS
 from mobileone.model.network import MobileOne
 from mobileone.quantization.calibrate import calibrate
+from mobileone.quantization.layer_errors import sqnr_db
 from mobileone.quantization.quantize import QuantizedFormat, float_logits, write_quantized
-from mobileone.quantization.report import sqnr_db
 
 WEIGHTS = Path("../shared/data/apple_s0/mobileone_s0.pth.tar")
 PHOTOS = Path("../shared/data/imagenet_val_300")

@@ -144,7 +144,7 @@ def test_warnings_say_why(capsys, model_file, photos, tmp_path):
 
 
 def test_one_class_is_noticed():
-    from mobileone.quantization.images import doubts
+    from mobileone.quantization.calibration_images import doubts
 
     pixels = torch.randint(0, 256, (16, 3, 8, 8), dtype=torch.uint8)
     logits = torch.zeros(16, 3)

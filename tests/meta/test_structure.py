@@ -86,7 +86,7 @@ def test_every_public_name_is_there_and_listed():
         "from mobileone.cli.main import main; main(['info', 'mobileone_s0'])",
         "from mobileone.cli.main import main; main(['weights'])",
         "import mobileone.training.config.train_config, mobileone.profiling.cost, mobileone.imagenet",
-        "import mobileone.benchmarking.worker, mobileone.benchmarking.report, mobileone.backends.session",
+        "import mobileone.benchmarking.worker, mobileone.benchmarking.bench_report, mobileone.backends.session",
         "import mobileone.backends.onnx.session, mobileone.backends.openvino.session, mobileone.backends.litert.session",
     ],
 )

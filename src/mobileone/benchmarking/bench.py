@@ -15,15 +15,22 @@ from typing import get_args
 
 from mobileone.backends.table import Precision, find_format
 from mobileone.benchmarking.baselines import BASELINES
+from mobileone.benchmarking.bench_accuracy import Evaluation
+from mobileone.benchmarking.bench_images import InputFiles
+from mobileone.benchmarking.bench_result import (
+    Accuracy,
+    BenchProtocol,
+    BenchResult,
+    Recommendation,
+    Row,
+    group,
+)
 from mobileone.benchmarking.candidates import Builder, Grid, Quantizer, choose_backends
 from mobileone.benchmarking.ceilings import Ceilings, measure_ceilings
-from mobileone.benchmarking.evaluation import Evaluation
 from mobileone.benchmarking.floor import Network
-from mobileone.benchmarking.images import InputFiles
 from mobileone.benchmarking.measure import WAKE_S, WARMUP_RUNS, Plan, measure
 from mobileone.benchmarking.noise import Noise
 from mobileone.benchmarking.recommendation import recommend
-from mobileone.benchmarking.result import Accuracy, BenchProtocol, BenchResult, Recommendation, Row, group
 from mobileone.benchmarking.schedule import ROUNDS
 from mobileone.benchmarking.subject import Subject, read_subjects
 from mobileone.errors import ConfigError

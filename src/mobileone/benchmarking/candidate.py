@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from mobileone.benchmarking.bench_result import Row
 from mobileone.benchmarking.floor import Network
-from mobileone.benchmarking.result import Row
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

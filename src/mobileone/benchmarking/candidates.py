@@ -13,8 +13,8 @@ from mobileone.backends.exporter import exporter
 from mobileone.backends.manifest import Manifest, read_manifest
 from mobileone.backends.table import FORMATS, Format, FormatName, Precision
 from mobileone.benchmarking.baselines import BASELINES
+from mobileone.benchmarking.bench_images import InputFiles
 from mobileone.benchmarking.candidate import Candidate
-from mobileone.benchmarking.images import InputFiles
 from mobileone.benchmarking.subject import Subject
 from mobileone.checkpoint.store import save_model
 from mobileone.errors import ConfigError, MissingExtraError, MobileOneError

@@ -12,11 +12,11 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from mobileone.benchmarking.bench_result import Accuracy, Row
 from mobileone.benchmarking.candidate import Candidate
 from mobileone.benchmarking.latency import Latency
 from mobileone.benchmarking.noise import Noise
 from mobileone.benchmarking.process import WorkerError, WorkerProcess
-from mobileone.benchmarking.result import Accuracy, Row
 from mobileone.benchmarking.schedule import interleave, timed_runs
 from mobileone.evaluation.evaluate import progress_bar
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from mobileone.benchmarking.result import Accuracy, Recommendation, Row
+from mobileone.benchmarking.bench_result import Accuracy, Recommendation, Row
 
 # A recommended candidate is never further than this behind the fastest acceptable one.
 MAX_BEHIND = 0.05

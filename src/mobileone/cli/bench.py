@@ -83,11 +83,11 @@ class Bench:
             seed=self.seed,
         )
         if self.png is not None:
-            from mobileone.benchmarking.plot import write_plot
+            from mobileone.benchmarking.bench_plot import write_plot
 
             print(f"wrote {write_plot(result, self.png)}", file=sys.stderr)
         if self.html is not None:
-            from mobileone.benchmarking.page import write_page
+            from mobileone.benchmarking.bench_page import write_page
 
             print(f"wrote {write_page(result, self.html)}", file=sys.stderr)
         if self.json:

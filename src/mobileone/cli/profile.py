@@ -81,15 +81,15 @@ class Profile:
 
     def _show(self, result: Any) -> None:
         from mobileone.profiling.comparison import Comparison
-        from mobileone.profiling.report import comparison_report, report
+        from mobileone.profiling.profile_report import comparison_report, report
 
         profiles = [result.first, result.second] if isinstance(result, Comparison) else [result]
         if self.html is not None:
-            from mobileone.profiling.page import write_page
+            from mobileone.profiling.profile_page import write_page
 
             print(f"wrote {write_page(result, self.html)}", file=sys.stderr)
         if self.png is not None:
-            from mobileone.profiling.plot import write_roofline
+            from mobileone.profiling.roofline_plot import write_roofline
 
             print(f"wrote {write_roofline(profiles, self.png)}", file=sys.stderr)
         if self.json:

@@ -18,8 +18,8 @@ from mobileone.errors import ConfigError
 
 if TYPE_CHECKING:
     from mobileone.model.network import MobileOne
+    from mobileone.quantization.layer_errors import Comparison, LayerError
     from mobileone.quantization.quantize import QuantizedFormat, QuantizeResult
-    from mobileone.quantization.report import Comparison, LayerError
 
 FORMATS = ("onnx", "openvino", "litert", "executorch")
 
@@ -69,7 +69,7 @@ class Quantize:
             refuse_existing(self.output, force=self.force)
         _refuse_unwritable(self.output)
         from mobileone.checkpoint.load import load_model
-        from mobileone.quantization.images import calibration_images
+        from mobileone.quantization.calibration_images import calibration_images
         from mobileone.quantization.quantize import quantize
 
         model = load_model(self.model, form="inference")
@@ -115,8 +115,8 @@ def compare_on(model: MobileOne, artifact: Path, folder: Path) -> Comparison:
     from mobileone.evaluation.evaluate import progress_bar
     from mobileone.imagenet import resolve_classes
     from mobileone.images.decode import read_image
+    from mobileone.quantization.layer_errors import compare_logits
     from mobileone.quantization.quantize import BATCH, float_logits
-    from mobileone.quantization.report import compare_logits
 
     if not folder.is_dir():
         raise ConfigError(f"--eval takes a folder of photos, got {folder}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from mobileone.profiling.result import By, Profile, Row
+from mobileone.profiling.profile_result import By, Profile, Row
 
 SCHEMA = "mobileone.comparison/1"
 
@@ -42,6 +42,6 @@ class Comparison:
         }
 
     def __str__(self) -> str:
-        from mobileone.profiling.report import comparison_report
+        from mobileone.profiling.profile_report import comparison_report
 
         return comparison_report(self)

@@ -29,7 +29,7 @@ from mobileone.profiling.comparison import Comparison
 from mobileone.profiling.conventions import Convention
 from mobileone.profiling.onnx_model import export_module, read_file, require_onnx
 from mobileone.profiling.operator import Operator, TensorInfo
-from mobileone.profiling.result import Profile
+from mobileone.profiling.profile_result import Profile
 from mobileone.profiling.roofline import Machine, measure_machine
 
 

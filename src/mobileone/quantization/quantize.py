@@ -30,9 +30,9 @@ from mobileone.exporting.export import artifact_path, package_versions, ready, w
 from mobileone.exporting.parity import compare, reference_logits
 from mobileone.model.network import MobileOne
 from mobileone.quantization.calibrate import calibrate
-from mobileone.quantization.images import calibration_images, doubts
+from mobileone.quantization.calibration_images import calibration_images, doubts
+from mobileone.quantization.layer_errors import LayerError, trace_errors
 from mobileone.quantization.ranges import Range
-from mobileone.quantization.report import LayerError, trace_errors
 
 QuantizedFormat = Literal["onnx", "openvino", "litert", "executorch"]
 BATCH = 50

@@ -5,12 +5,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from mobileone.benchmarking.bench_result import Accuracy, BenchProtocol, BenchResult, Row
 from mobileone.benchmarking.candidate import Candidate
 from mobileone.benchmarking.ceilings import Ceiling, Ceilings
 from mobileone.benchmarking.floor import Floor
 from mobileone.benchmarking.latency import Latency
 from mobileone.benchmarking.noise import Noise
-from mobileone.benchmarking.result import Accuracy, BenchProtocol, BenchResult, Row
 
 FAKE = Path(__file__).parent / "fake_session.py"
 
@@ -55,8 +55,8 @@ def row(backend="onnx", ms=1.0, *, spread=0.0, threads=1, batch=1, accuracy=None
 
 def result(*rows: Row, evaluated=False, warning=False) -> BenchResult:
     """A result of those rows, with a recommendation for each group."""
+    from mobileone.benchmarking.bench_result import group
     from mobileone.benchmarking.recommendation import recommend
-    from mobileone.benchmarking.result import group
 
     reference = {"net": Accuracy(num_images=100, top1=80.0, agreement=100.0)} if evaluated else {}
     found = [

@@ -10,8 +10,8 @@ import torch
 from mobileone.backends.manifest import manifest_path
 from mobileone.backends.table import FORMATS
 from mobileone.benchmarking.bench import bench
+from mobileone.benchmarking.bench_images import InputFiles, read_photos
 from mobileone.benchmarking.candidates import Builder, Grid, choose_backends
-from mobileone.benchmarking.images import InputFiles, read_photos
 from mobileone.benchmarking.subject import read_subjects
 from mobileone.errors import ConfigError
 from mobileone.exporting.export import export

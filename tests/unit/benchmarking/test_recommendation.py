@@ -5,8 +5,8 @@ from dataclasses import replace
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mobileone.benchmarking.bench_result import Accuracy
 from mobileone.benchmarking.recommendation import acceptable, pareto_front, points_lost, recommend
-from mobileone.benchmarking.result import Accuracy
 
 from .conftest import row
 

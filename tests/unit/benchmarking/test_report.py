@@ -6,9 +6,9 @@ from html.parser import HTMLParser
 import pytest
 from PIL import Image
 
-from mobileone.benchmarking.page import page, write_page
-from mobileone.benchmarking.plot import write_plot
-from mobileone.benchmarking.report import report
+from mobileone.benchmarking.bench_page import page, write_page
+from mobileone.benchmarking.bench_plot import write_plot
+from mobileone.benchmarking.bench_report import report
 
 from .conftest import result, row
 

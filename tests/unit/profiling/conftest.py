@@ -9,7 +9,7 @@ from mobileone.model.create import create_model
 from mobileone.profiling.clock import Measurement, MeasurementProtocol
 from mobileone.profiling.operator import Operator, TensorInfo
 from mobileone.profiling.profile import _with_reference_view
-from mobileone.profiling.result import Profile
+from mobileone.profiling.profile_result import Profile
 from mobileone.profiling.roofline import Machine
 from mobileone.profiling.torch_clock import trace
 

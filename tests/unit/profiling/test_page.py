@@ -10,7 +10,7 @@ from PIL import Image
 
 from mobileone.errors import MobileOneError
 from mobileone.profiling.comparison import Comparison
-from mobileone.profiling.page import page, write_page
+from mobileone.profiling.profile_page import page, write_page
 
 from .conftest import profile_of
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from mobileone.profiling.comparison import Comparison
-from mobileone.profiling.report import _section, comparison_report, operator_sections, report
+from mobileone.profiling.profile_report import _section, comparison_report, operator_sections, report
 
 from .conftest import profile_of
 

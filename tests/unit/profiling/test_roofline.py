@@ -5,8 +5,8 @@ import torch
 
 from mobileone.errors import ConfigError
 from mobileone.profiling import roofline
-from mobileone.profiling.plot import write_roofline
 from mobileone.profiling.roofline import Machine, bound_of, measure_machine
+from mobileone.profiling.roofline_plot import write_roofline
 
 from .conftest import MACHINE, profile_of
 

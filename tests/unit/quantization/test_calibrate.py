@@ -8,8 +8,8 @@ import torch
 from mobileone.backends.layers import Conv, layers_of
 from mobileone.backends.quantized import Affine
 from mobileone.quantization.calibrate import RIDGE, calibrate, fit, quantize_conv, windows
+from mobileone.quantization.layer_errors import compare_logits
 from mobileone.quantization.quantize import float_logits
-from mobileone.quantization.report import compare_logits
 from mobileone.quantization.simulate import float_conv, integer_conv, simulate
 
 SOURCE = Affine((1 / 255,), -128)

@@ -17,8 +17,8 @@ from mobileone.backends.table import FORMATS, require
 from mobileone.backends.xnnpack import paired_columns, reads_pairs
 from mobileone.exporting.parity import reference_logits, seeded_pictures
 from mobileone.quantization.calibrate import calibrate
+from mobileone.quantization.layer_errors import compare_logits, trace_errors
 from mobileone.quantization.quantize import write_quantized
-from mobileone.quantization.report import compare_logits, trace_errors
 from mobileone.quantization.simulate import integer_outputs, simulate
 
 
@@ -269,7 +269,7 @@ def test_other_shapes(small, pictures):
 
 def test_what_the_next_bias_makes_up_for_is_not_counted(quantized, pictures, monkeypatch):
     """A constant on a layer's outputs leaves the report as it is; as much noise of both signs does not."""
-    from mobileone.quantization import report
+    from mobileone.quantization import layer_errors as report
 
     plain = trace_errors(quantized, pictures)
     one, original = quantized.layers.convs[2].name, report.integer_layer

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mobileone.benchmarking.bench_report import accuracy_title
+from mobileone.benchmarking.bench_result import BenchResult, Row
 from mobileone.benchmarking.recommendation import pareto_front
-from mobileone.benchmarking.report import accuracy_title
-from mobileone.benchmarking.result import BenchResult, Row
 from mobileone.report.figure import new_figure, save_figure
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from typing import TypeVar
 
 from mobileone.profiling.comparison import Comparison
 from mobileone.profiling.conventions import Convention
-from mobileone.profiling.result import By, Profile, Row
+from mobileone.profiling.profile_result import By, Profile, Row
 
 T = TypeVar("T")
 

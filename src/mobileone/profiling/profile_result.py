@@ -233,6 +233,6 @@ class Profile:
         }
 
     def __str__(self) -> str:
-        from mobileone.profiling.report import report
+        from mobileone.profiling.profile_report import report
 
         return report(self)

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from html import escape
 from math import ceil, floor, log10
 
-from mobileone.profiling.result import Profile, Row
+from mobileone.profiling.profile_result import Profile, Row
 from mobileone.profiling.roofline import Machine
 
 MAX_BARS = 24

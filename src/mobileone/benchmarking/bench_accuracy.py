@@ -13,9 +13,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mobileone.benchmarking.images import Photos, normalized, read_photos
+from mobileone.benchmarking.bench_images import Photos, normalized, read_photos
+from mobileone.benchmarking.bench_result import Accuracy
 from mobileone.benchmarking.measure import score
-from mobileone.benchmarking.result import Accuracy
 from mobileone.benchmarking.subject import Subject
 from mobileone.errors import ConfigError
 from mobileone.input_spec import InputSpec

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from mobileone.benchmarking.result import BenchResult, Row
-from mobileone.profiling.report import aligned_table
+from mobileone.benchmarking.bench_result import BenchResult, Row
+from mobileone.profiling.profile_report import aligned_table
 
 if TYPE_CHECKING:
     from mobileone.benchmarking.ceilings import Ceilings

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from html import escape
 from itertools import pairwise
 
+from mobileone.benchmarking.bench_result import Row
 from mobileone.benchmarking.recommendation import pareto_front
-from mobileone.benchmarking.result import Row
-from mobileone.profiling.charts import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, bar_list
+from mobileone.profiling.profile_charts import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, bar_list
 
 STEPS = 5
 

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mobileone.errors import ConfigError
-from mobileone.profiling.charts import roofline_rows, roofs
-from mobileone.profiling.result import Profile
+from mobileone.profiling.profile_charts import roofline_rows, roofs
+from mobileone.profiling.profile_result import Profile
 from mobileone.report.figure import new_figure, save_figure
 
 COLORS = {"arithmetic": "#2463c4", "memory": "#b8510b"}

@@ -224,7 +224,7 @@ class BenchResult:
         }
 
     def __str__(self) -> str:
-        from mobileone.benchmarking.report import report
+        from mobileone.benchmarking.bench_report import report
 
         return report(self)
 

@@ -8,10 +8,10 @@ from html import escape
 from pathlib import Path
 
 from mobileone.atomic import atomic_path
-from mobileone.profiling.charts import bars, paired_bars, roofline, roofs
 from mobileone.profiling.comparison import Comparison
-from mobileone.profiling.report import COUNT_SECTIONS, footnotes, row_cells, row_header
-from mobileone.profiling.result import By, Profile, Row
+from mobileone.profiling.profile_charts import bars, paired_bars, roofline, roofs
+from mobileone.profiling.profile_report import COUNT_SECTIONS, footnotes, row_cells, row_header
+from mobileone.profiling.profile_result import By, Profile, Row
 from mobileone.report.page import Cell, document, sortable_table, tiles
 
 

@@ -8,8 +8,8 @@ from html import escape
 from pathlib import Path
 
 from mobileone.atomic import atomic_path
-from mobileone.benchmarking.charts import latency_bars, scatter
-from mobileone.benchmarking.report import (
+from mobileone.benchmarking.bench_charts import latency_bars, scatter
+from mobileone.benchmarking.bench_report import (
     accuracy_title,
     ceiling_lines,
     cells,
@@ -18,7 +18,7 @@ from mobileone.benchmarking.report import (
     recommendation_lines,
     refusals,
 )
-from mobileone.benchmarking.result import BenchResult, Row
+from mobileone.benchmarking.bench_result import BenchResult, Row
 from mobileone.report.page import document, sortable_table, tiles
 
 
