@@ -14,7 +14,7 @@ from mobileone.errors import ConfigError
 
 
 def _read_table() -> dict[str, str]:
-    text = resources.files("mobileone.data").joinpath("imagenet_classes.tsv").read_text(encoding="utf-8")
+    text = resources.files("mobileone").joinpath("imagenet_classes.tsv").read_text(encoding="utf-8")
     return dict(line.split("\t", 1) for line in text.splitlines())
 
 

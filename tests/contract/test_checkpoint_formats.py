@@ -16,7 +16,7 @@ from mobileone.variants import VARIANTS
 
 GOLDEN = Path(__file__).resolve().parents[1] / "golden"
 SUFFIX = {"timm": ".pth", "apple": ".pth.tar", "mmpretrain": ".pth", "reference": ".pt"}
-# The rest is slow only because the files are large. tests/unit/checkpoint/test_formats.py has every variant
+# The rest is slow only because the files are large. tests/checkpoint/test_recognition.py has every variant
 # by names and shapes, test_convert.py every format with attention in both forms on a small network.
 FAST = {("mobileone_s0", "inference"), ("mobileone_s0", "train")}
 PRODUCT = [

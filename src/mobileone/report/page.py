@@ -24,7 +24,7 @@ def document(title: str, body: Iterable[str]) -> str:
         title: plain text.
         body: HTML, piece by piece.
     """
-    own = files("mobileone")
+    own = files("mobileone.report")
     return "\n".join(
         [
             '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">',

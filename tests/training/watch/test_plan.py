@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from mobileone.train import plan as plan_module
+from mobileone.training.watch import plan as plan_module
 from PIL import Image
 
 from mobileone.checkpoint.store import save_model

@@ -9,7 +9,7 @@ from mobileone.profiling.profile_report import _section, comparison_report, oper
 
 from .conftest import profile_of
 
-GOLDEN = (Path(__file__).parents[2] / "golden" / "report_mobileone_s0.txt").read_text(encoding="utf-8")
+GOLDEN = (Path(__file__).parents[1] / "golden" / "report_mobileone_s0.txt").read_text(encoding="utf-8")
 GFLOP = {"s0": "0.550222", "s1": "1.65012", "s2": "2.59685", "s3": "3.79158", "s4": "5.96044"}
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from mobileone.data.folder import ImageFolder, find_images
 
-SHARED = (Path(__file__).parents[3] / "../shared/data").resolve()
+SHARED = (Path(__file__).parents[2] / "../shared/data").resolve()
 
 
 def _picture(seed: int, height: int, width: int) -> PIL.Image.Image:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from mobileone.train import trainer as trainer_module
+from mobileone.training.run import trainer as trainer_module
 
 from mobileone.data.folder import find_images
 from mobileone.errors import TrainingError

@@ -22,8 +22,8 @@ from benchmarks.kill_resume import (
     measure,
     start,
 )
-from mobileone.train import run as run_module
-from mobileone.train import trainer as trainer_module
+from mobileone.training.run import run as run_module
+from mobileone.training.run import trainer as trainer_module
 
 from mobileone.checkpoint.rotation import Rotation
 from mobileone.errors import BadImageError, ConfigError, PreemptedError, TrainingError

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import torch
-from mobileone.train import trainer as trainer_module
+from mobileone.training.run import trainer as trainer_module
 
 from mobileone.checkpoint.load import load_model
 from mobileone.checkpoint.rotation import Rotation

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 import torch
 from benchmarks.kill_resume import differing_bits
-from mobileone.train import run as run_module
-from mobileone.train import step as step_module
-from mobileone.train import trainer as trainer_module
+from mobileone.training.run import run as run_module
+from mobileone.training.method import step as step_module
+from mobileone.training.run import trainer as trainer_module
 from torch import Tensor, nn
 
 from mobileone.checkpoint.rotation import Rotation
