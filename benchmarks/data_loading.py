@@ -39,11 +39,13 @@ import torch
 from torch import Tensor
 
 from benchmarks.online_training import processor
-from mobileone.data.augment import Box, TrainTransform, draw_crop, resize
-from mobileone.data.loader import BatchLoader, normalize, train_loader
+from mobileone.data.augment import Box, TrainTransform, draw_crop
+from mobileone.data.loader import BatchLoader, train_loader
+from mobileone.data.pixels import normalize
 from mobileone.data.requests import seeded_generator
 from mobileone.data.shards.write import ShardSettings, shard_content
 from mobileone.images.decode import EncodedImage
+from mobileone.images.resize import resize
 from mobileone.input_spec import InputSpec
 
 PHOTOS = Path(__file__).resolve().parents[1] / ".." / "shared" / "data" / "imagenet_val_300"

@@ -13,9 +13,9 @@ from pathlib import Path
 import torch
 
 import mobileone
-from mobileone.data.augment import EvalTransform
 from mobileone.data.folder import find_images
-from mobileone.data.loader import normalize
+from mobileone.data.pixels import normalize
+from mobileone.images.eval_transform import EvalTransform
 
 SHARED = Path(__file__).resolve().parents[1] / ".." / "shared" / "data"
 CALIBRATION_SIZES = (0, 2, 8, 32, 120)

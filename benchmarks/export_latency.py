@@ -178,12 +178,12 @@ def ratios(ours: Any, textbook: Any) -> list[float]:
 
 
 def print_variant(variant: str, arguments: argparse.Namespace) -> None:
-    from mobileone.benchmarking.bench import usable_cores
     from mobileone.benchmarking.ceilings import measure_ceilings
     from mobileone.benchmarking.floor import Network
     from mobileone.benchmarking.latency import percentile
     from mobileone.benchmarking.measure import Plan, measure
     from mobileone.benchmarking.noise import Noise
+    from mobileone.processor import usable_cores
     from mobileone.variants import VARIANTS
 
     cores = usable_cores()
@@ -254,7 +254,7 @@ def main() -> None:
     arguments = parser.parse_args()
     import torch
 
-    from mobileone.profiling.clock import processor_name
+    from mobileone.processor import processor_name
 
     print(
         f"# {datetime.date.today()}, {processor_name()}, torch {torch.__version__}, "

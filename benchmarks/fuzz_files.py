@@ -37,13 +37,13 @@ from mobileone.checkpoint.convert import convert
 from mobileone.checkpoint.inspect import describe
 from mobileone.checkpoint.load import load_model
 from mobileone.checkpoint.store import load_state, save_model, save_state
-from mobileone.data.augment import EvalTransform
 from mobileone.data.shards.index import ShardIndex
 from mobileone.data.shards.source import open_shards
 from mobileone.data.shards.tar import index_tar
 from mobileone.data.shards.write import write_shards
 from mobileone.errors import MobileOneError
 from mobileone.images.decode import read_image
+from mobileone.images.eval_transform import EvalTransform
 from mobileone.model.create import create_model
 from mobileone.variants import Variant
 

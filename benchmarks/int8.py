@@ -42,11 +42,11 @@ from benchmarks.online_training import processor
 from mobileone.backends.artifact import Artifact
 from mobileone.backends.layers import layers_of
 from mobileone.backends.quiet import quiet
-from mobileone.data.augment import EvalTransform
 from mobileone.data.folder import find_images
-from mobileone.data.loader import normalize
+from mobileone.data.pixels import normalize
 from mobileone.exporting.parity import seeded_pictures
 from mobileone.imagenet import WNIDS
+from mobileone.images.eval_transform import EvalTransform
 from mobileone.model.network import MobileOne
 from mobileone.quantization.calibrate import calibrate
 from mobileone.quantization.layer_errors import sqnr_db

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import mobileone
-from mobileone.evaluation.evaluate import open_data
+from mobileone.data.open import open_data
 from mobileone.training.config.recipe import RECIPES
 from mobileone.training.config.train_config import TrainConfig
 from mobileone.training.method.initial import start_residual_

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 import mobileone
 from benchmarks.online_accuracy import FORMS, SHALLOW
-from mobileone.evaluation.evaluate import open_data
+from mobileone.data.open import open_data
 from mobileone.training.method.initial import start_residual_
 from mobileone.variants import BranchMode, Variant, get_variant
 

@@ -1,12 +1,18 @@
-"""Fixtures that every part of the suite shares."""
+"""Fixtures that every part of the suite shares: networks, pictures made on the spot, real data at hand."""
 
+from __future__ import annotations
+
+import io
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
+import PIL.Image
 import pytest
 import torch
 from torch import nn
 
+from mobileone.data.folder import ImageFolder, find_images
 from mobileone.variants import Variant
 
 SHARED_DATA = Path(__file__).resolve().parents[1] / ".." / "shared" / "data"
@@ -46,3 +52,59 @@ def shared_data() -> Path:
     if not SHARED_DATA.is_dir():
         pytest.skip("no ../shared/data beside the checkout: the real weights and photos are not here")
     return SHARED_DATA.resolve()
+
+
+def _picture(seed: int, height: int, width: int) -> PIL.Image.Image:
+    """Smooth colours with some noise: compresses like a photo, and differs from seed to seed."""
+    rng = np.random.default_rng(seed)
+    coarse = PIL.Image.fromarray(rng.integers(0, 256, (5, 5, 3), dtype=np.uint8))
+    smooth = np.asarray(coarse.resize((width, height), PIL.Image.Resampling.BICUBIC)).astype(int)
+    noisy = smooth + rng.integers(-12, 13, (height, width, 3))
+    return PIL.Image.fromarray(noisy.clip(0, 255).astype(np.uint8))
+
+
+@pytest.fixture(scope="session")
+def picture() -> Callable[[int, int, int], PIL.Image.Image]:
+    """`picture(seed, height, width)`."""
+    return _picture
+
+
+@pytest.fixture(scope="session")
+def encode() -> Callable[..., bytes]:
+    """`encode(image, format, **save_options)`: the file's bytes."""
+
+    def to_bytes(image: PIL.Image.Image, image_format: str, **options: object) -> bytes:
+        buffer = io.BytesIO()
+        image.save(buffer, image_format, **options)
+        return buffer.getvalue()
+
+    return to_bytes
+
+
+@pytest.fixture
+def flat_folder(tmp_path: Path) -> Path:
+    """Three classes with 5, 4 and 4 JPEGs of 40 × 52 pixels."""
+    for number in range(13):
+        folder = tmp_path / "flat" / f"class{number % 3}"
+        folder.mkdir(parents=True, exist_ok=True)
+        _picture(number, 40, 52).save(folder / f"{number:02}.jpg", quality=90)
+    return tmp_path / "flat"
+
+
+@pytest.fixture(scope="session")
+def photos(shared_data: Path) -> ImageFolder:
+    """300 real ImageNet photos."""
+    return find_images(shared_data / "imagenet_val_300", split="val")
+
+
+@pytest.fixture(scope="session")
+def imagenette_zip(shared_data: Path) -> Path:
+    """Imagenette, 128 px, zipped."""
+    return shared_data / "imagenette_128_q70.zip"
+
+
+@pytest.fixture(scope="session")
+def synset_words(shared_data: Path) -> dict[str, str]:
+    """wnid → names, as published for Caffe."""
+    lines = (shared_data / "imagenet_synset_words.txt").read_text(encoding="utf-8").splitlines()
+    return dict(line.split(" ", 1) for line in lines)

@@ -14,10 +14,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mobileone.data.augment import Box, EvalTransform, TrainTransform, draw_crop, resize
+from mobileone.data.augment import Box, TrainTransform, draw_crop
 from mobileone.data.auto_augment import AutoAugment
 from mobileone.errors import BadImageError, ConfigError
 from mobileone.images.decode import DecodedImage, EncodedImage
+from mobileone.images.eval_transform import EvalTransform
+from mobileone.images.resize import resize
 from mobileone.input_spec import InputSpec
 
 PILLOW_FILTERS = {"bilinear": PIL.Image.Resampling.BILINEAR, "bicubic": PIL.Image.Resampling.BICUBIC}

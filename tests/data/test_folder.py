@@ -8,9 +8,9 @@ import zipfile
 import numpy as np
 import pytest
 
-from mobileone.data.augment import EvalTransform
 from mobileone.data.folder import PackedNames, find_images
 from mobileone.errors import DataError
+from mobileone.images.eval_transform import EvalTransform
 
 
 def touch(root, *paths):

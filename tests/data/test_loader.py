@@ -14,13 +14,15 @@ from collections import Counter
 import pytest
 import torch
 
-from mobileone.data.augment import EvalTransform, TrainTransform
+from mobileone.data.augment import TrainTransform
 from mobileone.data.auto_augment import AutoAugment
 from mobileone.data.digits import load_digits
 from mobileone.data.folder import find_images
-from mobileone.data.loader import Batch, eval_loader, normalize, train_loader
+from mobileone.data.loader import Batch, eval_loader, train_loader
+from mobileone.data.pixels import normalize
 from mobileone.errors import BadImageError, ConfigError, DataError
 from mobileone.images.decode import DecodedImage
+from mobileone.images.eval_transform import EvalTransform
 from mobileone.input_spec import InputSpec
 
 TRAIN = TrainTransform(size=16, policy=AutoAugment(0.5), erasing=0.3)

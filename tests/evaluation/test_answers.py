@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 import torch
 
-from mobileone.data.augment import EvalTransform
 from mobileone.data.digits import load_digits
-from mobileone.data.loader import normalize
+from mobileone.data.pixels import normalize
 from mobileone.errors import DataError
 from mobileone.evaluation.answers import Answers, answer
 from mobileone.evaluation.evaluate import evaluate
+from mobileone.images.eval_transform import EvalTransform
 from mobileone.input_spec import InputSpec
 from mobileone.model.create import create_model
 from mobileone.variants import Variant

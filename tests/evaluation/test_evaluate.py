@@ -10,8 +10,9 @@ from PIL import Image
 from torch.nn import functional as F
 
 from mobileone.data.digits import load_digits
+from mobileone.data.open import open_data
 from mobileone.errors import BadImageError, DataError
-from mobileone.evaluation.evaluate import evaluate, open_data
+from mobileone.evaluation.evaluate import evaluate
 from mobileone.input_spec import InputSpec
 from mobileone.model.create import create_model
 from mobileone.model.network import MobileOne

@@ -11,7 +11,8 @@ from torch import nn
 
 from mobileone.errors import ConfigError
 from mobileone.model.sync_batch_norm import SyncBatchNorm2d, convert_sync_batch_norm, merge_statistics
-from mobileone.ranks.distributed import Distributed, distributed, pick_device
+from mobileone.ranks.device import pick_device
+from mobileone.ranks.distributed import Distributed, distributed
 
 RANKS = """
 import warnings, torch

@@ -1,1 +1,1 @@
-"""The runtimes that a network is exported to, a folder each; what stands beside an exported file, and how it runs."""
+"""The runtimes that a network is exported to, a folder each, and what stands beside an exported file."""

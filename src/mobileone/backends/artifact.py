@@ -12,7 +12,7 @@ from torch import Tensor
 from mobileone.backends.manifest import Manifest, TensorSpec, read_manifest
 from mobileone.backends.session import Array, open_session
 from mobileone.backends.table import Precision
-from mobileone.data.loader import normalize
+from mobileone.data.pixels import normalize
 from mobileone.errors import ConfigError
 from mobileone.input_spec import InputSpec
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from mobileone.backends.manifest import Manifest, read_manifest
 from mobileone.backends.table import FORMATS, FormatName, Precision
 from mobileone.errors import ArtifactError, ConfigError
+from mobileone.processor import num_cores
 
 Array = NDArray[Any]
 
@@ -46,11 +47,6 @@ class SessionModule(Protocol):
 
     def open(self, path: Path, manifest: Manifest, *, threads: int, precision: Precision) -> Session:
         """Load the artifact; any exception means that the runtime cannot."""
-
-
-def usable_cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def open_session(
@@ -88,7 +84,7 @@ def open_session(
         )
     module: SessionModule = import_module(_MODULES[manifest.format])
     try:
-        return module.open(path, manifest, threads=threads or usable_cores(), precision=chosen)
+        return module.open(path, manifest, threads=threads or num_cores(), precision=chosen)
     except (ConfigError, ArtifactError, ImportError):
         raise
     except Exception as error:  # the runtimes' own exceptions have no common base

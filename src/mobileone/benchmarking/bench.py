@@ -35,7 +35,7 @@ from mobileone.benchmarking.schedule import ROUNDS
 from mobileone.benchmarking.subject import Subject, read_subjects
 from mobileone.errors import ConfigError
 from mobileone.model.network import MobileOne
-from mobileone.profiling.clock import num_cores, processor_name
+from mobileone.processor import num_cores, processor_name, usable_cores
 
 
 def bench(
@@ -170,11 +170,6 @@ def _recommendations(
             found = replace(found, command=command)
         recommendations.append(found)
     return tuple(recommendations)
-
-
-def usable_cores() -> list[int]:
-    """Numbers of the cores that this process may use."""
-    return sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else [*range(num_cores())]
 
 
 def _check(

@@ -8,7 +8,7 @@ from itertools import pairwise
 
 from mobileone.benchmarking.bench_result import Row
 from mobileone.benchmarking.recommendation import pareto_front
-from mobileone.profiling.profile_charts import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, bar_list
+from mobileone.report.charts import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, bar_list
 
 STEPS = 5
 

@@ -15,13 +15,14 @@ from torch import Tensor
 
 from mobileone.backends.artifact import prepare
 from mobileone.backends.manifest import Manifest
-from mobileone.data.augment import EvalTransform
 from mobileone.data.folder import IMAGE_EXTENSIONS
+from mobileone.data.open import open_data
 from mobileone.errors import ConfigError
-from mobileone.evaluation.evaluate import open_data, progress_bar
 from mobileone.imagenet import resolve_classes
 from mobileone.images.decode import Image, read_image
+from mobileone.images.eval_transform import EvalTransform
 from mobileone.input_spec import InputSpec
+from mobileone.progress_bar import progress_bar
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,7 +133,7 @@ class InputFiles:
 
 def normalized(pixels: Tensor, spec: InputSpec) -> NDArray[np.float32]:
     """float32 (N, C, H, W), as a network of ours takes it."""
-    from mobileone.data.loader import normalize
+    from mobileone.data.pixels import normalize
 
     array: NDArray[np.float32] = normalize(pixels, spec).contiguous().numpy()
     return array

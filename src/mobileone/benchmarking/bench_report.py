@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from mobileone.benchmarking.bench_result import BenchResult, Row
-from mobileone.profiling.profile_report import aligned_table
+from mobileone.report.table import aligned_table
 
 if TYPE_CHECKING:
     from mobileone.benchmarking.ceilings import Ceilings

@@ -18,10 +18,10 @@ from mobileone.benchmarking.candidate import Candidate
 from mobileone.benchmarking.subject import Subject
 from mobileone.checkpoint.store import save_model
 from mobileone.errors import ConfigError, MissingExtraError, MobileOneError
-from mobileone.evaluation.evaluate import progress_bar
 from mobileone.exporting.export import export
 from mobileone.input_spec import InputSpec
 from mobileone.model.network import MobileOne
+from mobileone.progress_bar import progress_bar
 from mobileone.reparam.expand import expand
 
 SESSION = "mobileone.backends.session:open_session"

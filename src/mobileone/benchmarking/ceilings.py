@@ -14,6 +14,7 @@ from typing import Any
 from mobileone.functional.kernels import native
 from mobileone.profiling.roofline import Machine, measure_copies, measure_matmul
 
+SOURCE = Path(__file__).with_name("ceilings.c")
 PRECISIONS = ("fp32", "fp16", "bf16", "int8")
 # What a step of each kernel makes: it proves that the instruction did what it is counted for.
 STEP_RESULTS = {"fp32": 2.0, "fp16": 2.0, "bf16": 2.0, "int8": 4.0}
@@ -92,7 +93,7 @@ def measure_ceilings(cores: Sequence[int]) -> Ceilings:
     notes: list[str] = []
     arithmetic: dict[str, Ceiling] = {}
     try:
-        library = native.compiled("ceilings")
+        library = native.compiled(SOURCE)
     except native.BuildError as error:
         notes.append(f"no compiled kernel ({error}): arithmetic ceilings are matmuls, which may be far lower")
         library = None

@@ -18,7 +18,7 @@ from mobileone.benchmarking.latency import Latency
 from mobileone.benchmarking.noise import Noise
 from mobileone.benchmarking.process import WorkerError, WorkerProcess
 from mobileone.benchmarking.schedule import interleave, timed_runs
-from mobileone.evaluation.evaluate import progress_bar
+from mobileone.progress_bar import progress_bar
 
 T = TypeVar("T")
 

@@ -15,7 +15,7 @@ from mobileone.errors import DataError
 
 if TYPE_CHECKING:
     from mobileone.data.check import DataReport, SplitReport
-    from mobileone.images.decode import ImageSource
+    from mobileone.data.source import ImageSource
 
 MAX_NAMED = 20
 
@@ -62,8 +62,8 @@ class CheckData:
         return 0
 
     def _sources(self) -> dict[str, ImageSource]:
+        from mobileone.data.open import open_data
         from mobileone.data.shards.address import is_shards
-        from mobileone.evaluation.evaluate import open_data
 
         folder = Path(self.data)
         has_train = has_val = True

@@ -42,7 +42,7 @@ class Explain:
     def run(self) -> int:
         from mobileone.checkpoint.load import load_model
         from mobileone.evaluation.explain import MAX_IMAGES, draw_explanations, explain
-        from mobileone.ranks.distributed import pick_device
+        from mobileone.ranks.device import pick_device
         from mobileone.report.figure import require_png
 
         require_png(self.png)

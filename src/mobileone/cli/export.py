@@ -94,9 +94,9 @@ def read_photos(model: MobileOne, folder: Path, *, number: int = NUM_PHOTOS) -> 
     """The first photos below a folder, resized and cut for the model, uint8 (N, 3, size, size)."""
     import torch
 
-    from mobileone.data.augment import EvalTransform
     from mobileone.data.folder import image_files
     from mobileone.images.decode import read_image
+    from mobileone.images.eval_transform import EvalTransform
 
     if not folder.is_dir():
         raise ConfigError(f"--images takes a folder of photos, got {folder}")

@@ -73,7 +73,7 @@ class Counting:
 
     def show(self, done: int, total: int) -> None:
         """So many of so many are done."""
-        from mobileone.evaluation.evaluate import progress_bar
+        from mobileone.progress_bar import progress_bar
 
         if self.bar is None:
             self.bar = progress_bar(range(total), title=self.title, unit=self.unit, hidden=False)

@@ -58,9 +58,9 @@ class Predict:
     """Also draw the first 60 images with their likeliest class into this picture."""
 
     def run(self) -> int:
-        from mobileone.evaluation.evaluate import progress_bar
         from mobileone.inference.predictor import Predictor
         from mobileone.inference.sheet import MAX_IMAGES, draw_sheet
+        from mobileone.progress_bar import progress_bar
         from mobileone.report.figure import require_png
 
         if self.png is not None:
@@ -101,7 +101,7 @@ def pick(source: str, device: str) -> str | None:
     """The device for a model; none for an exported file, unless one was asked for."""
     if format_of(source) is not None:
         return None if device == "auto" else device
-    from mobileone.ranks.distributed import pick_device
+    from mobileone.ranks.device import pick_device
 
     return str(pick_device(device))
 

@@ -110,11 +110,11 @@ def compare_on(model: MobileOne, artifact: Path, folder: Path) -> Comparison:
     import torch
 
     from mobileone.backends.artifact import Artifact
-    from mobileone.data.augment import EvalTransform
     from mobileone.data.folder import find_images, image_files
-    from mobileone.evaluation.evaluate import progress_bar
     from mobileone.imagenet import resolve_classes
     from mobileone.images.decode import read_image
+    from mobileone.images.eval_transform import EvalTransform
+    from mobileone.progress_bar import progress_bar
     from mobileone.quantization.layer_errors import compare_logits
     from mobileone.quantization.quantize import BATCH, float_logits
 

@@ -7,7 +7,6 @@ module), beside this package's own files.
 from __future__ import annotations
 
 import csv
-import os
 import statistics
 import sys
 import time
@@ -22,6 +21,7 @@ from mobileone.atomic import atomic_path
 from mobileone.cli.main import guard, parse
 from mobileone.cli.test import load_for_test
 from mobileone.errors import CheckpointError
+from mobileone.processor import num_cores
 from mobileone.profiling.cost import network_cost
 from mobileone.training.run.callback import Callback
 from mobileone.variants import VARIANTS
@@ -117,7 +117,7 @@ class Reference:
         from mobileone.training.run.loop import fit
 
         on_gpu = ranks.device.type == "cuda"
-        cores = max((os.cpu_count() or 1) // ranks.world_size, 1)
+        cores = max(num_cores() // ranks.world_size, 1)
         config = replace(
             reference(),
             data=data,

@@ -11,14 +11,14 @@ from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from mobileone.data.erasing import random_erasing
 from mobileone.data.operations import Operation, apply_operations
-from mobileone.errors import BadImageError, ConfigError
-from mobileone.images.decode import MAX_PIXELS, Image
-from mobileone.input_spec import InputSpec, Interpolation
+from mobileone.errors import ConfigError
+from mobileone.images.decode import Image
+from mobileone.images.resize import resize
+from mobileone.input_spec import Interpolation
 
 CROP_TRIES = 10
 
@@ -76,28 +76,6 @@ def draw_crop(
     box_height = min(height, max(1, round(width / ratio[0])))
     box_width = min(width, max(1, round(height * ratio[1])))
     return Box((height - box_height) // 2, (width - box_width) // 2, box_height, box_width)
-
-
-def resize(image: Tensor, size: tuple[int, int], *, interpolation: Interpolation = "bilinear") -> Tensor:
-    """Resize with antialiasing, as Pillow does (within one grey level).
-
-    Args:
-        image: uint8 (C, H, W).
-        size: new (height, width), pixels.
-        interpolation: filter.
-
-    Returns:
-        uint8 (C, *size), laid out channels last; the image itself if it has that size.
-
-    >>> resize(torch.zeros(3, 10, 20, dtype=torch.uint8), (5, 10)).shape
-    torch.Size([3, 5, 10])
-    """
-    if tuple(image.shape[-2:]) == tuple(size):
-        return image
-    # Packed like this, torch's vectorised loops read and write pixel by pixel; a view into a larger image,
-    # such as a crop, would be copied colour by colour first, and takes up to twice the time.
-    packed = image[None].contiguous(memory_format=torch.channels_last)
-    return F.interpolate(packed, size, mode=interpolation, antialias=True)[0]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -166,58 +144,6 @@ class TrainTransform:
         if self.erasing:
             result = random_erasing(result, probability=self.erasing, generator=generator)
         return result
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EvalTransform:
-    """Resize the short side, cut the centre; always from the fully decoded image, so that results are exact.
-
-    The long side becomes `int(resize_size · long / short)`; the cut starts at `round((side − size) / 2)`.
-
-    Attributes:
-        size: side of the result, pixels.
-        resize_size: short side after resizing, pixels, at least `size`.
-        interpolation: resize filter.
-
-    Raises:
-        ConfigError: on values out of range.
-    """
-
-    size: int
-    resize_size: int
-    interpolation: Interpolation = "bilinear"
-
-    def __post_init__(self) -> None:
-        if not 1 <= self.size <= self.resize_size:
-            raise ConfigError(f"need 1 ≤ size ≤ resize_size, got {self.size} and {self.resize_size}")
-
-    @classmethod
-    def from_spec(cls, spec: InputSpec) -> EvalTransform:
-        """What a network's input spec asks for.
-
-        >>> EvalTransform.from_spec(InputSpec(size=224)).resize_size
-        256
-        """
-        return cls(size=spec.size, resize_size=spec.resize_size, interpolation=spec.interpolation)
-
-    def __call__(self, image: Image) -> Tensor:
-        """The network's view, uint8 (3, size, size).
-
-        Raises:
-            BadImageError: if the image cannot be decoded, or is so elongated that resizing it is a bomb.
-        """
-        short, long = sorted((image.height, image.width))
-        new_long = int(self.resize_size * long / short)
-        if self.resize_size * new_long > MAX_PIXELS:
-            raise BadImageError(
-                f"{image.name}: {image.width}×{image.height} pixels is too elongated to resize "
-                f"its short side to {self.resize_size}"
-            )
-        tall = image.height >= image.width
-        height, width = (new_long, self.resize_size) if tall else (self.resize_size, new_long)
-        resized = resize(image.decode(), (height, width), interpolation=self.interpolation)
-        top, left = round((height - self.size) / 2), round((width - self.size) / 2)
-        return resized[:, top : top + self.size, left : left + self.size]
 
 
 def _scale_box(box: Box, y_scale: float, x_scale: float) -> Box:

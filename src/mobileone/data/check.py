@@ -17,11 +17,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mobileone.data.augment import resize
-from mobileone.data.loader import LUMA, BadImage
+from mobileone.data.loader import BadImage
+from mobileone.data.pixels import LUMA
 from mobileone.data.pool import in_processes
+from mobileone.data.source import ImageSource
 from mobileone.errors import BadImageError
-from mobileone.images.decode import PILLOW_FORMATS, EncodedImage, ImageSource
+from mobileone.images.decode import PILLOW_FORMATS, EncodedImage
+from mobileone.images.resize import resize
 
 CHUNK = 128
 MAX_BITS = 2

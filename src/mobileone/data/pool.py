@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 import torch
 
 from mobileone.errors import ConfigError, DataError
+from mobileone.processor import num_cores
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -38,7 +39,7 @@ def in_processes(
     >>> list(in_processes(len, ["a", "bc"], num_workers=0))
     [1, 2]
     """
-    num_workers = len(os.sched_getaffinity(0)) if num_workers is None else num_workers
+    num_workers = num_cores() if num_workers is None else num_workers
     if num_workers < 0:
         raise ConfigError(f"workers must be 0 (work in this process) or more, got {num_workers}")
     num_workers = min(num_workers, len(items))

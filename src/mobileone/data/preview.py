@@ -11,8 +11,8 @@ import torch
 from mobileone.atomic import atomic_path
 from mobileone.data.augment import TrainTransform
 from mobileone.data.loader import train_loader
+from mobileone.data.source import ImageSource
 from mobileone.errors import ConfigError
-from mobileone.images.decode import ImageSource
 
 COLUMNS, ROWS = 8, 4
 GAP, CAPTION = 4, 14  # pixels

@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 from torch.utils.data import Sampler
 
-from mobileone.data.augment import EvalTransform, TrainTransform
+from mobileone.data.augment import TrainTransform
 from mobileone.errors import ConfigError, DataError
+from mobileone.images.eval_transform import EvalTransform
 
 LOOKAHEAD_IMAGES = 4096
 """Images of a rank that a streamed source is told of before they are read: some seconds of training."""

@@ -9,13 +9,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mobileone.data.augment import EvalTransform
 from mobileone.data.loader import OnBadImage, eval_loader
+from mobileone.data.source import ImageSource
 from mobileone.errors import DataError
 from mobileone.evaluation.confusion import Counts, confusion_matrix
 from mobileone.evaluation.evaluate import check_classes, classified, device_of
 from mobileone.imagenet import resolve_classes
-from mobileone.images.decode import ImageSource
+from mobileone.images.eval_transform import EvalTransform
 from mobileone.inference.classifier import Classifier
 from mobileone.model.network import MobileOne
 

@@ -2,90 +2,30 @@
 
 from __future__ import annotations
 
-import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-from tqdm import tqdm
 
-from mobileone.data.augment import EvalTransform
-from mobileone.data.digits import load_digits
-from mobileone.data.folder import find_images
-from mobileone.data.loader import BadImage, Batch, BatchLoader, OnBadImage, eval_loader, normalize
-from mobileone.data.shards.address import is_shards
-from mobileone.data.shards.source import open_shards
+from mobileone.data.loader import BadImage, Batch, BatchLoader, OnBadImage, eval_loader
+from mobileone.data.open import open_data
+from mobileone.data.pixels import normalize
+from mobileone.data.source import ImageSource
 from mobileone.errors import DataError
 from mobileone.evaluation.metrics import EvalResult, topk_correct
 from mobileone.imagenet import resolve_classes
-from mobileone.images.decode import ImageSource
+from mobileone.images.eval_transform import EvalTransform
 from mobileone.inference.classifier import Classifier
 from mobileone.model.network import MobileOne
+from mobileone.precision import AmpDtype, autocast
+from mobileone.progress_bar import progress_bar
 from mobileone.ranks.distributed import Distributed
-
-T = TypeVar("T")
-AmpDtype = Literal["bf16", "fp16"]
-AMP_DTYPES: dict[str, torch.dtype] = {"bf16": torch.bfloat16, "fp16": torch.float16}
-
-
-def open_data(
-    data: str | Path, *, split: Literal["train", "val"], classes: tuple[str, ...] | None = None
-) -> ImageSource:
-    """The images behind a `data` argument: `"digits"`, a folder, or shards.
-
-    Args:
-        data: `"digits"` (the built-in set; `"./digits"` is a folder of that name), a data folder, or shards
-            (a folder of them, or `DIR/train-{000000..000007}.tar`, a URL or a pipe likewise).
-        split: which part.
-        classes: class names that the labels index into; None takes the folder's own, sorted.
-
-    Raises:
-        DataError: if there are no such images, or a shard is missing or damaged.
-        MissingExtraError: for the digits without scikit-learn.
-    """
-    if data == "digits":
-        return load_digits(split)
-    if is_shards(data):
-        return open_shards(data, split=split, classes=classes)
-    return find_images(data, split=split, classes=classes)
-
-
-def progress_bar(
-    items: Iterable[T],
-    *,
-    title: str,
-    unit: str,
-    hidden: bool,
-    total: int | None = None,
-    initial: int = 0,
-) -> tqdm[T]:
-    """A bar on stderr that vanishes when done: redrawn often on a terminal, every 10 s in a log file."""
-    terminal = sys.stderr.isatty()
-    seconds = 0.1 if terminal else 10.0
-    return tqdm(
-        items,
-        desc=title,
-        total=total,
-        initial=initial,
-        unit=unit,
-        leave=False,
-        disable=hidden,
-        mininterval=seconds,
-        maxinterval=seconds,
-        delay=0.0 if terminal else seconds,
-    )
-
-
-def autocast(device: torch.device, amp: AmpDtype | None) -> AbstractContextManager[object]:
-    """Mixed precision on that device; None leaves the weights' own precision."""
-    dtype = AMP_DTYPES[amp] if amp else None
-    return torch.autocast(device.type, dtype=dtype, enabled=amp is not None)
 
 
 def evaluate(

@@ -9,13 +9,13 @@ from pathlib import Path
 
 from torch import Tensor
 
-from mobileone.data.augment import EvalTransform
-from mobileone.data.loader import normalize
+from mobileone.data.pixels import normalize
 from mobileone.errors import ConfigError
 from mobileone.evaluation.cam import class_activation_maps, logit_map
 from mobileone.evaluation.pictures import short_name
 from mobileone.imagenet import human_name, resolve_classes
 from mobileone.images.decode import Image, read_image
+from mobileone.images.eval_transform import EvalTransform
 from mobileone.model.network import MobileOne
 from mobileone.report.figure import new_figure, require_png, save_figure
 

@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mobileone.data.source import ImageSource
 from mobileone.evaluation.answers import Answers
 from mobileone.evaluation.confusion import Counts, class_results, confused_pairs
 from mobileone.imagenet import human_name
-from mobileone.images.decode import ImageSource
-from mobileone.inference.sheet import draw_tiles
 from mobileone.report.figure import new_figure, save_figure
+from mobileone.report.tiles import draw_tiles
 
 MAX_LABELLED = 30  # classes whose names and counts fit into one picture
 MAX_BARS = 30

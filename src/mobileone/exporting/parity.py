@@ -9,7 +9,7 @@ from torch.nn import functional as F
 from mobileone.backends.artifact import Artifact
 from mobileone.backends.manifest import Parity
 from mobileone.backends.table import Precision
-from mobileone.data.loader import normalize
+from mobileone.data.pixels import normalize
 from mobileone.errors import ExportError
 from mobileone.input_spec import InputSpec
 from mobileone.model.network import MobileOne

@@ -12,11 +12,10 @@ import io
 import math
 import os
 import warnings
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import PIL.Image
@@ -57,37 +56,6 @@ class Image(Protocol):
 
         With a minimum, they may be smaller than the original, not than that, and a few grey levels off.
         """
-
-
-class ImageSource(Protocol):
-    """A labelled, indexable set of images: `ImageFolder`, `Digits`, or your own (picklable, for workers)."""
-
-    @property
-    def classes(self) -> tuple[str, ...]:
-        """What the labels index into."""
-
-    @property
-    def labels(self) -> NDArray[np.int64]:
-        """Class indices, (len(source),)."""
-
-    def __len__(self) -> int: ...
-
-    def name(self, index: int) -> str:
-        """What reports call the image: its path. The image read and its errors carry the same name."""
-
-    def read(self, index: int) -> Image:
-        """The image, not decoded yet. Raises BadImageError if it cannot be read."""
-
-
-@runtime_checkable
-class StreamedSource(ImageSource, Protocol):
-    """An image source whose images come from elsewhere, many at a time, so that order and notice matter."""
-
-    def epoch_order(self, generator: torch.Generator) -> Tensor:
-        """All indices, shuffled, int64 (len(source),); a function of the generator's state alone."""
-
-    def expect(self, indices: Sequence[int]) -> None:
-        """Told, in the process that reads, which images will be read soon; returns at once."""
 
 
 class _Header(NamedTuple):

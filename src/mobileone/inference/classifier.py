@@ -11,7 +11,7 @@ from torch import Tensor
 from mobileone.backends.artifact import Artifact
 from mobileone.backends.table import Precision, format_of
 from mobileone.checkpoint.load import load_model
-from mobileone.data.loader import normalize
+from mobileone.data.pixels import normalize
 from mobileone.errors import ConfigError
 from mobileone.input_spec import InputSpec
 from mobileone.model.network import MobileOne

@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mobileone.backends.table import Precision
-from mobileone.data.augment import EvalTransform
 from mobileone.data.loader import OnBadImage
 from mobileone.errors import BadImageError, ConfigError
 from mobileone.imagenet import human_name, resolve_classes
 from mobileone.images.decode import DecodedImage, EncodedImage, Image, read_image
+from mobileone.images.eval_transform import EvalTransform
 from mobileone.inference.ahead import map_ahead
 from mobileone.inference.classifier import Classifier, Network, load_classifier
 from mobileone.model.network import MobileOne

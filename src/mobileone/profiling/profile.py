@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from mobileone.errors import ConfigError, ProfileError
 from mobileone.model.network import MobileOne
+from mobileone.processor import num_cores, processor_name
 from mobileone.profiling.clock import (
     CHUNK_RUNS,
     WARMUP_RUNS,
@@ -22,8 +23,6 @@ from mobileone.profiling.clock import (
     ClockName,
     Measurement,
     MeasurementProtocol,
-    num_cores,
-    processor_name,
 )
 from mobileone.profiling.comparison import Comparison
 from mobileone.profiling.conventions import Convention

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from html import escape
-from math import ceil, floor, log10
 
 from mobileone.profiling.profile_result import Profile, Row
 from mobileone.profiling.roofline import Machine
+from mobileone.report.charts import HEIGHT, WIDTH, LogAxes, bar_list
 
 MAX_BARS = 24
-WIDTH, HEIGHT = 900, 520
-LEFT, RIGHT, TOP, BOTTOM = 84, 20, 36, 66
 
 
 def bars(rows: Sequence[Row]) -> str:
@@ -46,54 +44,6 @@ def paired_bars(rows: Iterable[tuple[str, Row | None, Row | None]]) -> str:
         )
         for name, pair in timed[:MAX_BARS]
     )
-
-
-def bar_list(entries: Iterable[tuple[str, list[tuple[float, str, str]]]]) -> str:
-    """Named bars: (name, [(share of the longest, text, CSS class)])."""
-    lines = ['<div class="bars">']
-    for name, values in entries:
-        tracks = "".join(
-            f'<div class="track"><div class="bar{kind}" style="--share:{share:.4f}"></div>'
-            f'<span class="value">{escape(text)}</span></div>'
-            for share, text, kind in values
-        )
-        lines.append(f'<div class="name">{escape(name)}</div><div>{tracks}</div>')
-    return "\n".join([*lines, "</div>"])
-
-
-class LogAxes:
-    """Logarithmic axes over whole decades."""
-
-    def __init__(self, x: Sequence[float], y: Sequence[float]) -> None:
-        self.x = floor(log10(min(x))), ceil(log10(max(x)))
-        self.y = floor(log10(min(y))), ceil(log10(max(y)))
-
-    def at(self, x: float, y: float) -> tuple[float, float]:
-        """Pixels of a point."""
-        across = (log10(x) - self.x[0]) / max(self.x[1] - self.x[0], 1)
-        up = (log10(y) - self.y[0]) / max(self.y[1] - self.y[0], 1)
-        return LEFT + across * (WIDTH - LEFT - RIGHT), HEIGHT - BOTTOM - up * (HEIGHT - TOP - BOTTOM)
-
-    def grid(self) -> list[str]:
-        """Lines and labels of the decades."""
-        lines = []
-        for exponent in range(self.x[0], self.x[1] + 1):
-            x, _ = self.at(10.0**exponent, 10.0 ** self.y[0])
-            lines.append(f'<line class="axis" x1="{x:.1f}" x2="{x:.1f}" y1="{TOP}" y2="{HEIGHT - BOTTOM}"/>')
-            lines.append(
-                f'<text x="{x:.1f}" y="{HEIGHT - BOTTOM + 24}" text-anchor="middle">{10.0**exponent:g}</text>'
-            )
-        for exponent in range(self.y[0], self.y[1] + 1):
-            _, y = self.at(10.0 ** self.x[0], 10.0**exponent)
-            lines.append(f'<line class="axis" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>')
-            lines.append(f'<text x="{LEFT - 8}" y="{y + 5:.1f}" text-anchor="end">{10.0**exponent:g}</text>')
-        middle = (LEFT + WIDTH - RIGHT) / 2
-        lines.append(f'<text x="{middle:.0f}" y="{HEIGHT - 8}" text-anchor="middle">FLOP a byte moved</text>')
-        lines.append(
-            f'<text transform="translate(18 {HEIGHT / 2 - 20:.0f}) rotate(-90)" text-anchor="middle">'
-            "GFLOP/s, measured</text>"
-        )
-        return lines
 
 
 def roofs(machine: Machine) -> tuple[tuple[str, float, str], ...]:

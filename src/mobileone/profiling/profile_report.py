@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from mobileone.profiling.comparison import Comparison
 from mobileone.profiling.conventions import Convention
 from mobileone.profiling.profile_result import By, Profile, Row
+from mobileone.report.table import aligned_table
 
 T = TypeVar("T")
 
@@ -145,20 +146,6 @@ def _row_table(profile: Profile, by: By) -> str:
     if profile.machine is None:
         cells = [row[:-2] for row in cells]
     return aligned_table(row_header(by)[: len(cells[0])], cells, num_text=4)
-
-
-def aligned_table(header: Sequence[str], rows: Iterable[Sequence[str]], *, num_text: int) -> str:
-    """Columns of aligned text, the first `num_text` to the left."""
-    everything = [list(header), *map(list, rows)]
-    widths = [max(map(len, column)) for column in zip(*everything, strict=True)]
-    lines = (
-        "  ".join(
-            cell.ljust(width) if i < num_text else cell.rjust(width)
-            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in everything
-    )
-    return "\n".join(lines)
 
 
 def comparison_report(comparison: Comparison, by: By = "operator") -> str:

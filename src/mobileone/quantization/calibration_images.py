@@ -9,10 +9,10 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from mobileone.data.augment import EvalTransform
 from mobileone.data.folder import image_files
 from mobileone.errors import ConfigError, DataError
 from mobileone.images.decode import read_image
+from mobileone.images.eval_transform import EvalTransform
 from mobileone.input_spec import InputSpec
 
 DEFAULT_IMAGES = 100

@@ -19,6 +19,7 @@ import torch.distributed.nn
 from torch import Tensor
 
 from mobileone.errors import ConfigError, MobileOneError
+from mobileone.ranks.device import pick_device
 from mobileone.ranks.rendezvous import agent_store
 
 T = TypeVar("T")
@@ -93,32 +94,6 @@ class Distributed:
         """Wait for every rank."""
         if self.world_size > 1:
             dist.barrier()
-
-
-def pick_device(name: str, *, local_rank: int = 0) -> torch.device:
-    """The device behind `"auto"` (this rank's GPU, else the CPU), `"cpu"`, `"cuda"` or `"cuda:1"`.
-
-    Raises:
-        ConfigError: if there is no such device.
-
-    >>> pick_device("cpu")
-    device(type='cpu')
-    """
-    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    if name == "auto":
-        name = "cuda" if count else "cpu"
-    try:
-        device = torch.device(name)
-    except RuntimeError as error:
-        raise ConfigError(f"device must be auto, cpu, cuda or cuda:N, got {name!r}") from error
-    if device.type != "cuda":
-        return device
-    index = local_rank if device.index is None else device.index
-    if index >= count:
-        raise ConfigError(
-            f"device cuda:{index} wanted, {count} CUDA devices found; start fewer ranks or pass device=cpu"
-        )
-    return torch.device("cuda", index)
 
 
 @contextmanager

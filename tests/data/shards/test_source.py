@@ -7,15 +7,16 @@ import numpy as np
 import pytest
 import torch
 
-from mobileone.data.augment import EvalTransform, TrainTransform
+from mobileone.data.augment import TrainTransform
 from mobileone.data.folder import find_images
 from mobileone.data.loader import eval_loader, train_loader
+from mobileone.data.open import open_data
 from mobileone.data.requests import seeded_generator
 from mobileone.data.shards.index import ShardIndex
 from mobileone.data.shards.source import LANES, RemoteShards, open_shards
+from mobileone.data.source import StreamedSource
 from mobileone.errors import BadImageError, DataError
-from mobileone.evaluation.evaluate import open_data
-from mobileone.images.decode import StreamedSource
+from mobileone.images.eval_transform import EvalTransform
 
 TRAIN, EVAL = TrainTransform(size=16), EvalTransform(size=16, resize_size=18)
 

@@ -10,13 +10,14 @@ from torch.nn import functional as F
 from mobileone.data.loader import Batch
 from mobileone.input_spec import InputSpec
 from mobileone.model.create import create_model
+from mobileone.precision import resolve_amp
 from mobileone.ranks.distributed import Distributed
 from mobileone.training.config.options import Mix
 from mobileone.training.method.ema import ModelEma
 from mobileone.training.method.loss import TrainLoss
 from mobileone.training.method.mix import Mixer, mixup, neighbours
 from mobileone.training.method.optim import create_optimizer
-from mobileone.training.method.step import TrainStep, resolve_amp
+from mobileone.training.method.step import TrainStep
 from mobileone.variants import Variant
 
 SPEC = InputSpec(size=32, mean=(0.5, 0.5, 0.5), std=(0.25, 0.25, 0.25))

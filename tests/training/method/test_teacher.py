@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from mobileone.checkpoint.store import save_model
-from mobileone.data.loader import normalize
+from mobileone.data.pixels import normalize
 from mobileone.errors import ConfigError
 from mobileone.exporting.export import export
 from mobileone.input_spec import InputSpec

@@ -5,8 +5,8 @@ import torch
 from safetensors.torch import load_file
 
 from mobileone.data.digits import Digits
+from mobileone.data.open import open_data
 from mobileone.errors import ConfigError
-from mobileone.evaluation.evaluate import open_data
 from mobileone.ranks.distributed import Distributed
 from mobileone.training.config.train_config import TrainConfig
 from mobileone.training.method.initial import initial_model

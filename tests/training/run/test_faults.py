@@ -12,9 +12,6 @@ from pathlib import Path
 import pytest
 import torch
 from benchmarks.kill_resume import differing_bits
-from mobileone.training.run import run as run_module
-from mobileone.training.method import step as step_module
-from mobileone.training.run import trainer as trainer_module
 from torch import Tensor, nn
 
 from mobileone.checkpoint.rotation import Rotation
@@ -22,7 +19,10 @@ from mobileone.data.folder import find_images
 from mobileone.errors import BadImageError, CheckpointError, MobileOneError, TrainingError
 from mobileone.ranks.distributed import Distributed
 from mobileone.training.config.train_config import TrainConfig
+from mobileone.training.method import step as step_module
 from mobileone.training.method.rollback import Undo
+from mobileone.training.run import run as run_module
+from mobileone.training.run import trainer as trainer_module
 from mobileone.training.run.loop import fit
 from mobileone.training.run.trainer import Trainer
 

@@ -11,13 +11,13 @@ from typing import Any
 
 import pytest
 import torch
-from mobileone.training.run import trainer as trainer_module
 
 from mobileone.checkpoint.load import load_model
 from mobileone.checkpoint.rotation import Rotation
 from mobileone.errors import BadImageError, CheckpointError, ConfigError, DataError, TrainingError
 from mobileone.evaluation.evaluate import evaluate
 from mobileone.training.config.train_config import Phase, TrainConfig
+from mobileone.training.run import trainer as trainer_module
 from mobileone.training.run.callback import Callback, StepReport
 from mobileone.training.run.loop import FitResult, fit
 from mobileone.training.run.progress import WALL_CLOCK, EpochRecord

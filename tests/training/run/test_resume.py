@@ -22,14 +22,14 @@ from benchmarks.kill_resume import (
     measure,
     start,
 )
-from mobileone.training.run import run as run_module
-from mobileone.training.run import trainer as trainer_module
 
 from mobileone.checkpoint.rotation import Rotation
 from mobileone.errors import BadImageError, ConfigError, PreemptedError, TrainingError
 from mobileone.training.config.interval import Interval
 from mobileone.training.config.options import Augment, Mix
 from mobileone.training.config.train_config import Phase, TrainConfig
+from mobileone.training.run import run as run_module
+from mobileone.training.run import trainer as trainer_module
 from mobileone.training.run.loop import fit
 from mobileone.training.run.trainer import Trainer
 

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from mobileone.training.run import trainer as trainer_module
 
 from mobileone.data.folder import find_images
 from mobileone.errors import TrainingError
 from mobileone.ranks.distributed import Distributed
 from mobileone.training.config.train_config import TrainConfig
+from mobileone.training.run import trainer as trainer_module
 from mobileone.training.run.loop import fit
 from mobileone.training.run.trainer import Trainer
 from mobileone.training.watch.memory import LiveTensors, batch_that_fits, trial_step

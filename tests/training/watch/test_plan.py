@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from mobileone.training.watch import plan as plan_module
 from PIL import Image
 
 from mobileone.checkpoint.store import save_model
@@ -18,6 +17,7 @@ from mobileone.ranks.distributed import Distributed
 from mobileone.training.config.options import Augment, Distill, Phase
 from mobileone.training.config.train_config import TrainConfig
 from mobileone.training.run.trainer import Trainer
+from mobileone.training.watch import plan as plan_module
 from mobileone.training.watch.memory import available_bytes
 from mobileone.training.watch.plan import Trial, _pace, plan
 from mobileone.training.watch.schedule_plot import draw_schedule

@@ -13,7 +13,6 @@ import simplejpeg
 import torch
 
 from mobileone.atomic import atomic_path, leftovers
-from mobileone.data.augment import resize
 from mobileone.data.folder import ImageFolder, Split, find_images
 from mobileone.data.pool import in_processes
 from mobileone.data.requests import seeded_generator
@@ -22,6 +21,7 @@ from mobileone.data.shards.index import ShardIndex
 from mobileone.data.shards.tar import index_tar
 from mobileone.errors import ConfigError, DataError, MissingExtraError
 from mobileone.images.decode import EncodedImage, printable
+from mobileone.images.resize import resize
 
 SHARD_SIZE = 1000
 QUALITY = 92

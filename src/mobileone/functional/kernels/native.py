@@ -46,7 +46,7 @@ def load(name: str, dtype: torch.dtype) -> ctypes.CDLL | None:
         The library, or None, with one RuntimeWarning a process, where it cannot be compiled or loaded.
     """
     try:
-        return compiled(name, dtype)
+        return compiled(SOURCES / f"{name}.c", dtype)
     except BuildError as error:
         _warn(str(error))
         return None
@@ -83,14 +83,14 @@ def _argument(value: Tensor | ctypes.Structure | float | None) -> Any:
     return ctypes.c_int64(value) if isinstance(value, int) else ctypes.c_double(value)
 
 
-def compiled(name: str, dtype: torch.dtype = torch.float32) -> ctypes.CDLL:
-    """The library of `<name>.c`, as `load` gives it.
+def compiled(source: Path, dtype: torch.dtype = torch.float32) -> ctypes.CDLL:
+    """The library of a C file, compiled if it is not in the cache.
 
     Raises:
         BuildError: if it cannot be compiled or loaded.
     """
     try:
-        return ctypes.CDLL(str(_build(SOURCES / f"{name}.c", REALS[dtype])))
+        return ctypes.CDLL(str(_build(source, REALS[dtype])))
     except (BuildError, OSError) as error:
         raise BuildError(str(error).strip().partition("\n")[0]) from error
 

@@ -9,11 +9,12 @@ import torch
 from torch import Tensor, nn
 
 from mobileone.checkpoint.load import load_model
-from mobileone.data.augment import EvalTransform
-from mobileone.data.loader import eval_loader, normalize
+from mobileone.data.loader import eval_loader
+from mobileone.data.pixels import normalize
+from mobileone.data.source import ImageSource
 from mobileone.errors import ConfigError
 from mobileone.imagenet import resolve_classes
-from mobileone.images.decode import ImageSource
+from mobileone.images.eval_transform import EvalTransform
 from mobileone.input_spec import InputSpec
 from mobileone.model.block import MobileOneBlock
 from mobileone.model.create import create_model

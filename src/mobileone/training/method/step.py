@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.parallel import DistributedDataParallel
 
-from mobileone.data.loader import Batch, normalize
-from mobileone.evaluation.evaluate import AmpDtype, autocast
+from mobileone.data.loader import Batch
+from mobileone.data.pixels import normalize
 from mobileone.input_spec import InputSpec
+from mobileone.precision import AmpDtype, autocast
 from mobileone.ranks.distributed import Distributed
 from mobileone.training.method.ema import ModelEma
 from mobileone.training.method.loss import TrainLoss
@@ -23,21 +24,6 @@ from mobileone.training.method.optim import set_schedule_
 from mobileone.training.method.rollback import Undo
 from mobileone.training.method.schedule import batch_norm_momentum
 from mobileone.training.method.teacher import Teacher
-
-
-def resolve_amp(amp: Literal["auto", "off", "bf16", "fp16"], device: torch.device) -> AmpDtype | None:
-    """The mixed precision meant on that device; None is none.
-
-    >>> resolve_amp("auto", torch.device("cpu")) is None
-    True
-    """
-    if amp == "off":
-        return None
-    if amp != "auto":
-        return amp
-    if device.type != "cuda":
-        return None
-    return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
 
 
 class StepResult(NamedTuple):

@@ -12,13 +12,13 @@ from torch.nn import functional as F
 from mobileone.backends.artifact import Artifact
 from mobileone.backends.table import format_of
 from mobileone.checkpoint.load import load_model
-from mobileone.data.loader import normalize
+from mobileone.data.pixels import normalize
 from mobileone.errors import ConfigError
-from mobileone.evaluation.evaluate import AmpDtype, autocast
 from mobileone.imagenet import resolve_classes
 from mobileone.inference.classifier import Classifier
 from mobileone.input_spec import InputSpec
 from mobileone.model.network import MobileOne
+from mobileone.precision import AmpDtype, autocast
 from mobileone.variants import VARIANTS
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from torch import nn
 
+from mobileone.data.open import open_data
 from mobileone.errors import ConfigError, TrainingError
 from mobileone.evaluation.metrics import EvalResult
 from mobileone.ranks.distributed import Distributed, distributed
@@ -19,7 +20,6 @@ from mobileone.training.run.callback import Callback as Callback
 from mobileone.training.run.progress import EpochRecord, duration
 from mobileone.training.run.run import Run
 from mobileone.training.run.run_dir import Resume, RunDir
-from mobileone.training.run.sources import open_train_set, open_val_set
 from mobileone.training.run.trainer import Trainer
 
 
@@ -123,8 +123,8 @@ def _train(
 ) -> FitResult:
     decide = lambda: files.start(config, resume=resume, world_size=dist.world_size)  # noqa: E731
     start = dist.from_main(decide)
-    train_set = open_train_set(config)
-    val_set = open_val_set(config, classes=tuple(train_set.classes))
+    train_set = open_data(config.data, split="train")
+    val_set = open_data(config.val_data or config.data, split="val", classes=tuple(train_set.classes))
     with ExitStack() as owned:
         step_images = config.batch_size * start.world_size
         trainer = Trainer(config, train_set, dist, step_images=step_images, teacher=teacher)

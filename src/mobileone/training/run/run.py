@@ -14,9 +14,9 @@ import torch
 from mobileone.checkpoint.rotation import Rotation
 from mobileone.checkpoint.store import load_state, save_model
 from mobileone.data.loader import BadImage
+from mobileone.data.source import ImageSource
 from mobileone.errors import MissingExtraError, MobileOneError, PreemptedError, TrainingError
 from mobileone.evaluation.metrics import EvalResult
-from mobileone.images.decode import ImageSource
 from mobileone.ranks.distributed import Distributed
 from mobileone.training.config.interval import Interval
 from mobileone.training.run.callback import Callback, StepReport

@@ -13,12 +13,14 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from mobileone.data.loader import BatchLoader, train_loader
+from mobileone.data.source import ImageSource
 from mobileone.errors import ConfigError, TrainingError
-from mobileone.evaluation.evaluate import AmpDtype, evaluate, progress_bar
+from mobileone.evaluation.evaluate import evaluate
 from mobileone.evaluation.metrics import EvalResult
-from mobileone.images.decode import ImageSource
 from mobileone.model.branch_mode import set_branch_mode
 from mobileone.model.network import MobileOne
+from mobileone.precision import AmpDtype, resolve_amp
+from mobileone.progress_bar import progress_bar
 from mobileone.ranks.distributed import Distributed
 from mobileone.training.config.train_config import TrainConfig
 from mobileone.training.method.ema import ModelEma
@@ -28,7 +30,7 @@ from mobileone.training.method.loss import TrainLoss
 from mobileone.training.method.mix import Mixer
 from mobileone.training.method.optim import create_optimizer
 from mobileone.training.method.schedule import Schedule, scaled_lr
-from mobileone.training.method.step import StepResult, TrainStep, resolve_amp
+from mobileone.training.method.step import StepResult, TrainStep
 from mobileone.training.method.teacher import Teacher, open_teacher
 from mobileone.training.method.transforms import transform_at
 from mobileone.training.run.callback import StepReport

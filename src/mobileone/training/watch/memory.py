@@ -15,10 +15,10 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from mobileone.evaluation.evaluate import AmpDtype, autocast
 from mobileone.model.branch_mode import set_branch_mode
 from mobileone.model.create import create_model
 from mobileone.model.network import MobileOne
+from mobileone.precision import AmpDtype, autocast
 from mobileone.variants import BranchMode
 
 SAFETY = 0.9  # of what there was; allocators waste some

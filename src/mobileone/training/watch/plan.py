@@ -13,11 +13,11 @@ from typing import Any
 import torch
 
 from mobileone.data.loader import Batch
+from mobileone.data.open import open_data
+from mobileone.data.source import ImageSource
 from mobileone.errors import TrainingError
-from mobileone.images.decode import ImageSource
 from mobileone.ranks.distributed import Distributed, distributed
 from mobileone.training.config.train_config import TrainConfig
-from mobileone.training.run.sources import open_train_set, open_val_set
 from mobileone.training.run.trainer import Trainer
 from mobileone.training.watch.memory import SAFETY, available_bytes, peak_bytes
 from mobileone.training.watch.schedule_plot import draw_schedule
@@ -132,8 +132,8 @@ def plan(config: TrainConfig, *, picture: Path | None = None) -> Plan:
         TrainingError: if not even a small batch fits into memory.
     """
     with distributed(config.device) as dist:
-        train_set = open_train_set(config)
-        open_val_set(config, classes=tuple(train_set.classes))
+        train_set = open_data(config.data, split="train")
+        open_data(config.val_data or config.data, split="val", classes=tuple(train_set.classes))
         trainer = Trainer(config, train_set, dist)
         try:
             if picture is not None and dist.is_main:

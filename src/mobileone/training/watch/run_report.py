@@ -12,19 +12,18 @@ from typing import Any
 
 from mobileone.atomic import atomic_path
 from mobileone.checkpoint.load import load_model
+from mobileone.data.open import open_data
+from mobileone.data.source import ImageSource
 from mobileone.errors import TrainingError
 from mobileone.evaluation.answers import Answers, answer
 from mobileone.evaluation.confusion import class_results, confused_pairs
-from mobileone.evaluation.evaluate import open_data
 from mobileone.evaluation.pictures import draw_confusion, draw_mistakes, draw_worst_classes
 from mobileone.imagenet import human_name
-from mobileone.images.decode import ImageSource
 from mobileone.model.network import MobileOne
-from mobileone.ranks.distributed import pick_device
+from mobileone.ranks.device import pick_device
 from mobileone.report.page import Cell, document, picture, sortable_table, tiles
 from mobileone.training.run.progress import duration
 from mobileone.training.run.run_dir import RunDir
-from mobileone.training.run.sources import open_val_set
 
 MAX_PAIRS = 100
 
@@ -71,7 +70,7 @@ def write_report(
         raise TrainingError(f"{run_dir} has no {best.name} yet; a report needs an evaluated epoch")
     model = load_model(best, form="inference", device=pick_device(device or config.device))
     if data is None:
-        source = open_val_set(config, classes=model.class_names)
+        source = open_data(config.val_data or config.data, split="val", classes=model.class_names)
     else:
         source = open_data(data, split="val", classes=model.class_names)
     answers = answer(

@@ -1,0 +1,44 @@
+"""What a set of labelled images is to everything that reads it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from mobileone.images.decode import Image
+
+
+class ImageSource(Protocol):
+    """A labelled, indexable set of images: `ImageFolder`, `Digits`, or your own (picklable, for workers)."""
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """What the labels index into."""
+
+    @property
+    def labels(self) -> NDArray[np.int64]:
+        """Class indices, (len(source),)."""
+
+    def __len__(self) -> int: ...
+
+    def name(self, index: int) -> str:
+        """What reports call the image: its path. The image read and its errors carry the same name."""
+
+    def read(self, index: int) -> Image:
+        """The image, not decoded yet. Raises BadImageError if it cannot be read."""
+
+
+@runtime_checkable
+class StreamedSource(ImageSource, Protocol):
+    """An image source whose images come from elsewhere, many at a time, so that order and notice matter."""
+
+    def epoch_order(self, generator: torch.Generator) -> Tensor:
+        """All indices, shuffled, int64 (len(source),); a function of the generator's state alone."""
+
+    def expect(self, indices: Sequence[int]) -> None:
+        """Told, in the process that reads, which images will be read soon; returns at once."""

@@ -1,0 +1,34 @@
+"""Mixed precision: what is meant on a device, and the context that turns it on."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from typing import Literal
+
+import torch
+
+AmpDtype = Literal["bf16", "fp16"]
+
+
+AMP_DTYPES: dict[str, torch.dtype] = {"bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+def autocast(device: torch.device, amp: AmpDtype | None) -> AbstractContextManager[object]:
+    """Mixed precision on that device; None leaves the weights' own precision."""
+    dtype = AMP_DTYPES[amp] if amp else None
+    return torch.autocast(device.type, dtype=dtype, enabled=amp is not None)
+
+
+def resolve_amp(amp: Literal["auto", "off", "bf16", "fp16"], device: torch.device) -> AmpDtype | None:
+    """The mixed precision meant on that device; None is none.
+
+    >>> resolve_amp("auto", torch.device("cpu")) is None
+    True
+    """
+    if amp == "off":
+        return None
+    if amp != "auto":
+        return amp
+    if device.type != "cuda":
+        return None
+    return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
