@@ -31,8 +31,8 @@ from mobileone.benchmarking.floor import NetworkShapes
 from mobileone.benchmarking.measure import WAKE_S, WARMUP_RUNS, MeasurementPlan, measure
 from mobileone.benchmarking.noise import Noise
 from mobileone.benchmarking.recommendation import recommend
-from mobileone.benchmarking.schedule import ROUNDS
 from mobileone.benchmarking.subject import BenchSubject, read_subjects
+from mobileone.benchmarking.turns import ROUNDS
 from mobileone.errors import ConfigError
 from mobileone.model.network import MobileOne
 from mobileone.processor import num_cores, processor_name, usable_cores

@@ -17,7 +17,7 @@ from mobileone.benchmarking.candidate import Candidate
 from mobileone.benchmarking.latency import Latency
 from mobileone.benchmarking.noise import Noise
 from mobileone.benchmarking.process import WorkerError, WorkerProcess
-from mobileone.benchmarking.schedule import interleave, timed_runs
+from mobileone.benchmarking.turns import interleave, timed_runs
 from mobileone.progress_bar import progress_bar
 
 T = TypeVar("T")
