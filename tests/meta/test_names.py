@@ -18,7 +18,6 @@ KNOWN_CLASSES = {
     "Comparison",
     "Conv",
     "Found",
-    "MobileOne",
     "Network",
     "Plan",
     "Profile",
