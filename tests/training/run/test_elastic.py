@@ -25,7 +25,7 @@ from mobileone.data.loader import train_loader
 from mobileone.errors import ConfigError, TrainingError
 from mobileone.ranks.rendezvous import meeting_name
 from mobileone.training.config.train_config import TrainConfig
-from mobileone.training.run.loop import fit, is_lost_rank
+from mobileone.training.run.fit import fit, is_lost_rank
 from mobileone.training.run.run_dir import RunDir
 
 

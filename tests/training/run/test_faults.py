@@ -21,9 +21,9 @@ from mobileone.ranks.distributed import Distributed
 from mobileone.training.config.train_config import TrainConfig
 from mobileone.training.method import step as step_module
 from mobileone.training.method.rollback import Undo
-from mobileone.training.run import run as run_module
+from mobileone.training.run import loop as run_module
 from mobileone.training.run import trainer as trainer_module
-from mobileone.training.run.loop import fit
+from mobileone.training.run.fit import fit
 from mobileone.training.run.trainer import Trainer
 
 

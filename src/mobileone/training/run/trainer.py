@@ -33,10 +33,10 @@ from mobileone.training.method.schedule import Schedule, scaled_lr
 from mobileone.training.method.step import StepResult, TrainStep
 from mobileone.training.method.teacher import Teacher, open_teacher
 from mobileone.training.method.transforms import transform_at
-from mobileone.training.run.callback import StepReport
 from mobileone.training.run.ddp import spread
 from mobileone.training.run.progress import EpochProgress, Waits, duration
 from mobileone.training.run.random_state import seed_everything
+from mobileone.training.watch.callback import StepReport
 from mobileone.training.watch.memory import batch_that_fits, is_out_of_memory, peak_memory_gb, trial_step
 from mobileone.training.watch.time_left import seconds_left
 
