@@ -18,8 +18,8 @@ from mobileone.errors import MobileOneError
 
 if TYPE_CHECKING:
     from mobileone.training.config.train_config import TrainConfig
-    from mobileone.training.run.plan import Plan
-    from mobileone.training.run.run_report import Report as WrittenReport
+    from mobileone.training.run.plan import RunPlan
+    from mobileone.training.run.run_report import RunReport
     from mobileone.training.watch.callback import Callback
 
 # `--resume` alone is "yes".
@@ -155,14 +155,14 @@ class Report:
         return 0
 
 
-def result_text(result: WrittenReport) -> str:
+def result_text(result: RunReport) -> str:
     """Accuracy, and every file."""
     answers = result.answers
     lines = [f"acc@1 {answers.acc1:.3f}  acc@5 {answers.acc5:.3f}  n {len(answers)}"]
     return "\n".join([*lines, *map(str, (*result.pictures, result.page))])
 
 
-def plan_text(planned: Plan) -> str:
+def plan_text(planned: RunPlan) -> str:
     """A plan for people."""
     from mobileone.training.run.progress import duration
 

@@ -219,7 +219,7 @@ def _line(record: EpochRecord, run: Run) -> str:
     if record.epoch < trainer.config.epochs:
         step_seconds = trainer.step_images / record.images_per_second
         left = trainer.seconds_left(
-            run.progress, step_seconds, size=trainer.config.phase_at(record.epoch - 1).size
+            run.progress, step_seconds, size=trainer.config.images_at(record.epoch - 1).size
         )
         line += f"  {duration(left)} left"
     return line + ("  best" if record is run.best() else "")
