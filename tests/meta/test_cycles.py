@@ -10,9 +10,9 @@ PUBLIC_FACE = "mobileone"
 KNOWN = (
     {"mobileone.model.block", "mobileone.model.branch_mode", "mobileone.model.online"},
     {
-        "mobileone.training.run.callback",
+        "mobileone.training.watch.callback",
+        "mobileone.training.run.fit",
         "mobileone.training.run.loop",
-        "mobileone.training.run.run",
         "mobileone.training.run.trainer",
     },
     {"mobileone.benchmarking.bench_report", "mobileone.benchmarking.bench_result"},
