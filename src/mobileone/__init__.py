@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from mobileone.benchmarking.bench import bench as bench
+    from mobileone.benchmarking.bench_report import bench_report as bench_report
     from mobileone.checkpoint.load import load_model as load_model
     from mobileone.checkpoint.store import save_model as save_model
     from mobileone.evaluation.evaluate import evaluate as evaluate
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from mobileone.model.create import list_models as list_models
     from mobileone.model.network import MobileOne as MobileOne
     from mobileone.profiling.profile import profile as profile
+    from mobileone.profiling.profile_report import profile_report as profile_report
     from mobileone.quantization.quantize import quantize as quantize
     from mobileone.reparam.expand import expand as expand
     from mobileone.reparam.fuse import reparameterize as reparameterize
@@ -37,6 +39,7 @@ _HOME = {
     "Predictor": "mobileone.inference.predictor",
     "Variant": "mobileone.variants",
     "bench": "mobileone.benchmarking.bench",
+    "bench_report": "mobileone.benchmarking.bench_report",
     "create_model": "mobileone.model.create",
     "evaluate": "mobileone.evaluation.evaluate",
     "export": "mobileone.exporting.export",
@@ -44,6 +47,7 @@ _HOME = {
     "list_models": "mobileone.model.create",
     "load_model": "mobileone.checkpoint.load",
     "profile": "mobileone.profiling.profile",
+    "profile_report": "mobileone.profiling.profile_report",
     "quantize": "mobileone.quantization.quantize",
     "reparameterize": "mobileone.reparam.fuse",
     "save_model": "mobileone.checkpoint.store",
