@@ -6,8 +6,8 @@ import pytest
 import webdataset
 
 from mobileone.data.shards.index import ShardIndex
-from mobileone.data.shards.source import open_shards
-from mobileone.data.shards.verify import index_shards, verify_shards
+from mobileone.data.shards.shard_source import open_shards
+from mobileone.data.shards.verify_shards import index_shards, verify_shards
 from mobileone.errors import ConfigError, DataError
 
 

@@ -15,7 +15,7 @@ from mobileone.data.folder import Split
 from mobileone.data.pool import in_processes
 from mobileone.data.shards.address import expand, index_address, is_remote
 from mobileone.data.shards.index import sha256_of
-from mobileone.data.shards.source import read_index
+from mobileone.data.shards.shard_source import read_index
 from mobileone.data.shards.tar import index_tar, samples
 from mobileone.errors import ConfigError, DataError
 from mobileone.images.decode import printable

@@ -29,8 +29,8 @@ from mobileone.data.shards.address import (
     shard_name,
     split_addresses,
 )
-from mobileone.data.shards.cache import RemoteShard, ShardCache
 from mobileone.data.shards.index import MAX_INDEX_BYTES, ShardIndex
+from mobileone.data.shards.shard_cache import RemoteShard, ShardCache
 from mobileone.errors import DataError
 from mobileone.images.decode import EncodedImage, printable
 
