@@ -23,7 +23,7 @@ def test_each_is_public_and_documented_under_its_own_base(cls):
     (row,) = [
         line for line in PAGE.read_text(encoding="utf-8").splitlines() if f"| `{cls.__name__}` |" in line
     ]
-    base = cls.__base__
+    base = cls.__bases__[0]
     if base not in (Exception, errors.MobileOneError):
         assert f"a `{base.__name__}`" in row
 
