@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from mobileone.model.branch_mode import runs_online
-from mobileone.model.online import online_forward
+from mobileone.model.online_forward import online_forward
 from mobileone.variants import SE_REDUCTION, BlockSpec, BranchMode, Pair
 
 

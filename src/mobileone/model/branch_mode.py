@@ -13,9 +13,10 @@ import torch
 from torch import Tensor, nn
 
 from mobileone.errors import ConfigError
-from mobileone.functional.kernels import affine, depthwise
+from mobileone.functional.kernels import affine
+from mobileone.functional.kernels import depthwise_convolution as depthwise
 from mobileone.functional.window import Window
-from mobileone.model.online import norms_of, suits_output_statistics
+from mobileone.model.online_forward import norms_of, suits_output_statistics
 from mobileone.variants import BranchMode
 
 if TYPE_CHECKING:

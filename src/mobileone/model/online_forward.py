@@ -14,11 +14,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mobileone.errors import ConfigError
-from mobileone.functional import merged, online
-from mobileone.functional.exchange import gather_statistics
 from mobileone.functional.fold import embed_pointwise
-from mobileone.functional.moments import accumulation_dtype, patch_moments
-from mobileone.functional.normalized import Factors, Moments, normalized_convolution
+from mobileone.functional.online import branch_statistics as online
+from mobileone.functional.online import merged
+from mobileone.functional.online.moments import accumulation_dtype, patch_moments
+from mobileone.functional.online.normalized import Factors, Moments, normalized_convolution
+from mobileone.functional.rank_statistics import gather_statistics
 from mobileone.functional.window import Window
 from mobileone.variants import BlockSpec
 
