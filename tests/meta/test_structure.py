@@ -82,7 +82,7 @@ def test_imports_point_one_way():
 def test_the_guard_sees_an_upward_import(tmp_path):
     module = tmp_path / "block.py"
     module.write_text(
-        "from mobileone.errors import X\ndef f():\n    from mobileone.training.run.loop import fit\n"
+        "from mobileone.errors import X\ndef f():\n    from mobileone.training.run.fit import fit\n"
     )
     assert upward_imports("model", imported_packages(module)) == {"training"}
 

@@ -13,7 +13,7 @@ from mobileone.profiling import onnx_clock, onnx_model, torch_clock
 from mobileone.profiling.clock import CHUNK_RUNS, interquartile_mean
 from mobileone.profiling.cost import network_cost
 from mobileone.profiling.onnx_model import export_module
-from mobileone.profiling.profile import Subject, compare
+from mobileone.profiling.profile import ProfileSubject, compare
 from mobileone.variants import Variant
 
 X = torch.randn(1, 3, 32, 32)
@@ -114,7 +114,11 @@ def test_comparison_measures_in_turns(monkeypatch):
     monkeypatch.setattr(torch_clock.TorchClock, "measure", measure)
     model = nn.Conv2d(3, 4, 1).eval()
     result = compare(
-        Subject(model, X, "a"), Subject(model, X, "b"), clock="torch", threads=1, runs=CHUNK_RUNS + 2
+        ProfileSubject(model, X, "a"),
+        ProfileSubject(model, X, "b"),
+        clock="torch",
+        threads=1,
+        runs=CHUNK_RUNS + 2,
     )
     first, second = turns[0][0], turns[1][0]
     assert turns == [(first, CHUNK_RUNS), (second, CHUNK_RUNS), (first, 2), (second, 2)]

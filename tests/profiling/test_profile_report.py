@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from mobileone.profiling.comparison import Comparison
+from mobileone.profiling.comparison import ProfileComparison
 from mobileone.profiling.profile_report import _section, comparison_report, operator_sections, report
 
 from .conftest import profile_of
@@ -94,7 +94,7 @@ def test_shares_add_up():
 
 def test_comparison():
     train, fused = (profile_of("mobileone_s0", form=form) for form in ("train", "inference"))
-    text = comparison_report(Comparison(train, fused))
+    text = comparison_report(ProfileComparison(train, fused))
     assert ["parameters", "5,293,272", "2,078,504", "2.55"] in [line.split() for line in text.splitlines()]
     norm = next(line.split() for line in text.splitlines() if line.startswith("SpatialBN"))
     assert norm[2] == "–"

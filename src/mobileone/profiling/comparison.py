@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from mobileone.profiling.profile_result import By, Profile, Row
+from mobileone.profiling.profile_result import By, ProfileResult, ProfileRow
 
 SCHEMA = "mobileone.comparison/1"
 
 
 @dataclass(frozen=True)
-class Comparison:
+class ProfileComparison:
     """Two networks measured in turns; `str()` is the report.
 
     Attributes:
@@ -19,10 +19,10 @@ class Comparison:
         second: the other.
     """
 
-    first: Profile
-    second: Profile
+    first: ProfileResult
+    second: ProfileResult
 
-    def rows(self, by: By = "operator") -> tuple[tuple[str, Row | None, Row | None], ...]:
+    def rows(self, by: By = "operator") -> tuple[tuple[str, ProfileRow | None, ProfileRow | None], ...]:
         """(name, row of the first, row of the second): None where a network has no such row."""
         mine, theirs = ({row.name: row for row in p.rows(by)} for p in (self.first, self.second))
         return tuple((name, mine.get(name), theirs.get(name)) for name in {**mine, **theirs})
