@@ -1,4 +1,4 @@
-"""The small tensors of a unit trained as one convolution, over fold.c: as functional/online/branch_statistics.py has them.
+"""The small tensors of a unit trained as one convolution, over branch_stack.c.
 
 All tensors are contiguous, on the CPU and, but for what is said to be float64, of the dtype of the kernels.
 N counts branches: the B convolutions and, if `identity`, the identity as the last.

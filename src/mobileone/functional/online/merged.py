@@ -1,8 +1,8 @@
 """A unit as one convolution from the moments of its patches, on the compiled CPU kernels.
 
-The same function as functional/online/moments.py and functional/online/online.py compose, as one node of autograd. Written
-out, its backward pass takes the ReLU, the convolution's gradient and that of the moments together, and its
-small tensors cost a few calls instead of hundreds.
+The same function as moments.py, branch_statistics.py and the sum of branches compose, as one node of
+autograd. Written out, its backward pass takes the ReLU, the convolution's gradient and that of the moments
+together, and its small tensors cost a few calls instead of hundreds.
 """
 
 from __future__ import annotations
