@@ -14,12 +14,6 @@ KNOWN = (
         "mobileone.training.run.loop",
         "mobileone.training.run.trainer",
     },
-    {"mobileone.benchmarking.bench_report", "mobileone.benchmarking.bench_result"},
-    {
-        "mobileone.profiling.comparison",
-        "mobileone.profiling.profile_report",
-        "mobileone.profiling.profile_result",
-    },
 )
 
 

@@ -85,7 +85,7 @@ def _largest(limited: dict[Limit, float]) -> Limit:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProfileResult:
-    """What a network costs, operator by operator; `str()` is the report.
+    """What a network costs, operator by operator; `profile_report` prints it.
 
     Attributes:
         name: of the model.
@@ -233,6 +233,7 @@ class ProfileResult:
         }
 
     def __str__(self) -> str:
-        from mobileone.profiling.profile_report import report
-
-        return report(self)
+        return (
+            f"{self.name}: {self.num_parameters:,} parameters, {self.macs / 1e6:,.2f} MMAC, "
+            f"{self.latency_ms:.4g} ms a run"
+        )
