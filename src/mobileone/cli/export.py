@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 
 from tyro.conf import Positional, arg
 
-from mobileone.atomic import refuse_existing
 from mobileone.backends.manifest import Manifest, manifest_path
 from mobileone.backends.table import FORMATS, FormatName, format_of
+from mobileone.cli.arguments import refuse_existing
 from mobileone.cli.output import megabytes, print_json
 from mobileone.errors import ConfigError
 

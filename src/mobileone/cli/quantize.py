@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
 from tyro.conf import Positional, arg
 
-from mobileone.atomic import refuse_existing
 from mobileone.backends.manifest import manifest_path
 from mobileone.backends.table import format_of
+from mobileone.cli.arguments import refuse_existing
 from mobileone.cli.output import megabytes, print_json, table
 from mobileone.errors import ConfigError
 
