@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from mobileone.reparam.expand import expand as expand
     from mobileone.reparam.fuse import reparameterize as reparameterize
     from mobileone.reparam.verify import verify as verify
-        from mobileone.training.config.recipe import recipe as recipe
+    from mobileone.training.config.recipe import recipe as recipe
     from mobileone.training.config.train_config import TrainConfig as TrainConfig
     from mobileone.training.config.train_config import override as override
     from mobileone.training.run.fit import fit as fit
