@@ -26,11 +26,11 @@ import torch
 
 import mobileone
 from benchmarks.online_training import processor
-from mobileone.backends.layers import Layers, layers_of
+from mobileone.backends.fused_layers import Layers, layers_of
 from mobileone.backends.litert.writer_int8 import litert_int8_model
 from mobileone.backends.onnx.writer_int8 import onnx_int8_model
 from mobileone.backends.openvino.writer_int8 import openvino_int8_model
-from mobileone.backends.quantized import Quantized
+from mobileone.backends.quantized_network import Quantized
 from mobileone.backends.quiet import quiet
 from mobileone.exporting.parity import seeded_pictures
 from mobileone.quantization.calibrate import calibrate

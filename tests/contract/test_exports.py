@@ -5,9 +5,9 @@ import pytest
 import torch
 
 from mobileone.backends.artifact import Artifact
-from mobileone.backends.deployable import Options
-from mobileone.backends.exporter import exporter
 from mobileone.backends.table import FORMATS
+from mobileone.backends.traceable import Options
+from mobileone.backends.writer import exporter
 from mobileone.errors import ArtifactError, MissingExtraError
 from mobileone.exporting.export import export
 from mobileone.exporting.parity import reference_logits, seeded_pictures

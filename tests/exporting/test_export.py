@@ -8,8 +8,8 @@ import torch
 
 import mobileone.backends.torch.writer as torch_exporter
 from mobileone.backends.artifact import Artifact
-from mobileone.backends.deployable import Deployable, fold_std
 from mobileone.backends.manifest import manifest_path, read_manifest
+from mobileone.backends.traceable import Deployable, fold_std
 from mobileone.errors import ArtifactError, ConfigError, ExportError, MissingExtraError, MobileOneError
 from mobileone.exporting.export import export, ready
 from mobileone.exporting.parity import TOLERANCES, reference_logits, seeded_pictures

@@ -5,8 +5,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from mobileone.backends.layers import Conv, layers_of
-from mobileone.backends.quantized import Affine
+from mobileone.backends.fused_layers import Conv, layers_of
+from mobileone.backends.quantized_network import Affine
 from mobileone.quantization.calibrate import RIDGE, calibrate, fit, quantize_conv, windows
 from mobileone.quantization.layer_errors import compare_logits
 from mobileone.quantization.quantize import float_logits

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from mobileone.backends.layers import layers_of, read_pixels
-from mobileone.backends.quantized import Quantized
+from mobileone.backends.fused_layers import layers_of, read_pixels
+from mobileone.backends.quantized_network import Quantized
 from mobileone.quantization.equalize import (
     Reader,
     balance,

@@ -8,13 +8,13 @@ import torch
 
 from mobileone.backends.artifact import Artifact
 from mobileone.backends.executorch.writer_int8 import Int8Conv, Int8Network
-from mobileone.backends.layers import layers_of
+from mobileone.backends.fused_layers import layers_of
 from mobileone.backends.litert.writer_int8 import litert_int8_model
 from mobileone.backends.onnx.writer_int8 import onnx_int8_model
 from mobileone.backends.openvino.writer_int8 import openvino_int8_model
 from mobileone.backends.quiet import quiet
 from mobileone.backends.table import FORMATS, require
-from mobileone.backends.xnnpack import paired_columns, reads_pairs
+from mobileone.backends.xnnpack_input import paired_columns, reads_pairs
 from mobileone.exporting.parity import reference_logits, seeded_pictures
 from mobileone.quantization.calibrate import calibrate
 from mobileone.quantization.layer_errors import compare_logits, trace_errors
@@ -237,7 +237,7 @@ def test_more_bits_would_cost_less(quantized, images):
     """The report's dB follow the integers: an activation with a scale forty times too coarse shows."""
     from dataclasses import replace
 
-    from mobileone.backends.quantized import Affine
+    from mobileone.backends.quantized_network import Affine
 
     name = quantized.layers.convs[2].name
     coarse = Affine((40 * quantized.activations[name].step,), -128)

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from mobileone.backends.layers import Conv
-from mobileone.backends.quantized import QuantizedWeight
+from mobileone.backends.fused_layers import Conv
+from mobileone.backends.quantized_network import QuantizedWeight
 from mobileone.quantization.simulate import accumulate
 
 

@@ -8,10 +8,10 @@ from pathlib import Path
 
 from torch import Tensor
 
-from mobileone.backends.deployable import Options
-from mobileone.backends.exporter import exporter
 from mobileone.backends.manifest import Manifest, read_manifest
 from mobileone.backends.table import FORMATS, Format, FormatName, Precision
+from mobileone.backends.traceable import Options
+from mobileone.backends.writer import exporter
 from mobileone.benchmarking.baselines import BASELINES
 from mobileone.benchmarking.bench_images import InputFiles
 from mobileone.benchmarking.candidate import Candidate

@@ -16,10 +16,10 @@ from torch import Tensor, nn
 
 from mobileone.atomic import refuse_existing, staging
 from mobileone.backends.artifact import Artifact
-from mobileone.backends.deployable import Options
-from mobileone.backends.exporter import Exporter, exporter
 from mobileone.backends.manifest import Manifest, manifest_path, record_files
 from mobileone.backends.table import Format, FormatName, find_format
+from mobileone.backends.traceable import Options
+from mobileone.backends.writer import Exporter, exporter
 from mobileone.errors import ConfigError, ExportError, MobileOneError
 from mobileone.exporting.parity import SEEDED, TOLERANCES, compare, reference_logits, seeded_pictures
 from mobileone.model.network import MobileOne

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from mobileone.backends.layers import PIXEL_MAX, Conv, Layers, Linear, read_pixels
-from mobileone.backends.quantized import INT8_MIN, STEPS, Affine, Quantized, QuantizedWeight
+from mobileone.backends.fused_layers import PIXEL_MAX, Conv, Layers, Linear, read_pixels
+from mobileone.backends.quantized_network import INT8_MIN, STEPS, Affine, Quantized, QuantizedWeight
 from mobileone.quantization.equalize import equalize
 from mobileone.quantization.factors import choose_factors
 from mobileone.quantization.ranges import Range, affine_of

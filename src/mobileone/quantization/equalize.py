@@ -19,8 +19,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from mobileone.backends.layers import Conv, Floats, Layers, Linear, SqueezeExcite
-from mobileone.backends.quantized import STEPS
+from mobileone.backends.fused_layers import Conv, Floats, Layers, Linear, SqueezeExcite
+from mobileone.backends.quantized_network import STEPS
 
 WEIGHT_STEPS = 127
 # Rounding a whole row at once (rounding.py) leaves this share of the error of rounding to nearest.

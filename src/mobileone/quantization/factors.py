@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from mobileone.backends.layers import Conv, Layers, Linear
+from mobileone.backends.fused_layers import Conv, Layers, Linear
 from mobileone.quantization.equalize import Reader, balance
 from mobileone.quantization.ranges import Range, channel_stats, upper_ranges
 from mobileone.quantization.simulate import float_layer, linear_tensors

@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mobileone.backends.layers import PIXEL_MAX, Conv
-from mobileone.backends.quantized import INT8_MAX, INT8_MIN, Affine, Quantized
+from mobileone.backends.fused_layers import PIXEL_MAX, Conv
+from mobileone.backends.quantized_network import INT8_MAX, INT8_MIN, Affine, Quantized
 from mobileone.evaluation.metrics import topk_correct
 from mobileone.quantization.simulate import (
     bordered,

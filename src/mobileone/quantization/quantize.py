@@ -14,17 +14,17 @@ from torch import Tensor, nn
 
 from mobileone.atomic import refuse_existing, staging
 from mobileone.backends.artifact import Artifact
-from mobileone.backends.deployable import Options, tensor_spec
 from mobileone.backends.executorch.writer_int8 import executorch_int8_model
-from mobileone.backends.exporter import exporter
-from mobileone.backends.layers import layers_of
+from mobileone.backends.fused_layers import layers_of
 from mobileone.backends.litert.writer_int8 import litert_int8_model
 from mobileone.backends.manifest import Manifest, manifest_path, record_files
 from mobileone.backends.onnx.writer_int8 import onnx_int8_model
 from mobileone.backends.openvino.writer_int8 import openvino_int8_model
-from mobileone.backends.quantized import Quantized
+from mobileone.backends.quantized_network import Quantized
 from mobileone.backends.quiet import quiet
 from mobileone.backends.table import FORMATS, FormatName, find_format, require
+from mobileone.backends.traceable import Options, tensor_spec
+from mobileone.backends.writer import exporter
 from mobileone.errors import ConfigError, ExportError, MobileOneError
 from mobileone.exporting.export import artifact_path, package_versions, ready, weights_sha256
 from mobileone.exporting.parity import compare, reference_logits

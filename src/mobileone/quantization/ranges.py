@@ -8,7 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from mobileone.backends.quantized import INT8_MIN, STEPS, Affine
+from mobileone.backends.quantized_network import INT8_MIN, STEPS, Affine
 
 BINS = 1024
 Range = Literal["mse", "minmax", "percentile"]

@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from mobileone.backends.layers import Conv, Linear, SqueezeExcite
-from mobileone.backends.quantized import (
+from mobileone.backends.fused_layers import Conv, Linear, SqueezeExcite
+from mobileone.backends.quantized_network import (
     GATE,
     INT8_MAX,
     INT8_MIN,

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from mobileone.backends.deployable import Options
-from mobileone.backends.layers import layers_of
+from mobileone.backends.fused_layers import layers_of
 from mobileone.backends.litert.writer import litert_model
+from mobileone.backends.traceable import Options
 from mobileone.errors import ConfigError
 from mobileone.model.create import create_model
 

@@ -8,7 +8,10 @@ from pathlib import Path
 
 import torch
 
-from mobileone.backends.deployable import (
+from mobileone.backends.manifest import TensorSpec
+from mobileone.backends.quiet import quiet
+from mobileone.backends.table import FORMATS, require
+from mobileone.backends.traceable import (
     INPUT_NAME,
     OUTPUT_NAME,
     Deployable,
@@ -17,9 +20,6 @@ from mobileone.backends.deployable import (
     example,
     tensor_spec,
 )
-from mobileone.backends.manifest import TensorSpec
-from mobileone.backends.quiet import quiet
-from mobileone.backends.table import FORMATS, require
 from mobileone.errors import ConfigError
 from mobileone.model.network import MobileOne
 

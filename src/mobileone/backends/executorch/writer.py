@@ -10,10 +10,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mobileone.backends.deployable import Deployable, Options, dynamic_shapes, example, tensor_spec
 from mobileone.backends.manifest import TensorSpec
 from mobileone.backends.quiet import quiet
 from mobileone.backends.table import FORMATS, require
+from mobileone.backends.traceable import Deployable, Options, dynamic_shapes, example, tensor_spec
 from mobileone.errors import ConfigError
 from mobileone.model.network import MobileOne
 

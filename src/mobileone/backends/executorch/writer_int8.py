@@ -11,10 +11,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mobileone.backends.executorch.writer import program
-from mobileone.backends.layers import Conv, Linear, SqueezeExcite
-from mobileone.backends.quantized import GATE, INT8_MAX, INT8_MIN, Affine, Quantized, QuantizedWeight
+from mobileone.backends.fused_layers import Conv, Linear, SqueezeExcite
+from mobileone.backends.quantized_network import GATE, INT8_MAX, INT8_MIN, Affine, Quantized, QuantizedWeight
 from mobileone.backends.table import FORMATS, require
-from mobileone.backends.xnnpack import border_strips, bordered_outside
+from mobileone.backends.xnnpack_input import border_strips, bordered_outside
 
 BYTES = Affine((1.0,), INT8_MIN)  # the image before the first convolution's weights divide it by 255
 INT8 = (INT8_MIN, INT8_MAX, torch.int8)

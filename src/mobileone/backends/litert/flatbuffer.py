@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mobileone.backends.quantized import Affine
+from mobileone.backends.quantized_network import Affine
 from mobileone.backends.table import FORMATS, require
 
 FILE_IDENTIFIER = b"TFL3"

@@ -10,12 +10,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from mobileone.backends.deployable import INPUT_NAME, OUTPUT_NAME, Options, tensor_spec
-from mobileone.backends.layers import PIXEL_MAX, Conv, Floats, Layers, Linear, SqueezeExcite, layers_of
+from mobileone.backends.fused_layers import PIXEL_MAX, Conv, Floats, Layers, Linear, SqueezeExcite, layers_of
 from mobileone.backends.litert.flatbuffer import FlatBuffer, Tensor, schema
 from mobileone.backends.manifest import TensorSpec
-from mobileone.backends.quantized import GATE, Affine, Quantized
+from mobileone.backends.quantized_network import GATE, Affine, Quantized
 from mobileone.backends.table import FORMATS, require
+from mobileone.backends.traceable import INPUT_NAME, OUTPUT_NAME, Options, tensor_spec
 from mobileone.errors import ConfigError
 from mobileone.model.network import MobileOne
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from mobileone.backends.deployable import INPUT_NAME
 from mobileone.backends.litert.flatbuffer import FlatBuffer, Tensor
 from mobileone.backends.litert.writer import LayerWriter
-from mobileone.backends.quantized import UINT8_OFFSET, Affine, Quantized
-from mobileone.backends.xnnpack import Margins, border_strips, bordered_outside
+from mobileone.backends.quantized_network import UINT8_OFFSET, Affine, Quantized
+from mobileone.backends.traceable import INPUT_NAME
+from mobileone.backends.xnnpack_input import Margins, border_strips, bordered_outside
 
 
 def litert_int8_model(quantized: Quantized, *, batch: int = 1) -> bytes:

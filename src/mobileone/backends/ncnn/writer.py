@@ -10,10 +10,10 @@ from pathlib import Path
 
 import torch
 
-from mobileone.backends.deployable import Deployable, Options, example, tensor_spec
 from mobileone.backends.manifest import TensorSpec
 from mobileone.backends.quiet import quiet
 from mobileone.backends.table import FORMATS, require
+from mobileone.backends.traceable import Deployable, Options, example, tensor_spec
 from mobileone.errors import ConfigError, ExportError
 from mobileone.model.network import MobileOne
 

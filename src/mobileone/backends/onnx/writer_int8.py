@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mobileone.backends.deployable import INPUT_NAME, OUTPUT_NAME
-from mobileone.backends.layers import Conv, Linear, SqueezeExcite
-from mobileone.backends.quantized import GATE, UINT8_OFFSET, Affine, Quantized
+from mobileone.backends.fused_layers import Conv, Linear, SqueezeExcite
+from mobileone.backends.quantized_network import GATE, UINT8_OFFSET, Affine, Quantized
 from mobileone.backends.table import FORMATS, require
+from mobileone.backends.traceable import INPUT_NAME, OUTPUT_NAME
 
 OPSET, IR_VERSION = 19, 9
 

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mobileone.backends.deployable import INPUT_NAME, OUTPUT_NAME
-from mobileone.backends.layers import PIXEL_MAX, Conv, Linear, SqueezeExcite
-from mobileone.backends.quantized import GATE, INT8_MAX, INT8_MIN, Affine, Quantized, QuantizedWeight
+from mobileone.backends.fused_layers import PIXEL_MAX, Conv, Linear, SqueezeExcite
+from mobileone.backends.quantized_network import GATE, INT8_MAX, INT8_MIN, Affine, Quantized, QuantizedWeight
 from mobileone.backends.table import FORMATS, require
+from mobileone.backends.traceable import INPUT_NAME, OUTPUT_NAME
 
 LEVELS = 256
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import torch
 
-from mobileone.backends.deployable import Deployable, Options, dynamic_shapes, example, tensor_spec
 from mobileone.backends.manifest import TensorSpec
 from mobileone.backends.quiet import quiet
+from mobileone.backends.traceable import Deployable, Options, dynamic_shapes, example, tensor_spec
 from mobileone.model.network import MobileOne
 
 

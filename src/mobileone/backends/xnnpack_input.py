@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mobileone.backends.layers import Conv
-from mobileone.backends.quantized import UINT8_OFFSET, Quantized
+from mobileone.backends.fused_layers import Conv
+from mobileone.backends.quantized_network import UINT8_OFFSET, Quantized
 from mobileone.variants import Pair
 
 Margins = tuple[Pair, Pair]

@@ -7,9 +7,9 @@ from importlib import import_module
 from pathlib import Path
 from typing import Protocol
 
-from mobileone.backends.deployable import Options
 from mobileone.backends.manifest import TensorSpec
 from mobileone.backends.table import FormatName
+from mobileone.backends.traceable import Options
 from mobileone.model.network import MobileOne
 
 

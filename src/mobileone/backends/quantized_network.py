@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from mobileone.backends.layers import Floats, Layers
+from mobileone.backends.fused_layers import Floats, Layers
 
 INT8_MIN, INT8_MAX, STEPS = -128, 127, 255
 UINT8_OFFSET = 128  # uint8 less this is int8
