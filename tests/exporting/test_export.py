@@ -9,7 +9,7 @@ import torch
 import mobileone.backends.torch.writer as torch_exporter
 from mobileone.backends.artifact import Artifact
 from mobileone.backends.manifest import manifest_path, read_manifest
-from mobileone.backends.traceable import Deployable, fold_std
+from mobileone.backends.traceable import TraceableNetwork, fold_std
 from mobileone.errors import ArtifactError, ConfigError, ExportError, MissingExtraError, MobileOneError
 from mobileone.exporting.export import export, ready
 from mobileone.exporting.parity import TOLERANCES, reference_logits, seeded_pictures
@@ -60,7 +60,7 @@ def test_raw_input_is_exact_at_the_padded_border(network):
     fused = ready(network)
     pixels = seeded_pictures(fused.input_spec)
     expected = reference_logits(fused, pixels)
-    raw = Deployable(fused, layout="NHWC", raw_input=True, half=False)
+    raw = TraceableNetwork(fused, layout="NHWC", raw_input=True, half=False)
     scale = expected.abs().max()
     assert (raw(pixels.permute(0, 2, 3, 1)) - expected).abs().max() / scale < 1e-5
 
@@ -172,7 +172,7 @@ def test_training_mode_and_other_modules_are_refused(network, tmp_path):
         ("net.pt2", {"batch_size": 4, "dynamic_batch": True}, "or a dynamic batch"),
         ("net.ncnn.param", {"format": "ncnn", "dynamic_batch": True}, "one image at a time"),
         ("net.mlpackage", {"format": "coreml", "raw_input": True, "batch_size": 2}, "one image at a time"),
-        ("net.pte", {"format": "executorch", "half": True}, "drop --half"),
+        ("net.pte", {"format": "executorch", "half": True}, "leave half out"),
     ],
 )
 def test_options_that_do_not_fit_are_refused_before_any_work(network, tmp_path, name, options, wanted):
