@@ -31,7 +31,7 @@ from tqdm import tqdm
 from mobileone.checkpoint.rotation import Rotation
 from mobileone.checkpoint.store import load_state
 from mobileone.training.config.train_config import Phase, TrainConfig
-from mobileone.training.run.loop import fit
+from mobileone.training.run.fit import fit
 from mobileone.training.run.progress import WALL_CLOCK
 from mobileone.variants import Variant
 
@@ -74,7 +74,7 @@ def train_rank(config: dict[str, Any], run_dir: str, rank: int, ranks: int, port
 def start(config: TrainConfig, run_dir: Path, *, ranks: int) -> list[BaseProcess]:
     """The processes of a run."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["mobileone.training.run.loop", "sklearn.datasets", "matplotlib.figure"])
+    context.set_forkserver_preload(["mobileone.training.run.fit", "sklearn.datasets", "matplotlib.figure"])
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]

@@ -24,7 +24,7 @@ from mobileone.data.open import open_data
 from mobileone.training.config.recipe import RECIPES
 from mobileone.training.config.train_config import TrainConfig
 from mobileone.training.method.initial import start_residual_
-from mobileone.training.run.loop import fit
+from mobileone.training.run.fit import fit
 from mobileone.variants import BranchMode, Variant
 
 STEPS, BATCH, SIZE, LR, WARM_UP = 200, 64, 32, 0.05, 0.1

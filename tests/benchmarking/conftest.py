@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mobileone.benchmarking.bench_result import Accuracy, BenchProtocol, BenchResult, Row
+from mobileone.benchmarking.bench_result import Accuracy, BenchProtocol, BenchResult, BenchRow
 from mobileone.benchmarking.candidate import Candidate
 from mobileone.benchmarking.ceilings import Ceiling, Ceilings
 from mobileone.benchmarking.floor import Floor
@@ -26,7 +26,7 @@ CEILINGS = Ceilings(
 )
 
 
-def row(backend="onnx", ms=1.0, *, spread=0.0, threads=1, batch=1, accuracy=None, **facts) -> Row:
+def row(backend="onnx", ms=1.0, *, spread=0.0, threads=1, batch=1, accuracy=None, **facts) -> BenchRow:
     """A candidate of that median; `spread` of it separates its rounds, evenly."""
     rounds = tuple((ms * (1 + spread * (i - 10) / 10) / 1e3,) for i in range(21))
     known = {
@@ -40,7 +40,7 @@ def row(backend="onnx", ms=1.0, *, spread=0.0, threads=1, batch=1, accuracy=None
         "floor": Floor(milliseconds=0.5, arithmetic_ms=0.4, memory_ms=0.3),
     }
     found = None if accuracy is None else Accuracy(num_images=100, top1=accuracy, agreement=accuracy)
-    return Row(
+    return BenchRow(
         **known
         | {
             "backend": backend,
@@ -53,7 +53,7 @@ def row(backend="onnx", ms=1.0, *, spread=0.0, threads=1, batch=1, accuracy=None
     )
 
 
-def result(*rows: Row, evaluated=False, warning=False) -> BenchResult:
+def result(*rows: BenchRow, evaluated=False, warning=False) -> BenchResult:
     """A result of those rows, with a recommendation for each group."""
     from mobileone.benchmarking.bench_result import group
     from mobileone.benchmarking.recommendation import recommend

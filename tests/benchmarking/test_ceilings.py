@@ -7,7 +7,7 @@ import pytest
 
 from mobileone.benchmarking import ceilings as module
 from mobileone.benchmarking.ceilings import KERNEL_NAMES, Ceiling, measure_ceilings
-from mobileone.benchmarking.floor import Network
+from mobileone.benchmarking.floor import NetworkShapes
 from mobileone.benchmarking.noise import Noise, spin_ms
 from mobileone.functional.kernels import native
 from mobileone.model.create import create_model
@@ -77,7 +77,7 @@ def test_the_better_of_two_measurements_counts():
 @pytest.mark.parametrize("variant", VARIANTS.values(), ids=VARIANTS)
 @pytest.mark.parametrize(("size", "batch", "stride"), [(224, 1, 32), (160, 3, 16)])
 def test_the_floor_counts_the_macs_of_the_cost_model(variant, size, batch, stride):
-    network = Network(variant=variant, input_size=size, num_classes=10, output_stride=stride)
+    network = NetworkShapes(variant=variant, input_size=size, num_classes=10, output_stride=stride)
     cost = network_cost(variant, input_size=size, num_classes=10, batch_size=batch, output_stride=stride)
     assert network.macs(batch_size=batch) == cost.macs
     floor = network.floor(CEILINGS.machine("fp32"), batch_size=batch, precision="fp32")
@@ -87,7 +87,9 @@ def test_the_floor_counts_the_macs_of_the_cost_model(variant, size, batch, strid
 
 
 def test_the_bounds_of_the_stem_by_hand():
-    network = Network(variant=Variant("x", (1, 1, 1, 1), depths=(1, 1, 1, 1)), input_size=4, num_classes=0)
+    network = NetworkShapes(
+        variant=Variant("x", (1, 1, 1, 1), depths=(1, 1, 1, 1)), input_size=4, num_classes=0
+    )
     stem = network.operators(batch_size=2, precision="int8")[0]
     assert [t.shape for t in stem.inputs] == [(2, 3, 4, 4), (1, 3, 3, 3), (1,)]
     assert [t.shape for t in stem.outputs] == [(2, 1, 2, 2)]
@@ -97,7 +99,7 @@ def test_the_bounds_of_the_stem_by_hand():
 
 
 def test_parameters_in_the_floor_are_the_networks(tiny):
-    network = Network(variant=tiny, input_size=64, num_classes=10)
+    network = NetworkShapes(variant=tiny, input_size=64, num_classes=10)
     parameters = sum(
         tensor.numel
         for op in network.operators(batch_size=1, precision="fp32")

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from mobileone.benchmarking import measure as measure_module
-from mobileone.benchmarking.measure import Plan, measure, score
+from mobileone.benchmarking.measure import MeasurementPlan, measure, score
 from mobileone.benchmarking.noise import Noise
 from mobileone.benchmarking.process import WorkerError, WorkerProcess
 from mobileone.benchmarking.worker import Worker, peak_bytes
@@ -28,7 +28,7 @@ def run(tmp_path):
     """Measures candidates with few runs."""
 
     def apply(*candidates, runs=4, labels=None, reference=None):
-        plan = Plan(
+        plan = MeasurementPlan(
             runs=runs, budget_s=0.05, seed=0, cores=CORE, workspace=tmp_path, labels=labels, progress=False
         )
         noise = Noise(CORE)

@@ -5,7 +5,7 @@ from itertools import pairwise
 import pytest
 
 from mobileone.benchmarking.latency import Latency, median_interval, percentile
-from mobileone.benchmarking.schedule import ROUNDS, interleave, split_runs, timed_runs
+from mobileone.benchmarking.turns import ROUNDS, interleave, split_runs, timed_runs
 
 
 def test_a_latency_by_hand():

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from mobileone.cache import cache_dir
-from mobileone.checkpoint import source as source_module
+from mobileone.checkpoint import resolve as source_module
 from mobileone.checkpoint.download import fetch
 from mobileone.checkpoint.inspect import describe
 from mobileone.checkpoint.published import PublishedWeights

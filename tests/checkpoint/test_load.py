@@ -3,7 +3,7 @@ import json
 import pytest
 import torch
 
-from mobileone.checkpoint import source as source_module
+from mobileone.checkpoint import resolve as source_module
 from mobileone.checkpoint.inspect import describe
 from mobileone.checkpoint.load import load_model
 from mobileone.checkpoint.published import PUBLISHED

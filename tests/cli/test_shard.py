@@ -14,7 +14,7 @@ from mobileone.checkpoint.load import load_model
 from mobileone.errors import PreemptedError
 from mobileone.training.config.train_config import TrainConfig
 from mobileone.training.method.step import TrainStep
-from mobileone.training.run.loop import fit
+from mobileone.training.run.fit import fit
 
 pytest.importorskip("webdataset", reason="shards need webdataset, an extra")
 

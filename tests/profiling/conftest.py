@@ -7,9 +7,9 @@ from torch.nn import functional as F
 
 from mobileone.model.create import create_model
 from mobileone.profiling.clock import Measurement, MeasurementProtocol
-from mobileone.profiling.operator import Operator, TensorInfo
+from mobileone.profiling.operator import Operand, Operator
 from mobileone.profiling.profile import _with_reference_view
-from mobileone.profiling.profile_result import Profile
+from mobileone.profiling.profile_result import ProfileResult
 from mobileone.profiling.roofline import Machine
 from mobileone.profiling.torch_clock import trace
 
@@ -110,7 +110,7 @@ def timed(operators: tuple[Operator, ...], milliseconds: float = 0.5) -> tuple[O
     )
 
 
-def profile_of(variant, *, form="inference", convention="caffe2", machine=MACHINE, size=224) -> Profile:
+def profile_of(variant, *, form="inference", convention="caffe2", machine=MACHINE, size=224) -> ProfileResult:
     """The profile of one of our networks with made-up times, traced without computing anything."""
     with torch.device("meta"):
         model = create_model(variant, form=form).eval()
@@ -120,7 +120,7 @@ def profile_of(variant, *, form="inference", convention="caffe2", machine=MACHIN
         operator_sums_ms=(1.0, 2.0, 3.0),
         latencies_ms=(1.0, 2.0, 3.0),
         num_parameters=sum(p.numel() for p in model.parameters()),
-        inputs=(TensorInfo((1, 3, size, size)),),
+        inputs=(Operand((1, 3, size, size)),),
     )
     protocol = MeasurementProtocol(
         clock="torch",
@@ -135,7 +135,7 @@ def profile_of(variant, *, form="inference", convention="caffe2", machine=MACHIN
         inputs=(f"float32 1×3×{size}×{size}",),
         date="2026-01-01",
     )
-    return Profile.of(
+    return ProfileResult.of(
         _with_reference_view(measurement),
         name=f"{model.variant.name}:{form}",
         convention=convention,

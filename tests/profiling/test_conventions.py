@@ -8,7 +8,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from mobileone.profiling.conventions import count, count_macs, traffic
 from mobileone.profiling.onnx_clock import OnnxClock
 from mobileone.profiling.onnx_model import export_module
-from mobileone.profiling.operator import Operator, TensorInfo, stage_of
+from mobileone.profiling.operator import Operand, Operator, stage_of
 from mobileone.profiling.torch_clock import trace
 
 from .conftest import profile_of
@@ -52,8 +52,8 @@ def test_the_three_figures_that_are_all_the_flops_of_s0():
 
 
 def operator(kind, inputs, output, parameters=()):
-    tensors = [TensorInfo(shape, is_parameter=i in parameters) for i, shape in enumerate(inputs)]
-    return Operator("op", kind, "", tuple(tensors), (TensorInfo(output),))
+    tensors = [Operand(shape, is_parameter=i in parameters) for i, shape in enumerate(inputs)]
+    return Operator("op", kind, "", tuple(tensors), (Operand(output),))
 
 
 @pytest.mark.parametrize(
@@ -85,7 +85,7 @@ def test_bytes():
     assert traffic(operator("Reshape", [(4, 4), (1,)], (16,))).total == 0
     lookup = operator("Gather", [(1000, 8), (5,)], (5, 8), (0,))
     assert traffic(lookup).read == 4 * (40 + 5), "only the rows that are looked up"
-    half = Operator("op", "Relu", "", (TensorInfo((6,), "float16"),), (TensorInfo((6,), "float16"),))
+    half = Operator("op", "Relu", "", (Operand((6,), "float16"),), (Operand((6,), "float16"),))
     assert traffic(half).total == 24
 
 

@@ -123,7 +123,6 @@ def test_alone_every_collective_gives_back_its_own() -> None:
         assert this.gather("a") == ["a"]
         assert this.from_main(lambda: 7) == 7
         this.broadcast_([value])
-        this.barrier()
 
 
 def test_the_group_is_left_after_an_error(monkeypatch: pytest.MonkeyPatch) -> None:

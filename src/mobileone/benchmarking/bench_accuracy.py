@@ -16,7 +16,7 @@ from torch import Tensor
 from mobileone.benchmarking.bench_images import Photos, normalized, read_photos
 from mobileone.benchmarking.bench_result import Accuracy
 from mobileone.benchmarking.measure import score
-from mobileone.benchmarking.subject import Subject
+from mobileone.benchmarking.subject import BenchSubject
 from mobileone.errors import ConfigError
 from mobileone.input_spec import InputSpec
 from mobileone.model.network import MobileOne
@@ -41,7 +41,7 @@ class Evaluation:
     @classmethod
     def of(
         cls,
-        subjects: Sequence[Subject],
+        subjects: Sequence[BenchSubject],
         data: str | os.PathLike[str] | None,
         *,
         most: int,

@@ -6,14 +6,14 @@ from collections.abc import Sequence
 from html import escape
 from itertools import pairwise
 
-from mobileone.benchmarking.bench_result import Row
+from mobileone.benchmarking.bench_result import BenchRow
 from mobileone.benchmarking.recommendation import pareto_front
 from mobileone.report.charts import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, bar_list
 
 STEPS = 5
 
 
-def latency_bars(rows: Sequence[Row]) -> str:
+def latency_bars(rows: Sequence[BenchRow]) -> str:
     """One bar a candidate, as long as its median."""
     timed = [(row, row.latency) for row in rows if row.latency is not None]
     most = max(latency.median_ms for _, latency in timed)
@@ -26,7 +26,7 @@ def latency_bars(rows: Sequence[Row]) -> str:
     )
 
 
-def scatter(rows: Sequence[Row], title: str) -> str:
+def scatter(rows: Sequence[BenchRow], title: str) -> str:
     """Accuracy or agreement against latency, the Pareto front as a line; empty without accuracies.
 
     Args:
@@ -73,7 +73,7 @@ def scatter(rows: Sequence[Row], title: str) -> str:
     return "\n".join([*lines, "</svg>"])
 
 
-def _by_place(point: tuple[float, float, Row]) -> tuple[float, float]:
+def _by_place(point: tuple[float, float, BenchRow]) -> tuple[float, float]:
     return point[:2]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from mobileone.benchmarking.bench_result import BenchResult, Row
+from mobileone.benchmarking.bench_result import BenchResult, BenchRow
 from mobileone.report.table import aligned_table
 
 if TYPE_CHECKING:
@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 DASH = "–"
 
 
-def report(result: BenchResult) -> str:
-    """Everything but the single runs."""
+def bench_report(result: BenchResult) -> str:
+    """Everything that a benchmark found but the single runs, and which candidate to use."""
     blocks = []
     for network, batch_size, rows in result.groups():
         lines = [f"{network}, batch {batch_size}"]
@@ -60,7 +60,7 @@ def accuracy_title(result: BenchResult) -> str:
     return "top-1 %" if labelled else "agreement %"
 
 
-def cells(row: Row, result: BenchResult) -> list[str]:
+def cells(row: BenchRow, result: BenchResult) -> list[str]:
     """One candidate as the table shows it."""
     latency = row.latency
     assert latency is not None
@@ -86,7 +86,7 @@ def cells(row: Row, result: BenchResult) -> list[str]:
     ]
 
 
-def refusals(rows: Sequence[Row]) -> list[str]:
+def refusals(rows: Sequence[BenchRow]) -> list[str]:
     """What has no latency and why, a line each; one line for combinations with one reason."""
     found: dict[tuple[str, str, str], list[int]] = {}
     for row in rows:

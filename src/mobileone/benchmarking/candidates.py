@@ -14,7 +14,7 @@ from mobileone.backends.writer import check_installed
 from mobileone.benchmarking.baselines import BASELINES
 from mobileone.benchmarking.bench_images import InputFiles
 from mobileone.benchmarking.candidate import Candidate
-from mobileone.benchmarking.subject import Subject
+from mobileone.benchmarking.subject import BenchSubject
 from mobileone.checkpoint.store import save_model
 from mobileone.errors import ConfigError, MissingExtraError, MobileOneError
 from mobileone.exporting.export import export
@@ -115,11 +115,11 @@ class Builder:
         self.grid, self.workspace, self.files, self.pixels = grid, workspace, files, pixels
         self.quantize, self.progress = quantize, progress
 
-    def _photos(self, subject: Subject, manifest: Manifest | None) -> Path | None:
+    def _photos(self, subject: BenchSubject, manifest: Manifest | None) -> Path | None:
         pixels = self.pixels.get(subject.input_spec)
         return None if pixels is None else self.files.photos(pixels, manifest, subject.input_spec)
 
-    def candidates(self, subjects: Sequence[Subject]) -> list[Candidate]:
+    def candidates(self, subjects: Sequence[BenchSubject]) -> list[Candidate]:
         """All of them."""
         found: list[Candidate] = []
         for number, subject in enumerate(subjects):
@@ -138,7 +138,7 @@ class Builder:
                 found += self._exported(subject, kind, size, folder)
         return found
 
-    def _baselines(self, subject: Subject, folder: Path) -> Iterator[Candidate]:
+    def _baselines(self, subject: BenchSubject, folder: Path) -> Iterator[Candidate]:
         model = subject.model
         assert model is not None
         if not self.grid.baselines or "fp32" not in self.grid.precisions:
@@ -169,7 +169,7 @@ class Builder:
                     )
 
     def _exported(
-        self, subject: Subject, kind: Backend, batch_size: int, folder: Path
+        self, subject: BenchSubject, kind: Backend, batch_size: int, folder: Path
     ) -> Iterator[Candidate]:
         for precision in self.grid.precisions:
             try:
@@ -181,7 +181,7 @@ class Builder:
                 yield from self._runs(subject, path, manifest, precision, batch_size)
 
     def _written(
-        self, subject: Subject, kind: Backend, precision: Precision, batch_size: int, folder: Path
+        self, subject: BenchSubject, kind: Backend, precision: Precision, batch_size: int, folder: Path
     ) -> Path:
         """The artifact for that backend, precision and batch size; all but int8 share one."""
         assert subject.model is not None
@@ -200,7 +200,7 @@ class Builder:
             export(subject.model, path, format=kind.name, batch_size=batch_size, source=subject.source)
         return path
 
-    def _artifact(self, subject: Subject, path: Path, manifest: Manifest) -> Iterator[Candidate]:
+    def _artifact(self, subject: BenchSubject, path: Path, manifest: Manifest) -> Iterator[Candidate]:
         kind = BACKENDS[manifest.format]
         own: Precision = manifest.precision if manifest.precision in kind.executes else "fp32"
         # Weights of float32 can be computed with in less; narrower ones only as they are.
@@ -218,7 +218,7 @@ class Builder:
                     yield from self._runs(subject, path, manifest, precision, batch_size)
 
     def _runs(
-        self, subject: Subject, path: Path, manifest: Manifest, precision: Precision, batch_size: int
+        self, subject: BenchSubject, path: Path, manifest: Manifest, precision: Precision, batch_size: int
     ) -> Iterator[Candidate]:
         """One artifact in one precision, for every number of threads."""
         for threads in self.grid.threads:

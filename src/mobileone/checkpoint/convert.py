@@ -10,7 +10,7 @@ from mobileone.checkpoint.config import CONFIG_KEY
 from mobileone.checkpoint.inspect import describe
 from mobileone.checkpoint.layouts import LayoutName, from_timm
 from mobileone.checkpoint.load import load_model
-from mobileone.checkpoint.reference import ReferencePickle, reference_module
+from mobileone.checkpoint.reference_port import ReferencePickle, reference_module
 from mobileone.checkpoint.store import PICKLE_SUFFIXES, config_of, plain_tensors, save_model, write_pickle
 from mobileone.errors import CheckpointError, ConfigError
 from mobileone.variants import Form

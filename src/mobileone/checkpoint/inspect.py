@@ -9,7 +9,7 @@ from typing import Any
 from mobileone.checkpoint.config import ModelConfig
 from mobileone.checkpoint.contents import Contents, open_contents
 from mobileone.checkpoint.recognition import Recognised, expected_shapes, num_parameters, recognise
-from mobileone.checkpoint.source import Resolved, resolve
+from mobileone.checkpoint.resolve import Resolved, resolve
 from mobileone.errors import CheckpointError
 from mobileone.input_spec import InputSpec
 from mobileone.variants import Form, Variant

@@ -14,7 +14,7 @@ from mobileone.checkpoint.config import ModelConfig
 from mobileone.checkpoint.contents import Contents
 from mobileone.checkpoint.inspect import inspect
 from mobileone.checkpoint.recognition import Recognised
-from mobileone.checkpoint.source import resolve
+from mobileone.checkpoint.resolve import resolve
 from mobileone.errors import CheckpointError, ConfigError
 from mobileone.input_spec import InputSpec
 from mobileone.model.create import create_model

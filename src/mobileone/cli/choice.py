@@ -18,4 +18,4 @@ def format_choice(precision: Precision) -> Any:
     def choices() -> Any:
         return Literal[tuple(writing(precision))] | None
 
-    return arg(constructor_factory=choices)
+    return arg(constructor_factory=choices, help_behavior_hint="(default: None)")

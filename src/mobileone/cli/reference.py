@@ -23,7 +23,7 @@ from mobileone.cli.test import load_for_test
 from mobileone.errors import CheckpointError
 from mobileone.processor import num_cores
 from mobileone.profiling.cost import network_cost
-from mobileone.training.run.callback import Callback
+from mobileone.training.watch.callback import Callback
 from mobileone.variants import VARIANTS
 
 if TYPE_CHECKING:
@@ -114,7 +114,7 @@ class Reference:
 
     def _train(self, data: str, ranks: Distributed) -> None:
         from mobileone.training.config.recipe import reference
-        from mobileone.training.run.loop import fit
+        from mobileone.training.run.fit import fit
 
         on_gpu = ranks.device.type == "cuda"
         cores = max(num_cores() // ranks.world_size, 1)

@@ -18,9 +18,9 @@ from mobileone.errors import MobileOneError
 
 if TYPE_CHECKING:
     from mobileone.training.config.train_config import TrainConfig
-    from mobileone.training.run.callback import Callback
-    from mobileone.training.watch.plan import Plan
-    from mobileone.training.watch.run_report import Report as WrittenReport
+    from mobileone.training.run.plan import RunPlan
+    from mobileone.training.run.run_report import RunReport
+    from mobileone.training.watch.callback import Callback
 
 # `--resume` alone is "yes".
 RESUME = PrimitiveConstructorSpec(
@@ -77,7 +77,7 @@ class Train:
 
     def run(self) -> int:
         from mobileone.training.config.recipe import override, recipe
-        from mobileone.training.run.loop import fit
+        from mobileone.training.run.fit import fit
         from mobileone.training.run.run_dir import RunDir
 
         run_dir = self.run_dir or Path("runs") / self.recipe
@@ -110,7 +110,7 @@ class Train:
         return [TensorBoard()]
 
     def _plan(self, config: TrainConfig, picture: Path) -> int:
-        from mobileone.training.watch.plan import plan
+        from mobileone.training.run.plan import plan
 
         planned = plan(config, picture=picture)
         if int(os.environ.get("RANK", "0")) > 0:
@@ -125,7 +125,7 @@ class Train:
 
 def _report(run_dir: Path) -> None:
     """The report of a finished run; pictures that cannot be drawn are no failure of the training."""
-    from mobileone.training.watch.run_report import write_report
+    from mobileone.training.run.run_report import write_report
 
     try:
         print(f"report: {write_report(run_dir).page}", file=sys.stderr)
@@ -148,21 +148,21 @@ class Report:
     """auto, cpu, cuda or cuda:N. Default: the run's."""
 
     def run(self) -> int:
-        from mobileone.training.watch.run_report import write_report
+        from mobileone.training.run.run_report import write_report
 
         result = write_report(self.run_dir, data=self.data, device=self.device)
         print(result_text(result))
         return 0
 
 
-def result_text(result: WrittenReport) -> str:
+def result_text(result: RunReport) -> str:
     """Accuracy, and every file."""
     answers = result.answers
     lines = [f"acc@1 {answers.acc1:.3f}  acc@5 {answers.acc5:.3f}  n {len(answers)}"]
     return "\n".join([*lines, *map(str, (*result.pictures, result.page))])
 
 
-def plan_text(planned: Plan) -> str:
+def plan_text(planned: RunPlan) -> str:
     """A plan for people."""
     from mobileone.training.run.progress import duration
 

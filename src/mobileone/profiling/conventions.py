@@ -81,9 +81,9 @@ VIEWS = frozenset(
 def count_macs(op: Operator) -> int | None:
     """Multiply-accumulates; None for an operator nobody has said anything about.
 
-    >>> from mobileone.profiling.operator import TensorInfo
-    >>> shapes = (TensorInfo((1, 8, 4, 4)), TensorInfo((16, 8, 1, 1)))
-    >>> count_macs(Operator("conv", "Conv", "", shapes, (TensorInfo((1, 16, 4, 4)),)))
+    >>> from mobileone.profiling.operator import Operand
+    >>> shapes = (Operand((1, 8, 4, 4)), Operand((16, 8, 1, 1)))
+    >>> count_macs(Operator("conv", "Conv", "", shapes, (Operand((1, 16, 4, 4)),)))
     2048
     """
     if op.kind in MACS:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mobileone.errors import MissingExtraError, ProfileError
-from mobileone.profiling.operator import ELEMENT_BYTES, TensorInfo
+from mobileone.profiling.operator import ELEMENT_BYTES, Operand
 
 if TYPE_CHECKING:
     import onnx
@@ -166,17 +166,17 @@ def dtype_name(elem_type: int) -> str:
     return str(onnx.helper.tensor_dtype_to_np_dtype(elem_type))
 
 
-def initializers(graph: onnx.GraphProto) -> dict[str, TensorInfo]:
+def initializers(graph: onnx.GraphProto) -> dict[str, Operand]:
     """Constants of a graph by name."""
     found = {}
     for tensor in graph.initializer:
         dtype = dtype_name(tensor.data_type)
         weight = dtype in WEIGHT_DTYPES and len(tensor.dims) > 0
-        found[tensor.name] = TensorInfo(tuple(tensor.dims), dtype, weight)
+        found[tensor.name] = Operand(tuple(tensor.dims), dtype, weight)
     return found
 
 
-def _fixed_inputs(proto: onnx.ModelProto, what: str) -> dict[str, TensorInfo]:
+def _fixed_inputs(proto: onnx.ModelProto, what: str) -> dict[str, Operand]:
     constants = {tensor.name for tensor in proto.graph.initializer}
     found = {}
     for value in proto.graph.input:
@@ -190,11 +190,11 @@ def _fixed_inputs(proto: onnx.ModelProto, what: str) -> dict[str, TensorInfo]:
             raise ProfileError(
                 f"{what}: input {value.name} has {shape}; a profile needs fixed sizes, so export it with them"
             )
-        found[value.name] = TensorInfo(tuple(dims), dtype_name(tensor.elem_type))
+        found[value.name] = Operand(tuple(dims), dtype_name(tensor.elem_type))
     return found
 
 
-def _noise(info: TensorInfo, name: str, path: Path) -> np.ndarray[Any, Any]:
+def _noise(info: Operand, name: str, path: Path) -> np.ndarray[Any, Any]:
     if info.dtype.startswith(("float", "bfloat")):
         return np.random.default_rng(0).standard_normal(info.shape).astype(info.dtype)
     if info.dtype == "string":

@@ -15,7 +15,7 @@ REPORT_NAMES = {
 
 
 @dataclass(frozen=True, slots=True)
-class TensorInfo:
+class Operand:
     """Shape and type of one tensor that an operator reads or writes.
 
     Attributes:
@@ -23,7 +23,7 @@ class TensorInfo:
         dtype: NumPy's name of the element type.
         is_parameter: a constant of the model (weight, bias, statistic), not computed from the input.
 
-    >>> TensorInfo((1, 3, 8, 8)).size_bytes
+    >>> Operand((1, 3, 8, 8)).size_bytes
     768
     """
 
@@ -71,8 +71,8 @@ class Operator:
     name: str
     kind: str
     layer: str
-    inputs: tuple[TensorInfo, ...]
-    outputs: tuple[TensorInfo, ...]
+    inputs: tuple[Operand, ...]
+    outputs: tuple[Operand, ...]
     time_ms: float | None = None
 
     @property

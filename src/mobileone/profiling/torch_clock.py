@@ -17,7 +17,7 @@ from torch.utils._pytree import tree_leaves
 
 from mobileone.errors import ProfileError
 from mobileone.profiling.clock import CHUNK_RUNS, WARMUP_RUNS, Measurement, interquartile_mean
-from mobileone.profiling.operator import Operator, TensorInfo
+from mobileone.profiling.operator import Operand, Operator
 
 ROOT = "(model)"
 RANGE = "mobileone::"
@@ -92,9 +92,9 @@ def _kind(func: torch._ops.OpOverload, args: tuple[Any, ...]) -> str:
     return "View" if func.is_view else name
 
 
-def tensor_info(tensor: Tensor, *, is_parameter: bool = False) -> TensorInfo:
+def operand_of(tensor: Tensor, *, is_parameter: bool = False) -> Operand:
     """Shape and type of a tensor."""
-    return TensorInfo(tuple(tensor.shape), str(tensor.dtype).removeprefix("torch."), is_parameter)
+    return Operand(tuple(tensor.shape), str(tensor.dtype).removeprefix("torch."), is_parameter)
 
 
 class _Trace(TorchDispatchMode):  # type: ignore[no-untyped-call]
@@ -133,8 +133,8 @@ class _Trace(TorchDispatchMode):  # type: ignore[no-untyped-call]
         )
         return out
 
-    def _info(self, tensor: Tensor) -> TensorInfo:
-        return tensor_info(tensor, is_parameter=id(tensor) in self.constants)
+    def _info(self, tensor: Tensor) -> Operand:
+        return operand_of(tensor, is_parameter=id(tensor) in self.constants)
 
     @contextmanager
     def follow(self, model: nn.Module) -> Iterator[None]:
@@ -299,5 +299,5 @@ class TorchClock:
             operator_sums_ms=tuple(sum(run) for run in zip(*self.times, strict=True)),
             latencies_ms=tuple(self.latencies),
             num_parameters=sum(p.numel() for p in self.model.parameters()),
-            inputs=tuple(tensor_info(t) for t in self.x if isinstance(t, Tensor)),
+            inputs=tuple(operand_of(t) for t in self.x if isinstance(t, Tensor)),
         )

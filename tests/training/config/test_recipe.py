@@ -31,7 +31,7 @@ def test_the_paper_trains_at_a_tenth_with_256_images_on_8_ranks(size: int) -> No
     )
     assert (config.weight_decay, config.weight_decay_end) == (1e-4, 1e-5)
     assert config.input_spec().resize_size == 256
-    phases = [config.phase_at(epoch) for epoch in (0, 36, 37, 111, 112, 299)]
+    phases = [config.images_at(epoch) for epoch in (0, 36, 37, 111, 112, 299)]
     sizes, strengths = [p.size for p in phases], [p.strength for p in phases]
     if size < 2:
         assert sizes == [224] * 6

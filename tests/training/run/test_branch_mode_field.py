@@ -10,9 +10,9 @@ from mobileone.errors import ConfigError
 from mobileone.ranks.distributed import Distributed
 from mobileone.training.config.train_config import TrainConfig
 from mobileone.training.method.initial import initial_model
-from mobileone.training.run.callback import Callback
-from mobileone.training.run.loop import fit
+from mobileone.training.run.fit import fit
 from mobileone.training.run.trainer import Trainer
+from mobileone.training.watch.callback import Callback
 
 
 @pytest.mark.parametrize("mode", ["auto", "branches", "online"])

@@ -23,9 +23,9 @@ from mobileone.data.augment import TrainTransform
 from mobileone.data.digits import load_digits
 from mobileone.data.loader import train_loader
 from mobileone.errors import ConfigError, TrainingError
-from mobileone.ranks.rendezvous import meeting_name
+from mobileone.ranks.rendezvous import rendezvous_name
 from mobileone.training.config.train_config import TrainConfig
-from mobileone.training.run.loop import fit, is_lost_rank
+from mobileone.training.run.fit import fit, is_lost_rank
 from mobileone.training.run.run_dir import RunDir
 
 
@@ -142,14 +142,14 @@ def test_elastic_ranks_meet_though_the_store_remembers_dead_ones() -> None:
     for _ in range(5):
         with ThreadPoolExecutor(3) as pool:
             order = random.sample(range(3), 3)
-            met = list(pool.map(lambda rank: meeting_name(store, rank, 3, patience_s=20), order))
+            met = list(pool.map(lambda rank: rendezvous_name(store, rank, 3, patience_s=20), order))
         assert len(set(met)) == 1
         names.append(met[0])
     assert len(set(names)) == 5
     with pytest.raises(TrainingError, match="rank 2 waited 0 s in vain for rank 0 to start"):
-        meeting_name(store, 2, 3, patience_s=0.1)
+        rendezvous_name(store, 2, 3, patience_s=0.1)
     with pytest.raises(TrainingError, match="rank 0 waited 0 s in vain for rank 1 to start"):
-        meeting_name(store, 0, 3, patience_s=0.1)
+        rendezvous_name(store, 0, 3, patience_s=0.1)
 
 
 def test_a_lost_rank_is_told_from_other_errors() -> None:

@@ -20,10 +20,10 @@ from mobileone.errors import BadImageError, CheckpointError, MobileOneError, Tra
 from mobileone.ranks.distributed import Distributed
 from mobileone.training.config.train_config import TrainConfig
 from mobileone.training.method import step as step_module
-from mobileone.training.method.rollback import Undo
-from mobileone.training.run import run as run_module
+from mobileone.training.method.rollback import Rollback
+from mobileone.training.run import loop as run_module
 from mobileone.training.run import trainer as trainer_module
-from mobileone.training.run.loop import fit
+from mobileone.training.run.fit import fit
 from mobileone.training.run.trainer import Trainer
 
 
@@ -277,14 +277,14 @@ def test_fault_nan_in_every_step_ends_the_run(
 
 def test_buffers_are_taken_back_without_asking_the_device() -> None:
     model = nn.Sequential(nn.BatchNorm2d(3), nn.BatchNorm2d(2).double())
-    undo = Undo(model)
+    rollback = Rollback(model)
     wanted = [buffer.clone() for buffer in model.buffers()]
     for bad in (True, False):
-        undo.remember()
+        rollback.remember()
         for buffer in model.buffers():
             buffer.fill_(float("nan") if buffer.is_floating_point() else 7)
         changed = [buffer.clone() for buffer in model.buffers()]
-        undo._select(torch.tensor(bad))  # what a GPU does
+        rollback._select(torch.tensor(bad))  # what a GPU does
         expected = wanted if bad else changed
         for got, value in zip(model.buffers(), expected, strict=True):
             assert torch.equal(got.nan_to_num(-1), value.nan_to_num(-1))

@@ -28,9 +28,9 @@ from mobileone.errors import BadImageError, ConfigError, PreemptedError, Trainin
 from mobileone.training.config.interval import Interval
 from mobileone.training.config.options import Augment, Mix
 from mobileone.training.config.train_config import Phase, TrainConfig
-from mobileone.training.run import run as run_module
+from mobileone.training.run import loop as run_module
 from mobileone.training.run import trainer as trainer_module
-from mobileone.training.run.loop import fit
+from mobileone.training.run.fit import fit
 from mobileone.training.run.trainer import Trainer
 
 AtStep = Callable[[int, Callable[[], None]], None]

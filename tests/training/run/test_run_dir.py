@@ -12,7 +12,7 @@ from filelock import FileLock
 from mobileone.cli.reference import keep_earlier_run
 from mobileone.errors import TrainingError
 from mobileone.training.config.train_config import TrainConfig
-from mobileone.training.run.loop import fit
+from mobileone.training.run.fit import fit
 from mobileone.training.run.run_dir import RunDir
 from mobileone.training.run.trainer import Trainer
 

@@ -16,7 +16,7 @@ from mobileone.errors import TrainingError
 from mobileone.ranks.distributed import Distributed
 from mobileone.training.config.train_config import TrainConfig
 from mobileone.training.run import trainer as trainer_module
-from mobileone.training.run.loop import fit
+from mobileone.training.run.fit import fit
 from mobileone.training.run.trainer import Trainer
 from mobileone.training.watch.memory import LiveTensors, batch_that_fits, trial_step
 
@@ -24,7 +24,7 @@ LIMITED = """
 import dataclasses, json, resource, sys, torch
 from mobileone.training.config.train_config import TrainConfig
 from mobileone.ranks.distributed import Distributed
-from mobileone.training.run.loop import fit
+from mobileone.training.run.fit import fit
 
 torch.set_num_threads(1)
 config = TrainConfig.from_dict(json.loads(sys.argv[1]))

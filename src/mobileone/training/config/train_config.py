@@ -19,7 +19,7 @@ from mobileone.variants import VARIANTS, BranchMode, Variant, get_variant
 Amp = Literal["auto", "off", "bf16", "fp16"]
 
 
-class Scale(NamedTuple):
+class EpochImages(NamedTuple):
     """The training images of an epoch: side in pixels, and factor on the policy's magnitudes."""
 
     size: int
@@ -210,17 +210,17 @@ class TrainConfig:
             std=self.std,
         )
 
-    def phase_at(self, epoch: int) -> Scale:
+    def images_at(self, epoch: int) -> EpochImages:
         """Size and strength of epoch 0, 1, …
 
         >>> config = TrainConfig(epochs=300, progressive=(Phase(until=37 / 300, size=160),))
-        >>> [config.phase_at(epoch).size for epoch in (0, 36, 37, 299)]
+        >>> [config.images_at(epoch).size for epoch in (0, 36, 37, 299)]
         [160, 160, 224, 224]
         """
         for phase in self.progressive:
             if epoch < self.last_epoch(phase):
-                return Scale(size=phase.size, strength=phase.strength)
-        return Scale(size=self.input_size, strength=1.0)
+                return EpochImages(size=phase.size, strength=phase.strength)
+        return EpochImages(size=self.input_size, strength=1.0)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for JSON; a published variant by its name, another as its fields."""

@@ -19,14 +19,14 @@ def transform_at(config: TrainConfig) -> Callable[[int], TrainTransform]:
     """
 
     def at_epoch(epoch: int) -> TrainTransform:
-        scale = config.phase_at(epoch)
+        images = config.images_at(epoch)
         return TrainTransform(
-            size=scale.size,
+            size=images.size,
             interpolation=config.interpolation,
             flip=config.flip,
             scale=config.crop_scale,
             ratio=config.crop_ratio,
-            policy=policy_of(config.augment, factor=scale.strength),
+            policy=policy_of(config.augment, factor=images.strength),
             erasing=config.augment.erasing,
         )
 

@@ -21,7 +21,7 @@ BUFFER_OPTION = next(
 )
 
 
-def spread(network: nn.Module, config: TrainConfig, dist: Distributed) -> nn.Module:
+def wrap_ddp(network: nn.Module, config: TrainConfig, dist: Distributed) -> nn.Module:
     """The network as several ranks train it; alone it is itself."""
     if dist.world_size == 1:
         return network

@@ -1,225 +1,256 @@
-"""A training run from its configuration to its folder of results."""
+"""A training run between its trainer in memory and its folder on disk: what is saved when, and restored."""
 
 from __future__ import annotations
 
 import dataclasses
+import time
 from collections.abc import Sequence
-from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from torch import nn
+import torch
 
-from mobileone.data.open import open_data
-from mobileone.errors import ConfigError, TrainingError
+from mobileone.checkpoint.rotation import Rotation
+from mobileone.checkpoint.store import load_state, save_model
+from mobileone.data.loader import BadImage
+from mobileone.data.source import ImageSource
+from mobileone.errors import MissingExtraError, MobileOneError, PreemptedError, TrainingError
 from mobileone.evaluation.metrics import EvalResult
-from mobileone.ranks.distributed import Distributed, distributed
-from mobileone.training.config.train_config import TrainConfig
-from mobileone.training.run.callback import Callback as Callback
-from mobileone.training.run.progress import EpochRecord, duration
-from mobileone.training.run.run import Run
-from mobileone.training.run.run_dir import Resume, RunDir
+from mobileone.ranks.distributed import Distributed
+from mobileone.training.config.interval import Interval
+from mobileone.training.run.progress import EpochProgress, EpochRecord
+from mobileone.training.run.random_state import random_state, seed_everything, set_random_state
+from mobileone.training.run.run_dir import RunDir
+from mobileone.training.run.stop_signal import StopSignal
 from mobileone.training.run.trainer import Trainer
+from mobileone.training.watch.callback import Callback, StepReport
+from mobileone.training.watch.curves import draw_curves
+
+UNSAVED_S = 60.0
+"""Training longer than this is saved before an evaluation, which may fail on its own, and may take long."""
+
+RETRY_S = 60.0
+"""Time until a checkpoint that could not be written is tried again."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FitResult:
-    """What a run came to.
+@dataclass(slots=True)
+class Run:
+    """A trainer with a folder to write to, and the epochs so far.
 
     Attributes:
-        run_dir: its folder.
-        best_epoch: first epoch of the largest top-1; 1 is the first.
-        best_acc1: that top-1, percent.
-        last: evaluation after the last epoch.
-        records: every epoch.
+        trainer: the network in training.
+        files: the folder.
+        dist: the ranks.
+        val_set: validation images.
+        show: whether to print lines and bars.
+        callbacks: told what happens; none but on the main rank.
+        stop: whether to end soon.
+        progress: the epoch that is under way.
+        records: the finished epochs.
+        last: evaluation of the last one that had one.
         skipped: names of training images that could not be read.
-        seconds: wall time of training, without evaluation, over all epochs.
     """
 
-    run_dir: Path
-    best_epoch: int
-    best_acc1: float
-    last: EvalResult
-    records: tuple[EpochRecord, ...]
-    skipped: tuple[str, ...]
-    seconds: float
+    trainer: Trainer
+    files: RunDir
+    dist: Distributed
+    val_set: ImageSource
+    show: bool
+    callbacks: Sequence[Callback] = ()
+    stop: StopSignal = field(default_factory=StopSignal)
+    progress: EpochProgress = field(default_factory=lambda: EpochProgress(epoch=0))
+    records: list[EpochRecord] = field(default_factory=list)
+    last: EvalResult | None = None
+    skipped: set[str] = field(default_factory=set)
+    _saved_at: float = field(init=False, default_factory=time.monotonic)
+    _saved_step: int = field(init=False, default=0)
+    _tried_step: int = field(init=False, default=0)
 
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values, for JSON."""
-        return {
-            "run_dir": str(self.run_dir),
-            "best_epoch": self.best_epoch,
-            "best_acc1": self.best_acc1,
-            "last": self.last.to_dict(),
-            "records": [dataclasses.asdict(record) for record in self.records],
-            "skipped": list(self.skipped),
-            "seconds": self.seconds,
-        }
+    @property
+    def rotation(self) -> Rotation:
+        """The resume files."""
+        return Rotation(self.files.checkpoints, keep=self.trainer.config.keep_checkpoints)
 
+    @property
+    def step(self) -> int:
+        """Steps of the whole run so far."""
+        return self.progress.epoch * self.trainer.steps_per_epoch + self.progress.steps
 
-def fit(
-    config: TrainConfig | None,
-    *,
-    run_dir: str | Path,
-    resume: Resume = False,
-    callbacks: Sequence[Callback] = (),
-    teacher: nn.Module | None = None,
-    progress: bool = True,
-) -> FitResult:
-    """Train as `config` says; under torchrun as one of its ranks, else alone.
+    def finish_epoch(self) -> EpochRecord:
+        """What is left of the epoch: train, evaluate, write.
 
-    After every epoch the averaged weights are evaluated, and the folder has config.json, metrics.csv,
-    train.log, curves.png and the models `last` and `best` (averaged weights; best by top-1). Resume files in
-    checkpoints/ are written then, and within an epoch as `config.checkpoint_every` says. On SIGTERM or
-    SIGUSR1 the run is saved at the next step and ends (docs/fault_tolerance.md).
-
-    Args:
-        config: the run; None, with `resume=True`, takes the stored one.
-        run_dir: the folder to write, without a run in it. To resume, every rank must see it.
-        resume: go on with the run in `run_dir` from its newest resume file; the result is that of a run never
-            interrupted, to the last bit on a CPU. `"auto"` starts one if there is none. Ranks that torchrun
-            starts again after a fault resume by themselves.
-        callbacks: told what happens, on the main rank.
-        teacher: a module to learn from as `config.distill` says, instead of one that is named there. It is
-            put into eval mode. A run that is resumed needs it again.
-        progress: whether to print epochs and a bar on stderr; train.log is written anyway.
-
-    Raises:
-        ConfigError: if `run_dir` holds a run and `resume` is not set, or holds another configuration.
-        TrainingError: if there is nothing to resume, another process trains there, too many losses are not
-            finite, memory runs out, or another rank is lost.
-        PreemptedError: if it was told to stop; it is saved.
-        DataError: if the data cannot be used.
-        CheckpointError: if no resume file can be read.
-        MobileOneError: if the folder cannot be written.
-    """
-    if config is None and resume is not True:
-        raise ConfigError("a new run needs a config; pass one, or resume=True to go on with a stored run")
-    config = config or RunDir(Path(run_dir)).read_config()
-    files = RunDir(Path(run_dir), config.weights_suffix)
-    with distributed(config.device) as dist:
-        # A function of its own, so that the wrapped network is gone when the ranks part.
-        return _train(
-            config,
-            files,
-            dist,
-            resume=resume,
-            callbacks=callbacks,
-            teacher=teacher,
-            show=progress and dist.is_main,
-        )
-
-
-def _train(
-    config: TrainConfig,
-    files: RunDir,
-    dist: Distributed,
-    *,
-    resume: Resume,
-    callbacks: Sequence[Callback],
-    teacher: nn.Module | None,
-    show: bool,
-) -> FitResult:
-    decide = lambda: files.start(config, resume=resume, world_size=dist.world_size)  # noqa: E731
-    start = dist.from_main(decide)
-    train_set = open_data(config.data, split="train")
-    val_set = open_data(config.val_data or config.data, split="val", classes=tuple(train_set.classes))
-    with ExitStack() as owned:
-        step_images = config.batch_size * start.world_size
-        trainer = Trainer(config, train_set, dist, step_images=step_images, teacher=teacher)
-        owned.callback(trainer.loader.close)
-        run = Run(trainer, files, dist, val_set, show=show, callbacks=callbacks if dist.is_main else ())
-        trainer.report = run.log
-        dist.from_main(lambda: owned.enter_context(files.lock()) if dist.is_main else None)
-        start = dist.from_main(decide)  # again, now that nobody else can change it
-        if start.resumes:
-            run.restore()
-        else:
-            dist.from_main(lambda: files.claim(config, world_size=dist.world_size))
-        run.log(_headline(run, len(train_set), len(val_set), started_with=start.world_size))
-        owned.enter_context(run.stop.noted())
-        try:
-            return _go_on(run)
-        except KeyboardInterrupt:
-            run.log("interrupted; --resume goes on from the newest checkpoint")
-            raise
-        except RuntimeError as error:
-            if dist.world_size == 1 or not is_lost_rank(error):
-                raise
-            reason = str(error).strip().rpartition("\n")[2]
+        Raises:
+            PreemptedError: if the process was told to stop; the run is saved.
+            MobileOneError: if the epoch's files cannot be written.
+        """
+        progress, config = self.progress, self.trainer.config
+        self.trainer.train_epoch(progress, show=self.show, pause=self.pause, tell=self._tell)
+        self.note_bad()
+        if not progress.losses:
             raise TrainingError(
-                f"rank {dist.rank} lost another rank ({reason}); the run goes on from its newest checkpoint: "
-                "by itself under torchrun --max-restarts N, else by --resume"
-            ) from error
+                f"every step of epoch {progress.epoch + 1} was skipped, no loss or no gradient was finite; "
+                "try a lower base_lr or a longer warmup_epochs"
+            )
+        evaluates = (progress.epoch + 1) % config.eval_every == 0 or progress.epoch + 1 == config.epochs
+        if evaluates:
+            if self.any_rank(time.monotonic() - self._saved_at > UNSAVED_S) and self._saved_step != self.step:
+                self.try_to_save()
+            self.last = self.trainer.evaluate(self.val_set, epoch=progress.epoch, show=self.show)
+        record = self._record(self.last if evaluates else None)
+        self.records.append(record)
+        self.progress = EpochProgress(epoch=progress.epoch + 1)
+        self.dist.from_main(self._write_results)
+        self.save()
+        return record
 
+    def _tell(self, report: StepReport) -> None:
+        for callback in self.callbacks:
+            callback.on_steps(report)
 
-def _go_on(run: Run) -> FitResult:
-    """Every epoch that is left."""
-    config = run.trainer.config
-    for callback in run.callbacks:
-        callback.on_start(run.files.path, config, step=run.step)
-    while run.progress.epoch < config.epochs:
-        record = run.finish_epoch()
-        run.log(_line(record, run))
-        for callback in run.callbacks:
-            callback.on_epoch_end(record)
-    best = run.best()
-    assert best is not None
-    assert best.acc1 is not None
-    assert run.last is not None
-    result = FitResult(
-        run_dir=run.files.path,
-        best_epoch=best.epoch,
-        best_acc1=best.acc1,
-        last=run.last,
-        records=tuple(run.records),
-        skipped=tuple(sorted(run.skipped)),
-        seconds=sum(record.seconds for record in run.records),
-    )
-    for callback in run.callbacks:
-        callback.on_end(result)
-    return result
+    def pause(self) -> None:
+        """Between two steps: save if it is time, leave if told to."""
+        interval = Interval.parse(self.trainer.config.checkpoint_every)
+        elapsed = time.monotonic() - self._saved_at
+        due = interval.is_due(seconds=elapsed, steps=self.step, before=self._tried_step)
+        # The main rank's clock counts; a signal may have reached any of the ranks.
+        flags = torch.tensor([bool(self.stop.received), due and self.dist.is_main], dtype=torch.int32)
+        stops, saves = self.dist.reduce_sum(flags).tolist()
+        if stops:
+            if self._saved_step != self.step:
+                self.save()
+            self._leave()
+        if saves:
+            self.try_to_save()
 
+    def _leave(self) -> None:
+        names = [name for name in self.dist.gather(self.stop.received) if name]
+        position = f"epoch {self.progress.epoch + 1}, step {self.progress.steps}"
+        line = f"stopped by {names[0]} and saved ({position}); start it again with --resume to go on"
+        self.log(line)
+        raise PreemptedError(f"{self.files.path}: {line}")
 
-def is_lost_rank(error: RuntimeError) -> bool:
-    """Whether the error is what a process group says when another of its processes has gone."""
-    text = str(error)
-    return any(sign in text for sign in ("gloo", "NCCL", "Connection closed by peer", "Connection reset"))
+    def any_rank(self, flag: bool) -> bool:
+        """Whether it is so on any rank; the same answer on all of them."""
+        return bool(self.dist.reduce_sum(torch.tensor([flag], dtype=torch.int32)))
 
-
-def _headline(run: Run, num_train: int, num_val: int, *, started_with: int) -> str:
-    trainer, dist, progress = run.trainer, run.dist, run.progress
-    config, network = trainer.config, trainer.network
-    resumed = f"resumed in epoch {progress.epoch + 1} after step {progress.steps}: " if run.step else ""
-    shares = f"{dist.world_size} × {config.batch_size} images each"
-    if started_with != dist.world_size:
-        shares = (
-            f"{trainer.step_images} images each as with the {started_with} ranks at the start, now on "
-            f"{dist.world_size}"
+    def _record(self, result: EvalResult | None) -> EpochRecord:
+        progress, trainer = self.progress, self.trainer
+        final_step = (progress.epoch + 1) * trainer.steps_per_epoch - 1
+        return EpochRecord(
+            epoch=progress.epoch + 1,
+            step=final_step + 1,
+            train_loss=progress.mean_loss,
+            val_loss=None if result is None else result.loss,
+            acc1=None if result is None else result.acc1,
+            acc5=None if result is None else result.acc5,
+            lr=trainer.schedule.lr(final_step),
+            weight_decay=trainer.schedule.decay(final_step),
+            seconds=progress.seconds,
+            images_per_second=progress.steps * trainer.step_images / progress.seconds,
+            data_wait=progress.waiting / progress.seconds,
         )
-    return (
-        f"{resumed}{network.variant.name} on {config.data}: {num_train} training and {num_val} validation "
-        f"images, {network.num_classes} classes; {config.epochs} epochs of {trainer.steps_per_epoch} steps, "
-        f"{shares}; peak lr {trainer.schedule.peak_lr:.4g}; "
-        f"{dist.device.type}, amp {trainer.step.amp or 'off'}"
-    )
 
+    def best(self) -> EpochRecord | None:
+        """The first epoch of the largest top-1."""
+        tested = [record for record in self.records if record.acc1 is not None]
+        return max(tested, key=lambda record: record.acc1 or 0.0, default=None)
 
-def _line(record: EpochRecord, run: Run) -> str:
-    trainer = run.trainer
-    tested = ""
-    if record.acc1 is not None:
-        tested = f"val loss {record.val_loss:.4f}  acc@1 {record.acc1:.2f}  acc@5 {record.acc5:.2f}  "
-    line = (
-        f"epoch {record.epoch}/{trainer.config.epochs}  train loss {record.train_loss:.4f}  {tested}"
-        f"lr {record.lr:.4g}  {record.seconds:.1f} s  {record.images_per_second:.0f} images/s  "
-        f"data {record.data_wait:.0%}"
-    )
-    if record.epoch < trainer.config.epochs:
-        step_seconds = trainer.step_images / record.images_per_second
-        left = trainer.seconds_left(
-            run.progress, step_seconds, size=trainer.config.phase_at(record.epoch - 1).size
-        )
-        line += f"  {duration(left)} left"
-    return line + ("  best" if record is run.best() else "")
+    def note_bad(self) -> None:
+        """Log every unreadable image once."""
+        images: list[BadImage] = [image for part in self.dist.gather(self.progress.bad) for image in part]
+        self.progress.bad.clear()
+        for image in images:
+            if image.path not in self.skipped:
+                self.skipped.add(image.path)
+                self.log(f"skipped {image.path}: {image.reason}")
+
+    def log(self, line: str) -> None:
+        """To train.log, and to stderr if shown; from the main rank alone."""
+        if self.dist.is_main:
+            self.files.log(line, show=self.show)
+
+    def _write_results(self) -> None:
+        """The files of a finished epoch that are made for people."""
+        record = self.records[-1]
+        model = self.trainer.averaged
+        extra = {"epoch": record.epoch, "acc1": record.acc1, "acc5": record.acc5}
+        if record is self.best():
+            save_model(model, self.files.weights("best"), extra=extra)
+        save_model(model, self.files.weights("last"), extra=extra)
+        self.files.write_metrics(self.records)
+        try:
+            draw_curves(self.records, self.files.curves)
+        except MissingExtraError as error:  # the picture is not worth a run
+            if record.epoch == 1:
+                self.log(str(error))
+
+    def try_to_save(self) -> None:
+        """Save, but go on without if the disk is full, say: there is time to mend that, and to try again."""
+        try:
+            self.save()
+        except MobileOneError as error:
+            self.log(f"no checkpoint at step {self.step}, the run goes on without: {error}")
+            interval = Interval.parse(self.trainer.config.checkpoint_every)
+            self._saved_at = time.monotonic() - max((interval.seconds or 0.0) - RETRY_S, 0.0)
+            self._tried_step = self.step
+
+    def save(self) -> None:
+        """Write a resume file.
+
+        Raises:
+            MobileOneError: if it cannot be written, on every rank; the files before it stay.
+        """
+        self.note_bad()
+        ranks = self.dist.gather(random_state())
+        state = {
+            "progress": self.progress.state_dict(step_images=self.trainer.step_images),
+            "records": [dataclasses.asdict(record) for record in self.records],
+            "last": self.last and self.last.to_dict(),
+            "skipped": sorted(self.skipped),
+            "trainer": self.trainer.state_dict(),
+            "random": ranks,
+        }
+        self.dist.from_main(lambda: self.rotation.save(state, epoch=self.progress.epoch, step=self.step))
+        self._saved_at, self._saved_step, self._tried_step = time.monotonic(), self.step, self.step
+
+    def restore(self) -> None:
+        """Take over the newest resume file that is whole; none yet is the start.
+
+        Raises:
+            CheckpointError: if there are some and none can be used.
+            TrainingError: if it is not this run's.
+        """
+        path = self.dist.from_main(self._newest)
+        if path is None:
+            return
+        state = load_state(path)
+        try:
+            self.trainer.load_state_dict(state["trainer"])
+            self.progress = EpochProgress.from_state_dict(
+                state["progress"], step_images=self.trainer.step_images
+            )
+            self.records = [EpochRecord(**values) for values in state["records"]]
+            last = state["last"]
+            self.last = last and EvalResult(**last | {"skipped": tuple(last["skipped"])})
+            self.trainer.last_test = self.last
+            self.skipped = set(state["skipped"])
+            self._restore_random(state["random"])
+        except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
+            reason = str(error).partition("\n")[0]
+            raise TrainingError(f"cannot resume from {path}: not this run's state ({reason})") from error
+        self._saved_step = self._tried_step = self.step
+
+    def _newest(self) -> Path | None:
+        self.files.sweep()
+        self.rotation.sweep()
+        found = self.rotation.newest()
+        for line in found.damaged if found else ():
+            self.log(f"{line}; falling back to the one before it")
+        return found.path if found else None
+
+    def _restore_random(self, states: Sequence[dict[str, Any]]) -> None:
+        if len(states) == self.dist.world_size:
+            set_random_state(states[self.dist.rank])
+        else:  # other ranks than before have no state of their own to go on with
+            seed_everything(self.trainer.config.seed + 1_000_003 * self.step + self.dist.rank)

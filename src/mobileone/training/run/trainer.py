@@ -33,10 +33,10 @@ from mobileone.training.method.schedule import Schedule, scaled_lr
 from mobileone.training.method.step import StepResult, TrainStep
 from mobileone.training.method.teacher import Teacher, open_teacher
 from mobileone.training.method.transforms import transform_at
-from mobileone.training.run.callback import StepReport
-from mobileone.training.run.ddp import spread
+from mobileone.training.run.ddp import wrap_ddp
 from mobileone.training.run.progress import EpochProgress, Waits, duration
 from mobileone.training.run.random_state import seed_everything
+from mobileone.training.watch.callback import StepReport
 from mobileone.training.watch.memory import batch_that_fits, is_out_of_memory, peak_memory_gb, trial_step
 from mobileone.training.watch.time_left import seconds_left
 
@@ -102,7 +102,7 @@ class Trainer:
         self.ema = ModelEma(self.network, decay=config.ema_decay) if config.ema_decay else None
         amp = resolve_amp(config.amp, dist.device)
         self.step = TrainStep(
-            model=spread(self.network, config, dist),
+            model=wrap_ddp(self.network, config, dist),
             network=self.network,
             input_spec=self.network.input_spec,
             optimizer=create_optimizer(
@@ -218,7 +218,7 @@ class Trainer:
             images_per_second=self.step_images / step_seconds,
             data_wait=data_wait,
             seconds_left=self.seconds_left(
-                progress, step_seconds, size=self.config.phase_at(progress.epoch).size
+                progress, step_seconds, size=self.config.images_at(progress.epoch).size
             ),
         )
 
@@ -276,7 +276,7 @@ class Trainer:
         """The message, with the batch that would have fitted."""
         self.step.optimizer.zero_grad(set_to_none=True)
         gc.collect()
-        size = self.config.phase_at(epoch).size
+        size = self.config.images_at(epoch).size
         parts = self.config.accumulate
         images = math.ceil(self.step_images / self.dist.world_size / parts)
         trial = trial_step(

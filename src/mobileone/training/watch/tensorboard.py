@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from mobileone.errors import MissingExtraError
 from mobileone.training.config.train_config import TrainConfig
-from mobileone.training.run.callback import Callback, StepReport
 from mobileone.training.run.progress import EpochRecord
+from mobileone.training.watch.callback import Callback, StepReport
 
 if TYPE_CHECKING:
-    from mobileone.training.run.loop import FitResult
+    from mobileone.training.run.fit import FitResult
 
 FOLDER = "tensorboard"
 

@@ -32,7 +32,7 @@ def seconds_left(
     """
 
     def at_size(epoch: int) -> float:  # seconds a step
-        return step_seconds * (config.phase_at(epoch).size / size) ** 2
+        return step_seconds * (config.images_at(epoch).size / size) ** 2
 
     epochs = range(progress.epoch, config.epochs)
     steps = sum(steps_per_epoch * at_size(epoch) for epoch in epochs)

@@ -7,8 +7,8 @@ import time
 
 import pytest
 
-from mobileone.data.shards import cache as cache_module
-from mobileone.data.shards.cache import LIMIT_VARIABLE, RemoteShard, ShardCache
+from mobileone.data.shards import shard_cache as cache_module
+from mobileone.data.shards.shard_cache import LIMIT_VARIABLE, RemoteShard, ShardCache
 from mobileone.errors import ConfigError, DataError
 
 

@@ -11,9 +11,9 @@ import pytest
 from mobileone.cli.main import main
 from mobileone.errors import DataError, TrainingError
 from mobileone.training.config.train_config import TrainConfig
-from mobileone.training.run.loop import fit
+from mobileone.training.run.fit import fit
 from mobileone.training.run.run_dir import RunDir
-from mobileone.training.watch.run_report import write_report
+from mobileone.training.run.run_report import write_report
 
 
 class Page(HTMLParser):
@@ -74,7 +74,7 @@ def test_the_page_holds_everything_and_loads_nothing(run_dir: Path) -> None:
 
 def test_a_second_report_leaves_no_sheet_of_the_first(run_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (run_dir / "mistakes.png").write_bytes(b"old")
-    monkeypatch.setattr("mobileone.training.watch.run_report.draw_mistakes", lambda *_: 0)
+    monkeypatch.setattr("mobileone.training.run.run_report.draw_mistakes", lambda *_: 0)
     report = write_report(run_dir, progress=False)
     assert not (run_dir / "mistakes.png").exists()
     assert len(report.pictures) == 2

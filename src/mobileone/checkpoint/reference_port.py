@@ -1,7 +1,7 @@
 """Write a model as the reference port keeps it: a whole pickled module, `{"model": nets.nn.MobileOne}`.
 
-The classes here have that port's class and attribute names and no behaviour. They are pickled under its
-module name, so that its own code finds its own classes when it loads the file.
+The classes here have that port's attributes and no behaviour. They are pickled under its module's and its
+classes' names, so that its own code finds its own classes when it loads the file.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from torch import Tensor, nn
 
 from mobileone.checkpoint.layouts import from_timm
 from mobileone.errors import CheckpointError
-from mobileone.model.network import MobileOne as OurMobileOne
+from mobileone.model.network import MobileOne
 from mobileone.variants import SE_REDUCTION, BlockSpec, Form, network_units
 
 REFERENCE_MODULE = "nets.nn"
 
 
-class SE(nn.Module):
+class PortSE(nn.Module):
     """Stand-in for the port's squeeze-and-excitation."""
 
     def __init__(self, channels: int) -> None:
@@ -36,7 +36,7 @@ class SE(nn.Module):
         )
 
 
-class Conv(nn.Module):
+class PortConv(nn.Module):
     """Stand-in for the port's convolution with BatchNorm."""
 
     def __init__(self, conv: nn.Conv2d) -> None:
@@ -45,34 +45,39 @@ class Conv(nn.Module):
         self.norm = nn.BatchNorm2d(conv.out_channels)
 
 
-class Residual(nn.Module):
+class PortResidual(nn.Module):
     """Stand-in for the port's unit, in either form."""
 
     def __init__(self, spec: BlockSpec, form: Form) -> None:
         super().__init__()
         self.relu = nn.ReLU()
         self.conv: nn.Module = nn.Identity()
-        self.se = SE(spec.out_channels) if spec.use_se else nn.Identity()
+        self.se = PortSE(spec.out_channels) if spec.use_se else nn.Identity()
         if form == "inference":
             self.conv = _conv(spec, bias=True)
             # The port's fuse() leaves this attribute, and without it forward() wants the branches.
             self.__dict__["forward"] = _BoundMethod(self, "fuse_forward")
             return
-        self.conv1 = nn.ModuleList(Conv(_conv(spec)) for _ in range(spec.num_conv_branches))
-        self.conv2 = Conv(_conv(spec, kernel_size=1)) if spec.use_scale else None
+        self.conv1 = nn.ModuleList(PortConv(_conv(spec)) for _ in range(spec.num_conv_branches))
+        self.conv2 = PortConv(_conv(spec, kernel_size=1)) if spec.use_scale else None
         self.identity = nn.BatchNorm2d(spec.in_channels) if spec.use_identity else None
 
 
-class MobileOne(nn.Module):
+class PortMobileOne(nn.Module):
     """Stand-in for the port's network, in either form."""
 
-    def __init__(self, stages: list[list[Residual]], num_features: int, num_classes: int, form: Form) -> None:
+    def __init__(
+        self, stages: list[list[PortResidual]], num_features: int, num_classes: int, form: Form
+    ) -> None:
         super().__init__()
         self.p1, self.p2, self.p3, self.p4, self.p5 = (nn.Sequential(*stage) for stage in stages)
         self.fc = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(num_features, num_classes))
         if form == "inference":
             # The port fuses whatever it tests; fused already, it is to do nothing and return the model.
             self.__dict__["fuse"] = _BoundMethod(self, "eval")
+
+
+STAND_INS = (PortSE, PortConv, PortResidual, PortMobileOne)
 
 
 class _BoundMethod:
@@ -93,7 +98,7 @@ def _conv(spec: BlockSpec, *, kernel_size: int | None = None, bias: bool = False
     )
 
 
-def reference_module(model: OurMobileOne, state: dict[str, Tensor]) -> nn.Module:
+def reference_module(model: MobileOne, state: dict[str, Tensor]) -> nn.Module:
     """The network as the reference port would hold it, in eval mode.
 
     Args:
@@ -105,17 +110,17 @@ def reference_module(model: OurMobileOne, state: dict[str, Tensor]) -> nn.Module
     """
     if not model.num_classes:
         raise CheckpointError("the reference format needs a classifier; this model has num_classes=0")
-    stages: list[list[Residual]] = [[] for _ in range(5)]
+    stages: list[list[PortResidual]] = [[] for _ in range(5)]
     with torch.device("meta"):
         for unit in network_units(model.variant, in_chans=model.in_chans, output_stride=model.output_stride):
-            stages[unit.stage].append(Residual(unit.block, model.form))
-        module = MobileOne(stages, model.num_features, model.num_classes, model.form)
+            stages[unit.stage].append(PortResidual(unit.block, model.form))
+        module = PortMobileOne(stages, model.num_features, model.num_classes, model.form)
     module.load_state_dict(from_timm(state, "reference"), assign=True)
     return module.eval()
 
 
 class _Pickler(pickle.Pickler):
-    """Pickles the classes of this module under the reference port's module name."""
+    """Pickles the classes of this module under the reference port's names."""
 
     def __init__(self, file: BinaryIO, protocol: int | None = None) -> None:
         self._target, self._buffer = file, io.BytesIO()
@@ -123,9 +128,14 @@ class _Pickler(pickle.Pickler):
 
     def dump(self, obj: object) -> None:
         super().dump(obj)
-        # In protocol 2 a class is `c<module>\n<name>\n`, without lengths, so the name can be exchanged.
-        ours, theirs = f"c{__name__}\n".encode(), f"c{REFERENCE_MODULE}\n".encode()
-        self._target.write(self._buffer.getvalue().replace(ours, theirs))
+        # In protocol 2 a class is `c<module>\n<name>\n`, without lengths, so the names can be exchanged.
+        pickled = self._buffer.getvalue()
+        for ours in STAND_INS:
+            theirs = ours.__name__.removeprefix("Port")
+            pickled = pickled.replace(
+                f"c{__name__}\n{ours.__name__}\n".encode(), f"c{REFERENCE_MODULE}\n{theirs}\n".encode()
+            )
+        self._target.write(pickled)
 
 
 class ReferencePickle:

@@ -10,7 +10,7 @@ from mobileone.training.config.train_config import TrainConfig
 from mobileone.training.run.progress import EpochRecord
 
 if TYPE_CHECKING:
-    from mobileone.training.run.loop import FitResult
+    from mobileone.training.run.fit import FitResult
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

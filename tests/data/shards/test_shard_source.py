@@ -13,7 +13,7 @@ from mobileone.data.loader import eval_loader, train_loader
 from mobileone.data.open import open_data
 from mobileone.data.requests import seeded_generator
 from mobileone.data.shards.index import ShardIndex
-from mobileone.data.shards.source import LANES, RemoteShards, open_shards
+from mobileone.data.shards.shard_source import LANES, RemoteShards, open_shards
 from mobileone.data.source import StreamedSource
 from mobileone.errors import BadImageError, DataError
 from mobileone.images.eval_transform import EvalTransform

@@ -63,7 +63,7 @@ class PhasePlan:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
+class RunPlan:
     """A run that has not been started.
 
     Attributes:
@@ -120,7 +120,7 @@ class Plan:
         return dataclasses.asdict(self) | {"config": self.config.to_dict(), "seconds": self.seconds}
 
 
-def plan(config: TrainConfig, *, picture: Path | None = None) -> Plan:
+def plan(config: TrainConfig, *, picture: Path | None = None) -> RunPlan:
     """Look ahead at a run: everything is set up as for training, and refused as there; nothing is kept.
 
     Args:
@@ -143,20 +143,20 @@ def plan(config: TrainConfig, *, picture: Path | None = None) -> Plan:
             trainer.loader.close()
 
 
-def _measured(trainer: Trainer, train_set: ImageSource, dist: Distributed) -> Plan:
+def _measured(trainer: Trainer, train_set: ImageSource, dist: Distributed) -> RunPlan:
     config = trainer.config
     per_rank = math.ceil(trainer.step_images / dist.world_size)
     trial = Trial(trainer)
     memory, timed, is_measured = _memory(trial, per_rank, dist)
     phases, times = [], dict[int, float]()
     for first, epochs in _phases(config):
-        scale = config.phase_at(first)
-        if scale.size not in times:
-            times[scale.size] = trial.seconds(timed, scale.size) * per_rank / timed
+        at = config.images_at(first)
+        if at.size not in times:
+            times[at.size] = trial.seconds(timed, at.size) * per_rank / timed
         phases.append(
-            PhasePlan(epochs=epochs, size=scale.size, strength=scale.strength, step_seconds=times[scale.size])
+            PhasePlan(epochs=epochs, size=at.size, strength=at.strength, step_seconds=times[at.size])
         )
-    return Plan(
+    return RunPlan(
         config=config,
         num_images=len(train_set),
         num_classes=len(train_set.classes),

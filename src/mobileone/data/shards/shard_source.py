@@ -29,8 +29,8 @@ from mobileone.data.shards.address import (
     shard_name,
     split_addresses,
 )
-from mobileone.data.shards.cache import RemoteShard, ShardCache
 from mobileone.data.shards.index import MAX_INDEX_BYTES, ShardIndex
+from mobileone.data.shards.shard_cache import RemoteShard, ShardCache
 from mobileone.errors import DataError
 from mobileone.images.decode import EncodedImage, printable
 
@@ -186,7 +186,7 @@ def open_shards(data: str | Path, *, split: Split, classes: Sequence[str] | None
         if beside is None:
             raise DataError(
                 f"{addresses[0]} is of split {first.split}, and its index does not know where {split} is; "
-                f"name {split} shards (for validation by --set val_data=…)"
+                f"name {split} shards (for validation as val_data)"
             )
         addresses, first = beside, read_index(beside[0])
     with ThreadPoolExecutor(INDEX_THREADS if is_remote(addresses[0]) else 1) as pool:

@@ -29,8 +29,8 @@ MAX_PAIRS = 100
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Report:
-    """Files of a report.
+class RunReport:
+    """Files of a run's report.
 
     Attributes:
         page: report.html, with the pictures inside.
@@ -45,7 +45,7 @@ class Report:
 
 def write_report(
     run_dir: str | Path, *, data: str | None = None, device: str | None = None, progress: bool = True
-) -> Report:
+) -> RunReport:
     """Evaluate the best weights of a run once more, image by image, and write what they get wrong.
 
     Into the run's folder: confusion.png, worst_classes.png, mistakes.png and report.html, which holds these,
@@ -85,7 +85,7 @@ def write_report(
     page = files.path / "report.html"
     with atomic_path(page) as temporary:
         temporary.write_text(_page(files, model, answers), encoding="utf-8")
-    return Report(page=page, pictures=pictures, answers=answers)
+    return RunReport(page=page, pictures=pictures, answers=answers)
 
 
 def _draw(files: RunDir, answers: Answers, source: ImageSource) -> tuple[Path, ...]:

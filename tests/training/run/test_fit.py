@@ -18,9 +18,9 @@ from mobileone.errors import BadImageError, CheckpointError, ConfigError, DataEr
 from mobileone.evaluation.evaluate import evaluate
 from mobileone.training.config.train_config import Phase, TrainConfig
 from mobileone.training.run import trainer as trainer_module
-from mobileone.training.run.callback import Callback, StepReport
-from mobileone.training.run.loop import FitResult, fit
+from mobileone.training.run.fit import FitResult, fit
 from mobileone.training.run.progress import WALL_CLOCK, EpochRecord
+from mobileone.training.watch.callback import Callback, StepReport
 
 
 class StoppedError(Exception):
@@ -272,7 +272,7 @@ def test_progress_is_drawn_on_stderr_alone(
 RANKS = """
 import glob, json, sys, torch, warnings
 from mobileone.training.config.train_config import TrainConfig
-from mobileone.training.run.loop import FitResult, fit
+from mobileone.training.run.fit import FitResult, fit
 
 warnings.simplefilter("error")
 torch.set_num_threads(1)

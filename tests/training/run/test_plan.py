@@ -16,10 +16,10 @@ from mobileone.model.create import create_model
 from mobileone.ranks.distributed import Distributed
 from mobileone.training.config.options import Augment, Distill, Phase
 from mobileone.training.config.train_config import TrainConfig
+from mobileone.training.run import plan as plan_module
+from mobileone.training.run.plan import Trial, _pace, plan
 from mobileone.training.run.trainer import Trainer
-from mobileone.training.watch import plan as plan_module
 from mobileone.training.watch.memory import available_bytes
-from mobileone.training.watch.plan import Trial, _pace, plan
 from mobileone.training.watch.schedule_plot import draw_schedule
 
 

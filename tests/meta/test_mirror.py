@@ -1,0 +1,155 @@
+"""Each source file's tests lie where one looks for them: src/mobileone/a/b.py in tests/a/test_b.py."""
+
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+
+# Files without tests of their own, by room. No name is ever added here; a line goes when its test comes.
+UNTESTED = frozenset(
+    [
+        "backends/artifact.py",
+        "backends/coreml/writer.py",
+        "backends/deployable.py",
+        "backends/executorch/session.py",
+        "backends/executorch/writer.py",
+        "backends/executorch/writer_int8.py",
+        "backends/exporter.py",
+        "backends/litert/flatbuffer.py",
+        "backends/litert/session.py",
+        "backends/litert/writer_int8.py",
+        "backends/ncnn/session.py",
+        "backends/ncnn/writer.py",
+        "backends/onnx/session.py",
+        "backends/onnx/writer.py",
+        "backends/onnx/writer_int8.py",
+        "backends/openvino/session.py",
+        "backends/openvino/writer.py",
+        "backends/openvino/writer_int8.py",
+        "backends/quantized.py",
+        "backends/quiet.py",
+        "backends/session.py",
+        "backends/table.py",
+        "backends/torch/session.py",
+        "backends/torch/writer.py",
+        "backends/xnnpack.py",
+        "benchmarking/baselines.py",
+        "benchmarking/bench.py",
+        "benchmarking/bench_accuracy.py",
+        "benchmarking/bench_charts.py",
+        "benchmarking/bench_images.py",
+        "benchmarking/bench_page.py",
+        "benchmarking/bench_plot.py",
+        "benchmarking/bench_result.py",
+        "benchmarking/candidate.py",
+        "benchmarking/floor.py",
+        "benchmarking/latency.py",
+        "benchmarking/noise.py",
+        "benchmarking/process.py",
+        "benchmarking/turns.py",
+        "benchmarking/subject.py",
+        "benchmarking/worker.py",
+        "cache.py",
+        "errors.py",
+        "precision.py",
+        "processor.py",
+        "progress_bar.py",
+        "checkpoint/archive.py",
+        "checkpoint/config.py",
+        "checkpoint/contents.py",
+        "checkpoint/inspect.py",
+        "checkpoint/layouts.py",
+        "checkpoint/pickle_reader.py",
+        "checkpoint/pickle_values.py",
+        "checkpoint/published.py",
+        "checkpoint/resume_file.py",
+        "checkpoint/safetensors_header.py",
+        "checkpoint/resolve.py",
+        "checkpoint/state_finder.py",
+        "cli/check_data.py",
+        "cli/explain.py",
+        "cli/main.py",
+        "cli/model.py",
+        "cli/output.py",
+        "cli/predict.py",
+        "cli/reference.py",
+        "cli/test.py",
+        "cli/train.py",
+        "data/open.py",
+        "data/operations.py",
+        "data/pixels.py",
+        "data/source.py",
+        "exporting/parity.py",
+        "functional/rank_statistics.py",
+        "functional/fold.py",
+        "functional/kernels/affine.py",
+        "functional/kernels/depthwise_convolution.py",
+        "functional/kernels/branch_stack.py",
+        "functional/online/merged.py",
+        "functional/online/normalized.py",
+        "functional/online/branch_statistics.py",
+        "functional/window.py",
+        "images/eval_transform.py",
+        "images/resize.py",
+        "inference/ahead.py",
+        "inference/classifier.py",
+        "inference/sheet.py",
+        "model/create.py",
+        "model/features.py",
+        "model/network.py",
+        "model/online_forward.py",
+        "profiling/clock.py",
+        "profiling/comparison.py",
+        "profiling/onnx_clock.py",
+        "profiling/onnx_model.py",
+        "profiling/operator.py",
+        "profiling/profile.py",
+        "profiling/profile_charts.py",
+        "profiling/profile_result.py",
+        "profiling/roofline_plot.py",
+        "profiling/torch_clock.py",
+        "quantization/calibration_images.py",
+        "quantization/factors.py",
+        "quantization/layer_errors.py",
+        "quantization/quantize.py",
+        "ranks/device.py",
+        "ranks/rendezvous.py",
+        "report/charts.py",
+        "report/figure.py",
+        "report/page.py",
+        "report/table.py",
+        "report/tiles.py",
+        "training/config/config_text.py",
+        "training/config/interval.py",
+        "training/config/options.py",
+        "training/method/rollback.py",
+        "training/method/transforms.py",
+        "training/watch/callback.py",
+        "training/run/ddp.py",
+        "training/run/random_state.py",
+        "training/run/loop.py",
+        "training/run/stop_signal.py",
+        "training/watch/schedule_plot.py",
+        "training/watch/time_left.py",
+    ]
+)
+
+
+def without_mirror(source: Path, tests: Path) -> set[str]:
+    """Source files, relative to `source`, whose test is not at the mirrored path."""
+    return {
+        str(path.relative_to(source))
+        for path in source.rglob("*.py")
+        if path.name not in ("__init__.py", "__main__.py")
+        and not (tests / path.relative_to(source).with_name(f"test_{path.name}")).exists()
+    }
+
+
+def test_every_source_file_has_its_tests_at_the_mirrored_path():
+    assert without_mirror(ROOT / "src" / "mobileone", ROOT / "tests") - UNTESTED == set()
+
+
+def test_the_guard_sees_a_file_without_tests(tmp_path):
+    for path in ("src/a/b.py", "src/a/__init__.py", "src/a/c.py", "tests/a/test_c.py", "tests/test_b.py"):
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).touch()
+    assert without_mirror(tmp_path / "src", tmp_path / "tests") == {"a/b.py"}
