@@ -82,7 +82,7 @@ def test_a_converter_that_fails_leaves_the_old_file(network, tmp_path, monkeypat
 
 def test_nothing_is_overwritten_by_accident(network, tmp_path):
     export_torch(network, tmp_path / "net.pt2")
-    with pytest.raises(ConfigError, match="exists already; pass --force"):
+    with pytest.raises(ConfigError, match="exists already; pass force=True"):
         export_torch(network, tmp_path / "net.pt2")
     export_torch(network, tmp_path / "net.pt2", force=True, raw_input=True)
     assert read_manifest(tmp_path / "net.pt2").options["raw_input"]

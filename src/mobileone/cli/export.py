@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 
 from tyro.conf import Positional, arg
 
-from mobileone.atomic import refuse_existing
 from mobileone.backends.manifest import Manifest, manifest_path
 from mobileone.backends.table import BACKENDS, backend_of
-from mobileone.cli.choice import format_choice
+from mobileone.cli.arguments import format_choice, refuse_existing
 from mobileone.cli.output import megabytes, print_json
 from mobileone.errors import ConfigError
 

@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from tyro.conf import Positional, arg
 
-from mobileone.atomic import refuse_existing
 from mobileone.backends.manifest import manifest_path
 from mobileone.backends.table import backend_of, writing
-from mobileone.cli.choice import format_choice
+from mobileone.cli.arguments import format_choice, refuse_existing
 from mobileone.cli.output import megabytes, print_json, table
 from mobileone.errors import ConfigError
 
