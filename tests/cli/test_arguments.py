@@ -1,12 +1,14 @@
-"""Lists in one word, and files that may or may not be written."""
+"""Lists in one word, formats of the table, and files that may or may not be written."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated
 
 import pytest
 import tyro
 
+from mobileone.backends.table import BACKENDS
 from mobileone.cli.arguments import NAMES, NUMBERS, comma_list, refuse_existing, require_target
+from mobileone.cli.main import main
 from mobileone.errors import ConfigError, MobileOneError
 
 
@@ -59,3 +61,28 @@ def test_a_target_is_tried_and_left_as_it_was(tmp_path):
         require_target(tmp_path / "c.png", ".png")
     with pytest.raises(MobileOneError, match="cannot write"):
         require_target(tmp_path / "b.PNG" / "a.png", ".png")
+
+
+def usage_of(arguments, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(arguments)
+    assert stop.value.code == 2
+    return capsys.readouterr().err
+
+
+def test_another_name_is_wrong_usage_and_the_known_ones_are_told(capsys):
+    error = usage_of(["export", "m", "-o", "out", "--format", "tensorrt"], capsys)
+    assert "'tensorrt'" in error
+    assert all(f"'{name}'" in error for name in BACKENDS)
+    error = usage_of(["quantize", "m", "--calib", ".", "-o", "out", "--format", "ncnn"], capsys)
+    assert "'litert'" in error
+    assert "'coreml'" not in error
+
+
+def test_a_new_line_of_the_table_is_a_choice(capsys, monkeypatch):
+    monkeypatch.setitem(BACKENDS, "toy", replace(BACKENDS["torch"], name="toy", suffix=".toy"))
+    assert main(["export", "no_such_model", "-o", "out", "--format", "toy"]) == 1
+    assert "no model no_such_model" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main(["export", "--help"])
+    assert "toy" in capsys.readouterr().out

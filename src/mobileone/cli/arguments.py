@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any, Literal
 
+from tyro.conf import arg
 from tyro.constructors import PrimitiveConstructorSpec
 
+from mobileone.backends.table import Precision, writing
 from mobileone.errors import ConfigError, MobileOneError
 
 
@@ -38,6 +41,18 @@ def comma_list(one: Callable[[str], object], what: str) -> PrimitiveConstructorS
 
 NAMES = comma_list(str, "names")
 NUMBERS = comma_list(int, "whole numbers")
+
+
+def format_choice(precision: Precision) -> Any:
+    """For `Annotated[str | None, format_choice("int8")]`: a backend that is written so, shown and checked.
+
+    The table is read when the command line is parsed, so that whatever it holds then is allowed.
+    """
+
+    def choices() -> Any:
+        return Literal[tuple(writing(precision))] | None
+
+    return arg(constructor_factory=choices, help_behavior_hint="(default: None)")
 
 
 def refuse_existing(target: Path, *, force: bool) -> None:
