@@ -8,7 +8,7 @@ from mobileone.benchmarking.bench_plot import write_plot
 
 from .conftest import ROWS, result, row
 
-pytest.importorskip("matplotlib", reason="needs mobileone[bench]")
+pytest.importorskip("matplotlib", reason="needs mobileone[train]")
 
 
 @pytest.fixture
