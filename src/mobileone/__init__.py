@@ -45,9 +45,9 @@ if TYPE_CHECKING:
     from mobileone.reparam.expand import expand as expand
     from mobileone.reparam.fuse import reparameterize as reparameterize
     from mobileone.reparam.verify import verify as verify
-    from mobileone.training.config.recipe import override as override
     from mobileone.training.config.recipe import recipe as recipe
     from mobileone.training.config.train_config import TrainConfig as TrainConfig
+    from mobileone.training.config.train_config import override as override
     from mobileone.training.run.fit import fit as fit
     from mobileone.training.watch.callback import Callback as Callback
     from mobileone.variants import VARIANTS as VARIANTS
@@ -92,7 +92,7 @@ _HOME = {
     "list_models": "mobileone.model.create",
     "load_model": "mobileone.checkpoint.load",
     "network_cost": "mobileone.profiling.cost",
-    "override": "mobileone.training.config.recipe",
+    "override": "mobileone.training.config.train_config",
     "profile": "mobileone.profiling.profile",
     "profile_report": "mobileone.profiling.profile_report",
     "quantize": "mobileone.quantization.quantize",

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from mobileone.backends.manifest import manifest_path
-from mobileone.backends.table import FORMATS
+from mobileone.backends.table import BACKENDS
 from mobileone.benchmarking.bench import bench
 from mobileone.benchmarking.bench_images import InputFiles, read_photos
 from mobileone.benchmarking.candidates import Builder, Grid, choose_backends
@@ -30,7 +30,12 @@ def build(tmp_path):
 
     def apply(*models, quantize=None, **axes):
         grid = Grid(
-            **{"backends": [FORMATS["litert"]], "precisions": ["fp32"], "threads": [1, 2], "batch_sizes": [1]}
+            **{
+                "backends": [BACKENDS["litert"]],
+                "precisions": ["fp32"],
+                "threads": [1, 2],
+                "batch_sizes": [1],
+            }
             | {"baselines": ()}
             | axes
         )
@@ -45,7 +50,7 @@ def build(tmp_path):
     return apply
 
 
-def test_every_combination_of_a_network(build, model):
+def test_every_combination_of_a_network(build, model, tiny):
     found = build(model, batch_sizes=[1, 3], baselines=["PyTorch fused", "PyTorch torch.compile"])
     assert [(each.backend, each.batch_size, each.threads) for each in found] == [
         (backend, batch, threads)
@@ -59,7 +64,7 @@ def test_every_combination_of_a_network(build, model):
     assert np.load(found[-1].inputs).shape == (3, 32, 32, 3)
     assert np.load(found[-1].images).shape == (3, 32, 32, 3)
     assert {each.network for each in found} == {"tiny"}
-    assert found[-1].shapes.macs() > 0
+    assert found[-1].shapes.variant == tiny
 
 
 def test_an_artifact_joins_its_network_and_another_network_does_not(build, model, tiny, tmp_path):
@@ -93,7 +98,9 @@ def test_the_seam_for_int8(build, model):
 
 
 def test_what_cannot_be_made_is_a_candidate_with_a_reason(build, model):
-    found = build(model, backends=[FORMATS["ncnn"], FORMATS["litert"]], precisions=["bf16"], batch_sizes=[2])
+    found = build(
+        model, backends=[BACKENDS["ncnn"], BACKENDS["litert"]], precisions=["bf16"], batch_sizes=[2]
+    )
     assert "ncnn takes one image at a time" in found[0].refusal
     assert [each.refusal for each in found[1:]] == ["LiteRT executes fp32, int8 here"]
 
