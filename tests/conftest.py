@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from mobileone.backends.fused_layers import layers_of
 from mobileone.backends.quantized_network import QuantizedNetwork
 from mobileone.data.folder import ImageFolder, find_images
-from mobileone.functional.kernels import native
 from mobileone.exporting.parity import seeded_pictures
+from mobileone.functional.kernels import native
 from mobileone.model.create import create_model
 from mobileone.model.network import MobileOne
 from mobileone.quantization.calibrate import calibrate
