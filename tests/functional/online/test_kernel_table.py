@@ -55,7 +55,7 @@ def test_without_c_kernels_or_a_dtype_of_theirs_plain_torch_takes_over(spec, mon
     wanted = "normalized_torch" if spec.num_conv_branches == 1 else "composed"
     assert unit_kernel(spec, image(8, torch.bfloat16)) == wanted
     assert unit_kernel(spec, image(8).to("meta")) == wanted
-    monkeypatch.setattr(kernel_table, "has_libraries", lambda *_: False)
+    monkeypatch.setattr(kernel_table, "has_kernels", lambda *_: False)
     assert unit_kernel(spec, image(8)) == wanted
 
 
@@ -91,7 +91,7 @@ def test_the_moments_kernel_of_each_shape_on_a_cpu(window, groups, dtype, wanted
 
 @pytest.mark.parametrize("there", [True, False])
 def test_a_gpu_takes_triton_where_it_is(monkeypatch, there):
-    monkeypatch.setattr(kernel_table, "has_triton", lambda: there)
+    monkeypatch.setattr(kernel_table, "has_kernels", lambda needs, _: there and needs == ("triton",))
     x = types.SimpleNamespace(device=torch.device("cuda"), dtype=torch.bfloat16, shape=(2, 8, 6, 6))
     assert moments_kernel(x, Window((3, 3)), groups=8) == ("depthwise_triton" if there else "unfold")
     x.dtype = torch.float64

@@ -1,4 +1,7 @@
-"""What torch.compile sees of availability.py: answers that it takes for constants, and does not look into."""
+"""What torch.compile sees of availability.py: an answer that it takes for a constant, and does not look into.
+
+A module of its own, because marking a function so loads the compiler, which takes half a second.
+"""
 
 from __future__ import annotations
 
@@ -8,12 +11,6 @@ from mobileone.functional.kernels import availability
 
 
 @torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
-def has_libraries(names: tuple[str, ...], dtype: torch.dtype) -> bool:
-    """As `availability.has_libraries`."""
-    return availability.find_libraries(names, dtype)
-
-
-@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
-def has_triton() -> bool:
-    """As `availability.has_triton`."""
-    return availability.find_triton()
+def has_kernels(needs: tuple[str, ...], dtype: torch.dtype) -> bool:
+    """As `availability.has_kernels`."""
+    return availability.has_kernels(needs, dtype)

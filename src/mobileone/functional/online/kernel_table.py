@@ -12,7 +12,7 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from mobileone.functional.kernels.availability import has_libraries, has_triton
+from mobileone.functional.kernels.availability import TRITON, has_kernels
 from mobileone.functional.window import Window
 from mobileone.variants import BlockSpec
 
@@ -65,9 +65,7 @@ class Row(NamedTuple):
             return False
         if not self.traced and torch.compiler.is_compiling():
             return False
-        if self.needs == ("triton",):
-            return has_triton()
-        return not self.needs or has_libraries(self.needs, x.dtype)
+        return not self.needs or kernels_are_there(self.needs, x.dtype)
 
 
 UNIT_KERNELS: dict[UnitKernel, Row] = {
@@ -98,10 +96,19 @@ UNIT_KERNELS: dict[UnitKernel, Row] = {
 
 MOMENTS_KERNELS: dict[MomentsKernel, Row] = {
     "depthwise_c": Row("depthwise", "cpu", C_DTYPES, MOMENTS_C),
-    "depthwise_triton": Row("depthwise", "cuda", TRITON_DTYPES, ("triton",)),
+    "depthwise_triton": Row("depthwise", "cuda", TRITON_DTYPES, (TRITON,)),
     "gram": Row("pointwise"),
     "unfold": Row(),
 }
+
+
+def kernels_are_there(needs: tuple[str, ...], dtype: torch.dtype) -> bool:
+    """`has_kernels`, or to torch.compile a constant."""
+    if torch.compiler.is_compiling():
+        from mobileone.functional.kernels import traced_availability
+
+        return bool(traced_availability.has_kernels(needs, dtype))
+    return has_kernels(needs, dtype)
 
 
 def has_one_branch(spec: BlockSpec) -> bool:
@@ -171,7 +178,7 @@ def online_pays(spec: BlockSpec, x: Tensor) -> bool:
     large = x.numel() >= MIN_ELEMENTS_DEPTHWISE
     if has_one_branch(spec):
         return depthwise and large and unit_kernel(spec, x) == "normalized"
-    if max(spec.kernel) > MAX_SIDE or not has_libraries(MOMENTS_C, x.dtype):
+    if max(spec.kernel) > MAX_SIDE or not kernels_are_there(MOMENTS_C, x.dtype):
         return False
     if depthwise:
         return large
