@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +16,7 @@ from mobileone.backends.fused_layers import layers_of
 from mobileone.backends.quantized_network import QuantizedNetwork
 from mobileone.data.folder import ImageFolder, find_images
 from mobileone.exporting.parity import seeded_pictures
+from mobileone.functional.kernels import native
 from mobileone.model.create import create_model
 from mobileone.model.network import MobileOne
 from mobileone.quantization.calibrate import calibrate
@@ -27,6 +28,27 @@ SHARED_DATA = Path(__file__).resolve().parents[1] / ".." / "shared" / "data"
 @pytest.fixture(autouse=True)
 def _seeded() -> None:
     torch.manual_seed(0)
+
+
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """Small tensors gain nothing by threads, and other tests run beside these."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def no_kernels_yet(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Path]:
+    """No C library loaded, no warning given yet, and an empty cache folder, which it is."""
+    folder = tmp_path / "cache"
+    monkeypatch.setenv("MOBILEONE_CACHE", str(folder))
+    native.load.cache_clear()
+    native.warn_without_kernels.cache_clear()
+    yield folder
+    native.load.cache_clear()
+    native.warn_without_kernels.cache_clear()
 
 
 @pytest.fixture

@@ -9,7 +9,6 @@ import torch
 
 from mobileone.backends.manifest import manifest_path
 from mobileone.backends.table import BACKENDS
-from mobileone.benchmarking.bench import bench
 from mobileone.benchmarking.bench_images import InputFiles, read_photos
 from mobileone.benchmarking.candidates import Builder, Grid, choose_backends
 from mobileone.benchmarking.subject import read_subjects
@@ -20,13 +19,10 @@ from mobileone.model.create import create_model
 
 
 @pytest.fixture
-def model(tiny):
-    return create_model(tiny, num_classes=2, form="inference", input_spec=InputSpec(size=32)).eval()
-
-
-@pytest.fixture
 def build(tmp_path):
     """Candidates of some models, as LiteRT files."""
+
+    pytest.importorskip("ai_edge_litert", reason="needs mobileone[litert]")
 
     def apply(*models, quantize=None, **axes):
         grid = Grid(
@@ -140,11 +136,3 @@ def test_photos_with_and_without_labels(tmp_path):
     assert labelled.pixels(InputSpec(size=32), progress=False).shape == (3, 3, 32, 32)
     with pytest.raises(ConfigError, match="has 2 classes, the network has 7"):
         read_photos(tmp_path / "labelled", most=3, num_classes=7, class_names=None, seed=0)
-
-
-def test_networks_of_different_classes_are_evaluated_one_at_a_time(tiny, tmp_path):
-    models = [create_model(tiny, num_classes=n, input_spec=InputSpec(size=32)).eval() for n in (2, 3)]
-    with pytest.raises(ConfigError, match="different classes"):
-        bench(*models, backends=("litert",), eval_data=tmp_path, progress=False)
-    with pytest.raises(ConfigError, match="nothing to benchmark"):
-        bench(backends=("litert",))
