@@ -23,7 +23,8 @@ from mobileone.checkpoint.rotation import Rotation
 from mobileone.data.digits import load_digits
 from mobileone.data.loader import Batch
 from mobileone.ranks.distributed import Distributed
-from mobileone.training.config.recipe import override, recipe
+from mobileone.training.config.recipe import recipe
+from mobileone.training.config.train_config import override
 from mobileone.training.method.rollback import Rollback
 from mobileone.training.method.step import TrainStep
 from mobileone.training.run.trainer import Trainer

@@ -8,7 +8,7 @@ from PIL import Image
 
 from mobileone.benchmarking.bench_page import page, write_page
 from mobileone.benchmarking.bench_plot import write_plot
-from mobileone.benchmarking.bench_report import report
+from mobileone.benchmarking.bench_report import bench_report
 
 from .conftest import result, row
 
@@ -21,7 +21,7 @@ ROWS = (
 
 
 def test_the_table_by_hand():
-    text = report(result(*ROWS, evaluated=True))
+    text = bench_report(result(*ROWS, evaluated=True))
     lines = text.splitlines()
     assert lines[0] == "net, batch 1"
     shown = "onnx fp32 1 1.000 1.000 1.000 21 1000.0 2.00 80.00 70 100 8.00 0.50 0.20"
@@ -37,16 +37,16 @@ def test_the_table_by_hand():
 
 def test_a_busy_machine_is_said_so():
     found = result(*ROWS, warning=True)
-    assert report(found).splitlines()[-1].startswith("WARNING: this machine is busy (load average 3.00")
+    assert bench_report(found).splitlines()[-1].startswith("WARNING: this machine is busy (load average 3.00")
     assert "Warning: this machine is busy" in page(found)
 
 
 def test_without_images_there_is_no_accuracy_column():
-    assert "top-1" not in report(result(row("onnx"))).splitlines()[1]
+    assert "top-1" not in bench_report(result(row("onnx"))).splitlines()[1]
 
 
 def test_two_batch_sizes_are_two_tables_and_two_recommendations():
-    lines = report(result(row("onnx"), row("onnx", 30.0, batch=64))).splitlines()
+    lines = bench_report(result(row("onnx"), row("onnx", 30.0, batch=64))).splitlines()
     assert "net, batch 64" in lines
     assert [line.partition(": ")[0] for line in lines[-2:]] == ["net, batch 1", "net, batch 64"]
 

@@ -13,7 +13,8 @@ from torch.utils.checkpoint import checkpoint
 
 import mobileone
 from mobileone.errors import ConfigError
-from mobileone.functional.kernels import affine, depthwise, native
+from mobileone.functional.kernels import affine, native
+from mobileone.functional.kernels import depthwise_convolution as depthwise
 from mobileone.functional.window import Window
 from mobileone.model.block import MobileOneBlock
 from mobileone.model.branch_mode import pays, runs_online, set_branch_mode

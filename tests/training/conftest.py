@@ -7,6 +7,10 @@ import pytest
 import torch
 from PIL import Image
 
+from mobileone.input_spec import InputSpec
+from mobileone.training.config.augmentation import Augment
+from mobileone.training.config.optimization import Optim
+from mobileone.training.config.resources import Compute, Loading
 from mobileone.training.config.train_config import TrainConfig
 from mobileone.variants import Variant
 
@@ -46,9 +50,9 @@ def config(tiny: Variant, image_folder: Path) -> TrainConfig:
         data=str(image_folder),
         epochs=2,
         batch_size=8,
-        base_lr=0.4,
-        input_size=32,
-        crop_scale=(0.5, 1.0),
-        num_workers=0,
-        device="cpu",
+        input_spec=InputSpec(size=32),
+        augment=Augment(crop_scale=(0.5, 1.0)),
+        optim=Optim(base_lr=0.4),
+        compute=Compute(device="cpu"),
+        loading=Loading(num_workers=0),
     )

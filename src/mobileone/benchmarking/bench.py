@@ -80,7 +80,7 @@ def bench(
         progress: whether to show bars on stderr.
 
     Returns:
-        The result: `print` it for the tables and the recommendation, `to_dict()` for every timed run.
+        The result: `bench_report` of it is tables and recommendation, `to_dict()` for every timed run.
 
     Raises:
         ConfigError: on arguments that make no sense, before anything is measured.

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 DASH = "–"
 
 
-def report(result: BenchResult) -> str:
-    """Everything but the single runs."""
+def bench_report(result: BenchResult) -> str:
+    """Everything that a benchmark found but the single runs, and which candidate to use."""
     blocks = []
     for network, batch_size, rows in result.groups():
         lines = [f"{network}, batch {batch_size}"]

@@ -173,7 +173,7 @@ class BenchProtocol:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BenchResult:
-    """Everything a benchmark found.
+    """Everything a benchmark found; `bench_report` prints it.
 
     Attributes:
         rows: in the order of networks, batch sizes and medians; those without latency last.
@@ -224,9 +224,7 @@ class BenchResult:
         }
 
     def __str__(self) -> str:
-        from mobileone.benchmarking.bench_report import report
-
-        return report(self)
+        return "\n".join(map(str, self.recommendations)) or "nothing acceptable ran"
 
 
 def group(rows: Sequence[BenchRow]) -> list[tuple[str, int, list[BenchRow]]]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from mobileone.profiling.conventions import count_macs
 from mobileone.profiling.cost import output_shape
 from mobileone.profiling.operator import Operand, Operator
 from mobileone.profiling.roofline import Machine, bound_of
@@ -44,10 +43,6 @@ class NetworkShapes:
         if self.num_classes:
             found.append(make.fc("head.fc", features, self.num_classes))
         return found
-
-    def macs(self, *, batch_size: int = 1) -> int:
-        """Multiply-accumulates."""
-        return sum(count_macs(op) or 0 for op in self.operators(batch_size=batch_size, precision="fp32"))
 
     def floor(self, machine: Machine, *, batch_size: int, precision: str) -> Floor:
         """The floor on that machine."""

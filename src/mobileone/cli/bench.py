@@ -63,6 +63,7 @@ class Bench:
             raise ConfigError(f"--baselines must be all or none, got {self.baselines!r}")
         from mobileone.benchmarking.baselines import BASELINES
         from mobileone.benchmarking.bench import bench
+        from mobileone.benchmarking.bench_report import bench_report
         from mobileone.quantization.quantize import Quantizer
 
         if self.calib is not None and not self.calib.is_dir():
@@ -95,7 +96,7 @@ class Bench:
             if result.noise.warning:
                 print(f"mobileone: warning: {result.noise.warning}", file=sys.stderr)
         else:
-            print(result)
+            print(bench_report(result))
         return 0
 
 

@@ -104,21 +104,20 @@ class Reparameterize:
     def run(self) -> int:
         import torch
 
-        from mobileone.checkpoint.inspect import describe
-        from mobileone.checkpoint.load import load_model
+        from mobileone.checkpoint.load import load_with_card
         from mobileone.checkpoint.store import save_model
         from mobileone.reparam.fuse import reparameterize
         from mobileone.reparam.verify import verify
 
         refuse_existing(self.output, force=self.force)
-        model = load_model(self.model)
+        model, card = load_with_card(self.model)
         if model.form == "inference":
             raise ReparameterizeError(f"nothing to reparameterize: {self.model} is in inference form already")
         fused = reparameterize(model)
         size = model.input_spec.size
         x = torch.randn(2, model.in_chans, size, size, generator=torch.Generator().manual_seed(0))
         report = verify(model, fused, x).require()
-        written = save_model(fused, self.output, extra=describe(self.model).metadata)
+        written = save_model(fused, self.output, extra=card.metadata)
         if self.json:
             print_json({"output": str(written), "verify": report.to_dict()})
         else:

@@ -81,7 +81,7 @@ class Profile:
 
     def _show(self, result: Any) -> None:
         from mobileone.profiling.comparison import ProfileComparison
-        from mobileone.profiling.profile_report import comparison_report, report
+        from mobileone.profiling.profile_report import profile_report
 
         profiles = [result.first, result.second] if isinstance(result, ProfileComparison) else [result]
         if self.html is not None:
@@ -94,10 +94,8 @@ class Profile:
             print(f"wrote {write_roofline(profiles, self.png)}", file=sys.stderr)
         if self.json:
             print_json(result.to_dict())
-        elif isinstance(result, ProfileComparison):
-            print(comparison_report(result, self.by))
         else:
-            print(report(result, self.by))
+            print(profile_report(result, self.by))
 
     def _subject(self, source: str) -> ProfileSubject:
         from mobileone.profiling.profile import ProfileSubject

@@ -10,7 +10,7 @@ import csv
 import statistics
 import sys
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -118,14 +118,15 @@ class Reference:
 
         on_gpu = ranks.device.type == "cuda"
         cores = max(num_cores() // ranks.world_size, 1)
-        config = replace(
-            reference(),
-            data=data,
-            epochs=self.epochs,
-            input_size=self.input_size,
-            batch_size=self.batch_size or (GPU_BATCH_SIZE if on_gpu else CPU_BATCH_SIZE),
-            num_workers=min(MAX_WORKERS, cores) if self.workers is None else self.workers,
-            weights_suffix=".pt",
+        config = reference().with_values(
+            {
+                "data": data,
+                "epochs": self.epochs,
+                "input_spec.size": self.input_size,
+                "batch_size": self.batch_size or (GPU_BATCH_SIZE if on_gpu else CPU_BATCH_SIZE),
+                "loading.num_workers": min(MAX_WORKERS, cores) if self.workers is None else self.workers,
+                "saving.weights_suffix": ".pt",
+            }
         )
         if not self.resume:
             ranks.from_main(lambda: keep_earlier_run(WEIGHTS))

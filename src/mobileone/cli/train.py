@@ -6,7 +6,7 @@ import itertools
 import json
 import os
 import sys
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -76,7 +76,8 @@ class Train:
     """Print the result as JSON."""
 
     def run(self) -> int:
-        from mobileone.training.config.recipe import override, recipe
+        from mobileone.training.config.recipe import recipe
+        from mobileone.training.config.train_config import override
         from mobileone.training.run.fit import fit
         from mobileone.training.run.run_dir import RunDir
 
@@ -86,7 +87,7 @@ class Train:
         config = stored.read_config() if resume else recipe(self.recipe)
         names = ("data", "init", "device", "on_bad_image", "checkpoint_every")
         given = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
-        config = override(replace(config, **given), [*itertools.chain(*self.set)])
+        config = override(config.with_values(given), [*itertools.chain(*self.set)])
         if self.dry_run:
             return self._plan(config, run_dir / "schedule.png")
         result = fit(config, run_dir=run_dir, resume=resume, callbacks=self._callbacks())
@@ -169,7 +170,7 @@ def plan_text(planned: RunPlan) -> str:
     config = planned.config
     settings = [
         [name, value if isinstance(value, str) else json.dumps(value)]
-        for name, value in config.to_dict().items()
+        for name, value in config.settings().items()
     ]
     groups = [
         [group.name, f"{group.num_tensors:,}", f"{group.num_parameters:,}", f"{group.weight_decay:g}"]
@@ -200,7 +201,7 @@ def plan_text(planned: RunPlan) -> str:
             "",
             table(["epochs", "pixels", "strength", "s a step", "images/s"], phases),
             "",
-            f"loading: {planned.data_seconds:.3f} s a step with num_workers={config.num_workers}",
+            f"loading: {planned.data_seconds:.3f} s a step with num_workers={config.loading.num_workers}",
             f"memory: {planned.memory_bytes / 1e9:.2f} GB a rank",
             f"time: {duration(planned.seconds)} of training, evaluation not counted",
             f"({how})",

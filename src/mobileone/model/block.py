@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from mobileone.model.branch_mode import runs_online
-from mobileone.model.online import online_forward
+from mobileone.model.branches import ConvBN
+from mobileone.model.online_forward import online_forward
 from mobileone.variants import SE_REDUCTION, BlockSpec, BranchMode, Pair
 
 
@@ -35,20 +36,6 @@ def subsample(x: Tensor, stride: Pair) -> Tensor:
     and more, which is the stem's scale branch.
     """
     return x if stride == (1, 1) else x[:, :, :: stride[0], :: stride[1]]
-
-
-class ConvBN(nn.Module):
-    """One branch: a convolution without bias, then BatchNorm."""
-
-    def __init__(self, conv: nn.Conv2d) -> None:
-        super().__init__()
-        self.conv = conv
-        self.bn = nn.BatchNorm2d(conv.out_channels)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(N, C_in, H, W) to (N, C_out, H', W')."""
-        out: Tensor = self.bn(self.conv(x))
-        return out
 
 
 class SqueezeExcite(nn.Module):

@@ -7,19 +7,18 @@ where nothing was measured; docs/online.md has the figures.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypeVar, get_args
+from typing import Any, TypeVar, get_args
 
 import torch
 from torch import Tensor, nn
 
 from mobileone.errors import ConfigError
-from mobileone.functional.kernels import affine, depthwise
+from mobileone.functional.kernels import affine
+from mobileone.functional.kernels import depthwise_convolution as depthwise
 from mobileone.functional.window import Window
-from mobileone.model.online import norms_of, suits_output_statistics
+from mobileone.model.branches import BranchedUnit, norms_of
+from mobileone.model.online_forward import suits_output_statistics
 from mobileone.variants import BranchMode
-
-if TYPE_CHECKING:
-    from mobileone.model.block import MobileOneBlock
 
 M = TypeVar("M", bound=nn.Module)
 
@@ -65,7 +64,7 @@ def set_branch_mode(model: M, mode: BranchMode) -> M:
     return model
 
 
-def runs_online(block: MobileOneBlock, x: Tensor) -> bool:
+def runs_online(block: BranchedUnit, x: Tensor) -> bool:
     """Whether this block, in training, computes x as one convolution.
 
     Raises:
@@ -81,7 +80,7 @@ def runs_online(block: MobileOneBlock, x: Tensor) -> bool:
     return reason is None and pays(block, x)
 
 
-def pays(block: MobileOneBlock, x: Tensor) -> bool:
+def pays(block: BranchedUnit, x: Tensor) -> bool:
     """Whether one convolution is the faster way for x, as measured: on a CPU, in float32 or float64.
 
     - Depthwise: unless x is small.
@@ -111,7 +110,7 @@ def pays(block: MobileOneBlock, x: Tensor) -> bool:
     return added < saved
 
 
-def _obstacle(block: MobileOneBlock) -> str | None:
+def _obstacle(block: BranchedUnit) -> str | None:
     """Why the block's branches cannot be computed together, or None."""
     norms = norms_of(block)
     convs = [branch.conv for branch in block.conv_branches]

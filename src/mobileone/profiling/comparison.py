@@ -12,7 +12,7 @@ SCHEMA = "mobileone.comparison/1"
 
 @dataclass(frozen=True)
 class ProfileComparison:
-    """Two networks measured in turns; `str()` is the report.
+    """Two networks measured in turns; `profile_report` prints it.
 
     Attributes:
         first: one profile.
@@ -42,6 +42,4 @@ class ProfileComparison:
         }
 
     def __str__(self) -> str:
-        from mobileone.profiling.profile_report import comparison_report
-
-        return comparison_report(self)
+        return f"{self.first}; {self.second}: {self.speedup:.2f} times"

@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from math import prod
 from typing import Literal
@@ -89,6 +89,11 @@ def count_macs(op: Operator) -> int | None:
     if op.kind in MACS:
         return MACS[op.kind](op)
     return 0 if op.kind in NO_MACS else None
+
+
+def total_macs(operators: Iterable[Operator]) -> int:
+    """Multiply-accumulates of all operators that have a rule."""
+    return sum(count_macs(op) or 0 for op in operators)
 
 
 def _pointwise(per_element: int) -> Rule:

@@ -101,7 +101,7 @@ def profile(
         name: for the report.
 
     Returns:
-        The profile: `print` it for the report, `rows("layer")` and `to_dict()` for the figures.
+        The profile: `profile_report` of it is the report, `rows("layer")` and `to_dict()` for the figures.
 
     Raises:
         ConfigError: on arguments that make no sense or do not fit together.
@@ -109,8 +109,8 @@ def profile(
         MissingExtraError: if the clock is ONNX Runtime and it is not installed.
 
     >>> model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU()).eval()
-    >>> report = profile(model, torch.zeros(1, 3, 10, 10), clock="torch", runs=2)
-    >>> report.num_parameters, report.macs
+    >>> result = profile(model, torch.zeros(1, 3, 10, 10), clock="torch", runs=2)
+    >>> result.num_parameters, result.macs
     (224, 13824)
     """
     subject = ProfileSubject(model, x, name)

@@ -20,8 +20,19 @@ COUNT_SECTIONS: dict[Convention, tuple[str, str]] = {
 }
 
 
-def report(profile: ProfileResult, by: By = "operator") -> str:
-    """The whole report: by operator type in BenchmarkNet's format, by layer or stage as a table."""
+def profile_report(result: ProfileResult | ProfileComparison, by: By = "operator") -> str:
+    """The whole report: by operator type in BenchmarkNet's format, by layer or stage as a table.
+
+    Args:
+        result: what `profile` gave; or two profiles, which come side by side.
+        by: what a line is: an operator type, a layer or a stage.
+
+    Raises:
+        ConfigError: on another grouping.
+    """
+    if isinstance(result, ProfileComparison):
+        return comparison_report(result, by)
+    profile = result
     body = operator_sections(profile) if by == "operator" else _row_table(profile, by)
     return "\n".join([body, "", *footnotes(profile)])
 

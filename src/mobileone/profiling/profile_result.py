@@ -10,7 +10,7 @@ from typing import Any, Literal, get_args
 
 from mobileone.errors import ConfigError
 from mobileone.profiling.clock import Measurement, MeasurementProtocol
-from mobileone.profiling.conventions import Convention, count, count_macs, has_memory_rule, traffic
+from mobileone.profiling.conventions import Convention, count, has_memory_rule, total_macs, traffic
 from mobileone.profiling.operator import Operator, stage_of
 from mobileone.profiling.roofline import Limit, Machine, bound_of
 
@@ -85,7 +85,7 @@ def _largest(limited: dict[Limit, float]) -> Limit:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProfileResult:
-    """What a network costs, operator by operator; `str()` is the report.
+    """What a network costs, operator by operator; `profile_report` prints it.
 
     Attributes:
         name: of the model.
@@ -142,7 +142,7 @@ class ProfileResult:
     @property
     def macs(self) -> int:
         """Multiply-accumulates of all operators that have a rule."""
-        return sum(count_macs(op) or 0 for op in self.operators)
+        return total_macs(self.operators)
 
     @property
     def count(self) -> int:
@@ -178,7 +178,7 @@ class ProfileResult:
         moved = [traffic(op) for op in operators]
         counts = [n for op in operators if (n := count(op, self.convention)) is not None]
         times = [op.time_ms for op in operators if op.time_ms is not None]
-        macs, total_bytes = sum(count_macs(op) or 0 for op in operators), sum(t.total for t in moved)
+        macs, total_bytes = total_macs(operators), sum(t.total for t in moved)
         time_ms = sum(times) if times else None
         bounds = [bound_of(op, self.machine) for op in operators] if self.machine else []
         limited: dict[Limit, float] = {"arithmetic": 0.0, "memory": 0.0}
@@ -233,6 +233,7 @@ class ProfileResult:
         }
 
     def __str__(self) -> str:
-        from mobileone.profiling.profile_report import report
-
-        return report(self)
+        return (
+            f"{self.name}: {self.num_parameters:,} parameters, {self.macs / 1e6:,.2f} MMAC, "
+            f"{self.latency_ms:.4g} ms a run"
+        )

@@ -43,7 +43,7 @@ def wait_for(condition: Callable[[], bool], seconds: float = 60.0) -> None:
 
 def test_elastic_ranks_two_one_two_go_on_with_the_same_steps(tmp_path: Path) -> None:
     # 22 steps of 128 images; a low rate, for rounding grows from step to step.
-    config = dataclasses.replace(configuration(ranks=2, epochs=2), base_lr=0.02)
+    config = configuration(ranks=2, epochs=2).with_values({"optim.base_lr": 0.02})
     assert finish(start(config, tmp_path / "whole", ranks=2))
     for ranks, until in ((2, 4), (1, 12)):
         processes = start(config, tmp_path / "parts", ranks=ranks)

@@ -29,7 +29,7 @@ from mobileone.training.run.trainer import Trainer
 
 @pytest.fixture
 def config(config: TrainConfig) -> TrainConfig:
-    return dataclasses.replace(config, checkpoint_every="1steps")
+    return config.with_values({"saving.checkpoint_every": "1steps"})
 
 
 @pytest.fixture
@@ -305,7 +305,7 @@ def test_fault_dead_worker_is_replaced_and_costs_no_bit(
 
     after_step(monkeypatch, 1, kill_workers)
     run_dir = tmp_path / "run"
-    fit(dataclasses.replace(config, num_workers=1), run_dir=run_dir, progress=False)
+    fit(config.with_values({"loading.num_workers": 1}), run_dir=run_dir, progress=False)
     log = log_of(run_dir)
     assert len(re.findall(r"a data worker process died \(.*\); new ones go on with batch \d", log)) >= 1
     assert differing_bits(whole, run_dir)[0] == {}

@@ -16,7 +16,8 @@ from mobileone.checkpoint.load import load_model
 from mobileone.checkpoint.rotation import Rotation
 from mobileone.errors import BadImageError, CheckpointError, ConfigError, DataError, TrainingError
 from mobileone.evaluation.evaluate import evaluate
-from mobileone.training.config.train_config import Phase, TrainConfig
+from mobileone.training.config.augmentation import Phase
+from mobileone.training.config.train_config import TrainConfig
 from mobileone.training.run import trainer as trainer_module
 from mobileone.training.run.fit import FitResult, fit
 from mobileone.training.run.progress import WALL_CLOCK, EpochRecord
@@ -109,7 +110,7 @@ def test_a_run_writes_what_it_promises(config: TrainConfig, tmp_path: Path) -> N
 def test_the_files_hold_the_averaged_weights_and_what_the_network_needs(
     config: TrainConfig, tmp_path: Path
 ) -> None:
-    result = fit(dataclasses.replace(config, eval_crop=0.9), run_dir=tmp_path / "run", progress=False)
+    result = fit(config.with_values({"input_spec.crop": 0.9}), run_dir=tmp_path / "run", progress=False)
     model = load_model(tmp_path / "run" / "last.safetensors")
     assert (model.form, model.class_names) == ("train", ("dark", "light"))
     assert (model.input_spec.size, model.input_spec.crop) == (32, 0.9)
@@ -122,7 +123,7 @@ def test_the_files_hold_the_averaged_weights_and_what_the_network_needs(
 
 
 def test_without_averaging_the_files_hold_the_raw_weights(config: TrainConfig, tmp_path: Path) -> None:
-    config = dataclasses.replace(config, ema_decay=0.0, epochs=1, weights_suffix=".pt")
+    config = config.with_values({"optim.ema_decay": 0.0, "epochs": 1, "saving.weights_suffix": ".pt"})
     fit(config, run_dir=tmp_path / "run", progress=False)
     raw = saved(tmp_path / "run")["trainer"]["network"]
     assert same(weights(tmp_path / "run" / "last.pt"), raw)
@@ -155,8 +156,8 @@ def test_best_is_the_first_epoch_of_the_largest_top1(
 
 
 def test_a_resumed_run_is_the_uninterrupted_one(config: TrainConfig, tmp_path: Path) -> None:
-    config = dataclasses.replace(
-        config, epochs=3, warmup_epochs=1, progressive=(Phase(until=0.4, size=24, strength=0.5),)
+    config = config.with_values(
+        {"epochs": 3, "optim.warmup_epochs": 1, "progressive": (Phase(until=0.4, size=24, strength=0.5),)}
     )
     whole = fit(config, run_dir=tmp_path / "whole", progress=False)
     for epoch in (1, 2):
@@ -207,8 +208,8 @@ def test_resuming_nothing_or_something_else_is_refused(config: TrainConfig, tmp_
     assert not (tmp_path / "none").exists()
     with pytest.raises(StoppedError):
         fit(config, run_dir=tmp_path / "run", callbacks=[StopAfter(1)], progress=False)
-    with pytest.raises(ConfigError, match=r"has base_lr=0\.4, got 0\.2; .*choose another --run-dir"):
-        fit(dataclasses.replace(config, base_lr=0.2), run_dir=tmp_path / "run", resume=True, progress=False)
+    with pytest.raises(ConfigError, match=r"has optim\.base_lr=0\.4, got 0\.2; .*choose another --run-dir"):
+        fit(config.with_values({"optim.base_lr": 0.2}), run_dir=tmp_path / "run", resume=True, progress=False)
     for path in (tmp_path / "run" / "checkpoints").iterdir():
         path.write_bytes(b"not a state")
     with pytest.raises(CheckpointError, match=r"none of the 1 checkpoints in .* can be used; .* is torn"):
@@ -226,7 +227,7 @@ def test_wrong_data_claims_no_folder(config: TrainConfig, tmp_path: Path) -> Non
 
 
 def test_a_rate_that_is_far_too_high_ends_in_one_line(config: TrainConfig, tmp_path: Path) -> None:
-    config = dataclasses.replace(config, base_lr=1e30, epochs=3)
+    config = config.with_values({"optim.base_lr": 1e30, "epochs": 3})
     with pytest.raises(TrainingError, match=r"became (nan|inf)"):
         fit(config, run_dir=tmp_path / "run", progress=False)
     assert not (tmp_path / "run" / "last.safetensors").exists()
@@ -239,7 +240,7 @@ def test_unreadable_images_stop_a_run_or_are_listed(config: TrainConfig, tmp_pat
     empty.write_bytes(b"")
     with pytest.raises(BadImageError, match=r"03\.jpg"):
         fit(config, run_dir=tmp_path / "a", progress=False)
-    config = dataclasses.replace(config, on_bad_image="skip")
+    config = config.with_values({"loading.on_bad_image": "skip"})
     result = fit(config, run_dir=tmp_path / "b", progress=False)
     assert [Path(path).name for path in result.skipped] == ["03.jpg"]
     assert result.last.num_images == 7
@@ -286,7 +287,14 @@ assert not any("gloo" in name for name in threads), threads
 def test_two_ranks_train_like_one_with_the_whole_batch(config: TrainConfig, tmp_path: Path) -> None:
     (Path(config.data) / "val" / "dark" / "00.jpg").unlink()  # 7 images: ranks have different numbers
     # Parts of a step hold the same images on one rank and on two; so do clipping and weights.
-    config = dataclasses.replace(config, accumulate=2, clip_norm=1.0, loss="bce", class_weights=(1.0, 2.0))
+    config = config.with_values(
+        {
+            "compute.accumulate": 2,
+            "optim.clip_norm": 1.0,
+            "objective.loss": "bce",
+            "objective.class_weights": (1.0, 2.0),
+        }
+    )
     alone = fit(config, run_dir=tmp_path / "one", progress=False)
     script = tmp_path / "train.py"
     script.write_text(RANKS)

@@ -14,7 +14,8 @@ from mobileone.data.folder import find_images
 from mobileone.errors import ConfigError, DataError
 from mobileone.model.create import create_model
 from mobileone.ranks.distributed import Distributed
-from mobileone.training.config.options import Augment, Distill, Phase
+from mobileone.training.config.augmentation import Augment, Phase
+from mobileone.training.config.objective import Distill
 from mobileone.training.config.train_config import TrainConfig
 from mobileone.training.run import plan as plan_module
 from mobileone.training.run.plan import Trial, _pace, plan
@@ -87,7 +88,7 @@ def test_a_trial_is_a_real_step(config: TrainConfig) -> None:
 
 def test_parts_of_a_batch_need_less_memory(config: TrainConfig) -> None:
     config = dataclasses.replace(config, batch_size=24)
-    whole, parts = (plan(dataclasses.replace(config, accumulate=n)).memory_bytes for n in (1, 4))
+    whole, parts = (plan(config.with_values({"compute.accumulate": n})).memory_bytes for n in (1, 4))
     assert parts < 0.6 * whole
 
 

@@ -68,7 +68,7 @@ def test_the_page_holds_everything_and_loads_nothing(run_dir: Path) -> None:
         best = max(float(row["acc@1"]) for row in csv.DictReader(file))
     assert report.answers.acc1 == pytest.approx(best, abs=1e-3)
     assert f"<b>{best:.2f} %</b>" in text
-    for name in ("dark", "light", "base_lr", "world_size"):
+    for name in ("dark", "light", "optim.base_lr", "world_size"):
         assert f">{name}<" in text or f"({name})" in text
 
 

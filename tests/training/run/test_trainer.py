@@ -13,7 +13,8 @@ from mobileone.errors import ConfigError
 from mobileone.evaluation.metrics import EvalResult
 from mobileone.model.create import create_model
 from mobileone.ranks.distributed import Distributed
-from mobileone.training.config.options import Augment, Distill, Phase
+from mobileone.training.config.augmentation import Augment, Phase
+from mobileone.training.config.objective import Distill
 from mobileone.training.config.train_config import TrainConfig
 from mobileone.training.method.transforms import transform_at
 from mobileone.training.run.progress import EpochProgress
@@ -76,7 +77,7 @@ def test_what_does_not_fit_the_data_is_refused_before_the_first_step(config: Tra
     }
     for message, changes in refused.items():
         with pytest.raises(ConfigError, match=message):
-            Trainer(dataclasses.replace(config, **changes), source, Distributed())
+            Trainer(config.with_values(changes), source, Distributed())
     module = torch.nn.Flatten()
     with pytest.raises(ConfigError, match="there are two teachers"):
         Trainer(
@@ -86,7 +87,7 @@ def test_what_does_not_fit_the_data_is_refused_before_the_first_step(config: Tra
 
 def test_a_loss_of_single_classes_starts_near_that_of_a_uniform_guess(config: TrainConfig) -> None:
     trainer = Trainer(
-        dataclasses.replace(config, loss="bce"), find_images(config.data, split="train"), Distributed()
+        config.with_values({"objective.loss": "bce"}), find_images(config.data, split="train"), Distributed()
     )
     assert trainer.network.head.fc.bias.tolist() == [0.0, 0.0]  # two classes: σ(0) = 1/2
 
@@ -122,7 +123,9 @@ def test_what_is_left_counts_pixels_and_evaluations(config: TrainConfig) -> None
 
 def test_statistics_and_averages_go_on_across_a_change_of_size(config: TrainConfig) -> None:
     """BatchNorm and EMA by hand over two epochs of 24 px and two of 32, at the update rules of the docs."""
-    config = dataclasses.replace(config, epochs=4, progressive=(Phase(until=0.5, size=24),), num_workers=1)
+    config = config.with_values(
+        {"epochs": 4, "progressive": (Phase(until=0.5, size=24),), "loading.num_workers": 1}
+    )
     trainer = Trainer(config, find_images(config.data, split="train"), Distributed())
     norm = trainer.network.stem.conv_kxk[0].bn
     assert trainer.ema is not None

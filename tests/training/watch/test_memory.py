@@ -1,6 +1,5 @@
 """Running out of memory, provoked, and the batch that would have fitted."""
 
-import dataclasses
 import json
 import os
 import re
@@ -44,12 +43,20 @@ else:
 def test_fault_out_of_memory_says_what_would_have_fitted(config: TrainConfig, tmp_path: Path) -> None:
     script = tmp_path / "limited.py"
     script.write_text(LIMITED)
-    big = dataclasses.replace(
-        config, data="digits", input_size=96, batch_size=1024, epochs=1, checkpoint_every="none"
+    big = config.with_values(
+        {
+            "data": "digits",
+            "input_spec.size": 96,
+            "batch_size": 1024,
+            "epochs": 1,
+            "saving.checkpoint_every": "none",
+        }
     )
 
     def run(batch_size: int, name: str, accumulate: int = 1) -> str:
-        text = json.dumps(dataclasses.replace(big, batch_size=batch_size, accumulate=accumulate).to_dict())
+        text = json.dumps(
+            big.with_values({"batch_size": batch_size, "compute.accumulate": accumulate}).to_dict()
+        )
         done = subprocess.run(
             [sys.executable, script, text, tmp_path / name],
             env=os.environ | {"OMP_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "1"},

@@ -71,7 +71,7 @@ def fit(
 
     After every epoch the averaged weights are evaluated, and the folder has config.json, metrics.csv,
     train.log, curves.png and the models `last` and `best` (averaged weights; best by top-1). Resume files in
-    checkpoints/ are written then, and within an epoch as `config.checkpoint_every` says. On SIGTERM or
+    checkpoints/ are written then, and within an epoch as `config.saving.checkpoint_every` says. On SIGTERM or
     SIGUSR1 the run is saved at the next step and ends (docs/fault_tolerance.md).
 
     Args:
@@ -97,8 +97,8 @@ def fit(
     if config is None and resume is not True:
         raise ConfigError("a new run needs a config; pass one, or resume=True to go on with a stored run")
     config = config or RunDir(Path(run_dir)).read_config()
-    files = RunDir(Path(run_dir), config.weights_suffix)
-    with distributed(config.device) as dist:
+    files = RunDir(Path(run_dir), config.saving.weights_suffix)
+    with distributed(config.compute.device) as dist:
         # A function of its own, so that the wrapped network is gone when the ranks part.
         return _train(
             config,

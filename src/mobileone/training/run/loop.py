@@ -70,7 +70,7 @@ class Run:
     @property
     def rotation(self) -> Rotation:
         """The resume files."""
-        return Rotation(self.files.checkpoints, keep=self.trainer.config.keep_checkpoints)
+        return Rotation(self.files.checkpoints, keep=self.trainer.config.saving.keep_checkpoints)
 
     @property
     def step(self) -> int:
@@ -110,7 +110,7 @@ class Run:
 
     def pause(self) -> None:
         """Between two steps: save if it is time, leave if told to."""
-        interval = Interval.parse(self.trainer.config.checkpoint_every)
+        interval = Interval.parse(self.trainer.config.saving.checkpoint_every)
         elapsed = time.monotonic() - self._saved_at
         due = interval.is_due(seconds=elapsed, steps=self.step, before=self._tried_step)
         # The main rank's clock counts; a signal may have reached any of the ranks.
@@ -191,7 +191,7 @@ class Run:
             self.save()
         except MobileOneError as error:
             self.log(f"no checkpoint at step {self.step}, the run goes on without: {error}")
-            interval = Interval.parse(self.trainer.config.checkpoint_every)
+            interval = Interval.parse(self.trainer.config.saving.checkpoint_every)
             self._saved_at = time.monotonic() - max((interval.seconds or 0.0) - RETRY_S, 0.0)
             self._tried_step = self.step
 

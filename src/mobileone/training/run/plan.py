@@ -103,7 +103,7 @@ class RunPlan:
     def seconds(self) -> float:
         """The whole training, without evaluation: a step takes the longer one of computing and loading, or
         both where they share the cores."""
-        together = self.device == "cpu" or self.config.num_workers == 0
+        together = self.device == "cpu" or self.config.loading.num_workers == 0
         return sum(
             phase.epochs
             * self.steps_per_epoch
@@ -131,7 +131,7 @@ def plan(config: TrainConfig, *, picture: Path | None = None) -> RunPlan:
         MobileOneError: as `fit` does before its first step.
         TrainingError: if not even a small batch fits into memory.
     """
-    with distributed(config.device) as dist:
+    with distributed(config.compute.device) as dist:
         train_set = open_data(config.data, split="train")
         open_data(config.val_data or config.data, split="val", classes=tuple(train_set.classes))
         trainer = Trainer(config, train_set, dist)
@@ -236,8 +236,8 @@ class Trial:
 
 def _memory(trial: Trial, per_rank: int, dist: Distributed) -> tuple[int, int, bool]:
     """Bytes of a step of the real batch at the last size; the batch to time; whether it is the real one."""
-    size = trial.trainer.config.input_size
-    parts = trial.trainer.config.accumulate
+    size = trial.trainer.config.input_spec.size
+    parts = trial.trainer.config.compute.accumulate
     small = max(per_rank // TRIAL_SHARE, 2 * parts)  # BatchNorm wants two images a part
     standing = 0 if dist.device.type == "cuda" else _standing_bytes(trial.trainer)
     if 2 * small >= per_rank:
@@ -277,7 +277,7 @@ def _standing_bytes(trainer: Trainer) -> int:
 def _data_seconds(trainer: Trainer) -> float:
     """Loading a step's images of the last phase, at the pace that the workers keep up."""
     trainer.loader.set_epoch(trainer.config.epochs - 1)
-    wanted = 1 + max(2, 2 * trainer.config.num_workers)
+    wanted = 1 + max(2, 2 * trainer.config.loading.num_workers)
     started = time.perf_counter()
     arrivals: list[float] = []
     for _ in trainer.loader:

@@ -22,6 +22,7 @@ from mobileone.imagenet import human_name
 from mobileone.model.network import MobileOne
 from mobileone.ranks.device import pick_device
 from mobileone.report.page import Cell, document, picture, sortable_table, tiles
+from mobileone.training.config.train_config import TrainConfig
 from mobileone.training.run.progress import duration
 from mobileone.training.run.run_dir import RunDir
 
@@ -64,11 +65,11 @@ def write_report(
     """
     files = RunDir(Path(run_dir))
     config = files.read_config()
-    files = RunDir(Path(run_dir), config.weights_suffix)
+    files = RunDir(Path(run_dir), config.saving.weights_suffix)
     best = files.weights("best")
     if not best.exists():
         raise TrainingError(f"{run_dir} has no {best.name} yet; a report needs an evaluated epoch")
-    model = load_model(best, form="inference", device=pick_device(device or config.device))
+    model = load_model(best, form="inference", device=pick_device(device or config.compute.device))
     if data is None:
         source = open_data(config.val_data or config.data, split="val", classes=model.class_names)
     else:
@@ -77,14 +78,14 @@ def write_report(
         model,
         source,
         batch_size=config.batch_size,
-        num_workers=config.num_workers,
-        on_bad_image=config.on_bad_image,
+        num_workers=config.loading.num_workers,
+        on_bad_image=config.loading.on_bad_image,
         progress=progress,
     )
     pictures = _draw(files, answers, source)
     page = files.path / "report.html"
     with atomic_path(page) as temporary:
-        temporary.write_text(_page(files, model, answers), encoding="utf-8")
+        temporary.write_text(_page(files, config, model, answers), encoding="utf-8")
     return RunReport(page=page, pictures=pictures, answers=answers)
 
 
@@ -101,11 +102,11 @@ def _draw(files: RunDir, answers: Answers, source: ImageSource) -> tuple[Path, .
     return confusion, worst, mistakes
 
 
-def _page(files: RunDir, model: MobileOne, answers: Answers) -> str:
-    content = json.loads(files.config.read_text(encoding="utf-8"))
+def _page(files: RunDir, config: TrainConfig, model: MobileOne, answers: Answers) -> str:
+    environment = json.loads(files.config.read_text(encoding="utf-8"))["environment"]
     with files.metrics.open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
-    name = f"{model.variant.name} on {content['config']['data']}"
+    name = f"{model.variant.name} on {config.data}"
     parts = [_summary(rows, model, answers)]
     for title, key, note in (
         ("Curves", "curves.png", "Validation is that of the averaged weights."),
@@ -130,7 +131,7 @@ def _page(files: RunDir, model: MobileOne, answers: Answers) -> str:
     parts.append(f"<section><h2>Commonest mistakes</h2>{_pairs(answers)}</section>")
     parts.append(f"<section><h2>Every class</h2>{_classes(answers)}</section>")
     parts.append(f"<section><h2>Epochs</h2>{_epochs(rows)}</section>")
-    settings = content["config"] | {f"({name})": value for name, value in content["environment"].items()}
+    settings = config.settings() | {f"({name})": value for name, value in environment.items()}
     parts.append(f"<section><h2>Configuration</h2>{_settings(settings)}</section>")
     return document(f"Training of {name}", [f"<h1>{escape(name)}</h1>", *parts])
 

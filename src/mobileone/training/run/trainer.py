@@ -94,13 +94,13 @@ class Trainer:
         self.read_every = 1 if dist.device.type == "cpu" else READ_EVERY
         self.network = initial_model(config, train_set).to(dist.device)
         freeze_(self.network, config.freeze)
-        if config.channels_last:
+        if config.compute.channels_last:
             self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         if self.network.form == "train":
-            set_branch_mode(self.network, config.branch_mode)
+            set_branch_mode(self.network, config.compute.branch_mode)
         # The average stays a plain network: copied before the conversion for several ranks.
-        self.ema = ModelEma(self.network, decay=config.ema_decay) if config.ema_decay else None
-        amp = resolve_amp(config.amp, dist.device)
+        self.ema = ModelEma(self.network, decay=config.optim.ema_decay) if config.optim.ema_decay else None
+        amp = resolve_amp(config.compute.amp, dist.device)
         self.step = TrainStep(
             model=wrap_ddp(self.network, config, dist),
             network=self.network,
@@ -108,8 +108,8 @@ class Trainer:
             optimizer=create_optimizer(
                 self.network,
                 lr=self.schedule.peak_lr,
-                momentum=config.momentum,
-                weight_decay=config.weight_decay,
+                momentum=config.optim.momentum,
+                weight_decay=config.optim.weight_decay,
             ),
             scaler=torch.amp.GradScaler(dist.device.type, enabled=amp == "fp16"),
             ema=self.ema,
@@ -117,12 +117,12 @@ class Trainer:
             dist=dist,
             step_images=self.step_images,
             amp=amp,
-            channels_last=config.channels_last,
+            channels_last=config.compute.channels_last,
             loss=TrainLoss.of(config, train_set.labels, self.network.num_classes, device=dist.device),
             mixer=Mixer(options=config.mix, seed=config.seed) if config.mix.is_on else None,
             teacher=self._teacher(teacher, amp),
-            clip_norm=config.clip_norm,
-            accumulate=config.accumulate,
+            clip_norm=config.optim.clip_norm,
+            accumulate=config.compute.accumulate,
             # Statistics that come with weights are worth more than the first batch's.
             fresh_norms=() if config.init else _norms(self.network),
         )
@@ -277,15 +277,15 @@ class Trainer:
         self.step.optimizer.zero_grad(set_to_none=True)
         gc.collect()
         size = self.config.images_at(epoch).size
-        parts = self.config.accumulate
+        parts = self.config.compute.accumulate
         images = math.ceil(self.step_images / self.dist.world_size / parts)
         trial = trial_step(
             self.network,
             size=size,
             device=self.dist.device,
             amp=self.step.amp,
-            channels_last=self.config.channels_last,
-            branch_mode=self.config.branch_mode,
+            channels_last=self.config.compute.channels_last,
+            branch_mode=self.config.compute.branch_mode,
         )
         fits = batch_that_fits(trial, batch_size=images, device=self.dist.device)
         message = f"out of memory with batches of {images} images of {size} px on a rank; "
@@ -304,15 +304,15 @@ class Trainer:
             TrainingError: if its loss is not finite.
         """
         model = self.averaged
-        if not self.config.sync_bn:
+        if not self.config.compute.sync_bn:
             # Every rank has BatchNorm statistics of its own; what rank 0 saves is what is evaluated.
             self.dist.broadcast_(model.buffers())
         result = evaluate(
             model,
             val_set,
             batch_size=self.config.batch_size,
-            num_workers=self.config.num_workers,
-            on_bad_image=self.config.on_bad_image,
+            num_workers=self.config.loading.num_workers,
+            on_bad_image=self.config.loading.on_bad_image,
             dist=self.dist,
             amp=self.step.amp,
             progress=show,
@@ -377,8 +377,8 @@ class Trainer:
             seed=self.config.seed,
             rank=self.dist.rank,
             world_size=self.dist.world_size,
-            num_workers=self.config.num_workers,
-            on_bad_image=self.config.on_bad_image,
+            num_workers=self.config.loading.num_workers,
+            on_bad_image=self.config.loading.on_bad_image,
             pin_memory=self.dist.device.type == "cuda",
             step_size=self.step_images,
             on_dead_worker=self._report_worker,
@@ -393,9 +393,9 @@ def _norms(network: nn.Module) -> list[tuple[_BatchNorm, float]]:
 def _schedule(config: TrainConfig, steps_per_epoch: int, step_images: int) -> Schedule:
     return Schedule(
         total_steps=config.epochs * steps_per_epoch,
-        warmup_steps=round(config.warmup_epochs * steps_per_epoch),
-        peak_lr=scaled_lr(config.base_lr, step_images=step_images),
-        min_lr=config.min_lr,
-        weight_decay=config.weight_decay,
-        weight_decay_end=config.weight_decay_end,
+        warmup_steps=round(config.optim.warmup_epochs * steps_per_epoch),
+        peak_lr=scaled_lr(config.optim.base_lr, step_images=step_images),
+        min_lr=config.optim.min_lr,
+        weight_decay=config.optim.weight_decay,
+        weight_decay_end=config.optim.weight_decay_end,
     )

@@ -39,7 +39,7 @@ def draw_schedule(config: TrainConfig, schedule: Schedule, path: Path) -> None:
         baseline=None,
         linewidth=1.5,
     )
-    size.set_ylim(0, 1.1 * config.input_size)
+    size.set_ylim(0, 1.1 * config.input_spec.size)
     strength.set_ylim(-0.05, 1.1)
     titles = {
         rate: "learning rate",

@@ -40,7 +40,7 @@ class TensorBoard(Callback):
         """Open the log, and write the configuration into it."""
         self._writer = self._open(str(run_dir / FOLDER), purge_step=step + 1)
         if not step:
-            lines = [f"    {name}: {value}" for name, value in config.to_dict().items()]
+            lines = [f"    {name}: {value}" for name, value in config.settings().items()]
             self._writer.add_text("config", "\n".join(lines), 0)
 
     def on_steps(self, report: StepReport) -> None:

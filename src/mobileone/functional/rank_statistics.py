@@ -8,7 +8,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from mobileone.functional.online import BranchStatistics
+from mobileone.functional.online.branch_statistics import BranchStatistics
 
 
 class _AllGather(torch.autograd.Function):

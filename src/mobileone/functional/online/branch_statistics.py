@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from mobileone.functional.moments import PatchMoments, symmetric_product
+from mobileone.functional.online.moments import PatchMoments, symmetric_product
 
 
 class BranchStatistics(NamedTuple):
@@ -102,7 +102,7 @@ def branch_statistics(weight: Tensor, moments: PatchMoments, *, identity: bool =
     Returns:
         In the dtype of the kernels, (B, C_out), or (B + 1, C_out) with the identity.
 
-    >>> from mobileone.functional.moments import reference_moments
+    >>> from mobileone.functional.online.moments import reference_moments
     >>> from mobileone.functional.window import Window
     >>> x, w = torch.randn(2, 3, 5, 5), torch.randn(1, 4, 3, 3, 3)
     >>> statistics = branch_statistics(w, reference_moments(x, Window((3, 3))))

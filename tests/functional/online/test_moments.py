@@ -7,10 +7,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mobileone.functional import merged
-from mobileone.functional import moments as module
-from mobileone.functional.kernels import affine, depthwise
-from mobileone.functional.moments import patch_moments, reference_moments
+from mobileone.functional.kernels import affine
+from mobileone.functional.kernels import depthwise_convolution as depthwise
+from mobileone.functional.online import merged
+from mobileone.functional.online import moments as module
+from mobileone.functional.online.moments import patch_moments, reference_moments
 from mobileone.functional.window import Window
 
 

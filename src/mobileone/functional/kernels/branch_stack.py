@@ -1,4 +1,4 @@
-"""The small tensors of a unit trained as one convolution, over fold.c: as functional/online.py has them.
+"""The small tensors of a unit trained as one convolution, over branch_stack.c.
 
 All tensors are contiguous, on the CPU and, but for what is said to be float64, of the dtype of the kernels.
 N counts branches: the B convolutions and, if `identity`, the identity as the last.
@@ -25,7 +25,7 @@ class _Fold(ctypes.Structure):
 
 def available(dtype: torch.dtype) -> bool:
     """Whether the library is there, compiled for that dtype."""
-    return dtype in native.REALS and native.load("fold", dtype) is not None
+    return dtype in native.REALS and native.load("branch_stack", dtype) is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +49,7 @@ class Fold:
     def _call(self, function: str, *args: Tensor | float) -> None:
         branches, channels = self.gamma.shape
         sizes = _Fold(len(self.weight), branches, channels, self.weight.shape[2], self.taps)
-        native.call("fold", function, self.weight.dtype, sizes, *args)
+        native.call("branch_stack", function, self.weight.dtype, sizes, *args)
 
     def _pair(self) -> tuple[Tensor, Tensor]:
         return torch.empty_like(self.gamma), torch.empty_like(self.gamma)

@@ -1,6 +1,6 @@
 /* The small tensors of a unit trained as one convolution: from the moments of patches to each branch's mean and
-   variance, from those to one kernel and bias, and back. docs/online.md has the derivation; functional/online.py
-   has the same in torch.
+   variance, from those to one kernel and bias, and back. docs/online.md has the derivation;
+   functional/online/branch_statistics.py and branch_sum.py have the same in torch.
 
    Shapes: B convolution branches, and N = B or, with an identity branch (the last), B + 1 of all. A patch has
    `patch` values. `weight` is (B, channels, patch). Statistics, gains and shifts are (N, channels).

@@ -10,8 +10,8 @@ pytest.importorskip("triton")
 
 SCRIPT = """
 import torch
-from mobileone.functional.kernels import triton_depthwise
-from mobileone.functional.moments import reference_moments
+from mobileone.functional.kernels import depthwise_moments_triton
+from mobileone.functional.online.moments import reference_moments
 from mobileone.functional.window import Window
 
 torch.manual_seed(0)
@@ -27,7 +27,7 @@ for shape, window, dtype in CASES:
     x = (torch.randn(shape) + 3).to(dtype).contiguous(memory_format=torch.channels_last)
     exact = x.double().requires_grad_()
     wanted = reference_moments(exact, window, groups=shape[1])
-    shift, mean, cov = triton_depthwise.depthwise_moments(x, window)
+    shift, mean, cov = depthwise_moments_triton.depthwise_moments(x, window)
     assert torch.allclose(mean.double(), wanted.mean, atol=1e-5), (shape, window, dtype)
     assert torch.allclose(cov.double(), wanted.cov, atol=1e-4), (shape, window, dtype)
     of_mean, of_cov = torch.randn(mean.shape).double(), torch.randn(cov.shape).double()
@@ -36,7 +36,7 @@ for shape, window, dtype in CASES:
     slopes = (of_cov + of_cov.mT) / wanted.num
     offsets = of_mean / wanted.num - (slopes @ (mean - shift.unsqueeze(1)).double().unsqueeze(2)).squeeze(2)
     fast = start.clone()
-    triton_depthwise.depthwise_moments_backward_(fast, x, shift, slopes, offsets, window)
+    depthwise_moments_triton.depthwise_moments_backward_(fast, x, shift, slopes, offsets, window)
     error = (fast.double() - start.double() - slow).abs().max() / slow.abs().max().clamp(min=1)
     assert error < tolerance, (shape, window, dtype, error)
 print("all cases")
@@ -45,14 +45,14 @@ print("all cases")
 # One program of the kernel over 66 images of one pixel each, 2^25 channels apart, of which it reads 32.
 FAR = """
 import torch
-from mobileone.functional.kernels import triton_depthwise
+from mobileone.functional.kernels import depthwise_moments_triton
 
 images, channels = 66, 1 << 25
 x = torch.empty((images - 1) * channels + 32, dtype=torch.float16)  # memory is taken where it is written
 for image in range(images):
     x[image * channels : image * channels + 32] = image
 out = torch.empty(2 * channels)
-triton_depthwise._moments_kernel[(1, 1)](
+depthwise_moments_triton._moments_kernel[(1, 1)](
     x, torch.zeros(32), out, images, 1, 1, channels, 1, 1, 1, 1, 0, 0, 1, 1,
     kernel_h=1, kernel_w=1, block_positions=128, block_channels=32,
 )

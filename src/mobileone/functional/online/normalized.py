@@ -15,7 +15,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from mobileone.functional.kernels import affine
-from mobileone.functional.moments import accumulation_dtype
+from mobileone.functional.online.moments import accumulation_dtype
 from mobileone.functional.window import Window
 from mobileone.variants import Pair
 

@@ -7,33 +7,21 @@ share all parameters and buffers, so a network can change over at any step.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mobileone.errors import ConfigError
-from mobileone.functional import merged, online
-from mobileone.functional.exchange import gather_statistics
 from mobileone.functional.fold import embed_pointwise
-from mobileone.functional.moments import accumulation_dtype, patch_moments
-from mobileone.functional.normalized import Factors, Moments, normalized_convolution
+from mobileone.functional.online import branch_statistics as online
+from mobileone.functional.online import merged
+from mobileone.functional.online.moments import accumulation_dtype, patch_moments
+from mobileone.functional.online.normalized import Factors, Moments, normalized_convolution
+from mobileone.functional.rank_statistics import gather_statistics
 from mobileone.functional.window import Window
+from mobileone.model.branches import BranchedUnit, norms_of
 from mobileone.variants import BlockSpec
-
-if TYPE_CHECKING:
-    from mobileone.model.block import MobileOneBlock
-
-
-def norms_of(block: MobileOneBlock) -> list[nn.BatchNorm2d]:
-    """The BatchNorm of every branch: convolutions, scale, identity."""
-    norms = [branch.bn for branch in block.conv_branches]
-    if block.conv_scale is not None:
-        norms.append(block.conv_scale.bn)
-    if block.identity is not None:
-        norms.append(block.identity)
-    return norms
 
 
 def uses_batch_statistics(norm: nn.BatchNorm2d) -> bool:
@@ -47,7 +35,7 @@ def suits_output_statistics(spec: BlockSpec) -> bool:
     return spec.num_conv_branches == 1 and (depthwise_unit or not spec.use_scale)
 
 
-def online_forward(block: MobileOneBlock, x: Tensor, *, relu: bool) -> Tensor:
+def online_forward(block: BranchedUnit, x: Tensor, *, relu: bool) -> Tensor:
     """The sum of a block's branches, by one convolution; running statistics move on.
 
     Args:
@@ -77,7 +65,7 @@ def online_forward(block: MobileOneBlock, x: Tensor, *, relu: bool) -> Tensor:
         return out.relu_() if relu else out
 
 
-def _branches(block: MobileOneBlock) -> merged.Branches:
+def _branches(block: BranchedUnit) -> merged.Branches:
     norms = norms_of(block)
     return merged.Branches(
         kernels=[branch.conv.weight for branch in block.conv_branches],
@@ -91,7 +79,7 @@ def _branches(block: MobileOneBlock) -> merged.Branches:
     )
 
 
-def _from_moments(block: MobileOneBlock, x: Tensor) -> Tensor:
+def _from_moments(block: BranchedUnit, x: Tensor) -> Tensor:
     """By the moments of the patches of x: one kernel and bias, then one convolution."""
     spec, window, norms = block.spec, Window.of(block.spec), norms_of(block)
     weight = _stacked_kernels(block, accumulation_dtype(x.dtype))
@@ -109,7 +97,7 @@ def _from_moments(block: MobileOneBlock, x: Tensor) -> Tensor:
     return F.conv2d(x, kernel, bias, spec.strides, spec.paddings, spec.dilations, spec.groups)
 
 
-def _from_output(block: MobileOneBlock, x: Tensor, *, relu: bool) -> Tensor:
+def _from_output(block: BranchedUnit, x: Tensor, *, relu: bool) -> Tensor:
     """By the statistics of the one convolution's output and of x."""
     spec, norms = block.spec, norms_of(block)
     weight = block.conv_branches[0].conv.weight
@@ -154,7 +142,7 @@ def _from_output(block: MobileOneBlock, x: Tensor, *, relu: bool) -> Tensor:
     )
 
 
-def _stacked_kernels(block: MobileOneBlock, dtype: torch.dtype) -> Tensor:
+def _stacked_kernels(block: BranchedUnit, dtype: torch.dtype) -> Tensor:
     """Kernels of the convolution and scale branches, (B, C_out, C_in / groups, kh, kw)."""
     kernels: list[Tensor] = [branch.conv.weight for branch in block.conv_branches]
     if block.conv_scale is not None:

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-from mobileone.functional.kernels import depthwise
+from mobileone.functional.kernels import depthwise_convolution as depthwise
 from mobileone.functional.window import Window
 
 # Most elements of unfolded patches to hold at a time in the general path: a cache's worth on a CPU.

@@ -1,8 +1,8 @@
 """A unit as one convolution from the moments of its patches, on the compiled CPU kernels.
 
-The same function as functional/moments.py and functional/online.py compose, as one node of autograd. Written
-out, its backward pass takes the ReLU, the convolution's gradient and that of the moments together, and its
-small tensors cost a few calls instead of hundreds.
+The same function as moments.py, branch_statistics.py and the sum of branches compose, as one node of
+autograd. Written out, its backward pass takes the ReLU, the convolution's gradient and that of the moments
+together, and its small tensors cost a few calls instead of hundreds.
 """
 
 from __future__ import annotations
@@ -18,10 +18,11 @@ from torch.nn import functional as F
 from torch.nn.grad import conv2d_weight
 
 from mobileone.functional.fold import embed_pointwise
-from mobileone.functional.kernels import affine, depthwise
-from mobileone.functional.kernels.fold import MAX_TAPS, Fold, available
-from mobileone.functional.moments import add_centred_product_, gram, patch_moments, symmetric_product
-from mobileone.functional.online import BranchStatistics
+from mobileone.functional.kernels import affine
+from mobileone.functional.kernels import depthwise_convolution as depthwise
+from mobileone.functional.kernels.branch_stack import MAX_TAPS, Fold, available
+from mobileone.functional.online.branch_statistics import BranchStatistics
+from mobileone.functional.online.moments import add_centred_product_, gram, patch_moments, symmetric_product
 from mobileone.functional.window import Window
 
 # From the statistics of this process's batch to those the branches normalise with, differentiably.

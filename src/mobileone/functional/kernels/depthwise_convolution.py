@@ -50,7 +50,10 @@ def supports(x: Tensor, window: Window) -> bool:
 @torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
 def available(dtype: torch.dtype) -> bool:
     """Whether the compiled library is there; the first call compiles it."""
-    return native.load("moments", dtype) is not None and native.load("depthwise", dtype) is not None
+    return (
+        native.load("depthwise_moments", dtype) is not None
+        and native.load("depthwise_convolution", dtype) is not None
+    )
 
 
 @torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
@@ -112,9 +115,9 @@ def _(x: Tensor, window: Sequence[int]) -> tuple[Tensor, Tensor, Tensor]:
 
 @depthwise_moments.register_kernel("cuda")
 def _(x: Tensor, window: Sequence[int]) -> tuple[Tensor, Tensor, Tensor]:
-    from mobileone.functional.kernels import triton_depthwise
+    from mobileone.functional.kernels import depthwise_moments_triton
 
-    return triton_depthwise.depthwise_moments(x, _window(window))
+    return depthwise_moments_triton.depthwise_moments(x, _window(window))
 
 
 @functools.cache
@@ -152,9 +155,9 @@ def depthwise_moments_backward_(
 def _(
     grad_x: Tensor, x: Tensor, shift: Tensor, slopes: Tensor, offsets: Tensor, window: Sequence[int]
 ) -> None:
-    from mobileone.functional.kernels import triton_depthwise
+    from mobileone.functional.kernels import depthwise_moments_triton
 
-    triton_depthwise.depthwise_moments_backward_(grad_x, x, shift, slopes, offsets, _window(window))
+    depthwise_moments_triton.depthwise_moments_backward_(grad_x, x, shift, slopes, offsets, _window(window))
 
 
 def moments_sums(x: Tensor, window: Window) -> tuple[Tensor, Tensor]:
@@ -167,7 +170,7 @@ def moments_sums(x: Tensor, window: Window) -> tuple[Tensor, Tensor]:
     shift = x[0].mean((1, 2)).contiguous()
     groups, taps = _groups(x), window.num_taps
     sums = torch.zeros(groups, taps + taps * (taps + 1) // 2, x.shape[1], dtype=torch.float64)
-    native.call("moments", "depthwise_moments", x.dtype, x, shift, sums, groups, _shape(x, window))
+    native.call("depthwise_moments", "depthwise_moments", x.dtype, x, shift, sums, groups, _shape(x, window))
     return shift, sums
 
 
@@ -185,7 +188,7 @@ def convolution(x: Tensor, kernel: Tensor, bias: Tensor, window: Window, *, relu
     size = (n, c, *window.output_size(h, w))
     out = torch.empty(size, dtype=x.dtype, memory_format=torch.channels_last)
     args = (x, kernel, bias, out, int(relu), _groups(x), _shape(x, window))
-    native.call("depthwise", "depthwise_convolution", x.dtype, *args)
+    native.call("depthwise_convolution", "depthwise_convolution", x.dtype, *args)
     return out
 
 
@@ -202,7 +205,7 @@ def kernel_gradient(x: Tensor, shift: Tensor, grad: Tensor, out: Tensor | None, 
     groups = _groups(x)
     sums = torch.zeros(groups, window.num_taps + 1, x.shape[1], dtype=torch.float64)
     args = (x, shift, grad, out, sums, groups, _shape(x, window))
-    native.call("depthwise", "depthwise_kernel_gradient", x.dtype, *args)
+    native.call("depthwise_convolution", "depthwise_kernel_gradient", x.dtype, *args)
     return sums
 
 
@@ -259,7 +262,7 @@ def _backward(
         _groups(x),
         _shape(x, window),
     )
-    native.call("depthwise", "depthwise_backward", x.dtype, *args)
+    native.call("depthwise_convolution", "depthwise_backward", x.dtype, *args)
 
 
 def _groups(x: Tensor) -> int:
