@@ -12,7 +12,8 @@ from mobileone.backends.deployable import Deployable, fold_std
 from mobileone.backends.manifest import manifest_path, read_manifest
 from mobileone.errors import ArtifactError, ConfigError, ExportError, MissingExtraError, MobileOneError
 from mobileone.exporting.export import export, ready
-from mobileone.exporting.parity import TOLERANCES, reference_logits, seeded_pictures
+from mobileone.exporting.parity import TOLERANCES, seeded_pictures
+from mobileone.inference.torch_classifier import TorchClassifier
 from mobileone.reparam.expand import expand
 
 
@@ -59,7 +60,7 @@ def test_a_network_with_branches_is_fused_and_stays_as_it_was(network, tmp_path)
 def test_raw_input_is_exact_at_the_padded_border(network):
     fused = ready(network)
     pixels = seeded_pictures(fused.input_spec)
-    expected = reference_logits(fused, pixels)
+    expected = TorchClassifier(fused).logits(pixels)
     raw = Deployable(fused, layout="NHWC", raw_input=True, half=False)
     scale = expected.abs().max()
     assert (raw(pixels.permute(0, 2, 3, 1)) - expected).abs().max() / scale < 1e-5
@@ -69,7 +70,7 @@ def test_the_border_check_sees_a_mean_folded_into_the_bias(network):
     """The twin: what most converters do is right inside the picture and wrong where the stem pads."""
     fused = ready(network)
     pixels = seeded_pictures(fused.input_spec)
-    expected = reference_logits(fused, pixels)
+    expected = TorchClassifier(fused).logits(pixels)
     wrong = fold_std(fused)
     conv = wrong.stem.reparam_conv
     means = 255 * torch.tensor(fused.input_spec.mean)
@@ -192,7 +193,7 @@ def test_a_missing_library_names_its_extra(network, tmp_path, monkeypatch):
 def test_a_fixed_batch_takes_any_number_of_images(network, tmp_path):
     done = export_torch(network, tmp_path / "net.pt2", batch_size=3)
     pixels = seeded_pictures(network.input_spec, number=7)
-    expected = reference_logits(ready(network), pixels)
+    expected = TorchClassifier(ready(network)).logits(pixels)
     np.testing.assert_allclose(
         Artifact(done.path).logits(pixels), expected, rtol=0, atol=1e-4 * expected.abs().max()
     )

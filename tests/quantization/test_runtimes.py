@@ -15,7 +15,8 @@ from mobileone.backends.openvino.writer_int8 import openvino_int8_model
 from mobileone.backends.quiet import quiet
 from mobileone.backends.table import FORMATS, require
 from mobileone.backends.xnnpack import paired_columns, reads_pairs
-from mobileone.exporting.parity import reference_logits, seeded_pictures
+from mobileone.exporting.parity import seeded_pictures
+from mobileone.inference.torch_classifier import TorchClassifier
 from mobileone.quantization.calibrate import calibrate
 from mobileone.quantization.layer_errors import compare_logits, trace_errors
 from mobileone.quantization.quantize import write_quantized
@@ -62,7 +63,7 @@ def write_executorch(model, quantized, images, path):
         from executorch.backends.xnnpack import xnnpack_preprocess
     graphs, write = [], xnnpack_preprocess.serialize_xnnpack_binary
     spy = lambda graph, data: graphs.append(graph) or write(graph, data)  # noqa: E731
-    expected, options = reference_logits(model, images), {"batch": len(images)}
+    expected, options = TorchClassifier(model).logits(images), {"batch": len(images)}
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(xnnpack_preprocess, "serialize_xnnpack_binary", spy)
         write_quantized(
@@ -98,7 +99,7 @@ def test_openvino(quantized, images, bytes_in, batch):
 
 
 def test_int8_is_near_float(small, quantized, pictures):
-    report = compare_logits(reference_logits(small, pictures), simulate(quantized, pictures))
+    report = compare_logits(TorchClassifier(small).logits(pictures), simulate(quantized, pictures))
     assert report.sqnr_db > 25
     assert report.agreement > 90
 

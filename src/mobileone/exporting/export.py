@@ -21,7 +21,8 @@ from mobileone.backends.exporter import Exporter, exporter
 from mobileone.backends.manifest import Manifest, manifest_path, record_files
 from mobileone.backends.table import Format, FormatName, find_format
 from mobileone.errors import ConfigError, ExportError, MobileOneError
-from mobileone.exporting.parity import SEEDED, TOLERANCES, compare, reference_logits, seeded_pictures
+from mobileone.exporting.parity import SEEDED, TOLERANCES, compare, seeded_pictures
+from mobileone.inference.torch_classifier import TorchClassifier
 from mobileone.model.network import MobileOne
 from mobileone.reparam.fuse import reparameterize
 
@@ -94,7 +95,7 @@ def export(
     writer.check(options)
     network = ready(model, input_size=input_size)
     pixels = seeded_pictures(network.input_spec) if images is None else images
-    expected = reference_logits(network, pixels)
+    expected = TorchClassifier(network).logits(pixels)
     if not expected.isfinite().all():
         raise ExportError(
             "the network gives NaN or infinite logits in PyTorch already; it is no use to export"

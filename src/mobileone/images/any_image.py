@@ -15,9 +15,7 @@ from mobileone.images.decode import DecodedImage, Image, read_image
 if TYPE_CHECKING:
     from torch import Tensor
 
-AnyImage: TypeAlias = Union[
-    str, os.PathLike[str], Image, PIL.Image.Image, NDArray[np.uint8], "Tensor"
-]
+AnyImage: TypeAlias = Union[str, os.PathLike[str], Image, PIL.Image.Image, NDArray[np.uint8], "Tensor"]
 """A path, an `Image`, or RGB pixels: Pillow's, NumPy's uint8 (H, W, 3), PyTorch's uint8 (3, H, W)."""
 
 

@@ -94,6 +94,13 @@ def classifying(
         model.train(was_training)
 
 
+def logits_in_batches(classifier: Classifier, pixels: Tensor, *, batch_size: int = 50) -> Tensor:
+    """Logits, float32 (N, num_classes), of any number of images, so many at a time."""
+    import torch
+
+    return torch.cat([classifier.logits(part) for part in torch.split(pixels, batch_size)])
+
+
 def load_classifier(
     source: str | os.PathLike[str],
     *,

@@ -23,6 +23,7 @@ from mobileone.model.network import MobileOne
 
 BATCH_SIZE = 32
 
+
 @dataclass(frozen=True, slots=True)
 class Score:
     """One class of a prediction.
@@ -201,4 +202,3 @@ class Predictor:
     def _score(self, index: int, probability: float) -> Score:
         class_name = self.classes[index]
         return Score(index, class_name, human_name(class_name), probability)
-
