@@ -13,6 +13,8 @@ import torch
 from torch import nn
 
 from mobileone.data.folder import ImageFolder, find_images
+from mobileone.model.create import create_model
+from mobileone.model.network import MobileOne
 from mobileone.variants import Variant
 
 SHARED_DATA = Path(__file__).resolve().parents[1] / ".." / "shared" / "data"
@@ -27,6 +29,14 @@ def _seeded() -> None:
 def tiny() -> Variant:
     """A network of our shape that is quick to run: k = 2, SE in the last two stages."""
     return Variant("tiny", (16, 16, 16, 32), num_conv_branches=2, depths=(1, 1, 2, 1), se_blocks=(0, 0, 1, 1))
+
+
+@pytest.fixture
+def network(tiny: Variant) -> MobileOne:
+    """The tiny network at 32 px in eval mode, fused; its logits do depend on the picture."""
+    model = create_model(tiny, num_classes=7, form="inference").eval()
+    model.set_input_size(32)
+    return model
 
 
 @pytest.fixture

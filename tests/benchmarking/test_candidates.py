@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from mobileone.backends.manifest import manifest_path
-from mobileone.backends.table import FORMATS
+from mobileone.backends.table import BACKENDS
 from mobileone.benchmarking.bench import bench
 from mobileone.benchmarking.bench_images import InputFiles
 from mobileone.benchmarking.candidates import Builder, Grid, choose_backends
@@ -29,7 +29,12 @@ def build(tmp_path):
 
     def apply(*models, quantize=None, **axes):
         grid = Grid(
-            **{"backends": [FORMATS["litert"]], "precisions": ["fp32"], "threads": [1, 2], "batch_sizes": [1]}
+            **{
+                "backends": [BACKENDS["litert"]],
+                "precisions": ["fp32"],
+                "threads": [1, 2],
+                "batch_sizes": [1],
+            }
             | {"baselines": ()}
             | axes
         )
@@ -92,7 +97,9 @@ def test_the_seam_for_int8(build, model):
 
 
 def test_what_cannot_be_made_is_a_candidate_with_a_reason(build, model):
-    found = build(model, backends=[FORMATS["ncnn"], FORMATS["litert"]], precisions=["bf16"], batch_sizes=[2])
+    found = build(
+        model, backends=[BACKENDS["ncnn"], BACKENDS["litert"]], precisions=["bf16"], batch_sizes=[2]
+    )
     assert "ncnn takes one image at a time" in found[0].refusal
     assert [each.refusal for each in found[1:]] == ["LiteRT executes fp32, int8 here"]
 

@@ -12,60 +12,9 @@ from PIL import Image
 
 from mobileone.checkpoint.load import load_model
 from mobileone.checkpoint.store import save_model
-from mobileone.input_spec import InputSpec
 from mobileone.model.create import create_model
 
 ROOT = Path(__file__).resolve().parents[2]
-
-
-@pytest.fixture
-def model_file(tiny, tmp_path):
-    model = create_model(
-        tiny, num_classes=2, input_spec=InputSpec(size=32), class_names=("cat", "dog")
-    ).eval()
-    return save_model(model, tmp_path / "tiny.safetensors")
-
-
-def test_info_prints_the_published_counts(run):
-    code, out, _ = run("info", "mobileone_s0")
-    assert code == 0
-    for figure in ("2,078,504", "5,293,272", "275.11", "0.550222"):
-        assert figure in out
-
-
-def test_info_reads_a_file(run, model_file):
-    code, out, _ = run("info", model_file, "--json")
-    card = json.loads(out)
-    assert (code, card["num_classes"], card["form"], card["input_spec"]["size"]) == (0, 2, "train", 32)
-    model = load_model(model_file)
-    assert card["cost"]["train"]["params"] == sum(p.numel() for p in model.parameters())
-
-
-def test_reparameterize_verifies_and_writes(run, model_file, tmp_path):
-    target = tmp_path / "fused.safetensors"
-    code, out, _ = run("reparameterize", model_file, "-o", target)
-    assert code == 0
-    assert "same function" in out
-    fused, model = load_model(target), load_model(model_file)
-    assert (fused.form, fused.class_names, fused.input_spec.size) == ("inference", ("cat", "dog"), 32)
-    x = torch.randn(1, 3, 32, 32)
-    assert torch.allclose(fused(x), model(x), atol=1e-5)
-    code, _, err = run("reparameterize", target, "-o", tmp_path / "again.safetensors")
-    assert code == 1
-    assert "in inference form already" in err
-    assert not (tmp_path / "again.safetensors").exists()
-
-
-def test_nothing_is_overwritten_without_force(run, model_file, tmp_path):
-    target = tmp_path / "mine.pth"
-    target.write_text("precious")
-    for command in (["reparameterize", model_file, "-o", target], ["convert", model_file, "-o", target]):
-        code, _, err = run(*command)
-        assert code == 1
-        assert "exists already; pass --force" in err
-    assert target.read_text() == "precious"
-    assert run("convert", model_file, "-o", target, "--to", "apple", "--force")[0] == 0
-    assert load_model(target).variant.widths == (16, 16, 16, 32)
 
 
 def test_test_fuses_first_and_counts_every_image(run, model_file, photos):
@@ -140,7 +89,6 @@ def test_train_then_resume_then_use(run, photos, tiny, tmp_path):
         (["predict", "mobileone_s0"], 1, "at least one image"),
         (["predict", "mobileone_s0", "missing.jpg"], 1, "missing.jpg"),
         (["predict", "mobileone_s0", "missing.jpg", "--topk", "0"], 1, "topk"),
-        (["info", "mobileone_s9"], 1, "mobileone_s"),
         (["train", "--recipe", "paper_s9"], 1, "did you mean"),
         (["train", "--set", "epoch=3"], 1, "did you mean epochs"),
         (["train", "--set", "epoch=3", "--set", "batch_size=4"], 1, "did you mean epochs"),
@@ -153,9 +101,6 @@ def test_train_then_resume_then_use(run, photos, tiny, tmp_path):
         (["report", "nowhere"], 1, "holds no run"),
         (["explain", "mobileone_s0", "a.jpg", "--png", "b.jpg"], 1, "must end in .png"),
         (["test", "mobileone_s0", "--data", "digits", "--device", "cuda:99"], 1, "cuda:99"),
-        (["convert", "mobileone_s0", "-o", "x.pth", "--to", "caffe"], 2, "caffe"),
-        (["predcit"], 2, "predcit"),
-        (["info"], 2, "MODEL"),
     ],
 )
 def test_bad_input_is_one_line_and_writes_nothing(run, tmp_path, monkeypatch, arguments, code, wanted):

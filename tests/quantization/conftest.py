@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from mobileone.backends.layers import layers_of
+from mobileone.backends.fused_layers import layers_of
 from mobileone.exporting.parity import seeded_pictures
 from mobileone.model.create import create_model
 from mobileone.quantization.calibrate import calibrate

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from mobileone.backends.layers import layers_of, read_pixels
-from mobileone.backends.quantized import Quantized
+from mobileone.backends.fused_layers import layers_of, read_pixels
+from mobileone.backends.quantized_network import QuantizedNetwork
 from mobileone.quantization.equalize import (
     Reader,
     balance,
@@ -31,7 +31,9 @@ def logits(layers, x):
 def unpadded(model, pictures):
     """The network without its first padding, and the images that it reads then."""
     layers, border = read_pixels(layers_of(model))
-    image = bordered(Quantized(layers=layers, weights={}, activations={}, border=border), pictures) / 255
+    image = (
+        bordered(QuantizedNetwork(layers=layers, weights={}, activations={}, border=border), pictures) / 255
+    )
     first, *others = layers.convs
     return replace(layers, convs=(replace(first, padding=(0, 0)), *others)), image
 

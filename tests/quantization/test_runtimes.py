@@ -8,13 +8,13 @@ import torch
 
 from mobileone.backends.artifact import Artifact
 from mobileone.backends.executorch.writer_int8 import Int8Conv, Int8Network
-from mobileone.backends.layers import layers_of
+from mobileone.backends.fused_layers import layers_of
 from mobileone.backends.litert.writer_int8 import litert_int8_model
 from mobileone.backends.onnx.writer_int8 import onnx_int8_model
 from mobileone.backends.openvino.writer_int8 import openvino_int8_model
 from mobileone.backends.quiet import quiet
-from mobileone.backends.table import FORMATS, require
-from mobileone.backends.xnnpack import paired_columns, reads_pairs
+from mobileone.backends.table import BACKENDS, require
+from mobileone.backends.xnnpack_input import paired_columns, reads_pairs
 from mobileone.exporting.parity import seeded_pictures
 from mobileone.inference.torch_classifier import TorchClassifier
 from mobileone.quantization.calibrate import calibrate
@@ -205,7 +205,7 @@ def test_a_float_island_in_executorch_shows():
 def test_executorch_rounds_biases_back_to_their_integers(quantized):
     pytest.importorskip("executorch")
     with quiet():
-        require("executorch.exir", FORMATS["executorch"])  # registers the rounding
+        require("executorch.exir", BACKENDS["executorch"])  # registers the rounding
     network = Int8Network(quantized, batch=1)
     convs = [layer for layer in network.convs if isinstance(layer, Int8Conv)]
     rounding = torch.ops.quantized_decomposed.quantize_per_channel.default
@@ -238,18 +238,18 @@ def test_more_bits_would_cost_less(quantized, images):
     """The report's dB follow the integers: an activation with a scale forty times too coarse shows."""
     from dataclasses import replace
 
-    from mobileone.backends.quantized import Affine
+    from mobileone.backends.quantized_network import Int8Encoding
 
     name = quantized.layers.convs[2].name
-    coarse = Affine((40 * quantized.activations[name].step,), -128)
+    coarse = Int8Encoding((40 * quantized.activations[name].step,), -128)
     worse = replace(quantized, activations={**quantized.activations, name: coarse})
     first, second = (trace_errors(each, images) for each in (quantized, worse))
     assert second[2].sqnr_db < first[2].sqnr_db - 10
 
 
 def test_every_tensor_stays_in_eight_bits(quantized, images):
-    for _, integers, affine in integer_outputs(quantized, images):
-        whole = integers + affine.zero_point
+    for _, integers, encoding in integer_outputs(quantized, images):
+        whole = integers + encoding.zero_point
         assert whole.min() >= -128
         assert whole.max() <= 127
         assert (whole == whole.round()).all()
@@ -277,8 +277,8 @@ def test_what_the_next_bias_makes_up_for_is_not_counted(quantized, pictures, mon
 
     def shifted(signs):
         def layer(quantized, conv, x, source):
-            integers, affine = original(quantized, conv, x, source)
-            return integers + 5 * signs(integers.shape) if conv.name == one else integers, affine
+            integers, encoding = original(quantized, conv, x, source)
+            return integers + 5 * signs(integers.shape) if conv.name == one else integers, encoding
 
         return layer
 

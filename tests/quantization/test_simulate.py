@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from mobileone.backends.layers import Conv
-from mobileone.backends.quantized import QuantizedWeight
+from mobileone.backends.fused_layers import ConvLayer
+from mobileone.backends.quantized_network import QuantizedWeight
 from mobileone.quantization.simulate import accumulate
 
 
@@ -23,7 +23,7 @@ def test_sums_are_what_int32_gives(channels, bias):
     )
     x = generator.integers(0, 256, (2, channels, 3, 3))
     x[0] = 255
-    conv = Conv(name="conv", weight=values.astype(np.float32), bias=np.zeros(4, np.float32))
+    conv = ConvLayer(name="conv", weight=values.astype(np.float32), bias=np.zeros(4, np.float32))
     wanted = np.einsum("oc,nchw->nohw", values[:, :, 0, 0].astype(np.int64), x)
     wanted = wanted + weight.bias.astype(np.int64)[:, None, None]
     got = accumulate(conv, weight, torch.from_numpy(x).float())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mobileone.backends.table import format_of
+from mobileone.backends.table import backend_of
 from mobileone.errors import ConfigError
 
 
@@ -15,7 +15,7 @@ def device_for(source: str, device: str) -> str:
     >>> device_for("s0.onnx", "auto"), device_for("mobileone_s0", "auto")
     ('cpu', 'auto')
     """
-    if format_of(source) is None:
+    if backend_of(source) is None:
         return device
     if device not in ("auto", "cpu"):
         raise ConfigError(f"{source} runs on the CPU; drop --device {device}")

@@ -125,7 +125,8 @@ def prediction_writer(
     Raises:
         ConfigError: if the file's suffix is unknown, or it exists without `force`.
     """
-    from mobileone.atomic import atomic_path, refuse_existing
+    from mobileone.atomic import atomic_path
+    from mobileone.cli.arguments import refuse_existing
 
     if output is None:
         collected: list[Prediction] = []

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from tyro.conf import Positional, arg
 
-from mobileone.backends.table import Precision, format_of
+from mobileone.backends.table import Precision, backend_of
 from mobileone.cli.device import device_for
 from mobileone.cli.output import print_json, result_line
 from mobileone.errors import ConfigError
@@ -31,7 +31,7 @@ def load_for_test(
     """A model in inference form or an exported file; `input_size` and `crop` replace its input spec's."""
     from mobileone.inference.classifier import load_classifier
 
-    if format_of(source) is not None and input_size is not None:
+    if backend_of(source) is not None and input_size is not None:
         raise ConfigError(f"{source} is exported for one size; export it with another --input-size instead")
     classifier = load_classifier(source, device=device, threads=threads, precision=precision)
     spec = classifier.input_spec

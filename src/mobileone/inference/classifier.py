@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from mobileone.backends.artifact import Artifact
-from mobileone.backends.table import Precision, format_of
+from mobileone.backends.table import Precision, backend_of
 from mobileone.errors import ConfigError
 from mobileone.input_spec import InputSpec
 
@@ -111,7 +111,7 @@ def load_classifier(
     """An exported file in its runtime, or anything that `load_model` takes in PyTorch, fused.
 
     Args:
-        source: an artifact (`format_of` tells by the suffix), or a model.
+        source: an artifact (`backend_of` tells by the suffix), or a model.
         device: where PyTorch runs; exported files run on the CPU.
         threads: of an exported file's runtime; None for all usable cores.
         precision: to execute an exported file in; None is the file's.
@@ -120,7 +120,7 @@ def load_classifier(
         ConfigError: on an option that the source does not have.
         ArtifactError, CheckpointError, MissingExtraError: if the source cannot be loaded.
     """
-    if format_of(source) is not None:
+    if backend_of(source) is not None:
         if device is not None and str(device).partition(":")[0] != "cpu":
             raise ConfigError(f"{source} runs on the CPU, not on {device}; give no device")
         return Artifact(source, threads=threads, precision=precision)

@@ -8,14 +8,14 @@ from mobileone.data.photos import Photos
 from mobileone.inference.classifier import Classifier, as_classifier
 from mobileone.model.network import MobileOne
 from mobileone.progress_bar import progress_bar
-from mobileone.quantization.layer_errors import Comparison, compare_logits
+from mobileone.quantization.layer_errors import Int8Comparison, compare_logits
 
 BATCH_SIZE = 50
 
 
 def compare_int8(
     model: MobileOne | Classifier, int8: Classifier, photos: Photos, *, progress: bool = True
-) -> Comparison:
+) -> Int8Comparison:
     """How often they agree, how large the error is, and with labels how often either is right.
 
     Args:

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from mobileone.backends.deployable import Options
-from mobileone.backends.layers import layers_of
+from mobileone.backends.export_options import ExportOptions
+from mobileone.backends.fused_layers import layers_of
 from mobileone.backends.litert.writer import litert_model
 from mobileone.errors import ConfigError
 from mobileone.model.create import create_model
@@ -50,7 +50,9 @@ def test_same_logits_as_pytorch(make, size, raw_input, batch):
     normalized = (pixels.double() / 255 - mean) / std
     with torch.no_grad():
         wanted = model.double()(normalized).numpy()
-    content = litert_model(layers_of(model), Options(raw_input=raw_input, batch=1 if batch == 1 else None))
+    content = litert_model(
+        layers_of(model), ExportOptions(raw_input=raw_input, batch=1 if batch == 1 else None)
+    )
     images = (pixels if raw_input else normalized.float()).permute(0, 2, 3, 1).contiguous().numpy()
     np.testing.assert_allclose(execute(content, images), wanted, rtol=1e-5, atol=1e-5)
 
@@ -63,7 +65,7 @@ def test_dilation_and_no_classifier(make):
         wanted = model(x).numpy()
     images = x.permute(0, 2, 3, 1).contiguous().numpy()
     np.testing.assert_allclose(
-        execute(litert_model(layers_of(model), Options()), images), wanted, rtol=1e-4, atol=1e-5
+        execute(litert_model(layers_of(model), ExportOptions()), images), wanted, rtol=1e-4, atol=1e-5
     )
 
 
@@ -72,4 +74,4 @@ def test_groups_that_no_runtime_takes_are_refused(make):
     odd = dataclasses.replace(layers.convs[1], groups=4, weight=np.zeros((16, 4, 3, 3), np.float32))
     grouped = dataclasses.replace(layers, convs=(layers.convs[0], odd, *layers.convs[2:]))
     with pytest.raises(ConfigError, match=r"stages\.0\.0: LiteRT takes groups"):
-        litert_model(grouped, Options())
+        litert_model(grouped, ExportOptions())

@@ -8,14 +8,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from mobileone.backends.layers import Floats, Layers
+from mobileone.backends.fused_layers import Floats, FusedLayers
 
 INT8_MIN, INT8_MAX, STEPS = -128, 127, 255
 UINT8_OFFSET = 128  # uint8 less this is int8
 
 
 @dataclass(frozen=True, slots=True)
-class Affine:
+class Int8Encoding:
     """How int8 stands for reals: real = scale · (integer − zero_point).
 
     Attributes:
@@ -35,7 +35,7 @@ class Affine:
         return scale
 
 
-GATE = Affine((1 / 256,), INT8_MIN)
+GATE = Int8Encoding((1 / 256,), INT8_MIN)
 """How the gates of squeeze-and-excitation, in 0..1, are held."""
 
 
@@ -56,7 +56,7 @@ class QuantizedWeight:
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
-class Quantized:
+class QuantizedNetwork:
     """An int8 network.
 
     Attributes:
@@ -68,7 +68,7 @@ class Quantized:
         border: the pixel, uint8 (channels,), that stands for zero after normalisation, around the image.
     """
 
-    layers: Layers
+    layers: FusedLayers
     weights: Mapping[str, QuantizedWeight]
-    activations: Mapping[str, Affine]
+    activations: Mapping[str, Int8Encoding]
     border: NDArray[np.uint8]

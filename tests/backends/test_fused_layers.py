@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from mobileone.backends.layers import layers_of
+from mobileone.backends.fused_layers import layers_of
 from mobileone.errors import ConfigError
 from mobileone.model.create import create_model
 from mobileone.profiling.cost import network_cost

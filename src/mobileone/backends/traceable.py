@@ -1,35 +1,18 @@
-"""The network as it is written for a device: fused, with the camera's bytes as input where that is wanted."""
+"""The network as a module for PyTorch's tracers: its graph takes an artifact's input and gives its output."""
 
 from __future__ import annotations
 
 import copy
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from mobileone.backends.export_options import INPUT_NAME, ExportOptions
 from mobileone.backends.manifest import Layout, TensorSpec
 from mobileone.model.block import InferenceBlock
 from mobileone.model.network import MobileOne
-
-INPUT_NAME, OUTPUT_NAME = "images", "logits"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Options:
-    """How to export.
-
-    Attributes:
-        raw_input: take pixels (0 to 255), normalise inside.
-        batch: images at a time; None for any number.
-        half: store weights as float16.
-    """
-
-    raw_input: bool = False
-    batch: int | None = 1
-    half: bool = False
 
 
 def fold_std(model: MobileOne) -> MobileOne:
@@ -59,7 +42,7 @@ def pixel_means(model: MobileOne) -> Tensor:
     return (255 * torch.tensor(model.input_spec.mean, dtype=torch.float64)).float()
 
 
-class Deployable(nn.Module):
+class TraceableNetwork(nn.Module):
     """A network from its input, as the artifact gets it, to float32 logits.
 
     Args:
@@ -94,34 +77,13 @@ class Deployable(nn.Module):
         return logits.float() if half else logits
 
 
-def tensor_spec(model: MobileOne, options: Options, *, layout: Layout, uint8: bool) -> TensorSpec:
-    """The input of a network's artifact, for a format with this layout.
-
-    Args:
-        model: gives channels and size.
-        options: of the export.
-        layout: of the graph's input.
-        uint8: whether raw pixels enter as bytes; else as floats.
-    """
-    return TensorSpec(
-        name=INPUT_NAME,
-        dtype="uint8" if options.raw_input and uint8 else "float32",
-        layout=layout,
-        values="pixels" if options.raw_input else "normalized",
-        batch=options.batch,
-        channels=model.in_chans,
-        height=model.input_spec.size,
-        width=model.input_spec.size,
-    )
-
-
 def example(tensor: TensorSpec) -> Tensor:
     """An input of that kind, for tracing: as many images as the graph takes, two where any number."""
     dtype = torch.uint8 if tensor.dtype == "uint8" else torch.float32
     return torch.zeros(tensor.shape(tensor.batch or 2), dtype=dtype)
 
 
-def dynamic_shapes(options: Options, *, maximum: int | None = None) -> dict[str, dict[int, Any]] | None:
+def dynamic_shapes(options: ExportOptions, *, maximum: int | None = None) -> dict[str, dict[int, Any]] | None:
     """What torch.export must be told for a batch of any size, up to a maximum."""
     if options.batch is not None:
         return None

@@ -29,7 +29,7 @@ PIXEL_MAX = 255
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
-class Linear:
+class LinearLayer:
     """`y = x · weightᵀ + bias`.
 
     Attributes:
@@ -44,15 +44,15 @@ class Linear:
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
-class SqueezeExcite:
+class AttentionLayer:
     """Channel attention: the input times `sigmoid(expand(relu(reduce(mean over height and width))))`."""
 
-    reduce: Linear
-    expand: Linear
+    reduce: LinearLayer
+    expand: LinearLayer
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
-class Conv:
+class ConvLayer:
     """A convolution with bias, then attention where there is one, then ReLU.
 
     Attributes:
@@ -73,7 +73,7 @@ class Conv:
     padding: Pair = (0, 0)
     dilation: Pair = (1, 1)
     groups: int = 1
-    attention: SqueezeExcite | None = None
+    attention: AttentionLayer | None = None
 
     @property
     def is_depthwise(self) -> bool:
@@ -108,7 +108,7 @@ class Conv:
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
-class Layers:
+class FusedLayers:
     """A whole network in inference form.
 
     Attributes:
@@ -118,8 +118,8 @@ class Layers:
         class_names: one name a class, or None.
     """
 
-    convs: tuple[Conv, ...]
-    classifier: Linear | None
+    convs: tuple[ConvLayer, ...]
+    classifier: LinearLayer | None
     input_spec: InputSpec
     class_names: tuple[str, ...] | None = None
 
@@ -133,7 +133,7 @@ class Layers:
         """Learnt values."""
         return sum(part.weight.size + part.bias.size for part in self.parts())
 
-    def parts(self) -> Iterator[Conv | Linear]:
+    def parts(self) -> Iterator[ConvLayer | LinearLayer]:
         """Everything that has weights, in order of execution."""
         for conv in self.convs:
             yield conv
@@ -149,10 +149,10 @@ class Layers:
         for conv in self.convs:
             shape = conv.output_size(shape)
             total += conv.weight.size * prod(shape)
-        return total + sum(part.weight.size for part in self.parts() if isinstance(part, Linear))
+        return total + sum(part.weight.size for part in self.parts() if isinstance(part, LinearLayer))
 
 
-def layers_of(model: MobileOne) -> Layers:
+def layers_of(model: MobileOne) -> FusedLayers:
     """The network as plain data.
 
     Args:
@@ -175,7 +175,7 @@ def layers_of(model: MobileOne) -> Layers:
         raise ConfigError("the network is in train form; fuse it first: mobileone.reparameterize(model)")
     blocks = blocks_of(model, InferenceBlock)
     head = model.head.fc
-    layers = Layers(
+    layers = FusedLayers(
         convs=tuple(_conv(name, block) for name, block in blocks if isinstance(block, InferenceBlock)),
         classifier=_linear("head.fc", head) if isinstance(head, nn.Linear) else None,
         input_spec=model.input_spec,
@@ -187,7 +187,7 @@ def layers_of(model: MobileOne) -> Layers:
     return layers
 
 
-def read_pixels(layers: Layers) -> tuple[Layers, NDArray[np.uint8]]:
+def read_pixels(layers: FusedLayers) -> tuple[FusedLayers, NDArray[np.uint8]]:
     """The same network with the normalisation inside its first convolution: it reads pixels / 255.
 
     Returns:
@@ -202,7 +202,7 @@ def read_pixels(layers: Layers) -> tuple[Layers, NDArray[np.uint8]]:
     return replace(layers, convs=(first, *others)), np.rint(PIXEL_MAX * mean).astype(np.uint8)
 
 
-def _conv(name: str, block: InferenceBlock) -> Conv:
+def _conv(name: str, block: InferenceBlock) -> ConvLayer:
     from mobileone.model.block import SqueezeExcite as Attention
 
     spec: BlockSpec = block.spec
@@ -210,8 +210,8 @@ def _conv(name: str, block: InferenceBlock) -> Conv:
     attention = None
     if isinstance(block.attn, Attention):
         parts = (_linear(f"{name}.attn.{part}", getattr(block.attn, part)) for part in ("fc1", "fc2"))
-        attention = SqueezeExcite(reduce=next(parts), expand=next(parts))
-    return Conv(
+        attention = AttentionLayer(reduce=next(parts), expand=next(parts))
+    return ConvLayer(
         name=name,
         weight=_array(conv.weight),
         bias=_array(conv.bias),
@@ -223,10 +223,10 @@ def _conv(name: str, block: InferenceBlock) -> Conv:
     )
 
 
-def _linear(name: str, layer: nn.Module) -> Linear:
+def _linear(name: str, layer: nn.Module) -> LinearLayer:
     """From a linear layer or a 1×1 convolution."""
     weight, bias = _array(layer.weight), _array(layer.bias)
-    return Linear(name=name, weight=weight.reshape(weight.shape[0], -1), bias=bias)
+    return LinearLayer(name=name, weight=weight.reshape(weight.shape[0], -1), bias=bias)
 
 
 def _array(value: object) -> Floats:

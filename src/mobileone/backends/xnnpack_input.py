@@ -9,15 +9,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mobileone.backends.layers import Conv
-from mobileone.backends.quantized import UINT8_OFFSET, Quantized
+from mobileone.backends.fused_layers import ConvLayer
+from mobileone.backends.quantized_network import UINT8_OFFSET, QuantizedNetwork
 from mobileone.variants import Pair
 
 Margins = tuple[Pair, Pair]
 """Rows (above, below) and columns (left, right) around an image."""
 
 
-def bordered_outside(quantized: Quantized) -> tuple[Quantized, tuple[int, int, int], Margins]:
+def bordered_outside(quantized: QuantizedNetwork) -> tuple[QuantizedNetwork, tuple[int, int, int], Margins]:
     """The network with the padding of its first convolution, which is of a colour, left to the writer.
 
     Returns:
@@ -54,13 +54,13 @@ def border_strips(
         sizes[axis] += sum(margin)
 
 
-def reads_pairs(conv: Conv, size: int) -> bool:
+def reads_pairs(conv: ConvLayer, size: int) -> bool:
     """Whether `paired_columns` holds: a 3×3 kernel, stride 2, padding 1, on an even number of columns."""
     shape = (conv.weight.shape[2:], conv.stride, conv.padding, conv.dilation, conv.groups)
     return shape == ((3, 3), (2, 2), (1, 1), (1, 1), 1) and size % 2 == 0
 
 
-def paired_columns(quantized: Quantized) -> Quantized:
+def paired_columns(quantized: QuantizedNetwork) -> QuantizedNetwork:
     """The same network, its first convolution reading two neighbouring pixels as one of twice the channels.
 
     An image (H, W, 3) is (H, W/2, 6) without moving a byte, and a 3×3 kernel of stride 2 is then a 3×2 kernel
