@@ -8,24 +8,19 @@ import torch
 
 from mobileone.backends.manifest import manifest_path
 from mobileone.backends.table import BACKENDS
-from mobileone.benchmarking.bench import bench
 from mobileone.benchmarking.bench_images import InputFiles
 from mobileone.benchmarking.candidates import Builder, Grid, choose_backends
 from mobileone.benchmarking.subject import read_subjects
-from mobileone.errors import ConfigError
 from mobileone.exporting.export import export
 from mobileone.input_spec import InputSpec
 from mobileone.model.create import create_model
 
 
 @pytest.fixture
-def model(tiny):
-    return create_model(tiny, num_classes=2, form="inference", input_spec=InputSpec(size=32)).eval()
-
-
-@pytest.fixture
 def build(tmp_path):
     """Candidates of some models, as LiteRT files."""
+
+    pytest.importorskip("ai_edge_litert", reason="needs mobileone[litert]")
 
     def apply(*models, quantize=None, **axes):
         grid = Grid(
@@ -121,11 +116,3 @@ def test_what_is_not_installed_is_left_out_and_said(monkeypatch):
     assert "openvino" not in [each.name for each in chosen]
     assert "coreml" not in [each.name for each in chosen]
     assert any("mobileone[openvino]" in note for note in notes)
-
-
-def test_networks_of_different_classes_are_evaluated_one_at_a_time(tiny, tmp_path):
-    models = [create_model(tiny, num_classes=n, input_spec=InputSpec(size=32)).eval() for n in (2, 3)]
-    with pytest.raises(ConfigError, match="different classes"):
-        bench(*models, backends=("litert",), eval_data=tmp_path, progress=False)
-    with pytest.raises(ConfigError, match="nothing to benchmark"):
-        bench(backends=("litert",))

@@ -20,12 +20,8 @@ NEEDS_PROFILE = "needs mobileone[profile]"
 
 
 @pytest.fixture(autouse=True)
-def _one_thread():
+def _one_thread(one_thread):
     """Networks this small only lose by sharing their work out."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 class Residual(nn.Module):

@@ -79,13 +79,13 @@ def test_a_channel_without_weights_keeps_its_bias():
     assert abs(int(weight.bias[4])) <= 2**24 + 1
 
 
-def test_every_part_helps(small, pictures, quantized):
+def test_every_part_helps(small_network, small_pictures, quantized):
     """The whole against its own ranges by maximum: no worse, on pictures that it was not calibrated on."""
     from mobileone.exporting.parity import seeded_pictures
 
-    held = seeded_pictures(small.input_spec, number=32, seed=5)
-    expected = logits_in_batches(TorchClassifier(small), held)
-    widest = calibrate(layers_of(small), pictures, rule="minmax")
+    held = seeded_pictures(small_network.input_spec, number=32, seed=5)
+    expected = logits_in_batches(TorchClassifier(small_network), held)
+    widest = calibrate(layers_of(small_network), small_pictures, rule="minmax")
     whole, other = (compare_logits(expected, simulate(q, held)).sqnr_db for q in (quantized, widest))
     assert whole > other - 3
     assert whole > 15

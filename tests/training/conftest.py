@@ -4,7 +4,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 
 from mobileone.input_spec import InputSpec
@@ -16,12 +15,8 @@ from mobileone.variants import Variant
 
 
 @pytest.fixture(autouse=True)
-def _one_thread():
-    """Small tensors gain nothing by threads, and other tests run beside these."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+def _one_thread(one_thread):
+    """All tests of this folder."""
 
 
 @pytest.fixture

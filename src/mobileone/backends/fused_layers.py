@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from math import prod
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -82,12 +81,12 @@ class ConvLayer:
 
     @property
     def in_channels(self) -> int:
-        """Channels in."""
+        """As many as one filter reads, times the groups."""
         return int(self.weight.shape[1]) * self.groups
 
     @property
     def out_channels(self) -> int:
-        """Channels out."""
+        """One for each filter."""
         return int(self.weight.shape[0])
 
     def output_size(self, size: Pair) -> Pair:
@@ -130,7 +129,7 @@ class FusedLayers:
 
     @property
     def num_parameters(self) -> int:
-        """Learnt values."""
+        """Weights and biases."""
         return sum(part.weight.size + part.bias.size for part in self.parts())
 
     def parts(self) -> Iterator[ConvLayer | LinearLayer]:
@@ -142,14 +141,6 @@ class FusedLayers:
                 yield conv.attention.expand
         if self.classifier is not None:
             yield self.classifier
-
-    def macs(self, size: int) -> int:
-        """Multiply-accumulates of convolutions and linear layers for one square image of that side."""
-        total, shape = 0, (size, size)
-        for conv in self.convs:
-            shape = conv.output_size(shape)
-            total += conv.weight.size * prod(shape)
-        return total + sum(part.weight.size for part in self.parts() if isinstance(part, LinearLayer))
 
 
 def layers_of(model: MobileOne) -> FusedLayers:

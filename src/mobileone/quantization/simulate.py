@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import Literal
 
 import numpy as np
 import torch
@@ -25,9 +24,9 @@ from mobileone.backends.quantized_network import (
     QuantizedNetwork,
     QuantizedWeight,
 )
+from mobileone.backends.table import Int8Head
 
 EXACT_FLOAT32 = 2**24
-Head = Literal["weights", "dynamic", "static"]
 
 
 def requantize(accumulator: Tensor, scale: Tensor, output: Int8Encoding) -> Tensor:
@@ -153,15 +152,14 @@ def bordered(quantized: QuantizedNetwork, pixels: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def simulate(quantized: QuantizedNetwork, pixels: Tensor, *, head: Head = "weights") -> Tensor:
+def simulate(quantized: QuantizedNetwork, pixels: Tensor, *, head: Int8Head = "weights") -> Tensor:
     """Logits (N, classes), float32, of uint8 pixels (N, C, H, W).
 
     Args:
         quantized: the network.
         pixels: the images.
-        head: what the classifier reads, the one thing in which the runtimes differ: the average in float,
-            with int8 weights (`weights`); the average in eight bits with a scale of the image's own
-            (`dynamic`) or with the calibrated one (`static`).
+        head: what the classifier reads, the one thing in which runtimes differ; the table of backends
+            says it of each.
     """
     for _, integers, encoding in integer_outputs(quantized, pixels):  # noqa: B007
         pass
