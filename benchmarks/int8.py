@@ -52,13 +52,13 @@ from mobileone.inference.torch_classifier import TorchClassifier
 from mobileone.model.network import MobileOne
 from mobileone.quantization.calibrate import calibrate
 from mobileone.quantization.layer_errors import sqnr_db
-from mobileone.quantization.quantize import QuantizedFormat, write_quantized
+from mobileone.quantization.quantize import write_quantized
 
 WEIGHTS = Path("../shared/data/apple_s0/mobileone_s0.pth.tar")
 PHOTOS = Path("../shared/data/imagenet_val_300")
 IMAGENETTE = Path("../shared/data/imagenette_128_q70.zip")
 CHUNK = 500
-SUFFIXES: dict[QuantizedFormat, str] = {
+SUFFIXES: dict[str, str] = {
     "openvino": ".xml",
     "litert": ".tflite",
     "executorch": ".pte",
@@ -92,7 +92,7 @@ def interval(values: np.ndarray) -> str:
     return f"{values.mean():.2f} ± {1.96 * values.std(ddof=1) / math.sqrt(len(values)):.2f}"
 
 
-def ours(model: MobileOne, images: Tensor, folder: Path) -> Mapping[QuantizedFormat, Path]:
+def ours(model: MobileOne, images: Tensor, folder: Path) -> Mapping[str, Path]:
     """Calibrated once, written for every runtime."""
     quantized, expected = (
         calibrate(layers_of(model), images),

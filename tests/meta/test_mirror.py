@@ -7,18 +7,6 @@ ROOT = Path(__file__).resolve().parents[2]
 # Files without tests of their own, by room. No name is ever added here; a line goes when its test comes.
 UNTESTED = frozenset(
     [
-        "backends/coreml/writer.py",
-        "backends/executorch/session.py",
-        "backends/executorch/writer.py",
-        "backends/litert/session.py",
-        "backends/ncnn/session.py",
-        "backends/ncnn/writer.py",
-        "backends/onnx/session.py",
-        "backends/onnx/writer.py",
-        "backends/openvino/session.py",
-        "backends/openvino/writer.py",
-        "backends/torch/session.py",
-        "backends/torch/writer.py",
         "benchmarking/baselines.py",
         "benchmarking/bench.py",
         "benchmarking/bench_accuracy.py",
@@ -74,7 +62,6 @@ UNTESTED = frozenset(
         "profiling/profile_result.py",
         "profiling/roofline_plot.py",
         "profiling/torch_clock.py",
-        "quantization/quantize.py",
         "ranks/device.py",
         "ranks/rendezvous.py",
         "report/charts.py",
