@@ -10,7 +10,7 @@ SOURCE = Path(__file__).resolve().parents[2] / "src" / "mobileone"
 # Backends hold the same files each, by one rule.
 BACKEND_STEMS = {"session", "writer", "writer_int8"}
 # Names that still mean two things. No name is ever added here.
-KNOWN_STEMS = {"cache", "fold", "online", "source", "table", "verify"}
+KNOWN_STEMS = {"cache", "fold", "online", "source", "verify"}
 KNOWN_CLASSES = {
     "Affine",
     "Branches",

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from mobileone.benchmarking.bench_result import BenchResult, BenchRow
-from mobileone.report.table import aligned_table
+from mobileone.report.text_table import text_table
 
 if TYPE_CHECKING:
     from mobileone.benchmarking.ceilings import Ceilings
@@ -20,7 +20,7 @@ def bench_report(result: BenchResult) -> str:
     for network, batch_size, rows in result.groups():
         lines = [f"{network}, batch {batch_size}"]
         if ran := [row for row in rows if row.latency is not None]:
-            lines.append(aligned_table(header(result), [cells(row, result) for row in ran], num_text=2))
+            lines.append(text_table(header(result), [cells(row, result) for row in ran], num_text=2))
         lines += [f"did not run: {line}" for line in refusals(rows)]
         blocks.append("\n".join(lines))
     blocks.append("\n".join(ceiling_lines(result.ceilings)))
