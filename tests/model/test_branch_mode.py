@@ -21,14 +21,7 @@ from mobileone.model.branch_mode import pays, runs_online, set_branch_mode
 from mobileone.reparam.fuse import reparameterize
 from mobileone.variants import BlockSpec
 
-
-@pytest.fixture(autouse=True)
-def _one_thread():
-    """Blocks this small are slower on two."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")  # blocks this small are slower on two
 
 
 def build(spec, *, dtype=torch.float64, seed=0):

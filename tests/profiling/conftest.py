@@ -15,12 +15,8 @@ from mobileone.profiling.torch_clock import trace
 
 
 @pytest.fixture(autouse=True)
-def _one_thread():
+def _one_thread(one_thread: None) -> None:
     """Networks this small only lose by sharing their work out."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 class Residual(nn.Module):

@@ -19,9 +19,9 @@ from mobileone.evaluation.evaluate import evaluate
 from mobileone.training.config.augmentation import Phase
 from mobileone.training.config.train_config import TrainConfig
 from mobileone.training.run import trainer as trainer_module
-from mobileone.training.run.fit import FitResult, fit
-from mobileone.training.run.progress import WALL_CLOCK, EpochRecord
-from mobileone.training.watch.callback import Callback, StepReport
+from mobileone.training.run.fit import fit
+from mobileone.training.watch.callback import Callback
+from mobileone.training.watch.records import WALL_CLOCK, EpochRecord, FitResult, StepReport
 
 
 class StoppedError(Exception):
@@ -273,7 +273,7 @@ def test_progress_is_drawn_on_stderr_alone(
 RANKS = """
 import glob, json, sys, torch, warnings
 from mobileone.training.config.train_config import TrainConfig
-from mobileone.training.run.fit import FitResult, fit
+from mobileone.training.run.fit import fit
 
 warnings.simplefilter("error")
 torch.set_num_threads(1)

@@ -28,30 +28,12 @@ from mobileone.errors import BadImageError, ConfigError, PreemptedError, Trainin
 from mobileone.training.config.augmentation import Augment, Phase
 from mobileone.training.config.objective import Mix
 from mobileone.training.config.train_config import TrainConfig
-from mobileone.training.run import loop as run_module
+from mobileone.training.run import loop as loop_module
 from mobileone.training.run import trainer as trainer_module
 from mobileone.training.run.fit import fit
 from mobileone.training.run.trainer import Trainer
 
 AtStep = Callable[[int, Callable[[], None]], None]
-
-
-@pytest.fixture
-def at_step(monkeypatch: pytest.MonkeyPatch) -> AtStep:
-    """Does something after the n-th step from now on, 1 for the first."""
-
-    def arrange(number: int, work: Callable[[], None]) -> None:
-        real, calls = trainer_module.TrainStep.__call__, iter(range(1, 1_000_000))
-
-        def step(self: object, *args: object, **options: float) -> object:
-            result = real(self, *args, **options)
-            if next(calls) == number:
-                work()
-            return result
-
-        monkeypatch.setattr(trainer_module.TrainStep, "__call__", step)
-
-    return arrange
 
 
 @pytest.fixture
@@ -175,7 +157,7 @@ def test_a_long_epoch_is_saved_before_an_evaluation_that_fails(
 ) -> None:
     config = config.with_values({"saving.checkpoint_every": "none"})
     fit(config, run_dir=tmp_path / "whole", progress=False)
-    monkeypatch.setattr(run_module, "UNSAVED_S", 0.0)
+    monkeypatch.setattr(loop_module, "UNSAVED_S", 0.0)
     broken = Path(config.data, "val", "dark", "00.jpg")
     content = broken.read_bytes()
     broken.write_bytes(b"")
