@@ -129,7 +129,7 @@ def candidates(variant: str, backends: list[str], threads: list[int], folder: Pa
 
     import mobileone
     from mobileone.backends.quiet import quiet
-    from mobileone.backends.table import FORMATS
+    from mobileone.backends.table import BACKENDS
     from mobileone.benchmarking.candidate import Candidate
     from mobileone.benchmarking.candidates import SESSION
 
@@ -143,7 +143,7 @@ def candidates(variant: str, backends: list[str], threads: list[int], folder: Pa
     np.save(inputs["NHWC"], x.permute(0, 2, 3, 1).contiguous().numpy())
     found = []
     for backend in backends:
-        own = mobileone.export(model, folder / f"ours{FORMATS[backend].suffix}", format=backend)
+        own = mobileone.export(model, folder / f"ours{BACKENDS[backend].suffix}", format=backend)
         sides: list[tuple[str, str, dict[str, Any]]] = [
             ("ours", SESSION, {"artifact": str(own.path), "precision": "fp32"})
         ]

@@ -40,7 +40,7 @@ from torch import Tensor
 import mobileone
 from benchmarks.online_training import processor
 from mobileone.backends.artifact import Artifact
-from mobileone.backends.layers import layers_of
+from mobileone.backends.fused_layers import layers_of
 from mobileone.backends.quiet import quiet
 from mobileone.data.folder import find_images
 from mobileone.data.pixels import normalize

@@ -11,6 +11,9 @@ from mobileone.benchmarking.ceilings import Ceiling, Ceilings
 from mobileone.benchmarking.floor import Floor
 from mobileone.benchmarking.latency import Latency
 from mobileone.benchmarking.noise import Noise
+from mobileone.input_spec import InputSpec
+from mobileone.model.create import create_model
+from mobileone.processor import usable_cores
 
 FAKE = Path(__file__).parent / "fake_session.py"
 
@@ -116,3 +119,21 @@ def candidate(inputs):
         )
 
     return make
+
+
+ROWS = (
+    row("onnx", 1.0, accuracy=80.0),
+    row("openvino", 2.0, accuracy=79.5, threads=2),
+    row("PyTorch fused", 9.0, accuracy=80.0, is_baseline=True, size_bytes=None),
+    row("<b>bad</b>", latency=None, reason="crashed with SIGSEGV", floor=None),
+)
+
+
+# The last core that there is, as candidates of one thread get it.
+CORE = usable_cores()[-1:]
+
+
+@pytest.fixture
+def model(tiny):
+    """A small fused network of two classes."""
+    return create_model(tiny, num_classes=2, form="inference", input_spec=InputSpec(size=32)).eval()

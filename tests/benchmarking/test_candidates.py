@@ -8,8 +8,7 @@ import pytest
 import torch
 
 from mobileone.backends.manifest import manifest_path
-from mobileone.backends.table import FORMATS
-from mobileone.benchmarking.bench import bench
+from mobileone.backends.table import BACKENDS
 from mobileone.benchmarking.bench_images import InputFiles, read_photos
 from mobileone.benchmarking.candidates import Builder, Grid, choose_backends
 from mobileone.benchmarking.subject import read_subjects
@@ -20,17 +19,19 @@ from mobileone.model.create import create_model
 
 
 @pytest.fixture
-def model(tiny):
-    return create_model(tiny, num_classes=2, form="inference", input_spec=InputSpec(size=32)).eval()
-
-
-@pytest.fixture
 def build(tmp_path):
     """Candidates of some models, as LiteRT files."""
 
+    pytest.importorskip("ai_edge_litert", reason="needs mobileone[litert]")
+
     def apply(*models, quantize=None, **axes):
         grid = Grid(
-            **{"backends": [FORMATS["litert"]], "precisions": ["fp32"], "threads": [1, 2], "batch_sizes": [1]}
+            **{
+                "backends": [BACKENDS["litert"]],
+                "precisions": ["fp32"],
+                "threads": [1, 2],
+                "batch_sizes": [1],
+            }
             | {"baselines": ()}
             | axes
         )
@@ -93,7 +94,9 @@ def test_the_seam_for_int8(build, model):
 
 
 def test_what_cannot_be_made_is_a_candidate_with_a_reason(build, model):
-    found = build(model, backends=[FORMATS["ncnn"], FORMATS["litert"]], precisions=["bf16"], batch_sizes=[2])
+    found = build(
+        model, backends=[BACKENDS["ncnn"], BACKENDS["litert"]], precisions=["bf16"], batch_sizes=[2]
+    )
     assert "ncnn takes one image at a time" in found[0].refusal
     assert [each.refusal for each in found[1:]] == ["LiteRT executes fp32, int8 here"]
 
@@ -133,11 +136,3 @@ def test_photos_with_and_without_labels(tmp_path):
     assert labelled.pixels(InputSpec(size=32), progress=False).shape == (3, 3, 32, 32)
     with pytest.raises(ConfigError, match="has 2 classes, the network has 7"):
         read_photos(tmp_path / "labelled", most=3, num_classes=7, class_names=None, seed=0)
-
-
-def test_networks_of_different_classes_are_evaluated_one_at_a_time(tiny, tmp_path):
-    models = [create_model(tiny, num_classes=n, input_spec=InputSpec(size=32)).eval() for n in (2, 3)]
-    with pytest.raises(ConfigError, match="different classes"):
-        bench(*models, backends=("litert",), eval_data=tmp_path, progress=False)
-    with pytest.raises(ConfigError, match="nothing to benchmark"):
-        bench(backends=("litert",))

@@ -16,7 +16,9 @@ from mobileone.model.create import create_model
 
 CLASSES = ("bird", "cat", "dog")
 SUFFIX = {"onnx": ".onnx", "openvino": ".xml", "litert": ".tflite", "executorch": ".pte"}
-LOWERING = pytest.param("executorch", marks=pytest.mark.slow)  # seconds; the fast one is in test_runtimes.py
+LOWERING = pytest.param(
+    "executorch", marks=pytest.mark.slow
+)  # seconds; the fast one is in backends/executorch/test_writer_int8.py
 
 
 def run(capsys, *arguments):

@@ -5,16 +5,15 @@ import pytest
 import torch
 
 from mobileone.backends.artifact import Artifact
-from mobileone.backends.deployable import Options
-from mobileone.backends.exporter import exporter
-from mobileone.backends.table import FORMATS
+from mobileone.backends.table import BACKENDS
+from mobileone.backends.writer import check_installed
 from mobileone.errors import ArtifactError, MissingExtraError
 from mobileone.exporting.export import export
 from mobileone.exporting.parity import reference_logits, seeded_pictures
 from mobileone.inference.predictor import Predictor
 from mobileone.model.create import create_model
 
-RUNNING = [kind for kind in FORMATS.values() if kind.executes]
+RUNNING = [kind for kind in BACKENDS.values() if kind.executes]
 
 
 @pytest.fixture
@@ -26,7 +25,7 @@ def network(tiny):
 
 def skip_unless_installed(kind):
     try:
-        exporter(kind.name).check(Options())
+        check_installed(kind.name)
     except MissingExtraError as error:
         pytest.skip(str(error))
 
@@ -83,7 +82,7 @@ def test_half_precision_halves_the_weights(tmp_path, kind):
 
 
 def test_core_ml_is_written_and_says_that_nobody_ran_it(network, tmp_path):
-    kind = FORMATS["coreml"]
+    kind = BACKENDS["coreml"]
     skip_unless_installed(kind)
     done = export(network, tmp_path / "net.mlpackage", format="coreml", raw_input=True)
     assert done.manifest.parity is None

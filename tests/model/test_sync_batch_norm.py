@@ -3,6 +3,16 @@
 import subprocess
 import sys
 
+import torch
+from torch import nn
+
+from mobileone.model.sync_batch_norm import (
+    SyncBatchNorm2d,
+    convert_sync_batch_norm,
+    is_synchronised,
+    process_group_of,
+)
+
 SCRIPT = """
 import copy, sys
 import torch
@@ -65,3 +75,25 @@ def test_two_ranks_are_one_process_with_the_whole_batch(tmp_path):
         for rank in ranks:
             rank.kill()
     assert [rank.returncode for rank in ranks] == [0, 0], said
+
+
+def test_conversion_keeps_tensors_names_and_eval():
+    model = nn.Sequential(nn.Conv2d(1, 2, 1), nn.Sequential(nn.BatchNorm2d(2, eps=1e-3, momentum=0.3)))
+    before = dict(model.state_dict(keep_vars=True))
+    x = torch.randn(3, 1, 4, 4)
+    expected = model.eval()(x)
+    converted = convert_sync_batch_norm(model)
+    norm = converted[1][0]
+    assert isinstance(norm, SyncBatchNorm2d)
+    assert (norm.eps, norm.momentum, norm.training) == (1e-3, 0.3, False)
+    after = converted.state_dict(keep_vars=True)
+    assert list(after) == list(before)
+    assert all(after[name] is before[name] for name in before)
+    assert torch.equal(converted(x), expected)
+
+
+def test_what_is_synchronised():
+    for norm in (SyncBatchNorm2d(3), nn.SyncBatchNorm(3)):
+        assert is_synchronised(norm)
+        assert process_group_of(norm) is None, "all ranks"
+    assert not is_synchronised(nn.BatchNorm2d(3))

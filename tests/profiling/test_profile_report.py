@@ -83,15 +83,6 @@ def test_layers_and_stages():
     assert "bound by" not in profile_report(profile_of("mobileone_s0", machine=None), "layer")
 
 
-def test_shares_add_up():
-    profile = profile_of("mobileone_s1", form="train", size=64)
-    for by in ("operator", "layer", "stage"):
-        rows = profile.rows(by)
-        assert sum(row.share or 0 for row in rows) == pytest.approx(1)
-        assert sum(row.macs for row in rows) == profile.macs
-        assert sum(row.num_operators for row in rows) == len(profile.operators)
-
-
 def test_comparison():
     train, fused = (profile_of("mobileone_s0", form=form) for form in ("train", "inference"))
     text = comparison_report(ProfileComparison(train, fused))

@@ -13,7 +13,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import get_args
 
-from mobileone.backends.table import Precision, find_format
+from mobileone.backends.table import Precision, find_backend
 from mobileone.benchmarking.baselines import BASELINES
 from mobileone.benchmarking.bench_accuracy import Evaluation
 from mobileone.benchmarking.bench_images import InputFiles
@@ -164,7 +164,7 @@ def _recommendations(
             continue
         row, source = found.row, sources.get(network)
         if source and not row.is_baseline and not row.artifact and row.precision != "int8":
-            file = f"{Path(source).name.partition('.')[0]}{find_format(row.backend).suffix}"
+            file = f"{Path(source).name.partition('.')[0]}{find_backend(row.backend).suffix}"
             command = f"mobileone export {shlex.quote(source)} -o {shlex.quote(file)}"
             command += f" --batch-size {batch_size}" if batch_size > 1 else ""
             found = replace(found, command=command)

@@ -8,10 +8,9 @@ from pathlib import Path
 
 from torch import Tensor
 
-from mobileone.backends.deployable import Options
-from mobileone.backends.exporter import exporter
 from mobileone.backends.manifest import Manifest, read_manifest
-from mobileone.backends.table import FORMATS, Format, FormatName, Precision
+from mobileone.backends.table import BACKENDS, Backend, Precision
+from mobileone.backends.writer import check_installed
 from mobileone.benchmarking.baselines import BASELINES
 from mobileone.benchmarking.bench_images import InputFiles
 from mobileone.benchmarking.candidate import Candidate
@@ -28,15 +27,15 @@ SESSION = "mobileone.backends.session:open_session"
 BASELINE = "mobileone.benchmarking.baselines:open_baseline"
 
 # Writes a network, quantised, for one backend and batch size; the artifact's file.
-Quantizer = Callable[[MobileOne, Path, FormatName, int], Path]
+Quantizer = Callable[[MobileOne, Path, str, int], Path]
 
 
-def runnable_formats() -> list[Format]:
+def runnable_backends() -> list[Backend]:
     """Formats that some runtime executes here, installed or not."""
-    return [each for each in FORMATS.values() if each.executes]
+    return [each for each in BACKENDS.values() if each.executes]
 
 
-def choose_backends(names: Sequence[str]) -> tuple[list[Format], list[str]]:
+def choose_backends(names: Sequence[str]) -> tuple[list[Backend], list[str]]:
     """The backends of these names, and notes on those that `all` leaves out.
 
     Args:
@@ -46,7 +45,7 @@ def choose_backends(names: Sequence[str]) -> tuple[list[Format], list[str]]:
         ConfigError: on an unknown name, or where nothing is installed.
         MissingExtraError: if one that was named is not installed.
     """
-    known = {each.name: each for each in runnable_formats()}
+    known = {each.name: each for each in runnable_backends()}
     everything = tuple(names) == ("all",)
     unknown = [] if everything else [name for name in names if name not in known]
     if unknown or not names:
@@ -55,9 +54,9 @@ def choose_backends(names: Sequence[str]) -> tuple[list[Format], list[str]]:
         )
     chosen, notes = [], []
     for name in known if everything else names:
-        kind = known[name]  # type: ignore[index]
+        kind = known[name]
         try:
-            exporter(kind.name).check(Options())
+            check_installed(kind.name)
         except MissingExtraError as error:
             if not everything:
                 raise
@@ -73,7 +72,7 @@ def choose_backends(names: Sequence[str]) -> tuple[list[Format], list[str]]:
 class Grid:
     """The combinations wanted, each attribute one axis."""
 
-    backends: Sequence[Format]
+    backends: Sequence[Backend]
     precisions: Sequence[Precision]
     threads: Sequence[int]
     batch_sizes: Sequence[int]
@@ -170,7 +169,7 @@ class Builder:
                     )
 
     def _exported(
-        self, subject: BenchSubject, kind: Format, batch_size: int, folder: Path
+        self, subject: BenchSubject, kind: Backend, batch_size: int, folder: Path
     ) -> Iterator[Candidate]:
         for precision in self.grid.precisions:
             try:
@@ -182,7 +181,7 @@ class Builder:
                 yield from self._runs(subject, path, manifest, precision, batch_size)
 
     def _written(
-        self, subject: BenchSubject, kind: Format, precision: Precision, batch_size: int, folder: Path
+        self, subject: BenchSubject, kind: Backend, precision: Precision, batch_size: int, folder: Path
     ) -> Path:
         """The artifact for that backend, precision and batch size; all but int8 share one."""
         assert subject.model is not None
@@ -202,7 +201,7 @@ class Builder:
         return path
 
     def _artifact(self, subject: BenchSubject, path: Path, manifest: Manifest) -> Iterator[Candidate]:
-        kind = FORMATS[manifest.format]
+        kind = BACKENDS[manifest.format]
         own: Precision = manifest.precision if manifest.precision in kind.executes else "fp32"
         # Weights of float32 can be computed with in less; narrower ones only as they are.
         able = [p for p in kind.executes if p != "int8"] if own == "fp32" else [own]

@@ -106,7 +106,7 @@ def _accuracy_reasons(
         ]
     if chosen.precision == "fp32":
         return []
-    reasons = [f"what {chosen.precision} costs in accuracy was not measured, give images with --eval"]
+    reasons = [f"what {chosen.precision} costs in accuracy was not measured, give images to evaluate on"]
     exact = [row for row in choice if row.precision == "fp32" and row.latency is not None]
     if exact:
         best = min(exact, key=lambda row: row.latency.median_ms if row.latency else 0.0)

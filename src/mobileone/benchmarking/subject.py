@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mobileone.backends.manifest import Manifest, read_manifest
-from mobileone.backends.table import format_of
+from mobileone.backends.table import backend_of
 from mobileone.benchmarking.floor import NetworkShapes
 from mobileone.checkpoint.load import load_model
 from mobileone.errors import ConfigError
-from mobileone.exporting.export import ready, weights_sha256
+from mobileone.exporting.pipeline import ready, weights_sha256
 from mobileone.input_spec import InputSpec
 from mobileone.model.network import MobileOne
 from mobileone.variants import VARIANTS
@@ -57,7 +57,7 @@ def read_subjects(sources: Sequence[str | os.PathLike[str] | MobileOne]) -> list
     titles: dict[str, str] = {}  # by the hash of the weights
     found = []
     # Networks first, so that their artifacts find the title.
-    is_artifact = [not isinstance(source, MobileOne) and format_of(source) is not None for source in sources]
+    is_artifact = [not isinstance(source, MobileOne) and backend_of(source) is not None for source in sources]
     for index in sorted(range(len(sources)), key=lambda index: is_artifact[index]):
         source = sources[index]
         if not is_artifact[index]:

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 
 from tyro.conf import Positional, arg
 
-from mobileone.atomic import refuse_existing
 from mobileone.backends.manifest import Manifest, manifest_path
-from mobileone.backends.table import FORMATS, FormatName, format_of
+from mobileone.backends.table import BACKENDS, backend_of
+from mobileone.cli.arguments import format_choice, refuse_existing
 from mobileone.cli.output import megabytes, print_json
 from mobileone.errors import ConfigError
 
@@ -33,7 +33,7 @@ class Export:
     """MODEL, see mobileone --help; one with branches is fused."""
     output: Annotated[Path, arg(aliases=("-o",))]
     """File to write, or a folder; its manifest lies beside it, with .json behind its name."""
-    format: FormatName | None = None
+    format: Annotated[str | None, format_choice("fp32")] = None
     """What to write. Default: what the file's suffix says."""
     raw_input: bool = False
     """Put normalisation into the graph: it takes pixels 0..255, bytes (N, H, W, C) where the format can."""
@@ -53,10 +53,10 @@ class Export:
     """Print the manifest as JSON."""
 
     def run(self) -> int:
-        kind = format_of(self.output)
+        kind = backend_of(self.output)
         name = self.format or (kind.name if kind else None)
         if name is None:
-            known = ", ".join(f"{each.suffix} ({each.name})" for each in FORMATS.values())
+            known = ", ".join(f"{each.suffix} ({each.name})" for each in BACKENDS.values())
             raise ConfigError(f"{self.output} does not tell the format; pass --format, or end it in {known}")
         if kind is not None:
             refuse_existing(self.output, force=self.force)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from tyro.conf import Positional, arg
 
-from mobileone.backends.table import Precision, format_of
+from mobileone.backends.table import Precision, backend_of
 from mobileone.cli.output import print_json
 from mobileone.errors import ConfigError
 
@@ -99,7 +99,7 @@ class Predict:
 
 def pick(source: str, device: str) -> str | None:
     """The device for a model; none for an exported file, unless one was asked for."""
-    if format_of(source) is not None:
+    if backend_of(source) is not None:
         return None if device == "auto" else device
     from mobileone.ranks.device import pick_device
 
@@ -130,7 +130,8 @@ def writer(output: Path | None, *, as_json: bool, force: bool) -> Iterator[Calla
     Raises:
         ConfigError: if the file's suffix is unknown, or it exists without `force`.
     """
-    from mobileone.atomic import atomic_path, refuse_existing
+    from mobileone.atomic import atomic_path
+    from mobileone.cli.arguments import refuse_existing
 
     if output is None:
         collected: list[Prediction] = []

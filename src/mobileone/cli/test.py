@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from tyro.conf import Positional, arg
 
-from mobileone.backends.table import Precision, format_of
+from mobileone.backends.table import Precision, backend_of
 from mobileone.cli.output import print_json, result_line
 from mobileone.errors import ConfigError
 
@@ -28,7 +28,7 @@ def load_for_test(
     """A model in inference form or an exported file; `input_size` and `crop` replace its input spec's."""
     from mobileone.inference.classifier import Network, load_classifier
 
-    if format_of(source) is not None and input_size is not None:
+    if backend_of(source) is not None and input_size is not None:
         raise ConfigError(f"{source} is exported for one size; export it with another --input-size instead")
     loaded = load_classifier(source, threads=threads, precision=precision)
     model = loaded.model if isinstance(loaded, Network) else loaded
@@ -81,7 +81,7 @@ class Test:
             threads=self.threads,
             precision=self.precision,
         )
-        exported = format_of(self.model) is not None
+        exported = backend_of(self.model) is not None
         if exported and self.device not in ("auto", "cpu"):
             raise ConfigError(f"{self.model} runs on the CPU; drop --device {self.device}")
         with distributed("cpu" if exported else self.device) as ranks:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from mobileone.backends.artifact import Artifact
-from mobileone.backends.table import Precision, format_of
+from mobileone.backends.table import Precision, backend_of
 from mobileone.checkpoint.load import load_model
 from mobileone.data.pixels import normalize
 from mobileone.errors import ConfigError
@@ -70,7 +70,7 @@ def load_classifier(
     """An exported file in its runtime, or anything that `load_model` takes in PyTorch.
 
     Args:
-        source: an artifact (`format_of` tells by the suffix), or a model.
+        source: an artifact (`backend_of` tells by the suffix), or a model.
         device: where PyTorch runs; exported files run on the CPU.
         threads: of an exported file's runtime; None for all usable cores.
         precision: to execute an exported file in; None is the file's.
@@ -79,7 +79,7 @@ def load_classifier(
         ConfigError: on an option that the source does not have.
         ArtifactError, CheckpointError, MissingExtraError: if the source cannot be loaded.
     """
-    if format_of(source) is None:
+    if backend_of(source) is None:
         given = {"threads": threads, "precision": precision}
         wrong = [name for name, value in given.items() if value is not None]
         if wrong:

@@ -1,7 +1,7 @@
-"""How a train-form block computes in training: branch by branch, or as one convolution from batch moments.
+"""A train-form unit as one convolution: its branches' sum, from the statistics of the batch.
 
-Both ways are the same function with the same gradients and running statistics; docs/online.md says why. They
-share all parameters and buffers, so a network can change over at any step.
+The same function as the branches one by one, with the same gradients and running statistics; docs/online.md
+says why. All parameters and buffers are shared, so a network can change over at any step.
 """
 
 from __future__ import annotations
@@ -14,25 +14,34 @@ from torch.nn import functional as F
 
 from mobileone.errors import ConfigError
 from mobileone.functional.fold import embed_pointwise
-from mobileone.functional.online import branch_statistics as online
-from mobileone.functional.online import merged
+from mobileone.functional.online.branch_statistics import (
+    BranchStatistics,
+    branch_statistics,
+    update_running_statistics,
+)
+from mobileone.functional.online.branch_sum import sum_branches
+from mobileone.functional.online.kernel_table import UnitKernel, unit_kernel
+from mobileone.functional.online.merged import UnitBranches, merged_dense, merged_depthwise
 from mobileone.functional.online.moments import accumulation_dtype, patch_moments
-from mobileone.functional.online.normalized import Factors, Moments, normalized_convolution
-from mobileone.functional.rank_statistics import gather_statistics
+from mobileone.functional.online.normalized import (
+    AffineFactors,
+    ChannelMoments,
+    normalized_convolution,
+    normalized_convolution_torch,
+)
+from mobileone.functional.rank_statistics import statistics_of_all_ranks
 from mobileone.functional.window import Window
 from mobileone.model.branches import BranchedUnit, norms_of
-from mobileone.variants import BlockSpec
+from mobileone.model.sync_batch_norm import is_synchronised, process_group_of
+
+# What the kernels of the table are called; "composed" is the rest.
+MERGED = {"merged_depthwise": merged_depthwise, "merged_dense": merged_dense}
+NORMALIZED = {"normalized": normalized_convolution, "normalized_torch": normalized_convolution_torch}
 
 
 def uses_batch_statistics(norm: nn.BatchNorm2d) -> bool:
     """Whether this BatchNorm normalises with the batch's statistics as it stands."""
     return norm.training or norm.running_mean is None
-
-
-def suits_output_statistics(spec: BlockSpec) -> bool:
-    """Whether a unit is y = W ∗ x and multiples of x: one convolution branch, scale only if depthwise."""
-    depthwise_unit = spec.groups == spec.in_channels == spec.out_channels
-    return spec.num_conv_branches == 1 and (depthwise_unit or not spec.use_scale)
 
 
 def online_forward(block: BranchedUnit, x: Tensor, *, relu: bool) -> Tensor:
@@ -54,20 +63,23 @@ def online_forward(block: BranchedUnit, x: Tensor, *, relu: bool) -> Tensor:
         # The branches' convolutions would see x so; statistics must be of the same numbers.
         x = x.to(torch.get_autocast_dtype(device))
     with torch.autocast(device, enabled=False):
-        if suits_output_statistics(block.spec):
-            return _from_output(block, x, relu=relu)
         branches, norms = _branches(block), norms_of(block)
-        if any(map(uses_batch_statistics, norms)) and merged.supports(x, branches):
+        mixed = any(parameter.dtype != x.dtype for parameter in branches.parameters())
+        frozen = not any(map(uses_batch_statistics, norms))
+        kernel = unit_kernel(block.spec, x, mixed=mixed, frozen=frozen)
+        if kernel in NORMALIZED:
+            return _from_output(block, x, kernel, relu=relu)
+        if kernel in MERGED:
             count = branches.window.count(x.shape)
             settle = lambda statistics: _settled(statistics, count, norms)  # noqa: E731
-            return merged.merged_convolution(x, branches, settle, relu=relu)
+            return MERGED[kernel](x, branches, settle, relu=relu)
         out = _from_moments(block, x)
         return out.relu_() if relu else out
 
 
-def _branches(block: BranchedUnit) -> merged.Branches:
+def _branches(block: BranchedUnit) -> UnitBranches:
     norms = norms_of(block)
-    return merged.Branches(
+    return UnitBranches(
         kernels=[branch.conv.weight for branch in block.conv_branches],
         scale=None if block.conv_scale is None else block.conv_scale.conv.weight,
         gains=[norm.weight for norm in norms],
@@ -86,18 +98,16 @@ def _from_moments(block: BranchedUnit, x: Tensor) -> Tensor:
     parameters = _affine_parameters(norms, weight.new_empty(spec.out_channels))
     if any(uses_batch_statistics(norm) for norm in norms):
         x, moments = patch_moments(x, window, groups=spec.groups)
-        statistics = online.branch_statistics(weight, moments, identity=block.identity is not None)
+        statistics = branch_statistics(weight, moments, identity=block.identity is not None)
         statistics = _settled(statistics, moments.num, norms)
     else:
         statistics = _settled(None, 0, norms)
-    kernel, bias = online.merge_convolutions(
-        weight, statistics, **parameters, identity=block.identity is not None
-    )
+    kernel, bias = sum_branches(weight, statistics, **parameters, identity=block.identity is not None)
     kernel, bias = kernel.to(x.dtype), bias.to(x.dtype)
     return F.conv2d(x, kernel, bias, spec.strides, spec.paddings, spec.dilations, spec.groups)
 
 
-def _from_output(block: BranchedUnit, x: Tensor, *, relu: bool) -> Tensor:
+def _from_output(block: BranchedUnit, x: Tensor, kernel: UnitKernel, *, relu: bool) -> Tensor:
     """By the statistics of the one convolution's output and of x."""
     spec, norms = block.spec, norms_of(block)
     weight = block.conv_branches[0].conv.weight
@@ -108,7 +118,9 @@ def _from_output(block: BranchedUnit, x: Tensor, *, relu: bool) -> Tensor:
     window = Window.of(spec)
     count = window.count(x.shape)
 
-    def fold(of_y: Moments, of_x: Moments | None, parameters: tuple[Tensor, ...]) -> Factors:
+    def find_factors(
+        of_y: ChannelMoments, of_x: ChannelMoments | None, parameters: tuple[Tensor, ...]
+    ) -> AffineFactors:
         """Normalise each branch, as multiples of y and of x."""
         dtype = of_y.mean.dtype
         values = iter(parameters)
@@ -123,18 +135,18 @@ def _from_output(block: BranchedUnit, x: Tensor, *, relu: bool) -> Tensor:
             means += [slope * of_x.mean for slope in slopes]
             variances += [slope.square() * of_x.var for slope in slopes]
             centres += [slope * of_x.mean.detach() for slope in slopes]
-        local = online.BranchStatistics(torch.stack(means), torch.stack(variances))
+        local = BranchStatistics(torch.stack(means), torch.stack(variances))
         statistics = _settled(local, count, norms)
         scale = gamma * (statistics.var + _epsilon(norms, of_y.mean)).rsqrt()
         b = shift - (scale * (statistics.mean - torch.stack(centres))).sum(0)
         c = (torch.stack(slopes) * scale[1:]).sum(0) if slopes else None
-        return Factors(scale[0], c, b)
+        return AffineFactors(scale[0], c, b)
 
-    return normalized_convolution(
+    return NORMALIZED[kernel](
         x,
         weight.to(x.dtype),
         window,
-        fold,
+        find_factors,
         tuple(given),
         groups=spec.groups,
         uses_input=len(norms) > 1,
@@ -153,42 +165,37 @@ def _stacked_kernels(block: BranchedUnit, dtype: torch.dtype) -> Tensor:
 
 
 def _settled(
-    statistics: online.BranchStatistics | None, count: int, norms: Sequence[nn.BatchNorm2d]
-) -> online.BranchStatistics:
+    statistics: BranchStatistics | None, count: int, norms: Sequence[nn.BatchNorm2d]
+) -> BranchStatistics:
     """What each branch normalises with: the statistics of all ranks, or a frozen BatchNorm's running ones.
 
     Running statistics move on. `statistics` are this rank's, None where every BatchNorm is frozen.
     """
     if statistics is None:
-        return online.BranchStatistics(*_running(norms))
+        return BranchStatistics(*_running(norms))
     total: Tensor | int = count
-    synced = [norm for norm in norms if hasattr(norm, "process_group")]
+    synced = [norm for norm in norms if is_synchronised(norm)]
     if synced and torch.distributed.is_initialized():
-        statistics, total = gather_statistics(statistics, count, group=_process_group(synced[0]))
+        group = process_group_of(synced[0])
+        mean, var, total = statistics_of_all_ranks(statistics.mean, statistics.var, count, group=group)
+        statistics = BranchStatistics(mean, var)
     elif count == 1:
         raise ConfigError(
             "BatchNorm needs more than 1 value per channel in training, got an output of 1 pixel of 1 image; "
             "give a larger batch or image, or put the BatchNorms in eval mode"
         )
-    online.update_running_statistics(norms, statistics, total)
+    update_running_statistics(norms, statistics, total)
     return _with_frozen(statistics, norms)
 
 
-def _process_group(norm: nn.BatchNorm2d) -> torch.distributed.ProcessGroup | None:
-    """The ranks a synchronised BatchNorm spans; None is all. That it has the attribute is what marks it."""
-    group: torch.distributed.ProcessGroup | None = getattr(norm, "process_group", None)
-    return group
-
-
 def _running(norms: Sequence[nn.BatchNorm2d]) -> tuple[Tensor, Tensor]:
+    """Running mean and variance of each branch, (B, C_out)."""
     means = [norm.running_mean for norm in norms if norm.running_mean is not None]
     variances = [norm.running_var for norm in norms if norm.running_var is not None]
     return torch.stack(means), torch.stack(variances)
 
 
-def _with_frozen(
-    statistics: online.BranchStatistics, norms: Sequence[nn.BatchNorm2d]
-) -> online.BranchStatistics:
+def _with_frozen(statistics: BranchStatistics, norms: Sequence[nn.BatchNorm2d]) -> BranchStatistics:
     """The batch's statistics, with a frozen branch's running ones in their place."""
     if all(uses_batch_statistics(norm) for norm in norms):
         return statistics
@@ -198,7 +205,7 @@ def _with_frozen(
             assert norm.running_mean is not None
             assert norm.running_var is not None
             means[i], variances[i] = norm.running_mean.to(means[i]), norm.running_var.to(variances[i])
-    return online.BranchStatistics(torch.stack(means), torch.stack(variances))
+    return BranchStatistics(torch.stack(means), torch.stack(variances))
 
 
 def _affine_parameters(norms: Sequence[nn.BatchNorm2d], like: Tensor) -> dict[str, Tensor]:
@@ -213,7 +220,7 @@ def _affine_parameters(norms: Sequence[nn.BatchNorm2d], like: Tensor) -> dict[st
 
 
 def _sum(shifts: Sequence[Tensor], like: Tensor) -> Tensor:
-    """Their sum, one by one.
+    """The shifts added up one by one.
 
     The gradient of a stack's sum is one piece of memory behind all parameters' gradients, and torch then
     accumulates the next step's into it once for each.
@@ -225,5 +232,5 @@ def _sum(shifts: Sequence[Tensor], like: Tensor) -> Tensor:
 
 
 def _epsilon(norms: Sequence[nn.BatchNorm2d], like: Tensor) -> Tensor:
-    """(B, 1)."""
+    """Each BatchNorm's ε, (B, 1), in the dtype of `like`."""
     return like.new_tensor([[norm.eps] for norm in norms])

@@ -1,16 +1,11 @@
-import functools
-import importlib.util
-import types
-
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mobileone.functional.kernels import affine
-from mobileone.functional.kernels import depthwise_convolution as depthwise
-from mobileone.functional.online import merged
+from mobileone.functional.online import kernel_table
 from mobileone.functional.online import moments as module
+from mobileone.functional.online.kernel_table import moments_kernel
 from mobileone.functional.online.moments import patch_moments, reference_moments
 from mobileone.functional.window import Window
 
@@ -66,9 +61,11 @@ def test_fast_moments_and_their_gradients_are_the_references(problem):
 @pytest.mark.parametrize("stride", [1, 2])
 def test_depthwise_in_plain_torch_and_compiled_agree(monkeypatch, size, stride):
     problem = (2, 20, size, size), Window((3, 3), (stride, stride), (1, 1)), 20
-    assert depthwise.supports(torch.zeros(problem[0]), problem[1]), "the tests need a C compiler"
+    x = torch.zeros(problem[0])
+    assert moments_kernel(x, problem[1], groups=20) == "depthwise_c", "the tests need a C compiler"
     check(*problem)
-    monkeypatch.setattr(depthwise, "supports", lambda *_: False)
+    monkeypatch.setattr(kernel_table, "has_kernels", lambda *_: False)
+    assert moments_kernel(x, problem[1], groups=20) == "unfold"
     monkeypatch.setattr(module, "MAX_COLUMNS", {"cpu": 1})  # image by image
     check(*problem)
 
@@ -106,82 +103,3 @@ def test_half_precision_accumulates_in_float32(dtype, groups):
     assert (got.cov - exact.cov).abs().max() < 1e-5
     (grad,) = torch.autograd.grad(got.cov.sum(), x)
     assert grad.dtype == dtype
-
-
-def test_results_do_not_depend_on_the_number_of_threads():
-    x, window = torch.randn(5, 24, 13, 13), Window((3, 3), (2, 2), (1, 1))
-    threads = torch.get_num_threads()
-    try:
-        results = []
-        for number in (1, 2, 3):
-            torch.set_num_threads(number)
-            results.append(depthwise.depthwise_moments(x, depthwise.flat(window))[2])
-    finally:
-        torch.set_num_threads(threads)
-    assert torch.equal(results[0], results[1])
-    assert torch.equal(results[0], results[2])
-
-
-@pytest.mark.parametrize("groups", [1, 24])
-def test_a_units_gradients_do_not_depend_on_the_number_of_threads(groups):
-    torch.manual_seed(0)
-    kernels = [torch.randn(24, 24 // groups, *((1, 1) if groups == 1 else (3, 3))) for _ in range(2)]
-    window = Window() if groups == 1 else Window((3, 3), padding=(1, 1))
-    gains, shifts = [torch.randn(24) for _ in range(3)], [torch.randn(24) for _ in range(3)]
-    x, threads, results = torch.randn(5, 24, 13, 13).requires_grad_(), torch.get_num_threads(), []
-    branches = merged.Branches(
-        kernels=kernels,
-        scale=None,
-        gains=gains,
-        shifts=shifts,
-        eps=[1e-5] * 3,
-        identity=True,
-        window=window,
-        groups=groups,
-    )
-    assert merged.supports(x, branches)
-    for parameter in branches.parameters():
-        parameter.requires_grad_()
-    try:
-        for number in (1, 2, 3):
-            torch.set_num_threads(number)
-            out = merged.merged_convolution(x, branches, lambda statistics: statistics, relu=True)
-            results.append(torch.autograd.grad(out.square().sum(), [x, *gains, *shifts]))
-    finally:
-        torch.set_num_threads(threads)
-    for other in results[1:]:
-        for a, b in zip(results[0], other, strict=True):
-            assert torch.equal(a, b) if groups > 1 else torch.allclose(a, b, rtol=1e-4, atol=1e-5)
-
-
-@pytest.mark.parametrize("layout", [torch.channels_last, torch.contiguous_format])
-def test_channel_moments(layout):
-    x = (torch.randn(3, 70, 9, 11) * 0.1 + 1e3).contiguous(memory_format=layout)
-    mean, var = affine.channel_moments(x.contiguous(memory_format=torch.channels_last))
-    exact = torch.var_mean(x.double(), (0, 2, 3), correction=0)
-    assert torch.allclose(var.double(), exact[0], rtol=1e-5)
-    assert torch.allclose(mean.double(), exact[1], rtol=1e-7)
-
-
-def test_without_triton_a_gpu_falls_back_and_says_so(monkeypatch):
-    monkeypatch.setattr(depthwise, "has_triton", functools.cache(depthwise.has_triton.__wrapped__))
-    x = types.SimpleNamespace(device=torch.device("cuda"), dtype=torch.float32)
-    window = Window((3, 3))
-    if importlib.util.find_spec("triton") is not None:
-        assert depthwise.supports(x, window)
-        depthwise.has_triton.cache_clear()
-    monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
-    with pytest.warns(RuntimeWarning, match=r"Triton is not installed; .* plain torch, .*mobileone\[gpu\]"):
-        assert not depthwise.supports(x, window)
-    assert not depthwise.supports(x, window), "a second time without a warning"
-
-
-def test_operators_are_registered_as_torch_wants_them():
-    x = torch.randn(2, 5, 6, 7)
-    window = depthwise.flat(Window((3, 3), (2, 2), (1, 1)))
-    torch.library.opcheck(depthwise.depthwise_moments, (x, window))
-    grad, slopes, offsets = torch.zeros_like(x), torch.randn(5, 9, 9), torch.randn(5, 9)
-    grad = grad.contiguous(memory_format=torch.channels_last)
-    torch.library.opcheck(
-        depthwise.depthwise_moments_backward_, (grad, x, torch.zeros(5), slopes, offsets, window)
-    )

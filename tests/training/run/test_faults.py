@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 from benchmarks.kill_resume import differing_bits
-from torch import Tensor, nn
+from torch import Tensor
 
 from mobileone.checkpoint.rotation import Rotation
 from mobileone.data.folder import find_images
@@ -20,7 +20,6 @@ from mobileone.errors import BadImageError, CheckpointError, MobileOneError, Tra
 from mobileone.ranks.distributed import Distributed
 from mobileone.training.config.train_config import TrainConfig
 from mobileone.training.method import step as step_module
-from mobileone.training.method.rollback import Rollback
 from mobileone.training.run import loop as loop_module
 from mobileone.training.run.fit import fit
 from mobileone.training.run.loop import TrainLoop
@@ -264,21 +263,6 @@ def test_fault_nan_in_every_step_ends_the_run(
     with pytest.raises(TrainingError, match="every step of epoch 2 was skipped"):
         fit(config, run_dir=tmp_path / "run", progress=False)
     assert (tmp_path / "run" / "best.safetensors").exists()
-
-
-def test_buffers_are_taken_back_without_asking_the_device() -> None:
-    model = nn.Sequential(nn.BatchNorm2d(3), nn.BatchNorm2d(2).double())
-    rollback = Rollback(model)
-    wanted = [buffer.clone() for buffer in model.buffers()]
-    for bad in (True, False):
-        rollback.remember()
-        for buffer in model.buffers():
-            buffer.fill_(float("nan") if buffer.is_floating_point() else 7)
-        changed = [buffer.clone() for buffer in model.buffers()]
-        rollback._select(torch.tensor(bad))  # what a GPU does
-        expected = wanted if bad else changed
-        for got, value in zip(model.buffers(), expected, strict=True):
-            assert torch.equal(got.nan_to_num(-1), value.nan_to_num(-1))
 
 
 # --- the data

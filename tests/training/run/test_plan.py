@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 
 from mobileone.checkpoint.store import save_model
-from mobileone.cli.main import main
 from mobileone.errors import ConfigError, DataError
 from mobileone.model.create import create_model
 from mobileone.training.config.augmentation import Augment, Phase
@@ -79,28 +78,3 @@ def test_parts_of_a_batch_need_less_memory(config: TrainConfig) -> None:
 def test_the_first_batch_with_the_start_of_the_workers_does_not_count() -> None:
     assert _pace(0.0, [5.0, 5.5, 6.0]) == 0.5
     assert _pace(0.0, [5.0]) == 5.0
-
-
-def test_the_command_prints_a_plan(
-    image_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    weights = save_model(create_model("mobileone_s0", num_classes=2), tmp_path / "start.safetensors")
-    settings = [
-        "--set",
-        "epochs=2",
-        "batch_size=2",
-        "input_size=32",
-        "--set",
-        "num_workers=0",
-        "mix.mixup=0.2",
-    ]
-    command = ["train", "--data", str(image_folder), "--recipe", "linear_probe", "--init", str(weights)]
-    command += ["--run-dir", str(tmp_path / "run"), "--dry-run", "--device", "cpu"]
-    assert main([*command, *settings]) == 0
-    captured = capsys.readouterr()
-    headline = "24 training images of 2 classes; 2 epochs of 12 steps of 2 images on 1 rank"
-    for line in (headline, "frozen", "GB a rank"):
-        assert line in captured.out
-    assert [path.name for path in (tmp_path / "run").iterdir()] == ["schedule.png"]
-    assert main([*command, "--json", *settings]) == 0
-    assert json.loads(capsys.readouterr().out)["config"]["mix"]["mixup"] == 0.2

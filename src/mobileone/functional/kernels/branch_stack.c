@@ -15,21 +15,21 @@ enum { MAX_PATCH = 25 };
 typedef struct {
     int64_t convolutions, branches, channels, patch;
     int64_t taps; /* values a patch has of one input channel */
-} Fold;
+} Sizes;
 
 /* Where the identity sits in the patch of output channel c: the centre tap of the channel it copies. */
-static inline int64_t centre(const Fold *f, int64_t c) {
+static inline int64_t centre(const Sizes *f, int64_t c) {
     int64_t inputs = f->patch / f->taps;
     return c % inputs * f->taps + f->taps / 2;
 }
 
-static inline int has_identity(const Fold *f) { return f->branches > f->convolutions; }
+static inline int has_identity(const Sizes *f) { return f->branches > f->convolutions; }
 
 /* ---- depthwise: every channel has a patch of its own, whose moments are in double ---- */
 
 /* From sums over `count` outputs of taps and of products of two (`groups` parts, as depthwise_moments leaves
    them) to moments, and to each branch's statistics. mean: (channels, taps); cov: (channels, taps, taps). */
-int fold_depthwise_statistics(const Fold *f, const double *sums, int64_t groups, double count, const REAL *shift,
+int stack_depthwise_statistics(const Sizes *f, const double *sums, int64_t groups, double count, const REAL *shift,
                               const REAL *weight, double *mean, double *cov, REAL *means, REAL *vars) {
     const int64_t taps = f->patch, channels = f->channels, size = taps + taps * (taps + 1) / 2;
 #pragma omp parallel for schedule(static)
@@ -67,7 +67,7 @@ int fold_depthwise_statistics(const Fold *f, const double *sums, int64_t groups,
 /* Gradients of weight, and of the moments: as slopes (taps, taps, channels) of the pixels less shift and offsets
    (taps, channels), which depthwise_backward adds to the gradient of x.
    grad_kernel: (channels, taps), of the merged kernel; scale: (N, channels). */
-int fold_depthwise_backward(const Fold *f, const REAL *weight, const double *mean, const double *cov,
+int stack_depthwise_backward(const Sizes *f, const REAL *weight, const double *mean, const double *cov,
                             const REAL *shift, double count, const double *grad_kernel, const REAL *scale,
                             const REAL *grad_means, const REAL *grad_vars, REAL *grad_weight, REAL *slopes,
                             REAL *offsets) {
@@ -109,7 +109,7 @@ int fold_depthwise_backward(const Fold *f, const REAL *weight, const double *mea
 }
 
 /* Total of depthwise_kernel_gradient's parts: kernel (channels, taps), bias (channels,). */
-int fold_depthwise_gradient(const Fold *f, const double *sums, int64_t groups, const REAL *shift, double *kernel,
+int stack_depthwise_gradient(const Sizes *f, const double *sums, int64_t groups, const REAL *shift, double *kernel,
                             double *bias) {
     const int64_t taps = f->patch, channels = f->channels;
 #pragma omp parallel for schedule(static)
@@ -128,7 +128,7 @@ int fold_depthwise_gradient(const Fold *f, const double *sums, int64_t groups, c
 /* ---- one patch for all channels: pointwise convolutions, and the stem ---- */
 
 /* product: weight · cov, (B, channels, patch); mean: (patch,); variances: the diagonal of cov, (patch,). */
-int fold_dense_statistics(const Fold *f, const REAL *weight, const REAL *product, const REAL *mean,
+int stack_dense_statistics(const Sizes *f, const REAL *weight, const REAL *product, const REAL *mean,
                           const REAL *variances, REAL *means, REAL *vars) {
     const int64_t patch = f->patch;
 #pragma omp parallel for schedule(static)
@@ -153,7 +153,7 @@ int fold_dense_statistics(const Fold *f, const REAL *weight, const REAL *product
 }
 
 /* weight's gradient, and weighted = grad_vars · weight, whose product with weightᵀ is the gradient of cov. */
-int fold_dense_backward(const Fold *f, const REAL *weight, const REAL *product, const REAL *mean,
+int stack_dense_backward(const Sizes *f, const REAL *weight, const REAL *product, const REAL *mean,
                         const REAL *grad_kernel, const REAL *scale, const REAL *grad_means, const REAL *grad_vars,
                         REAL *grad_weight, REAL *weighted) {
     const int64_t patch = f->patch;
@@ -175,7 +175,7 @@ int fold_dense_backward(const Fold *f, const REAL *weight, const REAL *product, 
 
 /* kernel = Σ s W and bias = Σ β − s μ with s = γ / √(σ² + ε). eps: (N,). `transposed` asks for the kernel as
    (patch, channels). */
-int fold_merge(const Fold *f, const REAL *weight, const REAL *means, const REAL *vars, const REAL *gamma,
+int stack_merge(const Sizes *f, const REAL *weight, const REAL *means, const REAL *vars, const REAL *gamma,
                const REAL *beta, const double *eps, int64_t transposed, REAL *scale, REAL *kernel, REAL *bias) {
     const int64_t channels = f->channels, patch = f->patch;
     const int64_t next = transposed ? channels : 1;
@@ -202,7 +202,7 @@ int fold_merge(const Fold *f, const REAL *weight, const REAL *means, const REAL 
 /* The same for gradients: of gains, means and variances, (N, channels). FOLD_GRAD is the type in which the
    gradient of the kernel is held. */
 #define MERGE_BACKWARD(NAME, GRAD)                                                                                 \
-    int NAME(const Fold *f, const REAL *weight, const REAL *means, const REAL *vars, const REAL *gamma,           \
+    int NAME(const Sizes *f, const REAL *weight, const REAL *means, const REAL *vars, const REAL *gamma,           \
              const double *eps, const GRAD *grad_kernel, const GRAD *grad_bias, REAL *grad_gamma,                 \
              REAL *grad_means, REAL *grad_vars) {                                                                  \
         const int64_t channels = f->channels, patch = f->patch;                                                    \
@@ -224,5 +224,5 @@ int fold_merge(const Fold *f, const REAL *weight, const REAL *means, const REAL 
         return 0;                                                                                                  \
     }
 
-MERGE_BACKWARD(fold_merge_backward, REAL)
-MERGE_BACKWARD(fold_depthwise_merge_backward, double)
+MERGE_BACKWARD(stack_merge_backward, REAL)
+MERGE_BACKWARD(stack_depthwise_merge_backward, double)

@@ -1,6 +1,7 @@
 """The small tensors of a unit trained as one convolution, over branch_stack.c.
 
 All tensors are contiguous, on the CPU and, but for what is said to be float64, of the dtype of the kernels.
+`kernel_gradient` and `input_gradient` are depthwise_convolution.py's.
 N counts branches: the B convolutions and, if `identity`, the identity as the last.
 """
 
@@ -14,23 +15,16 @@ from torch import Tensor
 
 from mobileone.functional.kernels import native
 
-MAX_TAPS = 25  # of a depthwise kernel; fold.c has room for no more
 
-
-class _Fold(ctypes.Structure):
+class _Sizes(ctypes.Structure):
     _fields_ = tuple(
         (name, ctypes.c_int64) for name in ("convolutions", "branches", "channels", "patch", "taps")
     )
 
 
-def available(dtype: torch.dtype) -> bool:
-    """Whether the library is there, compiled for that dtype."""
-    return dtype in native.REALS and native.load("branch_stack", dtype) is not None
-
-
 @dataclass(frozen=True, slots=True)
-class Fold:
-    """The branches.
+class BranchStack:
+    """The branches of a unit, stacked.
 
     Attributes:
         weight: their kernels, (B, C_out, P) with P = C_in / groups · kh · kw.
@@ -48,7 +42,7 @@ class Fold:
 
     def _call(self, function: str, *args: Tensor | float) -> None:
         branches, channels = self.gamma.shape
-        sizes = _Fold(len(self.weight), branches, channels, self.weight.shape[2], self.taps)
+        sizes = _Sizes(len(self.weight), branches, channels, self.weight.shape[2], self.taps)
         native.call("branch_stack", function, self.weight.dtype, sizes, *args)
 
     def _pair(self) -> tuple[Tensor, Tensor]:
@@ -60,7 +54,7 @@ class Fold:
         """Moments, mean (C, T) and cov (C, T, T) in float64, and mean and variance of each branch, (N, C).
 
         Args:
-            sums: of `depthwise.moments_sums`.
+            sums: of `depthwise_moments.moments_sums`.
             shift: likewise.
             count: number of patches.
         """
@@ -68,14 +62,14 @@ class Fold:
         mean, cov = sums.new_empty(channels, taps), sums.new_empty(channels, taps, taps)
         means, variances = self._pair()
         args = (sums, len(sums), float(count), shift, self.weight, mean, cov, means, variances)
-        self._call("fold_depthwise_statistics", *args)
+        self._call("stack_depthwise_statistics", *args)
         return mean, cov, means, variances
 
     def depthwise_gradient(self, sums: Tensor, shift: Tensor) -> tuple[Tensor, Tensor]:
-        """Gradients of kernel (C, T) and bias (C,), float64, of the sums of `depthwise.kernel_gradient`."""
+        """Gradients of kernel (C, T) and bias (C,), float64, from the sums of `kernel_gradient`."""
         channels, taps = self.weight.shape[1:]
         kernel, bias = sums.new_empty(channels, taps), sums.new_empty(channels)
-        self._call("fold_depthwise_gradient", sums, len(sums), shift, kernel, bias)
+        self._call("stack_depthwise_gradient", sums, len(sums), shift, kernel, bias)
         return kernel, bias
 
     def depthwise_backward(
@@ -89,12 +83,12 @@ class Fold:
         grad_means: Tensor,
         grad_variances: Tensor,
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Gradient of `weight`, and slopes (T, T, C) and offsets (T, C) for `depthwise.input_gradient`."""
+        """Gradient of `weight`, and slopes (T, T, C) and offsets (T, C) for `input_gradient`."""
         channels, taps = self.weight.shape[1:]
         weight, slopes = torch.empty_like(self.weight), self.weight.new_empty(taps, taps, channels)
         offsets = self.weight.new_empty(taps, channels)
         args = (mean, cov, shift, float(count), grad_kernel, scale, grad_means, grad_variances)
-        self._call("fold_depthwise_backward", self.weight, *args, weight, slopes, offsets)
+        self._call("stack_depthwise_backward", self.weight, *args, weight, slopes, offsets)
         return weight, slopes, offsets
 
     def dense_statistics(self, product: Tensor, mean: Tensor, variances: Tensor) -> tuple[Tensor, Tensor]:
@@ -106,7 +100,7 @@ class Fold:
             variances: diagonal of cov, (P,).
         """
         found = self._pair()
-        self._call("fold_dense_statistics", self.weight, product, mean, variances, *found)
+        self._call("stack_dense_statistics", self.weight, product, mean, variances, *found)
         return found
 
     def dense_backward(
@@ -121,7 +115,7 @@ class Fold:
         """Gradient of `weight`, and grad_variances · weight: its product with weight is cov's gradient."""
         weight, weighted = torch.empty_like(self.weight), torch.empty_like(self.weight)
         args = (product, mean, grad_kernel, scale, grad_means, grad_variances, weight, weighted)
-        self._call("fold_dense_backward", self.weight, *args)
+        self._call("stack_dense_backward", self.weight, *args)
         return weight, weighted
 
     def merge(self, means: Tensor, variances: Tensor, *, transposed: bool) -> tuple[Tensor, Tensor, Tensor]:
@@ -131,7 +125,7 @@ class Fold:
         kernel = self.weight.new_empty((patch, channels) if transposed else (channels, patch))
         bias = self.weight.new_empty(channels)
         args = (self.gamma, self.beta, self.eps, int(transposed), scale, kernel, bias)
-        self._call("fold_merge", self.weight, means, variances, *args)
+        self._call("stack_merge", self.weight, means, variances, *args)
         return scale, kernel, bias
 
     def merge_backward(
@@ -143,7 +137,7 @@ class Fold:
         """
         found = (torch.empty_like(self.gamma), *self._pair())
         exact = grad_kernel.dtype == torch.float64 != self.weight.dtype
-        name = "fold_depthwise_merge_backward" if exact else "fold_merge_backward"
+        name = "stack_depthwise_merge_backward" if exact else "stack_merge_backward"
         args = (means, variances, self.gamma, self.eps, grad_kernel, grad_bias, *found)
         self._call(name, self.weight, *args)
         return found

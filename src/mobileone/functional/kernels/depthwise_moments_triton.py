@@ -1,4 +1,5 @@
-"""Moments of depthwise patches on a GPU by Triton: the counterparts of moments.c, over channels_last tensors.
+"""Moments of depthwise patches on a GPU by Triton: the counterparts of
+depthwise_moments.c, over channels_last tensors.
 
 Correct in Triton's interpreter at odd sizes, which is where they are tested; not yet timed on a GPU.
 """

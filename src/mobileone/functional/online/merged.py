@@ -1,8 +1,14 @@
-"""A unit as one convolution from the moments of its patches, on the compiled CPU kernels.
+"""A unit as one convolution from the moments of its patches: one node of autograd on the compiled C kernels.
 
-The same function as moments.py, branch_statistics.py and the sum of branches compose, as one node of
-autograd. Written out, its backward pass takes the ReLU, the convolution's gradient and that of the moments
-together, and its small tensors cost a few calls instead of hundreds.
+The same function as moments.py, branch_statistics.py and branch_sum.py compose, with the backward pass
+written out: it takes the ReLU, the convolution's gradient and that of the moments together, and its small
+tensors cost a few calls instead of hundreds.
+
+    x ─ moments m, S ─ statistics of each branch ─ settle ─ one kernel and bias ─┐
+    └──────────────────────────────────────────────────────────────── convolution ─ ReLU ─ out
+
+Backward, the kernel's gradient comes first: from it follow, right to left, those of gains, statistics,
+kernels and moments, and only then can x be given its own, by the convolution and by the moments in one pass.
 """
 
 from __future__ import annotations
@@ -18,9 +24,10 @@ from torch.nn import functional as F
 from torch.nn.grad import conv2d_weight
 
 from mobileone.functional.fold import embed_pointwise
-from mobileone.functional.kernels import affine
-from mobileone.functional.kernels import depthwise_convolution as depthwise
-from mobileone.functional.kernels.branch_stack import MAX_TAPS, Fold, available
+from mobileone.functional.kernels import affine, depthwise_convolution
+from mobileone.functional.kernels.branch_stack import BranchStack
+from mobileone.functional.kernels.depthwise_moments import moments_sums
+from mobileone.functional.memory_layout import channels_last, pixel_rows
 from mobileone.functional.online.branch_statistics import BranchStatistics
 from mobileone.functional.online.moments import add_centred_product_, gram, patch_moments, symmetric_product
 from mobileone.functional.window import Window
@@ -30,7 +37,7 @@ Settle = Callable[[BranchStatistics], BranchStatistics]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Branches:
+class UnitBranches:
     """The branches of a unit, with their parameters.
 
     Attributes:
@@ -54,12 +61,12 @@ class Branches:
     groups: int
 
     def parameters(self) -> list[Tensor]:
-        """All that there are, in a fixed order."""
+        """Kernels, scale, then gains and shifts where they are: the order that `split` answers in."""
         scale = [] if self.scale is None else [self.scale]
         return [*self.kernels, *scale, *(value for value in (*self.gains, *self.shifts) if value is not None)]
 
-    def stacked(self) -> Fold:
-        """Their stacks."""
+    def stacked(self) -> BranchStack:
+        """What the C kernels take: the scale branch as a kernel of full size, gains and shifts in full."""
         window = self.window
         kernels = [kernel.detach() for kernel in self.kernels]
         if self.scale is not None:
@@ -69,7 +76,7 @@ class Branches:
         shifts = [ones * 0 if shift is None else shift.detach() for shift in self.shifts]
         eps = torch.tensor(self.eps, dtype=torch.float64)
         weight = torch.stack(kernels).flatten(2)
-        return Fold(weight, torch.stack(gains), torch.stack(shifts), eps, window.num_taps)
+        return BranchStack(weight, torch.stack(gains), torch.stack(shifts), eps, window.num_taps)
 
     def split(self, grad_weight: Tensor, grad_gamma: Tensor, grad_shift: Tensor) -> list[Tensor]:
         """Gradients of `parameters()` from those of the stacks; every shift has the same, (C_out,)."""
@@ -84,27 +91,29 @@ class Branches:
         return grads + [grad_shift.clone() for shift in self.shifts if shift is not None]
 
 
-def supports(x: Tensor, branches: Branches) -> bool:
-    """Whether `merged_convolution` takes x: float32 or float64 on a CPU, with a C compiler, and not compiled.
-
-    The convolution must be depthwise, or pointwise, or one whose input wants no gradient (a stem).
-    """
-    window, channels = branches.window, x.shape[1]
-    if torch.compiler.is_compiling() or x.device.type != "cpu" or not available(x.dtype):
-        return False
-    if any(parameter.dtype != x.dtype for parameter in branches.parameters()):
-        return False
-    if branches.groups > 1:
-        one_to_one = branches.groups == channels == len(branches.kernels[0])
-        return one_to_one and window.num_taps <= MAX_TAPS and depthwise.supports(x, window)
-    return affine.supports(x) and (window == Window() or not x.requires_grad)
-
-
-def merged_convolution(x: Tensor, branches: Branches, settle: Settle, *, relu: bool) -> Tensor:
-    """The sum of all branches, each a convolution and a BatchNorm with the statistics that `settle` gives.
+def merged_depthwise(x: Tensor, branches: UnitBranches, settle: Settle, *, relu: bool) -> Tensor:
+    """The sum of all branches, each a depthwise convolution and a BatchNorm with what `settle` gives.
 
     Args:
-        x: (N, C_in, H, W), such that `supports` says yes.
+        x: (N, C, H, W), such that the table has "merged_depthwise" for it.
+        branches: what to merge.
+        settle: called once with the statistics of x's branches.
+        relu: whether ReLU follows.
+
+    Returns:
+        (N, C, H', W'), channels_last.
+    """
+    out: Tensor = _MergedDepthwise.apply(  # type: ignore[no-untyped-call]
+        x, branches, settle, relu, *branches.parameters()
+    )
+    return out
+
+
+def merged_dense(x: Tensor, branches: UnitBranches, settle: Settle, *, relu: bool) -> Tensor:
+    """`merged_depthwise` for convolutions of one group: pointwise, or any whose input wants no gradient.
+
+    Args:
+        x: (N, C_in, H, W), such that the table has "merged_dense" for it.
         branches: what to merge.
         settle: called once with the statistics of x's branches.
         relu: whether ReLU follows.
@@ -112,13 +121,18 @@ def merged_convolution(x: Tensor, branches: Branches, settle: Settle, *, relu: b
     Returns:
         (N, C_out, H', W'), channels_last.
     """
-    function = _Depthwise if branches.groups > 1 else _Dense
-    out: Tensor = function.apply(x, branches, settle, relu, *branches.parameters())  # type: ignore[no-untyped-call]
+    out: Tensor = _MergedDense.apply(  # type: ignore[no-untyped-call]
+        x, branches, settle, relu, *branches.parameters()
+    )
     return out
 
 
 class _Settled:
-    """Statistics before and after `settle`, and the way back."""
+    """Statistics before and after `settle`, and the gradients through it.
+
+    `settle` is code of the model's (other ranks, frozen BatchNorms), so it runs under a small graph of its
+    own: the backward pass needs its gradients midway, where autograd would give them only at the end.
+    """
 
     def __init__(self, means: Tensor, variances: Tensor, settle: Settle) -> None:
         with torch.enable_grad():
@@ -140,107 +154,109 @@ class _Settled:
         return means, variances
 
 
-def _dense(value: Tensor) -> Tensor:
-    return value.contiguous(memory_format=torch.channels_last)
-
-
-def _rows(x: Tensor) -> Tensor:
-    """(N, C, H, W), channels_last, as (N·H·W, C)."""
-    return x.permute(0, 2, 3, 1).reshape(-1, x.shape[1])
-
-
-class _Depthwise(torch.autograd.Function):
+class _MergedDepthwise(torch.autograd.Function):
     """Two passes over memory forward (moments; convolution with ReLU), two backward."""
 
     @staticmethod
     def forward(
-        ctx: Any, x: Tensor, branches: Branches, settle: Settle, relu: bool, *parameters: Tensor
+        ctx: Any, x: Tensor, branches: UnitBranches, settle: Settle, relu: bool, *parameters: Tensor
     ) -> Tensor:
-        x, fold, window = _dense(x), branches.stacked(), branches.window
-        shift, sums = depthwise.moments_sums(x, window)
-        mean, cov, means, variances = fold.depthwise_statistics(sums, shift, window.count(x.shape))
+        x, stack, window = channels_last(x), branches.stacked(), branches.window
+        shift, sums = moments_sums(x, window)
+        mean, cov, means, variances = stack.depthwise_statistics(sums, shift, window.count(x.shape))
         settled = _Settled(means, variances, settle)
-        scale, kernel, bias = fold.merge(*settled.values(), transposed=True)
-        out = depthwise.convolution(x, kernel, bias, window, relu=relu)
+        # (T, C): the kernels walk blocks of channels, and find a tap of all of them side by side.
+        scale, kernel, bias = stack.merge(*settled.values(), transposed=True)
+        out = depthwise_convolution.convolution(x, kernel, bias, window, relu=relu)
+        # Of activations only these two: where out is 0 the ReLU stopped the gradient, and no mask is needed.
         ctx.save_for_backward(x, out if relu else None)
-        ctx.branches, ctx.settled, ctx.fold = branches, settled, fold
+        ctx.branches, ctx.settled, ctx.stack = branches, settled, stack
         ctx.small = (shift, mean, cov, scale, kernel)
         return out
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        (x, out), branches, fold = ctx.saved_tensors, ctx.branches, ctx.fold
+        (x, out), branches, stack = ctx.saved_tensors, ctx.branches, ctx.stack
         shift, mean, cov, scale, kernel = ctx.small
-        window, grad = branches.window, _dense(grad)
-        sums = depthwise.kernel_gradient(x, shift, grad, out, window)
-        grad_kernel, grad_bias = fold.depthwise_gradient(sums, shift)
-        grad_gamma, *of_total = fold.merge_backward(*ctx.settled.values(), grad_kernel, grad_bias)
+        window, grad = branches.window, channels_last(grad)
+        # First pass: the gradient of the one kernel, of pixels less the shift, so that a large mean cancels
+        # nothing.
+        sums = depthwise_convolution.kernel_gradient(x, shift, grad, out, window)
+        grad_kernel, grad_bias = stack.depthwise_gradient(sums, shift)
+        # Then through kernel and bias to gains and statistics, and through `settle` to those of this batch.
+        grad_gamma, *of_total = stack.merge_backward(*ctx.settled.values(), grad_kernel, grad_bias)
         of_local = ctx.settled.backward(*of_total)
-        grad_weight, slopes, offsets = fold.depthwise_backward(
+        grad_weight, slopes, offsets = stack.depthwise_backward(
             mean, cov, shift, window.count(x.shape), grad_kernel, scale, *of_local
         )
         grad_x = None
         if ctx.needs_input_grad[0]:
-            grad_x = depthwise.input_gradient(x, shift, slopes, offsets, grad, out, kernel, window)
+            # Second pass: what the convolution and what the moments ask of x.
+            grad_x = depthwise_convolution.input_gradient(
+                x, shift, slopes, offsets, grad, out, kernel, window
+            )
         return grad_x, None, None, None, *branches.split(grad_weight, grad_gamma, grad_bias.to(x.dtype))
 
 
-class _Dense(torch.autograd.Function):
+class _MergedDense(torch.autograd.Function):
     """A pointwise convolution, or any of one group whose input wants no gradient."""
 
     @staticmethod
     def forward(
-        ctx: Any, x: Tensor, branches: Branches, settle: Settle, relu: bool, *parameters: Tensor
+        ctx: Any, x: Tensor, branches: UnitBranches, settle: Settle, relu: bool, *parameters: Tensor
     ) -> Tensor:
-        fold, window = branches.stacked(), branches.window
+        stack, window = branches.stacked(), branches.window
         if window == Window():
-            x = _dense(x)
-            mean, cov = gram(_rows(x))
+            x = channels_last(x)
+            mean, cov = gram(pixel_rows(x))
         else:
             (mean,), (cov,), _ = patch_moments(x.detach(), window)[1]
-        product = (fold.weight.flatten(0, 1) @ cov).view_as(fold.weight)
-        settled = _Settled(*fold.dense_statistics(product, mean, cov.diagonal().contiguous()), settle)
-        scale, kernel, bias = fold.merge(*settled.values(), transposed=False)
+            mean, cov = mean.to(x.dtype), cov.to(x.dtype)  # a single channel's come in float64
+        # W S serves three times: for W S Wᵀ here, and backward for the gradients of W and of S.
+        product = (stack.weight.flatten(0, 1) @ cov).view_as(stack.weight)
+        settled = _Settled(*stack.dense_statistics(product, mean, cov.diagonal().contiguous()), settle)
+        scale, kernel, bias = stack.merge(*settled.values(), transposed=False)
         weight = kernel.view_as(branches.kernels[0])
-        out = _dense(F.conv2d(x, weight, bias, window.stride, window.padding, window.dilation))
+        out = channels_last(F.conv2d(x, weight, bias, window.stride, window.padding, window.dilation))
         if relu:
             out.relu_()
         ctx.save_for_backward(x, out if relu else None)
-        ctx.branches, ctx.settled, ctx.fold = branches, settled, fold
+        ctx.branches, ctx.settled, ctx.stack = branches, settled, stack
         ctx.small = (mean, product, scale, kernel)
         return out
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        (x, out), branches, fold = ctx.saved_tensors, ctx.branches, ctx.fold
+        (x, out), branches, stack = ctx.saved_tensors, ctx.branches, ctx.stack
         mean, product, scale, kernel = ctx.small
         window = branches.window
-        grad, grad_bias = affine.behind_relu(_dense(grad), out)
+        grad, grad_bias = affine.behind_relu(channels_last(grad), out)
         if window == Window():
-            grad_kernel = _rows(grad).T @ _rows(x)
+            grad_kernel = pixel_rows(grad).T @ pixel_rows(x)
         else:
             grad_kernel = conv2d_weight(  # type: ignore[no-untyped-call]
                 x, branches.kernels[0].shape, grad, window.stride, window.padding, window.dilation
             ).flatten(1)
-        grad_kernel = grad_kernel.contiguous()
-        grad_gamma, *of_total = fold.merge_backward(*ctx.settled.values(), grad_kernel, grad_bias)
+        grad_kernel = grad_kernel.contiguous()  # C takes addresses
+        grad_gamma, *of_total = stack.merge_backward(*ctx.settled.values(), grad_kernel, grad_bias)
         of_local = ctx.settled.backward(*of_total)
-        grad_weight, weighted = fold.dense_backward(product, mean, grad_kernel, scale, *of_local)
+        grad_weight, weighted = stack.dense_backward(product, mean, grad_kernel, scale, *of_local)
         grad_x = None
         if ctx.needs_input_grad[0]:
-            of_mean, of_cov = _of_moments(fold, weighted, of_local, identity=branches.identity)
+            of_mean, of_cov = _of_moments(stack, weighted, of_local, identity=branches.identity)
             grad_x = _pointwise_input_gradient(x, grad, kernel, mean, of_mean, of_cov)
         return grad_x, None, None, None, *branches.split(grad_weight, grad_gamma, grad_bias)
 
 
 def _of_moments(
-    fold: Fold, weighted: Tensor, of_local: tuple[Tensor, Tensor], *, identity: bool
+    stack: BranchStack, weighted: Tensor, of_local: tuple[Tensor, Tensor], *, identity: bool
 ) -> tuple[Tensor, Tensor]:
     """Gradients of mean (C_in,) and, symmetric, of cov (C_in, C_in) of a pointwise convolution's input."""
-    rows = fold.weight.flatten(0, 1)
-    of_mean = of_local[0][: len(fold.weight)].flatten() @ rows
+    # E[z] = W m and Var[z] = diag(W S Wᵀ) of each branch, so Σ dE W and Wᵀ diag(dVar) W.
+    rows = stack.weight.flatten(0, 1)
+    of_mean = of_local[0][: len(stack.weight)].flatten() @ rows
     of_cov = symmetric_product(rows.T, weighted.flatten(0, 1))
     if identity:
         of_mean += of_local[0][-1]
@@ -252,11 +268,11 @@ def _pointwise_input_gradient(
     x: Tensor, grad: Tensor, kernel: Tensor, mean: Tensor, of_mean: Tensor, of_cov: Tensor
 ) -> Tensor:
     """grad · kernel, and (2 (x − mean) of_cov + of_mean) / M: (N, C_in, H, W)."""
-    rows = _rows(x)
+    rows = pixel_rows(x)
     count = len(rows)
     slopes, offset = of_cov * (2 / count), of_mean / count
     grad_x = torch.empty_like(x)
-    to = _rows(grad_x)
-    torch.mm(_rows(grad), kernel, out=to)
+    to = pixel_rows(grad_x)  # a view: grad_x is channels_last as x is
+    torch.mm(pixel_rows(grad), kernel, out=to)
     add_centred_product_(to, rows, mean, slopes, offset)
     return grad_x

@@ -7,6 +7,7 @@ positions, every convolution of x with kernel W has mean W m and variance diag(W
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
@@ -14,7 +15,9 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-from mobileone.functional.kernels import depthwise_convolution as depthwise
+from mobileone.functional.kernels.depthwise_moments import depthwise_moments, depthwise_moments_backward_
+from mobileone.functional.memory_layout import channels_last, pixel_rows
+from mobileone.functional.online.kernel_table import MomentsKernel, moments_kernel
 from mobileone.functional.window import Window
 
 # Most elements of unfolded patches to hold at a time in the general path: a cache's worth on a CPU.
@@ -63,7 +66,7 @@ def reference_moments(x: Tensor, window: Window, *, groups: int = 1) -> PatchMom
 
 
 def patch_moments(x: Tensor, window: Window, *, groups: int = 1) -> tuple[Tensor, PatchMoments]:
-    """Moments of the patches of x, by the fastest exact way for the shape and device.
+    """Moments of the patches of x, by the kernel that the table has for the shape and device.
 
     Args:
         x: (N, C, H, W), floating point.
@@ -81,15 +84,9 @@ def patch_moments(x: Tensor, window: Window, *, groups: int = 1) -> tuple[Tensor
     >>> torch.allclose(fast.cov, slow.cov)
     True
     """
-    count = window.count(x.shape)
-    if groups == x.shape[1] and depthwise.supports(x, window):
-        x, mean, cov = _DepthwiseMoments.apply(x, window)  # type: ignore[no-untyped-call]
-    elif groups == 1 and window == Window():
-        x, mean, cov = _PointwiseMoments.apply(x)  # type: ignore[no-untyped-call]
-        mean, cov = mean.unsqueeze(0), cov.unsqueeze(0)
-    else:
-        x, mean, cov = _UnfoldedMoments.apply(x, window, groups)  # type: ignore[no-untyped-call]
-    return x, PatchMoments(mean, cov, count)
+    kernel = moments_kernel(x, window, groups=groups)
+    x, mean, cov = _PatchMoments.apply(x, window, groups, kernel)  # type: ignore[no-untyped-call]
+    return x, PatchMoments(mean, cov, window.count(x.shape))
 
 
 def _columns(x: Tensor, window: Window, groups: int) -> Tensor:
@@ -98,11 +95,6 @@ def _columns(x: Tensor, window: Window, groups: int) -> Tensor:
     n, rows, positions = columns.shape
     grouped = columns.reshape(n, groups, rows // groups, positions)
     return grouped.permute(1, 2, 0, 3).reshape(groups, rows // groups, n * positions)
-
-
-def _rows(x: Tensor) -> Tensor:
-    """(N, C, H, W) as (N·H·W, C): a view where x is channels_last."""
-    return x.permute(0, 2, 3, 1).reshape(-1, x.shape[1])
 
 
 def _chunks(rows: Tensor) -> tuple[Tensor, ...]:
@@ -156,93 +148,118 @@ def add_centred_product_(to: Tensor, rows: Tensor, mean: Tensor, slopes: Tensor,
             part.add_(torch.addmm(offset, chunk - mean, slopes))
 
 
-class _PointwiseMoments(torch.autograd.Function):
-    """One Gram product forward, one product backward; x is saved, nothing else of its size."""
+class _PatchMoments(torch.autograd.Function):
+    """x itself, and the moments of its patches.
+
+    Backward, every patch p adds (grad_mean + (grad_cov + grad_covᵀ) (p − mean)) / M to the pixels it was read
+    from. Kernels (`KERNELS`) differ in how they walk the patches, forward and back; of x's size they save x
+    alone.
+    """
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """x (N, C, H, W) to itself, mean (C,) and cov (C, C)."""
-        mean, cov = gram(_rows(x))
-        ctx.save_for_backward(x, mean)
-        return x.view_as(x), mean, cov
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, grad_x: Tensor, grad_mean: Tensor, grad_cov: Tensor) -> Tensor:
-        """grad_x + (x − mean) (grad_cov + grad_covᵀ) / M + grad_mean / M."""
-        x, mean = ctx.saved_tensors
-        rows = _rows(x)
-        # grad_x comes from the one consumer of patch_moments' x, so it is ours to change.
-        grad_x = grad_x.contiguous(memory_format=torch.channels_last)
-        slopes, offset = (grad_cov + grad_cov.T) / rows.shape[0], grad_mean / rows.shape[0]
-        add_centred_product_(_rows(grad_x), rows, mean, slopes, offset)
-        return grad_x
-
-
-class _DepthwiseMoments(torch.autograd.Function):
-    """One pass forward, one backward, by the compiled kernels."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, window: Window) -> tuple[Tensor, Tensor, Tensor]:
-        """x (N, C, H, W) to itself, mean (C, T) and cov (C, T, T), in float64."""
-        shift, mean, cov = depthwise.depthwise_moments(x, depthwise.flat(window))
-        ctx.save_for_backward(x, shift, mean)
-        ctx.window = window
-        return x.view_as(x), mean, cov
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, grad_x: Tensor, grad_mean: Tensor, grad_cov: Tensor) -> tuple[Tensor, None]:
-        """grad_x, and for every patch p, scattered: (grad_mean + (grad_cov + grad_covᵀ) (p − mean)) / M."""
-        x, shift, mean = ctx.saved_tensors
-        count = ctx.window.count(x.shape)
-        slopes = (grad_cov + grad_cov.mT) / count
-        offsets = grad_mean / count - (slopes @ (mean - shift.unsqueeze(1)).unsqueeze(2)).squeeze(2)
-        grad_x = grad_x.contiguous(memory_format=torch.channels_last)
-        depthwise.depthwise_moments_backward_(grad_x, x, shift, slopes, offsets, depthwise.flat(ctx.window))
-        return grad_x, None
-
-
-class _UnfoldedMoments(torch.autograd.Function):
-    """Any convolution in plain torch: patches are unfolded a few images at a time, and again backward."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, window: Window, groups: int) -> tuple[Tensor, Tensor, Tensor]:
+    def forward(
+        ctx: Any, x: Tensor, window: Window, groups: int, kernel: MomentsKernel
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """x (N, C, H, W) to itself, mean (G, P) and cov (G, P, P)."""
-        dtype = accumulation_dtype(x.dtype)
-        shift = x[:1].mean((0, 2, 3), dtype=dtype).view(1, -1, 1, 1)
-        count = window.count(x.shape)
-        first: Tensor | float = 0.0
-        second: Tensor | float = 0.0
-        offset = shift.view(groups, -1, 1).repeat_interleave(window.num_taps, 1)
-        for part in _parts(x, window):
-            columns = _columns(part.to(dtype), window, groups) - offset
-            first = first + columns.sum(-1)
-            second = second + columns @ columns.mT
-        mean, square = torch.as_tensor(first) / count, torch.as_tensor(second) / count
-        ctx.save_for_backward(x, mean + offset.squeeze(-1))
-        ctx.window, ctx.groups = window, groups
-        cov = square - mean.unsqueeze(2) * mean.unsqueeze(1)
-        return x.view_as(x), mean + offset.squeeze(-1), cov
+        find, _ = KERNELS[kernel]
+        centre, mean, cov = find(x, window, groups)
+        ctx.save_for_backward(x, centre, mean)
+        ctx.window, ctx.groups, ctx.kernel = window, groups, kernel
+        return x.view_as(x), mean, cov
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad_x: Tensor, grad_mean: Tensor, grad_cov: Tensor) -> tuple[Tensor, None, None]:
-        """grad_x, and for every patch p, scattered: (grad_mean + (grad_cov + grad_covᵀ) (p − mean)) / M."""
-        x, mean = ctx.saved_tensors
-        window, groups = ctx.window, ctx.groups
-        count = window.count(x.shape)
-        slopes, offset = (grad_cov + grad_cov.mT) / count, (grad_mean / count).unsqueeze(2)
-        grads = []
-        for part in _parts(x, window):
-            columns = slopes @ (_columns(part.to(mean.dtype), window, groups) - mean.unsqueeze(2)) + offset
-            spread = columns.unflatten(2, (len(part), -1)).permute(2, 0, 1, 3).flatten(1, 2)
-            size = x.shape[2:]
-            grads.append(F.fold(spread, size, window.kernel, window.dilation, window.padding, window.stride))
-        return grad_x + torch.cat(grads).to(grad_x.dtype), None, None
+    def backward(
+        ctx: Any, grad_x: Tensor, grad_mean: Tensor, grad_cov: Tensor
+    ) -> tuple[Tensor, None, None, None]:
+        """The gradient of the returned x, and what the moments add to it."""
+        x, centre, mean = ctx.saved_tensors
+        count = ctx.window.count(x.shape)
+        _, add = KERNELS[ctx.kernel]
+        slopes, offset = (grad_cov + grad_cov.mT) / count, grad_mean / count
+        return add(grad_x, x, (centre, mean), (slopes, offset), ctx.window, ctx.groups), None, None, None
+
+
+# A centre, and mean (G, P) and cov (G, P, P). The centre is what the way back takes values about.
+Found = tuple[Tensor, Tensor, Tensor]
+Pair = tuple[Tensor, Tensor]
+
+
+def _find_depthwise(x: Tensor, window: Window, groups: int) -> Found:
+    """By the compiled kernels, in one pass; on a CPU in float64. The centre, (C,), is near the mean."""
+    found: Found = depthwise_moments(x, window.flat())
+    return found
+
+
+def _add_depthwise(
+    grad_x: Tensor, x: Tensor, about: Pair, slopes: Pair, window: Window, groups: int
+) -> Tensor:
+    (shift, mean), (slope, offset) = about, slopes
+    # slope (p − mean) + offset, with p − shift in place of p − mean: float32 pixels are near the shift.
+    offsets = offset - (slope @ (mean - shift.unsqueeze(1)).unsqueeze(2)).squeeze(2)
+    grad_x = channels_last(grad_x)
+    depthwise_moments_backward_(grad_x, x, shift, slope, offsets, window.flat())
+    return grad_x
+
+
+def _find_pointwise(x: Tensor, window: Window, groups: int) -> Found:
+    """One Gram product."""
+    mean, cov = gram(pixel_rows(x))
+    return mean, mean.unsqueeze(0), cov.unsqueeze(0)
+
+
+def _add_pointwise(
+    grad_x: Tensor, x: Tensor, about: Pair, slopes: Pair, window: Window, groups: int
+) -> Tensor:
+    # grad_x comes from the one consumer of patch_moments' x, so it is ours to change.
+    grad_x = channels_last(grad_x)
+    add_centred_product_(pixel_rows(grad_x), pixel_rows(x), about[0], slopes[0][0], slopes[1][0])
+    return grad_x
+
+
+def _find_unfolded(x: Tensor, window: Window, groups: int) -> Found:
+    """Any convolution in plain torch: patches are unfolded a few images at a time, and again backward."""
+    dtype = accumulation_dtype(x.dtype)
+    shift = x[:1].mean((0, 2, 3), dtype=dtype).view(1, -1, 1, 1)
+    count = window.count(x.shape)
+    first: Tensor | float = 0.0
+    second: Tensor | float = 0.0
+    offset = shift.view(groups, -1, 1).repeat_interleave(window.num_taps, 1)
+    for part in _parts(x, window):
+        columns = _columns(part.to(dtype), window, groups) - offset
+        first = first + columns.sum(-1)
+        second = second + columns @ columns.mT
+    mean, square = torch.as_tensor(first) / count, torch.as_tensor(second) / count
+    cov = square - mean.unsqueeze(2) * mean.unsqueeze(1)
+    mean = mean + offset.squeeze(-1)
+    return mean, mean, cov
+
+
+def _add_unfolded(
+    grad_x: Tensor, x: Tensor, about: Pair, slopes: Pair, window: Window, groups: int
+) -> Tensor:
+    mean, (slope, offset) = about[1], slopes
+    grads = []
+    for part in _parts(x, window):
+        columns = _columns(part.to(mean.dtype), window, groups) - mean.unsqueeze(2)
+        columns = slope @ columns + offset.unsqueeze(2)
+        spread = columns.view(*columns.shape[:2], len(part), -1).permute(2, 0, 1, 3).flatten(1, 2)
+        size = x.shape[2:]
+        grads.append(F.fold(spread, size, window.kernel, window.dilation, window.padding, window.stride))
+    return grad_x + torch.cat(grads).to(grad_x.dtype)
 
 
 def _parts(x: Tensor, window: Window) -> tuple[Tensor, ...]:
     """Images at a time whose unfolded patches are of bounded size."""
     image = max(1, window.count(x.shape) // max(1, x.shape[0])) * x.shape[1] * window.num_taps
     return torch.split(x, max(1, MAX_COLUMNS.get(x.device.type, 1 << 24) // image))
+
+
+Find = Callable[[Tensor, Window, int], Found]
+Add = Callable[[Tensor, Tensor, Pair, Pair, Window, int], Tensor]
+KERNELS: dict[MomentsKernel, tuple[Find, Add]] = {
+    "depthwise_c": (_find_depthwise, _add_depthwise),
+    "depthwise_triton": (_find_depthwise, _add_depthwise),
+    "gram": (_find_pointwise, _add_pointwise),
+    "unfold": (_find_unfolded, _add_unfolded),
+}

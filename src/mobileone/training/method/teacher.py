@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mobileone.backends.artifact import Artifact
-from mobileone.backends.table import format_of
+from mobileone.backends.table import backend_of
 from mobileone.checkpoint.load import load_model
 from mobileone.data.pixels import normalize
 from mobileone.errors import ConfigError
@@ -98,7 +98,7 @@ def open_teacher(
     name = type(source).__name__ if isinstance(source, nn.Module) else os.fspath(source)
     teacher: Teacher
     known: tuple[str, ...] | None = None
-    if not isinstance(source, nn.Module) and format_of(source) is not None:
+    if not isinstance(source, nn.Module) and backend_of(source) is not None:
         artifact = Artifact(source, threads=torch.get_num_threads())  # a rank's share of the machine
         teacher = FileTeacher(artifact)
         known = resolve_classes(artifact.num_classes, artifact.class_names)
