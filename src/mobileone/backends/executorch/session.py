@@ -20,6 +20,7 @@ class ExecuTorchSession:
             # One pool for the whole process, whatever the number of sessions.
             library._unsafe_reset_threadpool(threads)
             self._program = library._load_for_executorch(str(path))
+            self._program.method_meta("forward")  # it opens any file and reads it when first asked
         self._manifest = manifest
         self.runtime = f"ExecuTorch {version('executorch')}"
         self.precision = precision
