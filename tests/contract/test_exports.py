@@ -9,8 +9,9 @@ from mobileone.backends.table import BACKENDS
 from mobileone.backends.writer import check_installed
 from mobileone.errors import ArtifactError, MissingExtraError
 from mobileone.exporting.export import export
-from mobileone.exporting.parity import reference_logits, seeded_pictures
+from mobileone.exporting.parity import seeded_pictures
 from mobileone.inference.predictor import Predictor
+from mobileone.inference.torch_classifier import TorchClassifier
 from mobileone.model.create import create_model
 
 RUNNING = [kind for kind in BACKENDS.values() if kind.executes]
@@ -49,7 +50,7 @@ def test_every_runtime_sees_the_same(network, tmp_path, kind):
     artifact = Artifact(done.path, threads=1)
     assert artifact.session.precision == "fp32"
     pixels = seeded_pictures(network.input_spec, number=5, seed=1)
-    expected = reference_logits(network, pixels)
+    expected = TorchClassifier(network).logits(pixels)
     assert_close(artifact.logits(pixels), expected)
     assert_close(artifact.logits(pixels[:1]), expected[:1])
 
@@ -67,7 +68,7 @@ def test_normalised_input_and_a_fixed_batch(network, tmp_path, kind):
     batch_size = 1 if kind.name == "ncnn" else 2
     done = export(network, tmp_path / f"net{kind.suffix}", format=kind.name, batch_size=batch_size)
     pixels = seeded_pictures(network.input_spec, number=3, seed=1)
-    assert_close(Artifact(done.path, threads=1).logits(pixels), reference_logits(network, pixels))
+    assert_close(Artifact(done.path, threads=1).logits(pixels), TorchClassifier(network).logits(pixels))
 
 
 @pytest.mark.slow

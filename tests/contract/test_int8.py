@@ -9,7 +9,7 @@ from mobileone.backends.artifact import Artifact
 from mobileone.backends.table import BACKENDS, writing
 from mobileone.backends.writer import find_int8_writer
 from mobileone.errors import MissingExtraError
-from mobileone.exporting.parity import reference_logits
+from mobileone.inference.torch_classifier import TorchClassifier
 from mobileone.quantization.quantize import write_quantized
 from mobileone.quantization.simulate import simulate
 
@@ -40,7 +40,7 @@ def test_every_runtime_computes_the_simulators_integers(
         tmp_path / f"net{backend.suffix}",
         format=name,
         images=pixels,
-        expected=reference_logits(small_network, pixels),
+        expected=TorchClassifier(small_network).logits(pixels),
         options={"batch": 2},
     )
     assert manifest.tensor.shape(2) == (2, 32, 32, 3)

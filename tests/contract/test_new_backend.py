@@ -12,8 +12,9 @@ from mobileone.benchmarking.candidates import choose_backends
 from mobileone.cli.main import main
 from mobileone.errors import ArtifactError, ConfigError
 from mobileone.exporting.export import export
-from mobileone.exporting.parity import reference_logits, seeded_pictures
+from mobileone.exporting.parity import seeded_pictures
 from mobileone.inference.predictor import Predictor
+from mobileone.inference.torch_classifier import TorchClassifier
 from mobileone.quantization.quantize import quantize
 from mobileone.quantization.simulate import simulate
 
@@ -115,7 +116,7 @@ def test_a_toy_backend_is_exported_loaded_and_predicted_with(toy, network, tmp_p
     assert done.manifest.parity.runtime == "Toy 7"
     assert done.manifest.versions["toy"] == "7"
     pixels = seeded_pictures(network.input_spec, number=3, seed=1)
-    expected = reference_logits(network, pixels)
+    expected = TorchClassifier(network).logits(pixels)
     got = Artifact(done.path).logits(pixels)
     np.testing.assert_allclose(got, expected, rtol=0, atol=1e-4 * expected.abs().max())
     seen, wanted = (Predictor(each)(pixels[0], topk=7) for each in (Artifact(done.path), network))

@@ -17,7 +17,6 @@ KNOWN_CLASSES = {
     "Classifier",
     "Comparison",
     "Conv",
-    "Found",
     "Network",
     "Plan",
     "Profile",

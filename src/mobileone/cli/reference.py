@@ -141,9 +141,9 @@ class Reference:
         best = WEIGHTS / "best.pt"
         if not best.exists():
             raise CheckpointError(f"{best} is not there; train first: bash main.sh N --train --data DIR")
-        model = load_for_test(str(best), input_size=self.input_size)
+        classifier = load_for_test(str(best), device=ranks.device, input_size=self.input_size)
         workers = 2 if self.workers is None else self.workers
-        result = evaluate(model, data, num_workers=workers, device=ranks.device, dist=ranks)
+        result = evaluate(classifier, data, num_workers=workers, dist=ranks)
         if ranks.is_main:
             print(("%10s" * 3) % ("acc@1", "acc@5", "loss"))
             print(("%10.3f" * 3) % (result.acc1, result.acc5, result.loss))

@@ -14,8 +14,9 @@ from mobileone.backends.manifest import Manifest
 from mobileone.backends.table import Precision, find_backend
 from mobileone.backends.writer import find_writer
 from mobileone.errors import ConfigError, ExportError
-from mobileone.exporting.parity import SEEDED, TOLERANCES, reference_logits, seeded_pictures
+from mobileone.exporting.parity import SEEDED, TOLERANCES, seeded_pictures
 from mobileone.exporting.pipeline import Evidence, choose_target, describe, ready, write_artifact
+from mobileone.inference.torch_classifier import TorchClassifier
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +83,7 @@ def export(
     writer.check(options)
     network = ready(model, input_size=input_size)
     pixels = seeded_pictures(network.input_spec) if images is None else images
-    expected = reference_logits(network, pixels)
+    expected = TorchClassifier(network).logits(pixels)
     if not expected.isfinite().all():
         raise ExportError(
             "the network gives NaN or infinite logits in PyTorch already; it is no use to export"

@@ -101,7 +101,7 @@ def test_a_gpu_takes_triton_where_it_is(monkeypatch, there):
 @pytest.mark.parametrize("table", [UNIT_KERNELS, MOMENTS_KERNELS])
 def test_the_last_row_takes_everything_and_c_rows_say_what_they_need(table):
     rows = [*table.values()]
-    assert rows[-1] == kernel_table.Row()
+    assert rows[-1] == kernel_table.KernelRow()
     for row in rows:
         assert bool(row.needs) == (row.device is not None) == (row.dtypes is not None)
 

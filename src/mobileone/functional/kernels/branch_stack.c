@@ -28,7 +28,10 @@ static inline int has_identity(const Sizes *f) { return f->branches > f->convolu
 /* ---- depthwise: every channel has a patch of its own, whose moments are in double ---- */
 
 /* From sums over `count` outputs of taps and of products of two (`groups` parts, as depthwise_moments leaves
-   them) to moments, and to each branch's statistics. mean: (channels, taps); cov: (channels, taps, taps). */
+   them) to moments, and to each branch's statistics. mean: (channels, taps); cov: (channels, taps, taps).
+   The sums are of x less a shift near its mean, so the products lose little where the squared mean is taken off
+   them; the covariance does not see the shift, and the mean gets it back. In double throughout: a BatchNorm of
+   small variance divides by what rounding leaves of it. */
 int stack_depthwise_statistics(const Sizes *f, const double *sums, int64_t groups, double count, const REAL *shift,
                               const REAL *weight, double *mean, double *cov, REAL *means, REAL *vars) {
     const int64_t taps = f->patch, channels = f->channels, size = taps + taps * (taps + 1) / 2;
@@ -66,7 +69,11 @@ int stack_depthwise_statistics(const Sizes *f, const double *sums, int64_t group
 
 /* Gradients of weight, and of the moments: as slopes (taps, taps, channels) of the pixels less shift and offsets
    (taps, channels), which depthwise_backward adds to the gradient of x.
-   grad_kernel: (channels, taps), of the merged kernel; scale: (N, channels). */
+   grad_kernel: (channels, taps), of the merged kernel; scale: (N, channels).
+
+   W is used twice. The merged kernel is Σ s W, which gives s dK. E[z] = W m gives dE m, and Var[z] = W S Wᵀ gives
+   2 dV S W: `row` is S W again, cheaper to compute than to keep. The moments' gradients are summed over
+   branches, dm = Σ dE W and dS = Σ dV W Wᵀ, and reach a patch p as (dm + 2 dS (p − m)) / count. */
 int stack_depthwise_backward(const Sizes *f, const REAL *weight, const double *mean, const double *cov,
                             const REAL *shift, double count, const double *grad_kernel, const REAL *scale,
                             const REAL *grad_means, const REAL *grad_vars, REAL *grad_weight, REAL *slopes,
@@ -96,6 +103,8 @@ int stack_depthwise_backward(const Sizes *f, const REAL *weight, const double *m
             }
         }
         for (int64_t t = 0; t < taps; t++) {
+            /* slope · (p − m) + offset is slope · (p − shift) + another offset: pixels less shift are what
+               depthwise_backward has in its ring. */
             double offset = of_mean[t] / count;
             for (int64_t u = 0; u < taps; u++) {
                 double slope = 2 * of_cov[t][u] / count;
@@ -108,7 +117,8 @@ int stack_depthwise_backward(const Sizes *f, const REAL *weight, const double *m
     return 0;
 }
 
-/* Total of depthwise_kernel_gradient's parts: kernel (channels, taps), bias (channels,). */
+/* Total of depthwise_kernel_gradient's parts: kernel (channels, taps), bias (channels,). The parts are of taps less
+   shift; what the shift has taken off is shift times the gradient of the bias. */
 int stack_depthwise_gradient(const Sizes *f, const double *sums, int64_t groups, const REAL *shift, double *kernel,
                             double *bias) {
     const int64_t taps = f->patch, channels = f->channels;
@@ -127,7 +137,8 @@ int stack_depthwise_gradient(const Sizes *f, const double *sums, int64_t groups,
 
 /* ---- one patch for all channels: pointwise convolutions, and the stem ---- */
 
-/* product: weight · cov, (B, channels, patch); mean: (patch,); variances: the diagonal of cov, (patch,). */
+/* product: weight · cov, (B, channels, patch), a matrix product that torch does best; mean: (patch,); variances: the
+   diagonal of cov, (patch,), which is all that an identity needs of it. */
 int stack_dense_statistics(const Sizes *f, const REAL *weight, const REAL *product, const REAL *mean,
                           const REAL *variances, REAL *means, REAL *vars) {
     const int64_t patch = f->patch;
@@ -152,7 +163,8 @@ int stack_dense_statistics(const Sizes *f, const REAL *weight, const REAL *produ
     return 0;
 }
 
-/* weight's gradient, and weighted = grad_vars · weight, whose product with weightᵀ is the gradient of cov. */
+/* weight's gradient, and weighted = grad_vars · weight, whose product with weightᵀ is the gradient of cov. The three
+   terms are those of stack_depthwise_backward. */
 int stack_dense_backward(const Sizes *f, const REAL *weight, const REAL *product, const REAL *mean,
                         const REAL *grad_kernel, const REAL *scale, const REAL *grad_means, const REAL *grad_vars,
                         REAL *grad_weight, REAL *weighted) {
@@ -174,7 +186,7 @@ int stack_dense_backward(const Sizes *f, const REAL *weight, const REAL *product
 /* ---- both ---- */
 
 /* kernel = Σ s W and bias = Σ β − s μ with s = γ / √(σ² + ε). eps: (N,). `transposed` asks for the kernel as
-   (patch, channels). */
+   (patch, channels). An identity adds s to the one element that copies its channel. */
 int stack_merge(const Sizes *f, const REAL *weight, const REAL *means, const REAL *vars, const REAL *gamma,
                const REAL *beta, const double *eps, int64_t transposed, REAL *scale, REAL *kernel, REAL *bias) {
     const int64_t channels = f->channels, patch = f->patch;
@@ -199,8 +211,10 @@ int stack_merge(const Sizes *f, const REAL *weight, const REAL *means, const REA
     return 0;
 }
 
-/* The same for gradients: of gains, means and variances, (N, channels). FOLD_GRAD is the type in which the
-   gradient of the kernel is held. */
+/* Gradients of gains, means and variances, (N, channels), from those of kernel and bias. GRAD is the type these are
+   held in. ds = dK · W − μ db; then dγ = ds / σ, dμ = −s db and dσ² = −½ ds γ / σ³.
+   Where μ is large the two terms of ds cancel, and single precision would leave noise. So depthwise kernels, whose
+   gradients are summed in double, keep them there; dense ones come out of a matrix product in REAL. */
 #define MERGE_BACKWARD(NAME, GRAD)                                                                                 \
     int NAME(const Sizes *f, const REAL *weight, const REAL *means, const REAL *vars, const REAL *gamma,           \
              const double *eps, const GRAD *grad_kernel, const GRAD *grad_bias, REAL *grad_gamma,                 \

@@ -86,7 +86,11 @@ INLINE void moments_by_products(const REAL *x, const REAL *shifts, double *out, 
 
 /* The product of taps t and u is x[q] x[q + d] with d = u − t, at the pixel q under tap t. So 13 lags do for
    45 products, if pixels are told apart by which taps they can be: by row and by column a set of three bits.
-   Inside the image all pixels can be all taps. Pixels are those of the padded image. */
+   Inside the image all pixels can be all taps. Pixels are those of the padded image.
+
+   Lags are counted as run_lags takes them: 0 to 2 are d = (0, 0), (0, 1) and (0, 2), then five for each of the
+   next two rows, (1, −2) to (1, 2) and (2, −2) to (2, 2). The other 12 of the 25 are these with t and u changed
+   over. */
 enum { NUM_LAGS = 13, NUM_SUMS = NUM_LAGS + 1, SETS = 8 };
 
 typedef struct {
@@ -102,6 +106,11 @@ INLINE int tap_set(int64_t pixel, int64_t outputs, int64_t dilation) {
     return set;
 }
 
+/* Add all lags of `count` pixels that can be the same taps; rows[v] is v taps below them. 14 sums and the pixel are
+   15 vectors, which with AVX-512 leaves half of the registers to loads under way; the 54 sums of taps and products
+   would not fit, which is why row_products goes over a row three times. Every lag of every pixel is taken, also those
+   that reach beyond the last tap: to leave them out would put a condition into the innermost loop, and sum_lags does
+   not ask for them. */
 INLINE void run_lags(const vec *const *rows, int64_t count, int64_t dilation, vec *sums) {
     vec local[NUM_SUMS];
 #pragma GCC unroll 16
@@ -121,7 +130,9 @@ INLINE void run_lags(const vec *const *rows, int64_t count, int64_t dilation, ve
     for (int k = 0; k < NUM_SUMS; k++) sums[k] = local[k];
 }
 
-/* Add up what each tap and each pair of taps sees. */
+/* From lags to taps: tap t has seen a pixel if it is in the pixel's row set (bit t / 3) and column set (bit t % 3),
+   and the pair t, u has seen the product of lag u − t at the pixels that t has seen. Only t's sets count: an
+   output that has t here has u there, inside the padded image. out: as depthwise_moments leaves it. */
 static void sum_lags(const Lags *lags, double *out, int64_t channels, int64_t lanes) {
     for (int rows = 1; rows < SETS; rows++)
         for (int columns = 1; columns < SETS; columns++) {
@@ -142,6 +153,8 @@ static void sum_lags(const Lags *lags, double *out, int64_t channels, int64_t la
         }
 }
 
+/* Carry on in double what single precision has summed. Borders fill slowly, one row or column an image, so they are
+   carried on after many images, the inside after some rows. */
 static void flush_borders(Lags *lags, int64_t lanes) {
     for (int rows = 1; rows < SETS; rows++)
         for (int columns = 1; columns < SETS; columns++)

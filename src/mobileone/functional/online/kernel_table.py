@@ -34,7 +34,7 @@ CALLS_MACS = 50_000_000
 BRANCH_OVERHEAD_MACS = 180
 
 
-class Row(NamedTuple):
+class KernelRow(NamedTuple):
     """What one kernel takes; None is anything.
 
     Attributes:
@@ -68,10 +68,10 @@ class Row(NamedTuple):
         return not self.needs or kernels_are_there(self.needs, x.dtype)
 
 
-UNIT_KERNELS: dict[UnitKernel, Row] = {
-    "normalized": Row("one_branch", "cpu", C_DTYPES, ("affine",), traced=False, layout=CHANNELS_LAST),
-    "normalized_torch": Row("one_branch"),
-    "merged_depthwise": Row(
+UNIT_KERNELS: dict[UnitKernel, KernelRow] = {
+    "normalized": KernelRow("one_branch", "cpu", C_DTYPES, ("affine",), traced=False, layout=CHANNELS_LAST),
+    "normalized_torch": KernelRow("one_branch"),
+    "merged_depthwise": KernelRow(
         "depthwise",
         "cpu",
         C_DTYPES,
@@ -81,7 +81,7 @@ UNIT_KERNELS: dict[UnitKernel, Row] = {
         mixed=False,
         frozen=False,
     ),
-    "merged_dense": Row(
+    "merged_dense": KernelRow(
         "dense",
         "cpu",
         C_DTYPES,
@@ -91,14 +91,14 @@ UNIT_KERNELS: dict[UnitKernel, Row] = {
         mixed=False,
         frozen=False,
     ),
-    "composed": Row(),
+    "composed": KernelRow(),
 }
 
-MOMENTS_KERNELS: dict[MomentsKernel, Row] = {
-    "depthwise_c": Row("depthwise", "cpu", C_DTYPES, MOMENTS_C),
-    "depthwise_triton": Row("depthwise", "cuda", TRITON_DTYPES, (TRITON,)),
-    "gram": Row("pointwise"),
-    "unfold": Row(),
+MOMENTS_KERNELS: dict[MomentsKernel, KernelRow] = {
+    "depthwise_c": KernelRow("depthwise", "cpu", C_DTYPES, MOMENTS_C),
+    "depthwise_triton": KernelRow("depthwise", "cuda", TRITON_DTYPES, (TRITON,)),
+    "gram": KernelRow("pointwise"),
+    "unfold": KernelRow(),
 }
 
 

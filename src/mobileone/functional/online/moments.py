@@ -181,18 +181,18 @@ class _PatchMoments(torch.autograd.Function):
 
 
 # A centre, and mean (G, P) and cov (G, P, P). The centre is what the way back takes values about.
-Found = tuple[Tensor, Tensor, Tensor]
-Pair = tuple[Tensor, Tensor]
+CentredMoments = tuple[Tensor, Tensor, Tensor]
+TensorPair = tuple[Tensor, Tensor]
 
 
-def _find_depthwise(x: Tensor, window: Window, groups: int) -> Found:
+def _find_depthwise(x: Tensor, window: Window, groups: int) -> CentredMoments:
     """By the compiled kernels, in one pass; on a CPU in float64. The centre, (C,), is near the mean."""
-    found: Found = depthwise_moments(x, window.flat())
+    found: CentredMoments = depthwise_moments(x, window.flat())
     return found
 
 
 def _add_depthwise(
-    grad_x: Tensor, x: Tensor, about: Pair, slopes: Pair, window: Window, groups: int
+    grad_x: Tensor, x: Tensor, about: TensorPair, slopes: TensorPair, window: Window, groups: int
 ) -> Tensor:
     (shift, mean), (slope, offset) = about, slopes
     # slope (p − mean) + offset, with p − shift in place of p − mean: float32 pixels are near the shift.
@@ -202,14 +202,14 @@ def _add_depthwise(
     return grad_x
 
 
-def _find_pointwise(x: Tensor, window: Window, groups: int) -> Found:
+def _find_pointwise(x: Tensor, window: Window, groups: int) -> CentredMoments:
     """One Gram product."""
     mean, cov = gram(pixel_rows(x))
     return mean, mean.unsqueeze(0), cov.unsqueeze(0)
 
 
 def _add_pointwise(
-    grad_x: Tensor, x: Tensor, about: Pair, slopes: Pair, window: Window, groups: int
+    grad_x: Tensor, x: Tensor, about: TensorPair, slopes: TensorPair, window: Window, groups: int
 ) -> Tensor:
     # grad_x comes from the one consumer of patch_moments' x, so it is ours to change.
     grad_x = channels_last(grad_x)
@@ -217,7 +217,7 @@ def _add_pointwise(
     return grad_x
 
 
-def _find_unfolded(x: Tensor, window: Window, groups: int) -> Found:
+def _find_unfolded(x: Tensor, window: Window, groups: int) -> CentredMoments:
     """Any convolution in plain torch: patches are unfolded a few images at a time, and again backward."""
     dtype = accumulation_dtype(x.dtype)
     shift = x[:1].mean((0, 2, 3), dtype=dtype).view(1, -1, 1, 1)
@@ -236,7 +236,7 @@ def _find_unfolded(x: Tensor, window: Window, groups: int) -> Found:
 
 
 def _add_unfolded(
-    grad_x: Tensor, x: Tensor, about: Pair, slopes: Pair, window: Window, groups: int
+    grad_x: Tensor, x: Tensor, about: TensorPair, slopes: TensorPair, window: Window, groups: int
 ) -> Tensor:
     mean, (slope, offset) = about[1], slopes
     grads = []
@@ -255,9 +255,9 @@ def _parts(x: Tensor, window: Window) -> tuple[Tensor, ...]:
     return torch.split(x, max(1, MAX_COLUMNS.get(x.device.type, 1 << 24) // image))
 
 
-Find = Callable[[Tensor, Window, int], Found]
-Add = Callable[[Tensor, Tensor, Pair, Pair, Window, int], Tensor]
-KERNELS: dict[MomentsKernel, tuple[Find, Add]] = {
+FindMoments = Callable[[Tensor, Window, int], CentredMoments]
+AddGradient = Callable[[Tensor, Tensor, TensorPair, TensorPair, Window, int], Tensor]
+KERNELS: dict[MomentsKernel, tuple[FindMoments, AddGradient]] = {
     "depthwise_c": (_find_depthwise, _add_depthwise),
     "depthwise_triton": (_find_depthwise, _add_depthwise),
     "gram": (_find_pointwise, _add_pointwise),
