@@ -28,7 +28,7 @@ from mobileone.variants import VARIANTS
 
 if TYPE_CHECKING:
     from mobileone.ranks.distributed import Distributed
-    from mobileone.training.run.progress import EpochRecord
+    from mobileone.training.watch.records import EpochRecord
 
 WEIGHTS = Path("weights")
 VARIANT = "mobileone_s0"

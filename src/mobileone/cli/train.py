@@ -165,7 +165,7 @@ def result_text(result: RunReport) -> str:
 
 def plan_text(planned: RunPlan) -> str:
     """A plan for people."""
-    from mobileone.training.run.progress import duration
+    from mobileone.training.watch.time_left import duration
 
     config = planned.config
     settings = [

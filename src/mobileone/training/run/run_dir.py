@@ -20,7 +20,7 @@ from tqdm import tqdm
 from mobileone.atomic import atomic_path, leftovers
 from mobileone.errors import ConfigError, MobileOneError, TrainingError
 from mobileone.training.config.train_config import CONFIG_VERSION, TrainConfig
-from mobileone.training.run.progress import EpochRecord, metrics_table
+from mobileone.training.watch.records import EpochRecord, metrics_table
 
 Resume = bool | Literal["auto"]
 
