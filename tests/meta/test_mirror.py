@@ -10,7 +10,6 @@ UNTESTED = frozenset(
         "benchmarking/bench_accuracy.py",
         "benchmarking/bench_images.py",
         "precision.py",
-        "processor.py",
         "progress_bar.py",
         "cli/check_data.py",
         "cli/explain.py",
@@ -28,7 +27,7 @@ UNTESTED = frozenset(
         "report/charts.py",
         "report/figure.py",
         "report/page.py",
-        "report/table.py",
+        "report/aligned_table.py",
         "report/tiles.py",
     ]
 )

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from mobileone.benchmarking.bench_result import BenchResult, BenchRow
-from mobileone.report.table import aligned_table
+from mobileone.report.aligned_table import aligned_table
 
 if TYPE_CHECKING:
     from mobileone.benchmarking.ceilings import Ceilings
