@@ -7,8 +7,6 @@ ROOT = Path(__file__).resolve().parents[2]
 # Files without tests of their own, by room. No name is ever added here; a line goes when its test comes.
 UNTESTED = frozenset(
     [
-        "benchmarking/bench_accuracy.py",
-        "benchmarking/bench_images.py",
         "precision.py",
         "progress_bar.py",
         "cli/check_data.py",
