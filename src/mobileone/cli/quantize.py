@@ -148,7 +148,7 @@ def comparison_line(held: Int8Comparison) -> str:
 
 
 def layer_table(layers: Any) -> str:
-    """Every layer's error."""
+    """A row a layer: its kind, signal over noise, and its share of the noise in the logits."""
     rows = [
         [layer.name, layer.kind, f"{layer.sqnr_db:.1f}", f"{100 * layer.logit_share:.1f}"] for layer in layers
     ]
