@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from mobileone.benchmarking.bench_result import BenchResult, BenchRow
-from mobileone.report.text_table import text_table
+from mobileone.report.aligned_table import aligned_table
 
 if TYPE_CHECKING:
     from mobileone.benchmarking.ceilings import Ceilings
@@ -20,7 +20,7 @@ def bench_report(result: BenchResult) -> str:
     for network, batch_size, rows in result.groups():
         lines = [f"{network}, batch {batch_size}"]
         if ran := [row for row in rows if row.latency is not None]:
-            lines.append(text_table(header(result), [cells(row, result) for row in ran], num_text=2))
+            lines.append(aligned_table(header(result), [cells(row, result) for row in ran], num_text=2))
         lines += [f"did not run: {line}" for line in refusals(rows)]
         blocks.append("\n".join(lines))
     blocks.append("\n".join(ceiling_lines(result.ceilings)))
@@ -100,7 +100,7 @@ def refusals(rows: Sequence[BenchRow]) -> list[str]:
 
 
 def ceiling_lines(ceilings: Sequence[Ceilings]) -> list[str]:
-    """What the machine can do."""
+    """The machine's ceilings, a line for each number of threads, and notes on them."""
     lines = []
     for own in ceilings:
         parts = [
@@ -116,7 +116,7 @@ def ceiling_lines(ceilings: Sequence[Ceilings]) -> list[str]:
 
 
 def footnotes(result: BenchResult) -> list[str]:
-    """How it was measured."""
+    """Machine, protocol and noise, and what accuracy was measured on."""
     protocol, noise = result.protocol, result.noise
     pinned = "pinned to as many cores as threads" if protocol.pinned else "NOT pinned (this system cannot)"
     lines = [

@@ -12,7 +12,7 @@ from tyro.conf import Positional, arg
 
 from mobileone.cli.output import CountingBar, print_json
 from mobileone.errors import DataError
-from mobileone.report.text_table import text_table
+from mobileone.report.aligned_table import aligned_table
 
 if TYPE_CHECKING:
     from mobileone.data.check import DataReport, SplitReport
@@ -99,7 +99,7 @@ class CheckData:
 def _lines(report: DataReport) -> list[str]:
     """The report for people."""
     header = ["split", "images", "damaged", "classes", "a class: fewest", "median", "most", "height", "width"]
-    lines = [text_table(header, [_row(name, split) for name, split in report.splits.items()])]
+    lines = [aligned_table(header, [_row(name, split) for name, split in report.splits.items()])]
     for name, split in report.splits.items():
         kinds = ", ".join(f"{number} {kind}" for kind, number in split.kinds.items())
         lines.append(f"{name}: {kinds}")

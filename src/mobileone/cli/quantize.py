@@ -15,7 +15,7 @@ from mobileone.backends.table import backend_of, writing
 from mobileone.cli.arguments import format_choice, refuse_existing
 from mobileone.cli.output import megabytes, print_json
 from mobileone.errors import ConfigError
-from mobileone.report.text_table import text_table
+from mobileone.report.aligned_table import aligned_table
 
 if TYPE_CHECKING:
     from mobileone.model.network import MobileOne
@@ -149,11 +149,11 @@ def comparison_line(held: Int8Comparison) -> str:
 
 
 def layer_table(layers: Any) -> str:
-    """Every layer's error."""
+    """A row a layer: its kind, signal over noise, and its share of the noise in the logits."""
     rows = [
         [layer.name, layer.kind, f"{layer.sqnr_db:.1f}", f"{100 * layer.logit_share:.1f}"] for layer in layers
     ]
-    return text_table(["layer", "kind", "SQNR dB", "% of the logits' noise"], rows)
+    return aligned_table(["layer", "kind", "SQNR dB", "% of the logits' noise"], rows)
 
 
 def summary(layers: Any) -> str:

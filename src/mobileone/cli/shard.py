@@ -11,7 +11,7 @@ from tyro.conf import Positional, arg
 
 from mobileone.cli.output import CountingBar, megabytes, print_json
 from mobileone.errors import ConfigError
-from mobileone.report.text_table import text_table
+from mobileone.report.aligned_table import aligned_table
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,7 +72,7 @@ class Shard:
             [split.split, str(split.num_shards), str(split.num_images), megabytes(split.size_bytes)]
             for split in splits
         ]
-        print(text_table(["split", "shards", "images", "size"], rows))
+        print(aligned_table(["split", "shards", "images", "size"], rows))
         return 0
 
     def _verify(self) -> int:

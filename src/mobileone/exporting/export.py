@@ -50,7 +50,7 @@ def export(
     Args:
         model: a MobileOne in eval mode; it is fused where it is not.
         path: the file to write, with the format's suffix; or a folder, where it is named after the variant.
-        format: name of the backend: onnx, openvino, litert, executorch, coreml, ncnn or torch.
+        format: a backend that backends/table.py has written in fp32, such as onnx or litert.
         raw_input: put normalisation into the graph, so that it takes pixels: uint8 (N, H, W, C), RGB, where
             the format can, exactly also at the padded border.
         dynamic_batch: take any number of images at a time.

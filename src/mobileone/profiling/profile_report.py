@@ -8,7 +8,7 @@ from typing import TypeVar
 from mobileone.profiling.comparison import ProfileComparison
 from mobileone.profiling.conventions import Convention
 from mobileone.profiling.profile_result import By, ProfileResult, ProfileRow
-from mobileone.report.text_table import text_table
+from mobileone.report.aligned_table import aligned_table
 
 T = TypeVar("T")
 
@@ -156,7 +156,7 @@ def _row_table(profile: ProfileResult, by: By) -> str:
     cells = [row_cells(row) for row in rows]
     if profile.machine is None:
         cells = [row[:-2] for row in cells]
-    return text_table(row_header(by)[: len(cells[0])], cells, num_text=4)
+    return aligned_table(row_header(by)[: len(cells[0])], cells, num_text=4)
 
 
 def comparison_report(comparison: ProfileComparison, by: By = "operator") -> str:
@@ -178,10 +178,10 @@ def comparison_report(comparison: ProfileComparison, by: By = "operator") -> str
     for name, value, form in lines:
         a, b = (value(p, total) for p, total in totals)
         cells.append([name, format(a, form), format(b, form), f"{a / b:.2f}" if b else "–"])
-    table = text_table(["total", first.name, second.name, "ratio"], cells, num_text=1)
+    table = aligned_table(["total", first.name, second.name, "ratio"], cells, num_text=1)
     rows = [_pair_cells(name, pair) for name, *pair in comparison.rows(by)]
     header = [by, "ms", "ms", "saved", "operators", "operators", "MMAC", "MMAC"]
-    detail = text_table(header, rows, num_text=1)
+    detail = aligned_table(header, rows, num_text=1)
     notes = [f"[{p.name}] {line}" for p in (first, second) for line in _own_notes(p)]
     return "\n".join([table, "", detail, "", *notes, *_shared_notes(first)])
 

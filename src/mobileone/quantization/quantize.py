@@ -86,7 +86,7 @@ def quantize(
         path: the file to write, with the format's suffix; or a folder, where it is named after the variant.
         images: photos of the kind that the network will see: a folder, of which 100 are taken (fewer where
             there are fewer), or pixels cut to the network's size, uint8 (N, C, size, size).
-        format: onnx, openvino, litert or executorch.
+        format: a backend that backends/table.py has written in int8, such as onnx or litert.
         rule: how the ranges of activations are chosen.
         batch_size: images at a time.
         source: where the model came from, for the manifest.

@@ -60,5 +60,5 @@ def write(model: MobileOne, path: Path, options: ExportOptions) -> Sequence[Path
 
 
 def versions() -> Mapping[str, str]:
-    """Of coremltools."""
+    """coremltools, which converts."""
     return {"coremltools": version("coremltools")}

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 
-def text_table(header: Sequence[str], rows: Iterable[Sequence[str]], *, num_text: int | None = None) -> str:
+def aligned_table(
+    header: Sequence[str], rows: Iterable[Sequence[str]], *, num_text: int | None = None
+) -> str:
     """Columns of aligned text.
 
     Args:
@@ -14,7 +16,7 @@ def text_table(header: Sequence[str], rows: Iterable[Sequence[str]], *, num_text
         num_text: columns that are laid to the left; the others go to the right. By default the first does,
             and every other that does not hold numbers alone.
 
-    >>> print(text_table(["name", "n"], [["a", "10"], ["bcd", "7"]]))
+    >>> print(aligned_table(["name", "n"], [["a", "10"], ["bcd", "7"]]))
     name   n
     a     10
     bcd    7

@@ -1,11 +1,11 @@
 """Columns line up, words to the left and numbers to the right."""
 
-from mobileone.report.text_table import text_table
+from mobileone.report.aligned_table import aligned_table
 
 
 def test_columns_of_numbers_go_to_the_right_by_themselves():
     rows = [["stem", "conv", "1,234", "–"], ["head.fc", "linear", "7", "0.25"]]
-    assert text_table(["name", "kind", "params", "ms"], rows).splitlines() == [
+    assert aligned_table(["name", "kind", "params", "ms"], rows).splitlines() == [
         "name     kind    params    ms",
         "stem     conv     1,234     –",
         "head.fc  linear       7  0.25",
@@ -13,14 +13,18 @@ def test_columns_of_numbers_go_to_the_right_by_themselves():
 
 
 def test_one_word_keeps_a_column_to_the_left():
-    assert text_table(["a", "b"], [["x", "10"], ["y", "none"]]).splitlines() == ["a  b", "x  10", "y  none"]
+    assert aligned_table(["a", "b"], [["x", "10"], ["y", "none"]]).splitlines() == [
+        "a  b",
+        "x  10",
+        "y  none",
+    ]
 
 
 def test_the_caller_may_say_which_are_words():
-    table = text_table(["a", "b", "c"], [["1", "x", "y"]], num_text=2)
+    table = aligned_table(["a", "b", "c"], [["1", "x", "y"]], num_text=2)
     assert table.splitlines() == ["a  b  c", "1  x  y"]
-    assert text_table(["a", "long"], [["wide", "x"]], num_text=1).splitlines()[1] == "wide     x"
+    assert aligned_table(["a", "long"], [["wide", "x"]], num_text=1).splitlines()[1] == "wide     x"
 
 
 def test_no_rows_leave_the_header():
-    assert text_table(["name", "n"], []) == "name  n"
+    assert aligned_table(["name", "n"], []) == "name  n"
