@@ -120,7 +120,7 @@ class Builder:
         return None if pixels is None else self.files.photos(pixels, manifest, subject.input_spec)
 
     def candidates(self, subjects: Sequence[BenchSubject]) -> list[Candidate]:
-        """All of them."""
+        """Every combination of the grid for every subject; one that cannot be made says why."""
         found: list[Candidate] = []
         for number, subject in enumerate(subjects):
             if subject.artifact is not None and subject.manifest is not None:

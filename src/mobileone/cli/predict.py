@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from tyro.conf import Positional, arg
 
 from mobileone.backends.table import Precision
-from mobileone.cli.device import device_for
+from mobileone.cli.device_option import device_for
 from mobileone.cli.output import print_json
 from mobileone.errors import ConfigError
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from mobileone.cli.device import device_for
+from mobileone.cli.device_option import device_for
 from mobileone.errors import ConfigError
 
 
