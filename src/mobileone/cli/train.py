@@ -6,6 +6,8 @@ import itertools
 import json
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -30,6 +32,15 @@ RESUME = PrimitiveConstructorSpec(
     is_instance=lambda value: value in ("no", "yes", "auto"),
     str_from_instance=lambda value: [value],
 )
+
+
+# What the library says of its arguments, and what the flags are called.
+FLAGS = {
+    "resume=True": "--resume",
+    "leave resume out": "leave --resume out",
+    "choose another run_dir": "choose another --run-dir",
+    "TensorBoard needs": "--tensorboard needs",
+}
 
 
 def _resume(words: list[str]) -> str:
@@ -76,6 +87,10 @@ class Train:
     """Print the result as JSON."""
 
     def run(self) -> int:
+        with told_by_flags():
+            return self._run()
+
+    def _run(self) -> int:
         from mobileone.training.config.recipe import recipe
         from mobileone.training.config.train_config import override
         from mobileone.training.run.fit import fit
@@ -124,6 +139,18 @@ class Train:
         return 0
 
 
+@contextmanager
+def told_by_flags() -> Iterator[None]:
+    """Errors of a run that speak of arguments, in the words of the command line."""
+    try:
+        yield
+    except MobileOneError as error:
+        text = str(error)
+        for argument, flag in FLAGS.items():
+            text = text.replace(argument, flag)
+        raise type(error)(text) from error
+
+
 def _report(run_dir: Path) -> None:
     """The report of a finished run; pictures that cannot be drawn are no failure of the training."""
     from mobileone.training.run.run_report import write_report
@@ -151,20 +178,21 @@ class Report:
     def run(self) -> int:
         from mobileone.training.run.run_report import write_report
 
-        result = write_report(self.run_dir, data=self.data, device=self.device)
+        with told_by_flags():
+            result = write_report(self.run_dir, data=self.data, device=self.device)
         print(result_text(result))
         return 0
 
 
 def result_text(result: RunReport) -> str:
-    """Accuracy, and every file."""
+    """Accuracy of the best weights, then the path of every file that was written."""
     answers = result.answers
     lines = [f"acc@1 {answers.acc1:.3f}  acc@5 {answers.acc5:.3f}  n {len(answers)}"]
     return "\n".join([*lines, *map(str, (*result.pictures, result.page))])
 
 
 def plan_text(planned: RunPlan) -> str:
-    """A plan for people."""
+    """What a run would be, as tables: its settings, parameters and phases, then memory and time."""
     from mobileone.training.watch.time_left import duration
 
     config = planned.config
