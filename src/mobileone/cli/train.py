@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from tyro.conf import Positional, UseAppendAction, arg
 from tyro.constructors import PrimitiveConstructorSpec
 
-from mobileone.cli.output import print_json, result_line, table
+from mobileone.cli.output import print_json, result_line
 from mobileone.errors import MobileOneError
+from mobileone.report.aligned_table import aligned_table
 
 if TYPE_CHECKING:
     from mobileone.training.config.train_config import TrainConfig
@@ -223,11 +224,11 @@ def plan_text(planned: RunPlan) -> str:
             f"of {planned.steps_per_epoch} steps of {planned.step_images} images on {planned.ranks} "
             f"rank{'s' if planned.ranks > 1 else ''}; peak lr {planned.peak_lr:.4g}",
             "",
-            table(["field", "value"], settings),
+            aligned_table(["field", "value"], settings),
             "",
-            table(["parameters", "tensors", "numbers", "weight decay"], groups),
+            aligned_table(["parameters", "tensors", "numbers", "weight decay"], groups),
             "",
-            table(["epochs", "pixels", "strength", "s a step", "images/s"], phases),
+            aligned_table(["epochs", "pixels", "strength", "s a step", "images/s"], phases),
             "",
             f"loading: {planned.data_seconds:.3f} s a step with num_workers={config.loading.num_workers}",
             f"memory: {planned.memory_bytes / 1e9:.2f} GB a rank",
