@@ -36,7 +36,7 @@ from mobileone.training.config.optimization import Optim
 from mobileone.training.config.resources import Compute, Loading, Saving
 from mobileone.training.config.train_config import TrainConfig
 from mobileone.training.run.fit import fit
-from mobileone.training.run.progress import WALL_CLOCK
+from mobileone.training.watch.records import WALL_CLOCK
 from mobileone.variants import Variant
 
 STEP_IMAGES = 128

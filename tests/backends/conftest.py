@@ -9,8 +9,8 @@ import pytest
 from mobileone.backends.export_options import ExportOptions, tensor_spec
 from mobileone.backends.manifest import manifest_path, record_files
 from mobileone.backends.table import BACKENDS
-from mobileone.exporting.parity import reference_logits
 from mobileone.exporting.pipeline import describe
+from mobileone.inference.torch_classifier import TorchClassifier
 from mobileone.quantization.quantize import write_quantized
 
 
@@ -26,7 +26,7 @@ def int8_file(small_network, quantized, other_pictures, tmp_path) -> Callable[[s
             path,
             format=name,
             images=other_pictures,
-            expected=reference_logits(small_network, other_pictures),
+            expected=TorchClassifier(small_network).logits(other_pictures),
             options={"batch": 2},
         )
         return path

@@ -5,14 +5,15 @@ import torch
 
 from mobileone.backends.export_options import ExportOptions, tensor_spec
 from mobileone.backends.traceable import TraceableNetwork, dynamic_shapes, example, fold_std
-from mobileone.exporting.parity import TOLERANCES, reference_logits, seeded_pictures
+from mobileone.exporting.parity import TOLERANCES, seeded_pictures
 from mobileone.exporting.pipeline import ready
+from mobileone.inference.torch_classifier import TorchClassifier
 
 
 def test_raw_input_is_exact_at_the_padded_border(network):
     fused = ready(network)
     pixels = seeded_pictures(fused.input_spec)
-    expected = reference_logits(fused, pixels)
+    expected = TorchClassifier(fused).logits(pixels)
     raw = TraceableNetwork(fused, layout="NHWC", raw_input=True, half=False)
     scale = expected.abs().max()
     assert (raw(pixels.permute(0, 2, 3, 1)) - expected).abs().max() / scale < 1e-5
@@ -22,7 +23,7 @@ def test_the_border_check_sees_a_mean_folded_into_the_bias(network):
     """The twin: what most converters do is right inside the picture and wrong where the stem pads."""
     fused = ready(network)
     pixels = seeded_pictures(fused.input_spec)
-    expected = reference_logits(fused, pixels)
+    expected = TorchClassifier(fused).logits(pixels)
     wrong = fold_std(fused)
     conv = wrong.stem.reparam_conv
     means = 255 * torch.tensor(fused.input_spec.mean)

@@ -7,9 +7,7 @@ import pytest
 
 from mobileone.backends.artifact import Artifact
 from mobileone.backends.table import BACKENDS, writing
-from mobileone.backends.writer import find_int8_writer
-from mobileone.errors import MissingExtraError
-from mobileone.exporting.parity import reference_logits
+from mobileone.inference.torch_classifier import TorchClassifier
 from mobileone.quantization.quantize import write_quantized
 from mobileone.quantization.simulate import simulate
 
@@ -27,12 +25,9 @@ def step(logits):
     "name", [pytest.param(name, marks=[pytest.mark.slow] * (name in SLOW)) for name in writing("int8")]
 )
 def test_every_runtime_computes_the_simulators_integers(
-    small_network, quantized, other_pictures, tmp_path, name
+    small_network, quantized, other_pictures, tmp_path, needs_backend, name
 ):
-    try:
-        find_int8_writer(name).check()
-    except MissingExtraError as error:
-        pytest.skip(str(error))
+    needs_backend(name)
     backend, pixels = BACKENDS[name], other_pictures
     manifest = write_quantized(
         quantized,
@@ -40,7 +35,7 @@ def test_every_runtime_computes_the_simulators_integers(
         tmp_path / f"net{backend.suffix}",
         format=name,
         images=pixels,
-        expected=reference_logits(small_network, pixels),
+        expected=TorchClassifier(small_network).logits(pixels),
         options={"batch": 2},
     )
     assert manifest.tensor.shape(2) == (2, 32, 32, 3)

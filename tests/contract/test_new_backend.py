@@ -8,12 +8,15 @@ import pytest
 import mobileone.backends
 from mobileone.backends.artifact import Artifact
 from mobileone.backends.table import BACKENDS, Backend
-from mobileone.benchmarking.candidates import choose_backends
+from mobileone.benchmarking.candidate_builder import choose_backends
 from mobileone.cli.main import main
 from mobileone.errors import ArtifactError, ConfigError
 from mobileone.exporting.export import export
-from mobileone.exporting.parity import reference_logits, seeded_pictures
+from mobileone.exporting.parity import seeded_pictures
 from mobileone.inference.predictor import Predictor
+from mobileone.inference.torch_classifier import TorchClassifier
+from mobileone.quantization.quantize import quantize
+from mobileone.quantization.simulate import simulate
 
 WRITER = """
 import torch
@@ -35,19 +38,46 @@ def write(model, path, options):
 def versions():
     return {"toy": "7"}
 """
+WRITER_INT8 = """
+import pickle
+
+def check():
+    pass
+
+def write_int8(quantized, path, *, batch):
+    path.write_bytes(pickle.dumps(quantized))
+    return [path]
+
+def versions():
+    return {"toy": "7"}
+"""
 SESSION = """
+import pickle
+
 class ToySession:
     runtime = "Toy 7"
 
     def __init__(self, path, manifest, *, threads, precision):
         import torch
 
-        self.module, self.precision = torch.jit.load(str(path)), precision
+        self.precision = precision
+        if precision == "int8":
+            self.run = self.run_int8
+            self.quantized = pickle.loads(path.read_bytes())
+        else:
+            self.module = torch.jit.load(str(path))
 
     def run(self, batch):
         import torch
 
         return self.module(torch.from_numpy(batch)).detach().numpy()
+
+    def run_int8(self, batch):
+        import torch
+
+        from mobileone.quantization.simulate import simulate
+
+        return simulate(self.quantized, torch.from_numpy(batch).permute(0, 3, 1, 2)).numpy()
 
 open = ToySession
 """
@@ -60,10 +90,19 @@ def toy(tmp_path, monkeypatch):
     folder.mkdir(parents=True)
     (folder / "__init__.py").touch()
     (folder / "writer.py").write_text(WRITER)
+    (folder / "writer_int8.py").write_text(WRITER_INT8)
     (folder / "session.py").write_text(SESSION)
     path = [*mobileone.backends.__path__, str(folder.parent)]
     monkeypatch.setattr(mobileone.backends, "__path__", path)
-    line = Backend(name="toy", suffix=".toy", runtime="Toy", extra=None, writes=("fp32",), executes=("fp32",))
+    line = Backend(
+        name="toy",
+        suffix=".toy",
+        runtime="Toy",
+        extra=None,
+        writes=("fp32", "int8"),
+        executes=("fp32", "int8"),
+        int8_head="weights",
+    )
     monkeypatch.setitem(BACKENDS, "toy", line)
     yield line
     for name in [name for name in sys.modules if name.startswith("mobileone.backends.toy")]:
@@ -77,7 +116,7 @@ def test_a_toy_backend_is_exported_loaded_and_predicted_with(toy, network, tmp_p
     assert done.manifest.parity.runtime == "Toy 7"
     assert done.manifest.versions["toy"] == "7"
     pixels = seeded_pictures(network.input_spec, number=3, seed=1)
-    expected = reference_logits(network, pixels)
+    expected = TorchClassifier(network).logits(pixels)
     got = Artifact(done.path).logits(pixels)
     np.testing.assert_allclose(got, expected, rtol=0, atol=1e-4 * expected.abs().max())
     seen, wanted = (Predictor(each)(pixels[0], topk=7) for each in (Artifact(done.path), network))
@@ -91,6 +130,14 @@ def test_a_toy_backend_is_exported_loaded_and_predicted_with(toy, network, tmp_p
         export(network, tmp_path / "net.lego", format="lego")
     with pytest.raises(ArtifactError, match=r"none of .*\.pt2, \.toy"):
         Artifact(tmp_path / "net.lego")
+
+
+def test_a_toy_backend_is_quantized_for(toy, small_network, quantized, small_pictures, tmp_path):
+    done = quantize(small_network, tmp_path / "net.toy", images=small_pictures, format="toy")
+    artifact = Artifact(done.path)
+    assert artifact.session.precision == "int8"
+    wanted = simulate(quantized, small_pictures)
+    np.testing.assert_allclose(artifact.logits(small_pictures), wanted, rtol=0, atol=1e-4)
 
 
 def test_without_its_line_nothing_knows_it(network, tmp_path):

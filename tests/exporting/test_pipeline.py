@@ -11,7 +11,7 @@ from mobileone.backends.manifest import manifest_path, read_manifest
 from mobileone.backends.table import BACKENDS, find_backend
 from mobileone.backends.writer import find_writer
 from mobileone.errors import ConfigError, ExportError
-from mobileone.exporting.parity import reference_logits, seeded_pictures
+from mobileone.exporting.parity import seeded_pictures
 from mobileone.exporting.pipeline import (
     Evidence,
     artifact_path,
@@ -21,6 +21,7 @@ from mobileone.exporting.pipeline import (
     weights_sha256,
     write_artifact,
 )
+from mobileone.inference.torch_classifier import TorchClassifier
 
 TORCH = find_backend("torch")
 
@@ -43,7 +44,7 @@ def write(network):
         )
         values = {
             "pixels": pixels,
-            "expected": reference_logits(network, pixels),
+            "expected": TorchClassifier(network).logits(pixels),
             "images": "seeded pictures",
             "tolerance": 1e-4,
         }
@@ -65,7 +66,7 @@ def test_the_manifest_gets_its_files_and_the_proof(write, network, tmp_path):
 
 
 def test_what_does_not_agree_is_not_put_in_place(write, network, tmp_path):
-    expected = reference_logits(network, seeded_pictures(network.input_spec))
+    expected = TorchClassifier(network).logits(seeded_pictures(network.input_spec))
     with pytest.raises(ExportError, match="does not compute what PyTorch computes"):
         write(tmp_path / "out" / "net.pt2", expected=expected + 1)
     assert list((tmp_path / "out").iterdir()) == []

@@ -13,7 +13,7 @@ from mobileone.profiling.operator import Operand, Operator
 from mobileone.profiling.profile import _with_reference_view
 from mobileone.profiling.profile_result import ProfileResult
 from mobileone.profiling.roofline import Machine
-from mobileone.profiling.torch_clock import trace
+from mobileone.profiling.trace import trace
 from mobileone.variants import Variant
 
 NEEDS_PROFILE = "needs mobileone[profile]"

@@ -9,7 +9,7 @@ from mobileone.profiling.conventions import count, count_macs, traffic
 from mobileone.profiling.onnx_clock import OnnxClock
 from mobileone.profiling.onnx_model import export_module
 from mobileone.profiling.operator import Operand, Operator
-from mobileone.profiling.torch_clock import trace
+from mobileone.profiling.trace import trace
 
 from .conftest import NEEDS_PROFILE, profile_of
 

@@ -8,7 +8,7 @@ from mobileone.errors import ConfigError
 from mobileone.model.create import create_model
 from mobileone.profiling.conventions import count, has_memory_rule, total_macs, traffic
 from mobileone.profiling.cost import VIEW_BYTES_READ, VIEW_BYTES_WRITTEN, Cost, network_cost
-from mobileone.profiling.torch_clock import trace
+from mobileone.profiling.trace import trace
 from mobileone.variants import VARIANTS
 
 # Parameters in train form and in inference form, MACs in inference form at 224 px: by Apple's definition.

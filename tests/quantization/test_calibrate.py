@@ -7,9 +7,10 @@ import torch
 
 from mobileone.backends.fused_layers import ConvLayer, layers_of
 from mobileone.backends.quantized_network import Int8Encoding
+from mobileone.inference.classifier import logits_in_batches
+from mobileone.inference.torch_classifier import TorchClassifier
 from mobileone.quantization.calibrate import RIDGE, calibrate, fit, quantize_conv, windows
 from mobileone.quantization.layer_errors import compare_logits
-from mobileone.quantization.quantize import float_logits
 from mobileone.quantization.simulate import float_conv, integer_conv, simulate
 
 SOURCE = Int8Encoding((1 / 255,), -128)
@@ -83,7 +84,7 @@ def test_every_part_helps(small_network, small_pictures, quantized):
     from mobileone.exporting.parity import seeded_pictures
 
     held = seeded_pictures(small_network.input_spec, number=32, seed=5)
-    expected = float_logits(small_network, held)
+    expected = logits_in_batches(TorchClassifier(small_network), held)
     widest = calibrate(layers_of(small_network), small_pictures, rule="minmax")
     whole, other = (compare_logits(expected, simulate(q, held)).sqnr_db for q in (quantized, widest))
     assert whole > other - 3

@@ -8,7 +8,7 @@ import torch
 
 from mobileone.backends.fused_layers import ConvLayer
 from mobileone.backends.quantized_network import QuantizedWeight
-from mobileone.exporting.parity import reference_logits
+from mobileone.inference.torch_classifier import TorchClassifier
 from mobileone.quantization.layer_errors import compare_logits
 from mobileone.quantization.simulate import accumulate, dynamic, integer_outputs, simulate
 
@@ -36,7 +36,7 @@ def test_sums_are_what_int32_gives(channels, bias):
 
 def test_int8_is_near_float(small_network, quantized, small_pictures):
     report = compare_logits(
-        reference_logits(small_network, small_pictures), simulate(quantized, small_pictures)
+        TorchClassifier(small_network).logits(small_pictures), simulate(quantized, small_pictures)
     )
     assert report.sqnr_db > 25
     assert report.agreement > 90

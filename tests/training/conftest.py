@@ -1,5 +1,6 @@
 """A network small enough to train inside a test, and a run of it."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -11,12 +12,15 @@ from mobileone.training.config.augmentation import Augment
 from mobileone.training.config.optimization import Optim
 from mobileone.training.config.resources import Compute, Loading
 from mobileone.training.config.train_config import TrainConfig
+from mobileone.training.method.step import TrainStep
 from mobileone.variants import Variant
+
+AtStep = Callable[[int, Callable[[], None]], None]
 
 
 @pytest.fixture(autouse=True)
-def _one_thread(one_thread):
-    """All tests of this folder."""
+def _one_thread(one_thread: None) -> None:
+    """Small tensors gain nothing by threads, and other tests run beside these."""
 
 
 @pytest.fixture
@@ -51,3 +55,21 @@ def config(tiny: Variant, image_folder: Path) -> TrainConfig:
         compute=Compute(device="cpu"),
         loading=Loading(num_workers=0),
     )
+
+
+@pytest.fixture
+def at_step(monkeypatch: pytest.MonkeyPatch) -> AtStep:
+    """Does something after the n-th step from now on, 1 for the first; may be asked several times."""
+
+    def arrange(number: int, work: Callable[[], None]) -> None:
+        real, calls = TrainStep.__call__, iter(range(1, 1_000_000))
+
+        def step(self: TrainStep, *args: object, **options: float) -> object:
+            result = real(self, *args, **options)  # type: ignore[arg-type]
+            if next(calls) == number:
+                work()
+            return result
+
+        monkeypatch.setattr(TrainStep, "__call__", step)
+
+    return arrange

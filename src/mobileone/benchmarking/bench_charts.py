@@ -87,9 +87,9 @@ class _Axis:
         self.start, self.end = start, end
 
     def at(self, value: float) -> float:
-        """Its pixel."""
+        """The pixel of a value."""
         return self.start + (value - self.low) / (self.high - self.low) * (self.end - self.start)
 
     def ticks(self) -> list[float]:
-        """Values to label."""
+        """Values to label, evenly spaced."""
         return [self.low + (self.high - self.low) * step / STEPS for step in range(STEPS + 1)]

@@ -34,7 +34,7 @@ def write_page(result: BenchResult, path: str | os.PathLike[str]) -> Path:
 
 
 def page(result: BenchResult) -> str:
-    """The page as text."""
+    """One self-contained HTML document; it loads nothing."""
     networks = dict.fromkeys(row.network for row in result.rows)
     title = f"Benchmark of {', '.join(networks)}"
     body = [f"<h1>{escape(title)}</h1>"]

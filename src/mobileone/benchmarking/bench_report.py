@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from mobileone.benchmarking.bench_result import BenchResult, BenchRow
-from mobileone.report.table import aligned_table
+from mobileone.report.aligned_table import aligned_table
 
 if TYPE_CHECKING:
     from mobileone.benchmarking.ceilings import Ceilings
@@ -100,7 +100,7 @@ def refusals(rows: Sequence[BenchRow]) -> list[str]:
 
 
 def ceiling_lines(ceilings: Sequence[Ceilings]) -> list[str]:
-    """What the machine can do."""
+    """The machine's ceilings, a line for each number of threads, and notes on them."""
     lines = []
     for own in ceilings:
         parts = [
@@ -116,7 +116,7 @@ def ceiling_lines(ceilings: Sequence[Ceilings]) -> list[str]:
 
 
 def footnotes(result: BenchResult) -> list[str]:
-    """How it was measured."""
+    """Machine, protocol and noise, and what accuracy was measured on."""
     protocol, noise = result.protocol, result.noise
     pinned = "pinned to as many cores as threads" if protocol.pinned else "NOT pinned (this system cannot)"
     lines = [

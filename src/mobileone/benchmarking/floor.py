@@ -45,7 +45,7 @@ class NetworkShapes:
         return found
 
     def floor(self, machine: Machine, *, batch_size: int, precision: str) -> Floor:
-        """The floor on that machine."""
+        """The least time that the ceilings allow, layer by layer, for one batch."""
         bounds = [bound_of(op, machine) for op in self.operators(batch_size=batch_size, precision=precision)]
         return Floor(
             milliseconds=sum(bound.time_ms for bound in bounds),
@@ -121,7 +121,7 @@ class _Shapes:
         return Operator(name, "Conv", name, (x, weight, self._constants(weight.shape[0])), (out,))
 
     def pool(self, name: str, channels: int, shape: Pair) -> Operator:
-        """A global average."""
+        """The average over a map of (H, W) `shape`."""
         return Operator(
             name, "AveragePool", name, (self._features(channels, shape),), (self._features(channels),)
         )

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
+import torch
 
 from mobileone.benchmarking.bench_result import Accuracy, BenchRow
 from mobileone.benchmarking.candidate import Candidate
@@ -18,6 +19,7 @@ from mobileone.benchmarking.latency import Latency
 from mobileone.benchmarking.noise import Noise
 from mobileone.benchmarking.process import WorkerError, WorkerProcess
 from mobileone.benchmarking.turns import interleave, timed_runs
+from mobileone.evaluation.metrics import top1_agreement, topk_correct
 from mobileone.progress_bar import progress_bar
 
 T = TypeVar("T")
@@ -227,7 +229,10 @@ def score(
         labels: class indices (N,), or None.
         reference: .npy file of PyTorch's float logits of the same images, or None.
     """
-    classes = logits.argmax(1)
-    agreed = None if reference is None else 100 * float((classes == np.load(reference).argmax(1)).mean())
-    right = None if labels is None else 100 * float((classes == labels).mean())
-    return Accuracy(num_images=len(logits), top1=right, agreement=agreed)
+    got = torch.from_numpy(logits)
+    top1 = agreement = None
+    if labels is not None:
+        top1 = 100 * (topk_correct(got, torch.from_numpy(labels), (1,)).item() / len(got))
+    if reference is not None:
+        agreement = 100 * top1_agreement(got, torch.from_numpy(np.load(reference)))
+    return Accuracy(num_images=len(got), top1=top1, agreement=agreement)

@@ -17,7 +17,7 @@ from mobileone.errors import ConfigError
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from mobileone.model.network import MobileOne
+    from mobileone.input_spec import InputSpec
 
 NUM_PHOTOS = 16
 
@@ -75,7 +75,7 @@ class Export:
             batch_size=self.batch_size,
             input_size=self.input_size,
             half=self.half,
-            images=None if self.images is None else read_photos(model, self.images),
+            images=None if self.images is None else _first_photos(self.images, model.input_spec),
             source=self.model,
             force=self.force,
         )
@@ -90,19 +90,14 @@ class Export:
         return 0
 
 
-def read_photos(model: MobileOne, folder: Path, *, number: int = NUM_PHOTOS) -> Tensor:
-    """The first photos below a folder, resized and cut for the model, uint8 (N, 3, size, size)."""
-    import torch
-
+def _first_photos(folder: Path, spec: InputSpec) -> Tensor:
+    """The first photos below a folder as the model sees them, uint8 (N, 3, size, size)."""
     from mobileone.data.folder import image_files
-    from mobileone.images.decode import read_image
-    from mobileone.images.eval_transform import EvalTransform
+    from mobileone.data.photos import photo_pixels
 
     if not folder.is_dir():
         raise ConfigError(f"--images takes a folder of photos, got {folder}")
-    transform = EvalTransform.from_spec(model.input_spec)
-    paths = image_files(folder)[:number]
-    return torch.stack([transform(read_image(path)) for path in paths])
+    return photo_pixels(image_files(folder)[:NUM_PHOTOS], spec)
 
 
 def interface(manifest: Manifest) -> str:

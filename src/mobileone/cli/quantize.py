@@ -13,8 +13,9 @@ from tyro.conf import Positional, arg
 from mobileone.backends.manifest import manifest_path
 from mobileone.backends.table import backend_of, writing
 from mobileone.cli.arguments import format_choice, refuse_existing
-from mobileone.cli.output import megabytes, print_json, table
+from mobileone.cli.output import megabytes, print_json
 from mobileone.errors import ConfigError
+from mobileone.report.aligned_table import aligned_table
 
 if TYPE_CHECKING:
     from mobileone.model.network import MobileOne
@@ -88,7 +89,7 @@ class Quantize:
         )
         for warning in done.warnings:
             print(f"warning: {warning}", file=sys.stderr)
-        held = None if self.eval is None else compare_on(model, done.path, self.eval)
+        held = None if self.eval is None else _compare(model, done.path, self.eval)
         if self.json:
             print_json(done.to_dict() | {"eval": None if held is None else held.to_dict()})
         else:
@@ -105,37 +106,16 @@ def _refuse_unwritable(output: Path) -> None:
         raise ConfigError(f"cannot write {output}: {folder} is no folder that may be written to")
 
 
-def compare_on(model: MobileOne, artifact: Path, folder: Path) -> Int8Comparison:
-    """Float against int8, each in its own runtime, on every photo below a folder."""
-    import torch
-
+def _compare(model: MobileOne, artifact: Path, folder: Path) -> Int8Comparison:
+    """Float against int8 on every photo below a folder."""
     from mobileone.backends.artifact import Artifact
-    from mobileone.data.folder import find_images, image_files
-    from mobileone.imagenet import resolve_classes
-    from mobileone.images.decode import read_image
-    from mobileone.images.eval_transform import EvalTransform
-    from mobileone.progress_bar import progress_bar
-    from mobileone.quantization.layer_errors import compare_logits
-    from mobileone.quantization.quantize import BATCH, float_logits
+    from mobileone.data.photos import read_photos
+    from mobileone.quantization.compare_int8 import compare_int8
 
     if not folder.is_dir():
         raise ConfigError(f"--eval takes a folder of photos, got {folder}")
-    labels: Any = None
-    if any(entry.is_dir() for entry in folder.iterdir()):
-        classes = resolve_classes(model.num_classes, model.class_names)
-        found = find_images(folder, split="val", classes=classes)
-        labels = torch.from_numpy(found.labels)
-        paths = [found.path(index) for index in range(len(found))]
-    else:
-        paths = image_files(folder)
-    int8, transform = Artifact(artifact), EvalTransform.from_spec(model.input_spec)
-    expected, got = [], []
-    starts = range(0, len(paths), BATCH)
-    for start in progress_bar(starts, title="comparing", unit="batch", hidden=False):
-        pixels = torch.stack([transform(read_image(path)) for path in paths[start : start + BATCH]])
-        expected.append(float_logits(model, pixels))
-        got.append(int8.logits(pixels))
-    return compare_logits(torch.cat(expected), torch.cat(got), labels)
+    photos = read_photos(folder, num_classes=model.num_classes, class_names=model.class_names)
+    return compare_int8(model, Artifact(artifact), photos)
 
 
 def report(done: QuantizeResult, held: Int8Comparison | None) -> str:
@@ -169,11 +149,11 @@ def comparison_line(held: Int8Comparison) -> str:
 
 
 def layer_table(layers: Any) -> str:
-    """Every layer's error."""
+    """A row a layer: its kind, signal over noise, and its share of the noise in the logits."""
     rows = [
         [layer.name, layer.kind, f"{layer.sqnr_db:.1f}", f"{100 * layer.logit_share:.1f}"] for layer in layers
     ]
-    return table(["layer", "kind", "SQNR dB", "% of the logits' noise"], rows)
+    return aligned_table(["layer", "kind", "SQNR dB", "% of the logits' noise"], rows)
 
 
 def summary(layers: Any) -> str:

@@ -20,6 +20,7 @@ from tyro.conf import arg
 from mobileone.atomic import atomic_path
 from mobileone.cli.main import guard, parse
 from mobileone.cli.test import load_for_test
+from mobileone.cli.train import told_by_flags
 from mobileone.errors import CheckpointError
 from mobileone.processor import num_cores
 from mobileone.profiling.cost import network_cost
@@ -28,7 +29,7 @@ from mobileone.variants import VARIANTS
 
 if TYPE_CHECKING:
     from mobileone.ranks.distributed import Distributed
-    from mobileone.training.run.progress import EpochRecord
+    from mobileone.training.watch.records import EpochRecord
 
 WEIGHTS = Path("weights")
 VARIANT = "mobileone_s0"
@@ -129,9 +130,11 @@ class Reference:
             }
         )
         if not self.resume:
-            ranks.from_main(lambda: keep_earlier_run(WEIGHTS))
+            with told_by_flags():
+                ranks.from_main(lambda: keep_earlier_run(WEIGHTS))
         step_log = StepLog(WEIGHTS)
-        fit(config, run_dir=WEIGHTS, resume=self.resume, callbacks=[step_log] if ranks.is_main else [])
+        with told_by_flags():
+            fit(config, run_dir=WEIGHTS, resume=self.resume, callbacks=[step_log] if ranks.is_main else [])
         if ranks.is_main:
             step_log.write()
 
@@ -141,9 +144,9 @@ class Reference:
         best = WEIGHTS / "best.pt"
         if not best.exists():
             raise CheckpointError(f"{best} is not there; train first: bash main.sh N --train --data DIR")
-        model = load_for_test(str(best), input_size=self.input_size)
+        classifier = load_for_test(str(best), device=ranks.device, input_size=self.input_size)
         workers = 2 if self.workers is None else self.workers
-        result = evaluate(model, data, num_workers=workers, device=ranks.device, dist=ranks)
+        result = evaluate(classifier, data, num_workers=workers, dist=ranks)
         if ranks.is_main:
             print(("%10s" * 3) % ("acc@1", "acc@5", "loss"))
             print(("%10.3f" * 3) % (result.acc1, result.acc5, result.loss))

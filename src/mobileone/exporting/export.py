@@ -14,8 +14,9 @@ from mobileone.backends.manifest import Manifest
 from mobileone.backends.table import Precision, find_backend
 from mobileone.backends.writer import find_writer
 from mobileone.errors import ConfigError, ExportError
-from mobileone.exporting.parity import SEEDED, TOLERANCES, reference_logits, seeded_pictures
+from mobileone.exporting.parity import SEEDED, TOLERANCES, seeded_pictures
 from mobileone.exporting.pipeline import Evidence, choose_target, describe, ready, write_artifact
+from mobileone.inference.torch_classifier import TorchClassifier
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +50,7 @@ def export(
     Args:
         model: a MobileOne in eval mode; it is fused where it is not.
         path: the file to write, with the format's suffix; or a folder, where it is named after the variant.
-        format: name of the backend: onnx, openvino, litert, executorch, coreml, ncnn or torch.
+        format: a backend that backends/table.py has written in fp32, such as onnx or litert.
         raw_input: put normalisation into the graph, so that it takes pixels: uint8 (N, H, W, C), RGB, where
             the format can, exactly also at the padded border.
         dynamic_batch: take any number of images at a time.
@@ -82,7 +83,7 @@ def export(
     writer.check(options)
     network = ready(model, input_size=input_size)
     pixels = seeded_pictures(network.input_spec) if images is None else images
-    expected = reference_logits(network, pixels)
+    expected = TorchClassifier(network).logits(pixels)
     if not expected.isfinite().all():
         raise ExportError(
             "the network gives NaN or infinite logits in PyTorch already; it is no use to export"

@@ -206,5 +206,5 @@ def weights_sha256(network: MobileOne) -> str:
 
 
 def package_versions() -> Mapping[str, str]:
-    """Of this package and PyTorch."""
+    """This package's and PyTorch's, for the manifest."""
     return {"mobileone": version("mobileone"), "torch": str(torch.__version__)}

@@ -92,7 +92,7 @@ class OnnxClock:
         self.runs += runs
 
     def finish(self) -> Measurement:
-        """All that was measured."""
+        """What was executed, with times; the profile's files are removed."""
         import onnx
 
         events = json.loads(Path(self.profiled.end_profiling()).read_text(encoding="utf-8"))

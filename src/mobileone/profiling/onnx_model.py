@@ -15,14 +15,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mobileone.errors import MissingExtraError, ProfileError
-from mobileone.profiling.operator import ELEMENT_BYTES, Operand
+from mobileone.profiling.operator import ELEMENT_BYTES, ROOT_LAYER, Operand
 
 if TYPE_CHECKING:
     import onnx
     from torch import nn
 
 SCOPES = "pkg.torch.onnx.name_scopes"
-ROOT = "(model)"
 # What a model learns or was quantised to; integers of 32 and 64 bits are shapes and indices.
 WEIGHT_DTYPES = frozenset(ELEMENT_BYTES) | {"float32"}
 
@@ -283,7 +282,7 @@ def _layer(node: onnx.NodeProto) -> str | None:
     for entry in node.metadata_props:
         if entry.key == SCOPES:
             scopes = [scope for scope in ast.literal_eval(entry.value)[:-1] if scope]
-            return scopes[-1] if scopes else ROOT
+            return scopes[-1] if scopes else ROOT_LAYER
     # PyTorch's older exporter names nodes by path: /layer1/layer1.0/conv1/Conv.
     if node.name.startswith("/"):
         parts: list[str] = []
@@ -291,5 +290,5 @@ def _layer(node: onnx.NodeProto) -> str | None:
             if parts and part.startswith(f"{parts[-1]}."):
                 parts.pop()
             parts.append(part)
-        return ".".join(parts) or ROOT
+        return ".".join(parts) or ROOT_LAYER
     return None

@@ -14,6 +14,10 @@ REPORT_NAMES = {
 }
 
 
+# The layer of what a model does itself, outside of its modules.
+ROOT_LAYER = "(model)"
+
+
 @dataclass(frozen=True, slots=True)
 class Operand:
     """Shape and type of one tensor that an operator reads or writes.
@@ -33,7 +37,7 @@ class Operand:
 
     @property
     def numel(self) -> int:
-        """Elements."""
+        """How many elements it has."""
         return prod(self.shape)
 
     @property

@@ -53,7 +53,7 @@ class ProfileSubject:
 
     @property
     def title(self) -> str:
-        """The name."""
+        """The name for the report: the one given, else the module's class or the file's name."""
         if self.name:
             return self.name
         return type(self.model).__name__ if isinstance(self.model, nn.Module) else Path(self.model).name
@@ -164,7 +164,7 @@ def compare(
 
 @dataclass(frozen=True, kw_only=True)
 class _Options:
-    """Checked arguments of a measurement."""
+    """What `profile` and `compare` were asked for, checked, with defaults filled in."""
 
     clock: ClockName
     optimized: bool

@@ -27,7 +27,7 @@ def write_page(result: ProfileResult | ProfileComparison, path: str | os.PathLik
 
 
 def page(result: ProfileResult | ProfileComparison) -> str:
-    """The page as text."""
+    """One self-contained HTML document; it loads nothing."""
     if isinstance(result, ProfileComparison):
         title = f"{result.first.name} and {result.second.name}"
         body = [_comparison(result), *map(_sections, (result.first, result.second))]
@@ -111,7 +111,7 @@ def _row_table(by: By, rows: Sequence[ProfileRow]) -> str:
 
 
 def _elements(shape: tuple[int, ...] | None) -> int | None:
-    """What shapes are sorted by."""
+    """Elements of a shape, by which its column sorts."""
     if shape is None:
         return None
     elements = 1

@@ -8,7 +8,7 @@ from typing import TypeVar
 from mobileone.profiling.comparison import ProfileComparison
 from mobileone.profiling.conventions import Convention
 from mobileone.profiling.profile_result import By, ProfileResult, ProfileRow
-from mobileone.report.table import aligned_table
+from mobileone.report.aligned_table import aligned_table
 
 T = TypeVar("T")
 

@@ -146,7 +146,7 @@ class ProfileResult:
 
     @property
     def count(self) -> int:
-        """Operations by the convention."""
+        """Operations of all operators for which the convention has a rule."""
         return sum(count(op, self.convention) or 0 for op in self.operators)
 
     @property

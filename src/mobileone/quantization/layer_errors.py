@@ -12,7 +12,7 @@ from torch import Tensor
 
 from mobileone.backends.fused_layers import PIXEL_MAX, ConvLayer
 from mobileone.backends.quantized_network import INT8_MAX, INT8_MIN, Int8Encoding, QuantizedNetwork
-from mobileone.evaluation.metrics import topk_correct
+from mobileone.evaluation.metrics import top1_agreement, topk_correct
 from mobileone.quantization.simulate import (
     bordered,
     float_layer,
@@ -84,7 +84,7 @@ def compare_logits(expected: Tensor, got: Tensor, labels: Tensor | None = None) 
     n = len(expected)
     result = Int8Comparison(
         num_images=n,
-        agreement=100 * (expected.argmax(1) == got.argmax(1)).double().mean().item(),
+        agreement=100 * top1_agreement(expected, got),
         sqnr_db=sqnr_db(expected - expected.mean(1, keepdim=True), got - got.mean(1, keepdim=True)),
     )
     if labels is None:

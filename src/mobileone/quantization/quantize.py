@@ -18,7 +18,6 @@ from mobileone.backends.quantized_network import QuantizedNetwork
 from mobileone.backends.table import find_backend
 from mobileone.backends.writer import find_int8_writer
 from mobileone.errors import ConfigError, ExportError
-from mobileone.exporting.parity import reference_logits
 from mobileone.exporting.pipeline import (
     Evidence,
     choose_target,
@@ -27,13 +26,13 @@ from mobileone.exporting.pipeline import (
     weights_sha256,
     write_artifact,
 )
+from mobileone.inference.classifier import logits_in_batches
+from mobileone.inference.torch_classifier import TorchClassifier
 from mobileone.model.network import MobileOne
 from mobileone.quantization.calibrate import calibrate
 from mobileone.quantization.calibration_images import calibration_images, doubts
 from mobileone.quantization.layer_errors import LayerError, trace_errors
 from mobileone.quantization.ranges import Range
-
-BATCH = 50
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,7 +86,7 @@ def quantize(
         path: the file to write, with the format's suffix; or a folder, where it is named after the variant.
         images: photos of the kind that the network will see: a folder, of which 100 are taken (fewer where
             there are fewer), or pixels cut to the network's size, uint8 (N, C, size, size).
-        format: onnx, openvino, litert or executorch.
+        format: a backend that backends/table.py has written in int8, such as onnx or litert.
         rule: how the ranges of activations are chosen.
         batch_size: images at a time.
         source: where the model came from, for the manifest.
@@ -116,7 +115,7 @@ def quantize(
     if not isinstance(images, Tensor):
         images = calibration_images(images, network.input_spec)
     _check_images(images, network.in_chans, network.input_spec.size)
-    expected = float_logits(network, images)
+    expected = logits_in_batches(TorchClassifier(network), images)
     if not expected.isfinite().all():
         raise ExportError("the network gives NaN or infinite logits in float already; it cannot be quantized")
     quantized = calibrate(layers_of(network), images, rule=rule)
@@ -197,12 +196,6 @@ def write_quantized(
     )
 
 
-def float_logits(model: MobileOne, pixels: Tensor) -> Tensor:
-    """Of uint8 (N, C, size, size), a few at a time: float32 (N, classes)."""
-    parts = [pixels[start : start + BATCH] for start in range(0, len(pixels), BATCH)]
-    return torch.cat([reference_logits(model, part) for part in parts])
-
-
 def _check_images(images: Tensor, in_chans: int, size: int) -> None:
     if images.dtype != torch.uint8 or images.ndim != 4 or tuple(images.shape[1:]) != (in_chans, size, size):
         raise ConfigError(
@@ -239,7 +232,7 @@ class Quantizer:
             if not isinstance(images, Tensor):
                 images = calibration_images(images, network.input_spec)
             quantized = calibrate(layers_of(network), images, rule=self.rule)
-            self._done[key] = quantized, images, float_logits(network, images)
+            self._done[key] = quantized, images, logits_in_batches(TorchClassifier(network), images)
         quantized, images, expected = self._done[key]
         options = {"batch": batch_size, "rule": self.rule, "calibration_images": len(images)}
         write_quantized(

@@ -109,7 +109,7 @@ def float_gate(attention: AttentionLayer, average: Tensor) -> Tensor:
 
 
 def linear_tensors(linear: LinearLayer) -> tuple[Tensor, Tensor]:
-    """Weight and bias."""
+    """Weight (out, in) and bias (out,), in the layer's own memory."""
     return torch.from_numpy(linear.weight), torch.from_numpy(linear.bias)
 
 

@@ -7,7 +7,7 @@ import torch
 from mobileone.backends.artifact import Artifact
 from mobileone.backends.executorch.writer_int8 import Int8Conv, Int8Network, check
 from mobileone.backends.quiet import quiet
-from mobileone.exporting.parity import reference_logits
+from mobileone.inference.torch_classifier import TorchClassifier
 from mobileone.quantization.quantize import write_quantized
 from mobileone.quantization.simulate import simulate
 
@@ -20,7 +20,7 @@ def write_executorch(model, quantized, images, path):
         from executorch.backends.xnnpack import xnnpack_preprocess
     graphs, write = [], xnnpack_preprocess.serialize_xnnpack_binary
     spy = lambda graph, data: graphs.append(graph) or write(graph, data)  # noqa: E731
-    expected, options = reference_logits(model, images), {"batch": len(images)}
+    expected, options = TorchClassifier(model).logits(images), {"batch": len(images)}
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(xnnpack_preprocess, "serialize_xnnpack_binary", spy)
         write_quantized(

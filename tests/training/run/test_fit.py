@@ -14,14 +14,13 @@ import torch
 
 from mobileone.checkpoint.load import load_model
 from mobileone.checkpoint.rotation import Rotation
-from mobileone.errors import BadImageError, CheckpointError, ConfigError, DataError, TrainingError
+from mobileone.errors import CheckpointError, ConfigError, DataError, TrainingError
 from mobileone.evaluation.evaluate import evaluate
 from mobileone.training.config.augmentation import Phase
 from mobileone.training.config.train_config import TrainConfig
-from mobileone.training.run import trainer as trainer_module
-from mobileone.training.run.fit import FitResult, fit
-from mobileone.training.run.progress import WALL_CLOCK, EpochRecord
-from mobileone.training.watch.callback import Callback, StepReport
+from mobileone.training.run.fit import fit
+from mobileone.training.watch.callback import Callback
+from mobileone.training.watch.records import WALL_CLOCK, EpochRecord
 
 
 class StoppedError(Exception):
@@ -130,31 +129,6 @@ def test_without_averaging_the_files_hold_the_raw_weights(config: TrainConfig, t
     assert (tmp_path / "run" / "best.pt").exists()
 
 
-def test_best_is_the_first_epoch_of_the_largest_top1(
-    config: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    accuracies = iter([40.0, 70.0, 60.0, 70.0])
-    real = trainer_module.evaluate
-
-    def rigged(*args: object, **options: object) -> object:
-        return dataclasses.replace(real(*args, **options), acc1=next(accuracies))
-
-    monkeypatch.setattr(trainer_module, "evaluate", rigged)
-    kept: dict[int, dict[str, torch.Tensor]] = {}
-
-    class Keep(Callback):
-        def on_epoch_end(self, record: EpochRecord) -> None:
-            kept[record.epoch] = weights(tmp_path / "run" / "last.safetensors")
-
-    config = dataclasses.replace(config, epochs=4)
-    result = fit(config, run_dir=tmp_path / "run", callbacks=[Keep()], progress=False)
-    assert (result.best_epoch, result.best_acc1, result.last.acc1) == (2, 70.0, 70.0)
-    best = weights(tmp_path / "run" / "best.safetensors")
-    assert same(best, kept[2])
-    assert not same(best, kept[4])
-    assert same(weights(tmp_path / "run" / "last.safetensors"), kept[4])
-
-
 def test_a_resumed_run_is_the_uninterrupted_one(config: TrainConfig, tmp_path: Path) -> None:
     config = config.with_values(
         {"epochs": 3, "optim.warmup_epochs": 1, "progressive": (Phase(until=0.4, size=24, strength=0.5),)}
@@ -194,7 +168,9 @@ def test_a_folder_with_a_run_is_refused_and_left_alone(config: TrainConfig, tmp_
     run_dir = tmp_path / "run"
     run_dir.mkdir()
     (run_dir / "metrics.csv").write_text("mine")
-    with pytest.raises(ConfigError, match=r"holds a run already \(metrics.csv\); .*--resume.*--run-dir"):
+    with pytest.raises(
+        ConfigError, match=r"holds a run already \(metrics.csv\); .*resume=True.*another run_dir"
+    ):
         fit(config, run_dir=run_dir, progress=False)
     assert [path.name for path in run_dir.iterdir()] == ["metrics.csv"]
     assert (run_dir / "metrics.csv").read_text() == "mine"
@@ -208,7 +184,7 @@ def test_resuming_nothing_or_something_else_is_refused(config: TrainConfig, tmp_
     assert not (tmp_path / "none").exists()
     with pytest.raises(StoppedError):
         fit(config, run_dir=tmp_path / "run", callbacks=[StopAfter(1)], progress=False)
-    with pytest.raises(ConfigError, match=r"has optim\.base_lr=0\.4, got 0\.2; .*choose another --run-dir"):
+    with pytest.raises(ConfigError, match=r"has optim\.base_lr=0\.4, got 0\.2; .*choose another run_dir"):
         fit(config.with_values({"optim.base_lr": 0.2}), run_dir=tmp_path / "run", resume=True, progress=False)
     for path in (tmp_path / "run" / "checkpoints").iterdir():
         path.write_bytes(b"not a state")
@@ -233,47 +209,10 @@ def test_a_rate_that_is_far_too_high_ends_in_one_line(config: TrainConfig, tmp_p
     assert not (tmp_path / "run" / "last.safetensors").exists()
 
 
-def test_unreadable_images_stop_a_run_or_are_listed(config: TrainConfig, tmp_path: Path) -> None:
-    broken = Path(config.data) / "train" / "dark" / "03.jpg"
-    broken.write_bytes(broken.read_bytes()[:200])
-    empty = Path(config.data) / "val" / "light" / "01.jpg"
-    empty.write_bytes(b"")
-    with pytest.raises(BadImageError, match=r"03\.jpg"):
-        fit(config, run_dir=tmp_path / "a", progress=False)
-    config = config.with_values({"loading.on_bad_image": "skip"})
-    result = fit(config, run_dir=tmp_path / "b", progress=False)
-    assert [Path(path).name for path in result.skipped] == ["03.jpg"]
-    assert result.last.num_images == 7
-    assert [Path(path).name for path in result.last.skipped] == ["01.jpg"]
-    log = (tmp_path / "b" / "train.log").read_text()
-    assert log.count("skipped") == 1
-    assert str(broken) in log
-
-
-def test_evaluations_may_be_rare_and_the_last_epoch_always_has_one(
-    config: TrainConfig, tmp_path: Path
-) -> None:
-    config = dataclasses.replace(config, epochs=3, eval_every=2, batch_size=24)
-    result = fit(config, run_dir=tmp_path / "run", progress=False)
-    assert [record.acc1 is None for record in result.records] == [True, False, False]
-    assert rows(tmp_path / "run")[0]["acc@1"] == ""
-
-
-def test_progress_is_drawn_on_stderr_alone(
-    config: TrainConfig, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    fit(dataclasses.replace(config, epochs=1), run_dir=tmp_path / "run")
-    out, err = capsys.readouterr()
-    assert out == ""
-    assert "epoch 1/1" in err
-    for shown in ("images/s", "data ", "acc@1", "lr "):
-        assert shown in err
-
-
 RANKS = """
 import glob, json, sys, torch, warnings
 from mobileone.training.config.train_config import TrainConfig
-from mobileone.training.run.fit import FitResult, fit
+from mobileone.training.run.fit import fit
 
 warnings.simplefilter("error")
 torch.set_num_threads(1)
@@ -319,36 +258,6 @@ def test_two_ranks_train_like_one_with_the_whole_batch(config: TrainConfig, tmp_
     content = json.loads((tmp_path / "two" / "config.json").read_text())
     assert content["environment"]["world_size"] == 2
     assert (tmp_path / "two" / "train.log").read_text().count("epoch 2/2") == 1
-
-
-def test_callbacks_hear_of_start_steps_epochs_and_end(config: TrainConfig, tmp_path: Path) -> None:
-    heard: list[object] = []
-
-    class Listen(Callback):
-        def on_start(self, run_dir: Path, config: TrainConfig, *, step: int) -> None:
-            heard.append(("start", run_dir, step))
-
-        def on_steps(self, report: StepReport) -> None:
-            heard.append(report)
-
-        def on_epoch_end(self, record: EpochRecord) -> None:
-            heard.append(record)
-
-        def on_end(self, result: FitResult) -> None:
-            heard.append(result)
-
-    result = fit(config, run_dir=tmp_path / "run", callbacks=[Listen(), Callback()], progress=False)
-    kinds = [type(each).__name__ for each in heard]
-    assert kinds == ["tuple", *(["StepReport"] * 3 + ["EpochRecord"]) * 2, "FitResult"]
-    assert heard[0] == ("start", tmp_path / "run", 0)
-    assert heard[-1] is result
-    reports = [each for each in heard if isinstance(each, StepReport)]
-    assert [(report.step, report.epoch) for report in reports] == [(n, 1 + (n > 3)) for n in range(1, 7)]
-    assert reports[-1].lr == result.records[-1].lr
-    assert [record.step for record in result.records] == [3, 6]
-    assert all(0 < report.data_wait < 1 and report.images_per_second > 0 for report in reports)
-    left = [report.seconds_left for report in reports]
-    assert left[3] > left[4] > left[5] == 0 or left[5] == pytest.approx(result.last.seconds, rel=3)
 
 
 def test_the_module_that_teaches_is_needed_again(config: TrainConfig, tmp_path: Path) -> None:

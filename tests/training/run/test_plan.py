@@ -5,23 +5,15 @@ import json
 from pathlib import Path
 
 import pytest
-import torch
-from PIL import Image
 
 from mobileone.checkpoint.store import save_model
-from mobileone.cli.main import main
-from mobileone.data.folder import find_images
 from mobileone.errors import ConfigError, DataError
 from mobileone.model.create import create_model
-from mobileone.ranks.distributed import Distributed
 from mobileone.training.config.augmentation import Augment, Phase
 from mobileone.training.config.objective import Distill
 from mobileone.training.config.train_config import TrainConfig
 from mobileone.training.run import plan as plan_module
-from mobileone.training.run.plan import Trial, _pace, plan
-from mobileone.training.run.trainer import Trainer
-from mobileone.training.watch.memory import available_bytes
-from mobileone.training.watch.schedule_plot import draw_schedule
+from mobileone.training.run.plan import _pace, plan
 
 
 def test_it_says_what_fit_would_do_and_writes_the_picture_alone(config: TrainConfig, tmp_path: Path) -> None:
@@ -77,15 +69,6 @@ def test_it_refuses_what_fit_refuses(config: TrainConfig, tmp_path: Path) -> Non
         plan(dataclasses.replace(config, data=str(tmp_path / "nowhere")))
 
 
-def test_a_trial_is_a_real_step(config: TrainConfig) -> None:
-    trainer = Trainer(config, find_images(config.data, split="train"), Distributed())
-    before = trainer.network.head.fc.weight.detach().clone()
-    Trial(trainer).step(5, 32)
-    assert not torch.equal(trainer.network.head.fc.weight, before)
-    assert trainer.ema is not None
-    assert trainer.ema.num_updates == 1
-
-
 def test_parts_of_a_batch_need_less_memory(config: TrainConfig) -> None:
     config = dataclasses.replace(config, batch_size=24)
     whole, parts = (plan(config.with_values({"compute.accumulate": n})).memory_bytes for n in (1, 4))
@@ -95,40 +78,3 @@ def test_parts_of_a_batch_need_less_memory(config: TrainConfig) -> None:
 def test_the_first_batch_with_the_start_of_the_workers_does_not_count() -> None:
     assert _pace(0.0, [5.0, 5.5, 6.0]) == 0.5
     assert _pace(0.0, [5.0]) == 5.0
-
-
-def test_available_memory_is_a_number_here() -> None:
-    found = available_bytes(torch.device("cpu"))
-    assert found is None or 1e6 < found < 1e14
-
-
-def test_the_schedules_picture(config: TrainConfig, tmp_path: Path) -> None:
-    trainer = Trainer(config, find_images(config.data, split="train"), Distributed())
-    draw_schedule(config, trainer.schedule, tmp_path / "schedule.png")
-    with Image.open(tmp_path / "schedule.png") as picture:
-        assert picture.size == (1100, 660)
-
-
-def test_the_command_prints_a_plan(
-    image_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    weights = save_model(create_model("mobileone_s0", num_classes=2), tmp_path / "start.safetensors")
-    settings = [
-        "--set",
-        "epochs=2",
-        "batch_size=2",
-        "input_size=32",
-        "--set",
-        "num_workers=0",
-        "mix.mixup=0.2",
-    ]
-    command = ["train", "--data", str(image_folder), "--recipe", "linear_probe", "--init", str(weights)]
-    command += ["--run-dir", str(tmp_path / "run"), "--dry-run", "--device", "cpu"]
-    assert main([*command, *settings]) == 0
-    captured = capsys.readouterr()
-    headline = "24 training images of 2 classes; 2 epochs of 12 steps of 2 images on 1 rank"
-    for line in (headline, "frozen", "GB a rank"):
-        assert line in captured.out
-    assert [path.name for path in (tmp_path / "run").iterdir()] == ["schedule.png"]
-    assert main([*command, "--json", *settings]) == 0
-    assert json.loads(capsys.readouterr().out)["config"]["mix"]["mixup"] == 0.2

@@ -1,12 +1,9 @@
 """Going on where a run stopped: the same bits, in the middle of an epoch, after signals and real kills."""
 
 import dataclasses
-import json
 import os
 import random
 import signal
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -28,30 +25,12 @@ from mobileone.errors import BadImageError, ConfigError, PreemptedError, Trainin
 from mobileone.training.config.augmentation import Augment, Phase
 from mobileone.training.config.objective import Mix
 from mobileone.training.config.train_config import TrainConfig
-from mobileone.training.run import loop as run_module
+from mobileone.training.run import loop as loop_module
 from mobileone.training.run import trainer as trainer_module
 from mobileone.training.run.fit import fit
 from mobileone.training.run.trainer import Trainer
 
 AtStep = Callable[[int, Callable[[], None]], None]
-
-
-@pytest.fixture
-def at_step(monkeypatch: pytest.MonkeyPatch) -> AtStep:
-    """Does something after the n-th step from now on, 1 for the first."""
-
-    def arrange(number: int, work: Callable[[], None]) -> None:
-        real, calls = trainer_module.TrainStep.__call__, iter(range(1, 1_000_000))
-
-        def step(self: object, *args: object, **options: float) -> object:
-            result = real(self, *args, **options)
-            if next(calls) == number:
-                work()
-            return result
-
-        monkeypatch.setattr(trainer_module.TrainStep, "__call__", step)
-
-    return arrange
 
 
 @pytest.fixture
@@ -175,7 +154,7 @@ def test_a_long_epoch_is_saved_before_an_evaluation_that_fails(
 ) -> None:
     config = config.with_values({"saving.checkpoint_every": "none"})
     fit(config, run_dir=tmp_path / "whole", progress=False)
-    monkeypatch.setattr(run_module, "UNSAVED_S", 0.0)
+    monkeypatch.setattr(loop_module, "UNSAVED_S", 0.0)
     broken = Path(config.data, "val", "dark", "00.jpg")
     content = broken.read_bytes()
     broken.write_bytes(b"")
@@ -277,32 +256,3 @@ def test_a_kill_that_costs_something_is_seen(tmp_path: Path) -> None:
     killer = Killer(random.Random(0))
     killed_run(dataclasses.replace(config, seed=1), tmp_path / "killed", ranks=1, killer=killer, kills=2)
     assert differing_bits(tmp_path / "peaceful", tmp_path / "killed")[0].total() > 1000
-
-
-def test_the_command_exits_with_75_and_resumes(config: TrainConfig, tmp_path: Path) -> None:
-    model = json.dumps(config.to_dict()["model"])
-    command = [
-        sys.executable,
-        "-m",
-        "mobileone",
-        "train",
-        "--data",
-        config.data,
-        "--run-dir",
-        tmp_path / "run",
-    ]
-    command += ["--checkpoint-every", "1steps", "--resume", "auto", "--set", f"model={model}", "batch_size=8"]
-    command += ["epochs=400", "residual_start=false"]
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
-    with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as process:
-        assert process.stderr is not None
-        for line in process.stderr:
-            if "epoch 1/400" in line:
-                process.send_signal(signal.SIGUSR1)
-                break
-        rest = process.stderr.read()
-    assert process.returncode == 75, rest
-    assert "mobileone: " in rest.splitlines()[-1]
-    assert "stopped by SIGUSR1 and saved" in rest.splitlines()[-1]
-    assert "Traceback" not in rest
-    assert "--resume" in rest.splitlines()[-1]

@@ -17,17 +17,19 @@ from mobileone.training.config.train_config import TrainConfig
 from mobileone.training.run import trainer as trainer_module
 from mobileone.training.run.fit import fit
 from mobileone.training.run.trainer import Trainer
-from mobileone.training.watch.memory import LiveTensors, batch_that_fits, trial_step
+from mobileone.training.watch.memory import LiveTensors, available_bytes, batch_that_fits
+from mobileone.training.watch.trial import Trial
 
 LIMITED = """
-import dataclasses, json, resource, sys, torch
+import json, resource, sys, torch
 from mobileone.training.config.train_config import TrainConfig
 from mobileone.ranks.distributed import Distributed
 from mobileone.training.run.fit import fit
 
 torch.set_num_threads(1)
 config = TrainConfig.from_dict(json.loads(sys.argv[1]))
-fit(dataclasses.replace(config, batch_size=2, accumulate=1), run_dir=sys.argv[2] + "/warm", progress=False)
+warm = config.with_values({"batch_size": 2, "accumulate": 1})
+fit(warm, run_dir=sys.argv[2] + "/warm", progress=False)
 used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
 resource.setrlimit(resource.RLIMIT_AS, (used + 400_000_000,) * 2)
 try:
@@ -99,15 +101,12 @@ def test_out_of_memory_without_trials_that_fail_gives_plain_advice(
 
 
 def test_a_trial_measures_what_a_step_holds(config: TrainConfig) -> None:
-    network = Trainer(config, find_images(config.data, split="train"), Distributed()).network
-    step = trial_step(
-        network,
-        size=32,
-        device=torch.device("cpu"),
-        amp=None,
-        channels_last=True,
-        branch_mode="branches",
-    )
+    trainer = Trainer(config, find_images(config.data, split="train"), Distributed())
+    trial = Trial.alone(trainer.step)
+
+    def step(count: int) -> None:
+        trial(count, 32)
+
     peaks = []
     for size in (8, 16, 32):
         with LiveTensors() as live:
@@ -130,3 +129,8 @@ def test_the_batch_that_would_have_fitted_fits_and_is_nearly_the_largest(room: i
     else:
         assert found is not None
         assert 0.85 * room - 1 <= found <= room
+
+
+def test_available_memory_is_a_number_here() -> None:
+    found = available_bytes(torch.device("cpu"))
+    assert found is None or 1e6 < found < 1e14

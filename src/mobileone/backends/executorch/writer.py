@@ -58,5 +58,5 @@ def program(module: nn.Module, images: Tensor, *, shapes: Any = None) -> bytes:
 
 
 def versions() -> Mapping[str, str]:
-    """Of ExecuTorch."""
+    """ExecuTorch, which lowers the network."""
     return {"executorch": version("executorch")}

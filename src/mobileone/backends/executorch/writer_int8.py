@@ -33,7 +33,7 @@ SMALLEST_STEP = 1e-30  # of an average that is zero in every channel
 
 
 def check() -> None:
-    """The libraries must be there."""
+    """ExecuTorch lowers the network; importing it also registers the roundings."""
     with quiet():
         require("executorch.exir", BACKENDS["executorch"])
 
@@ -45,7 +45,7 @@ def write_int8(quantized: QuantizedNetwork, path: Path, *, batch: int) -> Sequen
 
 
 def versions() -> Mapping[str, str]:
-    """Of what writes it."""
+    """ExecuTorch, which lowers the network."""
     return {"executorch": version("executorch")}
 
 

@@ -45,7 +45,7 @@ def write(model: MobileOne, path: Path, options: ExportOptions) -> Sequence[Path
 
 
 def versions() -> Mapping[str, str]:
-    """Of LiteRT, whose schema is written."""
+    """LiteRT, whose schema is written."""
     return {"ai-edge-litert": version("ai-edge-litert")}
 
 

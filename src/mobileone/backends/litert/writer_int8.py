@@ -18,7 +18,7 @@ from mobileone.backends.xnnpack_input import Margins, border_strips, bordered_ou
 
 
 def check() -> None:
-    """The libraries must be there."""
+    """LiteRT's runtime brings the schema and proves the file."""
     require("ai_edge_litert", BACKENDS["litert"])
 
 
@@ -29,7 +29,7 @@ def write_int8(quantized: QuantizedNetwork, path: Path, *, batch: int) -> Sequen
 
 
 def versions() -> Mapping[str, str]:
-    """Of what writes it."""
+    """LiteRT, whose schema is written."""
     return {"ai-edge-litert": version("ai-edge-litert")}
 
 

@@ -26,7 +26,7 @@ def check(options: ExportOptions) -> None:
     for package in ("ncnn", "pnnx"):
         require(package, BACKENDS["ncnn"])
     if options.batch != 1:
-        raise ConfigError("ncnn takes one image at a time; give batch_size=1")
+        raise ConfigError("ncnn takes one image at a time; leave dynamic_batch and batch_size out")
 
 
 def tensor(model: MobileOne, options: ExportOptions) -> TensorSpec:
@@ -35,7 +35,7 @@ def tensor(model: MobileOne, options: ExportOptions) -> TensorSpec:
 
 
 def write(model: MobileOne, path: Path, options: ExportOptions) -> Sequence[Path]:
-    """The two files."""
+    """The graph, and the weights beside it."""
     spec = tensor(model, options)
     module = TraceableNetwork(model, layout="NCHW", raw_input=options.raw_input, half=False)
     weights = path.with_name(path.name.removesuffix(".param") + ".bin")
@@ -62,5 +62,5 @@ def _run_pnnx(traced: Path, spec: TensorSpec, *, half: bool) -> None:
 
 
 def versions() -> Mapping[str, str]:
-    """Of ncnn and pnnx."""
+    """ncnn, whose format it is, and pnnx, which converts."""
     return {name: version(name) for name in ("ncnn", "pnnx")}

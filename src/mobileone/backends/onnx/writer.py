@@ -50,5 +50,5 @@ def write(model: MobileOne, path: Path, options: ExportOptions) -> Sequence[Path
 
 
 def versions() -> Mapping[str, str]:
-    """Of ONNX and of the exporter's library."""
+    """ONNX, and the library that PyTorch's exporter writes with."""
     return {name: version(name) for name in ("onnx", "onnxscript")}

@@ -19,7 +19,7 @@ OPSET, IR_VERSION = 19, 9
 
 
 def check() -> None:
-    """The libraries must be there."""
+    """ONNX writes the file and ONNX Runtime proves it."""
     for package in ("onnx", "onnxruntime"):
         require(package, BACKENDS["onnx"])
 
@@ -31,7 +31,7 @@ def write_int8(quantized: QuantizedNetwork, path: Path, *, batch: int) -> Sequen
 
 
 def versions() -> Mapping[str, str]:
-    """Of what writes it."""
+    """ONNX, which builds and checks the graph."""
     return {"onnx": version("onnx")}
 
 

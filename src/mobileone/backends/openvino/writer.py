@@ -27,7 +27,7 @@ def tensor(model: MobileOne, options: ExportOptions) -> TensorSpec:
 
 
 def write(model: MobileOne, path: Path, options: ExportOptions) -> Sequence[Path]:
-    """The two files."""
+    """The graph, and the weights beside it."""
     ov = require("openvino", BACKENDS["openvino"])
     spec = tensor(model, options)
     module = TraceableNetwork(model, layout=spec.layout, raw_input=options.raw_input, half=False)
@@ -42,5 +42,5 @@ def write(model: MobileOne, path: Path, options: ExportOptions) -> Sequence[Path
 
 
 def versions() -> Mapping[str, str]:
-    """Of OpenVINO."""
+    """OpenVINO, which converts and writes."""
     return {"openvino": version("openvino")}

@@ -26,19 +26,19 @@ LEVELS = 256
 
 
 def check() -> None:
-    """The libraries must be there."""
+    """OpenVINO both writes and runs it."""
     require("openvino", BACKENDS["openvino"])
 
 
 def write_int8(quantized: QuantizedNetwork, path: Path, *, batch: int) -> Sequence[Path]:
-    """The two files."""
+    """The graph, and the weights beside it."""
     ov = require("openvino", BACKENDS["openvino"])
     ov.save_model(openvino_int8_model(quantized, batch=batch), str(path), compress_to_fp16=False)
     return [path, path.with_suffix(".bin")]
 
 
 def versions() -> Mapping[str, str]:
-    """Of what writes it."""
+    """OpenVINO, which builds the graph."""
     return {"openvino": version("openvino")}
 
 

@@ -142,6 +142,14 @@ class TrainConfig:
                 return EpochImages(size=phase.size, strength=phase.strength)
         return EpochImages(size=self.input_spec.size, strength=1.0)
 
+    def is_tested(self, epoch: int) -> bool:
+        """Whether the network is evaluated after epoch 0, 1, …
+
+        >>> [TrainConfig(epochs=4, eval_every=3).is_tested(epoch) for epoch in range(4)]
+        [False, False, True, True]
+        """
+        return (epoch + 1) % self.eval_every == 0 or epoch + 1 == self.epochs
+
     def with_values(self, values: Mapping[str, Any]) -> TrainConfig:
         """This configuration with fields replaced, by full name (`optim.momentum`) or short (`momentum`).
 

@@ -1,61 +1,25 @@
-"""A training run from its configuration to its folder of results."""
+"""A training run from its configuration to its folder of results. The loop itself is loop.py."""
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Sequence
-from contextlib import ExitStack
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
 
 from torch import nn
 
 from mobileone.data.open import open_data
 from mobileone.errors import ConfigError, TrainingError
-from mobileone.evaluation.metrics import EvalResult
 from mobileone.ranks.distributed import Distributed, distributed
 from mobileone.training.config.train_config import TrainConfig
-from mobileone.training.run.loop import Run
-from mobileone.training.run.progress import EpochRecord, duration
+from mobileone.training.run.log_lines import start_line
+from mobileone.training.run.loop import TrainLoop
+from mobileone.training.run.progress import RunProgress
 from mobileone.training.run.run_dir import Resume, RunDir
+from mobileone.training.run.savepoints import Savepoints
 from mobileone.training.run.trainer import Trainer
-from mobileone.training.watch.callback import Callback as Callback
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FitResult:
-    """What a run came to.
-
-    Attributes:
-        run_dir: its folder.
-        best_epoch: first epoch of the largest top-1; 1 is the first.
-        best_acc1: that top-1, percent.
-        last: evaluation after the last epoch.
-        records: every epoch.
-        skipped: names of training images that could not be read.
-        seconds: wall time of training, without evaluation, over all epochs.
-    """
-
-    run_dir: Path
-    best_epoch: int
-    best_acc1: float
-    last: EvalResult
-    records: tuple[EpochRecord, ...]
-    skipped: tuple[str, ...]
-    seconds: float
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values, for JSON."""
-        return {
-            "run_dir": str(self.run_dir),
-            "best_epoch": self.best_epoch,
-            "best_acc1": self.best_acc1,
-            "last": self.last.to_dict(),
-            "records": [dataclasses.asdict(record) for record in self.records],
-            "skipped": list(self.skipped),
-            "seconds": self.seconds,
-        }
+from mobileone.training.watch.callback import Callback
+from mobileone.training.watch.records import FitResult
 
 
 def fit(
@@ -121,105 +85,55 @@ def _train(
     teacher: nn.Module | None,
     show: bool,
 ) -> FitResult:
+    """Set everything up on this rank, go back to where the run was, and start the loop."""
     decide = lambda: files.start(config, resume=resume, world_size=dist.world_size)  # noqa: E731
     start = dist.from_main(decide)
     train_set = open_data(config.data, split="train")
     val_set = open_data(config.val_data or config.data, split="val", classes=tuple(train_set.classes))
+
+    def log(line: str) -> None:
+        if dist.is_main:
+            files.log(line, show=show)
+
     with ExitStack() as owned:
         step_images = config.batch_size * start.world_size
-        trainer = Trainer(config, train_set, dist, step_images=step_images, teacher=teacher)
+        trainer = Trainer(config, train_set, dist, step_images=step_images, teacher=teacher, log=log)
         owned.callback(trainer.loader.close)
-        run = Run(trainer, files, dist, val_set, show=show, callbacks=callbacks if dist.is_main else ())
-        trainer.report = run.log
+        progress = RunProgress(steps_per_epoch=trainer.steps_per_epoch, step_images=trainer.step_images)
         dist.from_main(lambda: owned.enter_context(files.lock()) if dist.is_main else None)
         start = dist.from_main(decide)  # again, now that nobody else can change it
+        savepoints = Savepoints(trainer, progress, files, log=log)
         if start.resumes:
-            run.restore()
+            savepoints.restore()
         else:
             dist.from_main(lambda: files.claim(config, world_size=dist.world_size))
-        run.log(_headline(run, len(train_set), len(val_set), started_with=start.world_size))
-        owned.enter_context(run.stop.noted())
-        try:
-            return _go_on(run)
-        except KeyboardInterrupt:
-            run.log("interrupted; --resume goes on from the newest checkpoint")
+        log(start_line(trainer, progress, num_val=len(val_set), started_with=start.world_size))
+        told = callbacks if dist.is_main else ()
+        loop = TrainLoop(trainer, progress, savepoints, files, val_set, log=log, show=show, callbacks=told)
+        owned.enter_context(loop.stop.noted())
+        owned.enter_context(_explained(dist, log))
+        return loop.run()
+
+
+@contextmanager
+def _explained(dist: Distributed, log: Callable[[str], None]) -> Iterator[None]:
+    """Say how a run goes on that ended by an interrupt, or because another rank has gone."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        log("interrupted; resume=True goes on from the newest checkpoint")
+        raise
+    except RuntimeError as error:
+        if dist.world_size == 1 or not is_lost_rank(error):
             raise
-        except RuntimeError as error:
-            if dist.world_size == 1 or not is_lost_rank(error):
-                raise
-            reason = str(error).strip().rpartition("\n")[2]
-            raise TrainingError(
-                f"rank {dist.rank} lost another rank ({reason}); the run goes on from its newest checkpoint: "
-                "by itself under torchrun --max-restarts N, else by --resume"
-            ) from error
-
-
-def _go_on(run: Run) -> FitResult:
-    """Every epoch that is left."""
-    config = run.trainer.config
-    for callback in run.callbacks:
-        callback.on_start(run.files.path, config, step=run.step)
-    while run.progress.epoch < config.epochs:
-        record = run.finish_epoch()
-        run.log(_line(record, run))
-        for callback in run.callbacks:
-            callback.on_epoch_end(record)
-    best = run.best()
-    assert best is not None
-    assert best.acc1 is not None
-    assert run.last is not None
-    result = FitResult(
-        run_dir=run.files.path,
-        best_epoch=best.epoch,
-        best_acc1=best.acc1,
-        last=run.last,
-        records=tuple(run.records),
-        skipped=tuple(sorted(run.skipped)),
-        seconds=sum(record.seconds for record in run.records),
-    )
-    for callback in run.callbacks:
-        callback.on_end(result)
-    return result
+        reason = str(error).strip().rpartition("\n")[2]
+        raise TrainingError(
+            f"rank {dist.rank} lost another rank ({reason}); the run goes on from its newest checkpoint: "
+            "by itself under torchrun --max-restarts N, else by resume=True"
+        ) from error
 
 
 def is_lost_rank(error: RuntimeError) -> bool:
     """Whether the error is what a process group says when another of its processes has gone."""
     text = str(error)
     return any(sign in text for sign in ("gloo", "NCCL", "Connection closed by peer", "Connection reset"))
-
-
-def _headline(run: Run, num_train: int, num_val: int, *, started_with: int) -> str:
-    trainer, dist, progress = run.trainer, run.dist, run.progress
-    config, network = trainer.config, trainer.network
-    resumed = f"resumed in epoch {progress.epoch + 1} after step {progress.steps}: " if run.step else ""
-    shares = f"{dist.world_size} × {config.batch_size} images each"
-    if started_with != dist.world_size:
-        shares = (
-            f"{trainer.step_images} images each as with the {started_with} ranks at the start, now on "
-            f"{dist.world_size}"
-        )
-    return (
-        f"{resumed}{network.variant.name} on {config.data}: {num_train} training and {num_val} validation "
-        f"images, {network.num_classes} classes; {config.epochs} epochs of {trainer.steps_per_epoch} steps, "
-        f"{shares}; peak lr {trainer.schedule.peak_lr:.4g}; "
-        f"{dist.device.type}, amp {trainer.step.amp or 'off'}"
-    )
-
-
-def _line(record: EpochRecord, run: Run) -> str:
-    trainer = run.trainer
-    tested = ""
-    if record.acc1 is not None:
-        tested = f"val loss {record.val_loss:.4f}  acc@1 {record.acc1:.2f}  acc@5 {record.acc5:.2f}  "
-    line = (
-        f"epoch {record.epoch}/{trainer.config.epochs}  train loss {record.train_loss:.4f}  {tested}"
-        f"lr {record.lr:.4g}  {record.seconds:.1f} s  {record.images_per_second:.0f} images/s  "
-        f"data {record.data_wait:.0%}"
-    )
-    if record.epoch < trainer.config.epochs:
-        step_seconds = trainer.step_images / record.images_per_second
-        left = trainer.seconds_left(
-            run.progress, step_seconds, size=trainer.config.images_at(record.epoch - 1).size
-        )
-        line += f"  {duration(left)} left"
-    return line + ("  best" if record is run.best() else "")

@@ -1,256 +1,258 @@
-"""A training run between its trainer in memory and its folder on disk: what is saved when, and restored."""
+"""The loop of a training run: epochs, their steps, evaluation, and what is saved when."""
 
 from __future__ import annotations
 
-import dataclasses
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable, Sequence
 
 import torch
 
-from mobileone.checkpoint.rotation import Rotation
-from mobileone.checkpoint.store import load_state, save_model
+from mobileone.checkpoint.store import save_model
 from mobileone.data.loader import BadImage
 from mobileone.data.source import ImageSource
-from mobileone.errors import MissingExtraError, MobileOneError, PreemptedError, TrainingError
-from mobileone.evaluation.metrics import EvalResult
-from mobileone.ranks.distributed import Distributed
-from mobileone.training.config.interval import Interval
-from mobileone.training.run.progress import EpochProgress, EpochRecord
-from mobileone.training.run.random_state import random_state, seed_everything, set_random_state
+from mobileone.errors import MissingExtraError, PreemptedError, TrainingError
+from mobileone.progress_bar import progress_bar
+from mobileone.training.run.log_lines import bar_line, epoch_line, seconds_to_go
+from mobileone.training.run.losses import Losses
+from mobileone.training.run.progress import EpochProgress, RunProgress, Waits
+from mobileone.training.run.random_state import seed_everything
 from mobileone.training.run.run_dir import RunDir
+from mobileone.training.run.savepoints import Savepoints
 from mobileone.training.run.stop_signal import StopSignal
 from mobileone.training.run.trainer import Trainer
-from mobileone.training.watch.callback import Callback, StepReport
+from mobileone.training.watch.callback import Callback
 from mobileone.training.watch.curves import draw_curves
+from mobileone.training.watch.memory import is_out_of_memory, what_would_have_fitted
+from mobileone.training.watch.records import EpochRecord, FitResult, StepReport
 
 UNSAVED_S = 60.0
 """Training longer than this is saved before an evaluation, which may fail on its own, and may take long."""
 
-RETRY_S = 60.0
-"""Time until a checkpoint that could not be written is tried again."""
 
+class TrainLoop:
+    """Goes through a run from where its progress stands to the end.
 
-@dataclass(slots=True)
-class Run:
-    """A trainer with a folder to write to, and the epochs so far.
+    Args:
+        trainer: the network in training.
+        progress: where to start; moves with the run.
+        savepoints: its resume files.
+        files: its folder.
+        val_set: validation images.
+        log: takes a line of the log.
+        show: whether to draw bars on stderr.
+        callbacks: told what happens; none but on the main rank.
 
     Attributes:
-        trainer: the network in training.
-        files: the folder.
-        dist: the ranks.
-        val_set: validation images.
-        show: whether to print lines and bars.
-        callbacks: told what happens; none but on the main rank.
         stop: whether to end soon.
-        progress: the epoch that is under way.
-        records: the finished epochs.
-        last: evaluation of the last one that had one.
-        skipped: names of training images that could not be read.
     """
 
-    trainer: Trainer
-    files: RunDir
-    dist: Distributed
-    val_set: ImageSource
-    show: bool
-    callbacks: Sequence[Callback] = ()
-    stop: StopSignal = field(default_factory=StopSignal)
-    progress: EpochProgress = field(default_factory=lambda: EpochProgress(epoch=0))
-    records: list[EpochRecord] = field(default_factory=list)
-    last: EvalResult | None = None
-    skipped: set[str] = field(default_factory=set)
-    _saved_at: float = field(init=False, default_factory=time.monotonic)
-    _saved_step: int = field(init=False, default=0)
-    _tried_step: int = field(init=False, default=0)
+    def __init__(
+        self,
+        trainer: Trainer,
+        progress: RunProgress,
+        savepoints: Savepoints,
+        files: RunDir,
+        val_set: ImageSource,
+        *,
+        log: Callable[[str], None],
+        show: bool,
+        callbacks: Sequence[Callback] = (),
+    ) -> None:
+        self.trainer, self.progress, self.savepoints = trainer, progress, savepoints
+        self.files, self.val_set, self.log, self.show = files, val_set, log, show
+        self.callbacks, self.stop = callbacks, StopSignal()
+        self.config, self.dist = trainer.config, trainer.dist
 
-    @property
-    def rotation(self) -> Rotation:
-        """The resume files."""
-        return Rotation(self.files.checkpoints, keep=self.trainer.config.saving.keep_checkpoints)
-
-    @property
-    def step(self) -> int:
-        """Steps of the whole run so far."""
-        return self.progress.epoch * self.trainer.steps_per_epoch + self.progress.steps
-
-    def finish_epoch(self) -> EpochRecord:
-        """What is left of the epoch: train, evaluate, write.
+    def run(self) -> FitResult:
+        """Every epoch that is left: train, evaluate, write, save.
 
         Raises:
             PreemptedError: if the process was told to stop; the run is saved.
-            MobileOneError: if the epoch's files cannot be written.
+            TrainingError: if too many steps were skipped, a validation loss is not finite, or memory ran out.
+            MobileOneError: if the files of an epoch cannot be written.
         """
-        progress, config = self.progress, self.trainer.config
-        self.trainer.train_epoch(progress, show=self.show, pause=self.pause, tell=self._tell)
-        self.note_bad()
-        if not progress.losses:
+        for callback in self.callbacks:
+            callback.on_start(self.files.path, self.config, step=self.progress.step)
+        while self.progress.now.epoch < self.config.epochs:
+            epoch = self.progress.now.epoch
+            self._train()
+            if self.config.is_tested(epoch):
+                self._save_before_evaluation()
+                self.progress.last = self.trainer.evaluate(self.val_set, epoch=epoch, show=self.show)
+            record = self._finish_epoch()
+            self.log(epoch_line(record, self.trainer, self.progress))
+            for callback in self.callbacks:
+                callback.on_epoch_end(record)
+        result = self._result()
+        for callback in self.callbacks:
+            callback.on_end(result)
+        return result
+
+    # --- the steps of an epoch
+
+    def _train(self) -> None:
+        """The steps that are left of the epoch."""
+        now = self.progress.now
+        if not now.steps:
+            seed_everything(self.config.seed + 1_000_003 * now.epoch + self.dist.rank)
+        ran_out = False
+        try:
+            if now.steps < self.trainer.steps_per_epoch:
+                self._steps()
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            error.__traceback__ = None  # its frames hold the failed step's tensors
+            ran_out = True
+        if ran_out:
+            size = self.config.images_at(now.epoch).size
             raise TrainingError(
-                f"every step of epoch {progress.epoch + 1} was skipped, no loss or no gradient was finite; "
+                what_would_have_fitted(self.trainer.step, size=size, batch_size=self.config.batch_size)
+            )
+        self._note_bad_images()
+        if not now.losses:
+            raise TrainingError(
+                f"every step of epoch {now.epoch + 1} was skipped, no loss or no gradient was finite; "
                 "try a lower base_lr or a longer warmup_epochs"
             )
-        evaluates = (progress.epoch + 1) % config.eval_every == 0 or progress.epoch + 1 == config.epochs
-        if evaluates:
-            if self.any_rank(time.monotonic() - self._saved_at > UNSAVED_S) and self._saved_step != self.step:
-                self.try_to_save()
-            self.last = self.trainer.evaluate(self.val_set, epoch=progress.epoch, show=self.show)
-        record = self._record(self.last if evaluates else None)
-        self.records.append(record)
-        self.progress = EpochProgress(epoch=progress.epoch + 1)
-        self.dist.from_main(self._write_results)
-        self.save()
-        return record
 
-    def _tell(self, report: StepReport) -> None:
-        for callback in self.callbacks:
-            callback.on_steps(report)
+    def _steps(self) -> None:
+        trainer, now, total = self.trainer, self.progress.now, self.trainer.steps_per_epoch
+        losses = Losses(trainer, self.progress, log=self.log)
+        waits = Waits(trainer.batches(now.epoch, start=now.steps))
+        first, seconds, waiting = now.steps, now.seconds, now.waiting
+        title = f"epoch {now.epoch + 1}/{self.config.epochs}"
+        started = time.perf_counter()
+        with progress_bar(
+            waits, title=title, unit="step", hidden=not self.show, initial=first, total=total
+        ) as bar:
+            for index, batch in enumerate(bar, start=first):
+                losses.add(batch.indices, trainer.take(batch, step=now.epoch * total + index))
+                now.bad += batch.bad
+                if not losses.are_due(is_last=index + 1 == total):
+                    continue
+                losses.read()
+                elapsed = time.perf_counter() - started
+                now.seconds, now.waiting = seconds + elapsed, waiting + waits.seconds
+                report = self._report(elapsed / (index + 1 - first), waits.seconds / elapsed)
+                if self.show:
+                    line = bar_line(report, self.progress.last, self.dist.device)
+                    bar.set_postfix_str(line, refresh=False)
+                for callback in self.callbacks:
+                    callback.on_steps(report)
+                self._pause()
 
-    def pause(self) -> None:
-        """Between two steps: save if it is time, leave if told to."""
-        interval = Interval.parse(self.trainer.config.saving.checkpoint_every)
-        elapsed = time.monotonic() - self._saved_at
-        due = interval.is_due(seconds=elapsed, steps=self.step, before=self._tried_step)
+    def _report(self, step_seconds: float, data_wait: float) -> StepReport:
+        trainer, now, step = self.trainer, self.progress.now, self.progress.step
+        size = self.config.images_at(now.epoch).size
+        return StepReport(
+            step=step,
+            epoch=now.epoch + 1,
+            loss=now.losses[-1] if now.losses else float("nan"),
+            lr=trainer.schedule.lr(step - 1),
+            weight_decay=trainer.schedule.decay(step - 1),
+            images_per_second=trainer.step_images / step_seconds,
+            data_wait=data_wait,
+            seconds_left=seconds_to_go(self.config, self.progress, step_seconds=step_seconds, size=size),
+        )
+
+    def _pause(self) -> None:
+        """Between two steps, the same ones on all ranks: save if it is time, leave if told to."""
         # The main rank's clock counts; a signal may have reached any of the ranks.
-        flags = torch.tensor([bool(self.stop.received), due and self.dist.is_main], dtype=torch.int32)
+        due = self.savepoints.is_due() and self.dist.is_main
+        flags = torch.tensor([bool(self.stop.received), due], dtype=torch.int32)
         stops, saves = self.dist.reduce_sum(flags).tolist()
         if stops:
-            if self._saved_step != self.step:
-                self.save()
+            if not self.savepoints.is_saved:
+                self._save()
             self._leave()
         if saves:
-            self.try_to_save()
+            self._try_to_save()
 
     def _leave(self) -> None:
         names = [name for name in self.dist.gather(self.stop.received) if name]
-        position = f"epoch {self.progress.epoch + 1}, step {self.progress.steps}"
-        line = f"stopped by {names[0]} and saved ({position}); start it again with --resume to go on"
+        position = f"epoch {self.progress.now.epoch + 1}, step {self.progress.now.steps}"
+        line = f"stopped by {names[0]} and saved ({position}); start it again with resume=True to go on"
         self.log(line)
         raise PreemptedError(f"{self.files.path}: {line}")
 
-    def any_rank(self, flag: bool) -> bool:
-        """Whether it is so on any rank; the same answer on all of them."""
-        return bool(self.dist.reduce_sum(torch.tensor([flag], dtype=torch.int32)))
+    # --- the end of an epoch
 
-    def _record(self, result: EvalResult | None) -> EpochRecord:
-        progress, trainer = self.progress, self.trainer
-        final_step = (progress.epoch + 1) * trainer.steps_per_epoch - 1
+    def _save_before_evaluation(self) -> None:
+        is_long = torch.tensor([self.savepoints.age_s > UNSAVED_S], dtype=torch.int32)
+        if self.dist.reduce_sum(is_long) and not self.savepoints.is_saved:
+            self._try_to_save()
+
+    def _finish_epoch(self) -> EpochRecord:
+        """Note the epoch, write its files, and save."""
+        record = self._record()
+        self.progress.records.append(record)
+        self.progress.now = EpochProgress(epoch=record.epoch)
+        self.dist.from_main(lambda: self._write_results(record))
+        self._save()
+        return record
+
+    def _record(self) -> EpochRecord:
+        now, trainer = self.progress.now, self.trainer
+        tested = self.progress.last if self.config.is_tested(now.epoch) else None
+        final_step = (now.epoch + 1) * trainer.steps_per_epoch - 1
         return EpochRecord(
-            epoch=progress.epoch + 1,
+            epoch=now.epoch + 1,
             step=final_step + 1,
-            train_loss=progress.mean_loss,
-            val_loss=None if result is None else result.loss,
-            acc1=None if result is None else result.acc1,
-            acc5=None if result is None else result.acc5,
+            train_loss=now.mean_loss,
+            val_loss=None if tested is None else tested.loss,
+            acc1=None if tested is None else tested.acc1,
+            acc5=None if tested is None else tested.acc5,
             lr=trainer.schedule.lr(final_step),
             weight_decay=trainer.schedule.decay(final_step),
-            seconds=progress.seconds,
-            images_per_second=progress.steps * trainer.step_images / progress.seconds,
-            data_wait=progress.waiting / progress.seconds,
+            seconds=now.seconds,
+            images_per_second=now.steps * trainer.step_images / now.seconds,
+            data_wait=now.waiting / now.seconds,
         )
 
-    def best(self) -> EpochRecord | None:
-        """The first epoch of the largest top-1."""
-        tested = [record for record in self.records if record.acc1 is not None]
-        return max(tested, key=lambda record: record.acc1 or 0.0, default=None)
-
-    def note_bad(self) -> None:
-        """Log every unreadable image once."""
-        images: list[BadImage] = [image for part in self.dist.gather(self.progress.bad) for image in part]
-        self.progress.bad.clear()
-        for image in images:
-            if image.path not in self.skipped:
-                self.skipped.add(image.path)
-                self.log(f"skipped {image.path}: {image.reason}")
-
-    def log(self, line: str) -> None:
-        """To train.log, and to stderr if shown; from the main rank alone."""
-        if self.dist.is_main:
-            self.files.log(line, show=self.show)
-
-    def _write_results(self) -> None:
+    def _write_results(self, record: EpochRecord) -> None:
         """The files of a finished epoch that are made for people."""
-        record = self.records[-1]
         model = self.trainer.averaged
         extra = {"epoch": record.epoch, "acc1": record.acc1, "acc5": record.acc5}
-        if record is self.best():
+        if record is self.progress.best():
             save_model(model, self.files.weights("best"), extra=extra)
         save_model(model, self.files.weights("last"), extra=extra)
-        self.files.write_metrics(self.records)
+        self.files.write_metrics(self.progress.records)
         try:
-            draw_curves(self.records, self.files.curves)
+            draw_curves(self.progress.records, self.files.curves)
         except MissingExtraError as error:  # the picture is not worth a run
             if record.epoch == 1:
                 self.log(str(error))
 
-    def try_to_save(self) -> None:
-        """Save, but go on without if the disk is full, say: there is time to mend that, and to try again."""
-        try:
-            self.save()
-        except MobileOneError as error:
-            self.log(f"no checkpoint at step {self.step}, the run goes on without: {error}")
-            interval = Interval.parse(self.trainer.config.saving.checkpoint_every)
-            self._saved_at = time.monotonic() - max((interval.seconds or 0.0) - RETRY_S, 0.0)
-            self._tried_step = self.step
+    def _save(self) -> None:
+        self._note_bad_images()
+        self.savepoints.save()
 
-    def save(self) -> None:
-        """Write a resume file.
+    def _try_to_save(self) -> None:
+        self._note_bad_images()
+        self.savepoints.try_to_save()
 
-        Raises:
-            MobileOneError: if it cannot be written, on every rank; the files before it stay.
-        """
-        self.note_bad()
-        ranks = self.dist.gather(random_state())
-        state = {
-            "progress": self.progress.state_dict(step_images=self.trainer.step_images),
-            "records": [dataclasses.asdict(record) for record in self.records],
-            "last": self.last and self.last.to_dict(),
-            "skipped": sorted(self.skipped),
-            "trainer": self.trainer.state_dict(),
-            "random": ranks,
-        }
-        self.dist.from_main(lambda: self.rotation.save(state, epoch=self.progress.epoch, step=self.step))
-        self._saved_at, self._saved_step, self._tried_step = time.monotonic(), self.step, self.step
+    def _note_bad_images(self) -> None:
+        """Log every unreadable image once."""
+        now, skipped = self.progress.now, self.progress.skipped
+        images: list[BadImage] = [image for part in self.dist.gather(now.bad) for image in part]
+        now.bad.clear()
+        for image in images:
+            if image.path not in skipped:
+                skipped.add(image.path)
+                self.log(f"skipped {image.path}: {image.reason}")
 
-    def restore(self) -> None:
-        """Take over the newest resume file that is whole; none yet is the start.
-
-        Raises:
-            CheckpointError: if there are some and none can be used.
-            TrainingError: if it is not this run's.
-        """
-        path = self.dist.from_main(self._newest)
-        if path is None:
-            return
-        state = load_state(path)
-        try:
-            self.trainer.load_state_dict(state["trainer"])
-            self.progress = EpochProgress.from_state_dict(
-                state["progress"], step_images=self.trainer.step_images
-            )
-            self.records = [EpochRecord(**values) for values in state["records"]]
-            last = state["last"]
-            self.last = last and EvalResult(**last | {"skipped": tuple(last["skipped"])})
-            self.trainer.last_test = self.last
-            self.skipped = set(state["skipped"])
-            self._restore_random(state["random"])
-        except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
-            reason = str(error).partition("\n")[0]
-            raise TrainingError(f"cannot resume from {path}: not this run's state ({reason})") from error
-        self._saved_step = self._tried_step = self.step
-
-    def _newest(self) -> Path | None:
-        self.files.sweep()
-        self.rotation.sweep()
-        found = self.rotation.newest()
-        for line in found.damaged if found else ():
-            self.log(f"{line}; falling back to the one before it")
-        return found.path if found else None
-
-    def _restore_random(self, states: Sequence[dict[str, Any]]) -> None:
-        if len(states) == self.dist.world_size:
-            set_random_state(states[self.dist.rank])
-        else:  # other ranks than before have no state of their own to go on with
-            seed_everything(self.trainer.config.seed + 1_000_003 * self.step + self.dist.rank)
+    def _result(self) -> FitResult:
+        best, last = self.progress.best(), self.progress.last
+        assert best is not None
+        assert best.acc1 is not None
+        assert last is not None
+        return FitResult(
+            run_dir=self.files.path,
+            best_epoch=best.epoch,
+            best_acc1=best.acc1,
+            last=last,
+            records=tuple(self.progress.records),
+            skipped=tuple(sorted(self.progress.skipped)),
+            seconds=sum(record.seconds for record in self.progress.records),
+        )

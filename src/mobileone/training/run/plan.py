@@ -12,7 +12,6 @@ from typing import Any
 
 import torch
 
-from mobileone.data.loader import Batch
 from mobileone.data.open import open_data
 from mobileone.data.source import ImageSource
 from mobileone.errors import TrainingError
@@ -21,6 +20,7 @@ from mobileone.training.config.train_config import TrainConfig
 from mobileone.training.run.trainer import Trainer
 from mobileone.training.watch.memory import SAFETY, available_bytes, peak_bytes
 from mobileone.training.watch.schedule_plot import draw_schedule
+from mobileone.training.watch.trial import Trial
 
 TIMED_STEPS = 2
 LONG_S = 10.0  # a step this long is timed once
@@ -116,7 +116,7 @@ class RunPlan:
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, for JSON."""
+        """Plain values, for JSON; with `seconds`, the whole training."""
         return dataclasses.asdict(self) | {"config": self.config.to_dict(), "seconds": self.seconds}
 
 
@@ -146,13 +146,14 @@ def plan(config: TrainConfig, *, picture: Path | None = None) -> RunPlan:
 def _measured(trainer: Trainer, train_set: ImageSource, dist: Distributed) -> RunPlan:
     config = trainer.config
     per_rank = math.ceil(trainer.step_images / dist.world_size)
-    trial = Trial(trainer)
-    memory, timed, is_measured = _memory(trial, per_rank, dist)
+    trainer.train_mode()
+    trial = Trial(trainer.step)
+    memory, timed, is_measured = _memory(trainer, trial, per_rank)
     phases, times = [], dict[int, float]()
     for first, epochs in _phases(config):
         at = config.images_at(first)
         if at.size not in times:
-            times[at.size] = trial.seconds(timed, at.size) * per_rank / timed
+            times[at.size] = _step_seconds(trial, timed, at.size) * per_rank / timed
         phases.append(
             PhasePlan(epochs=epochs, size=at.size, strength=at.strength, step_seconds=times[at.size])
         )
@@ -199,47 +200,26 @@ def _groups(trainer: Trainer) -> tuple[ParameterGroup, ...]:
     return tuple(groups)
 
 
-class Trial:
-    """Steps of a trainer on noise: real in all but their images, and of no consequence.
-
-    Args:
-        trainer: whose network they move.
-    """
-
-    def __init__(self, trainer: Trainer) -> None:
-        self.trainer = trainer
-
-    def step(self, count: int, size: int) -> None:
-        """One step of that many images on this rank."""
-        trainer = self.trainer
-        trainer.train_mode()
-        batch = Batch(
-            torch.randint(0, 256, (count, 3, size, size), dtype=torch.uint8),
-            torch.arange(count) % trainer.network.num_classes,
-            torch.arange(count),
-        )
-        trainer.step(batch, lr=trainer.schedule.lr(0), weight_decay=trainer.schedule.decay(0), step=0)
-
-    def seconds(self, count: int, size: int) -> float:
-        """What a step takes, the mean of a few after one to warm up."""
-        first = self._timed(count, size)
-        number = 1 if first > LONG_S else TIMED_STEPS
-        return sum(self._timed(count, size) for _ in range(number)) / number
-
-    def _timed(self, count: int, size: int) -> float:
-        started = time.perf_counter()
-        self.step(count, size)
-        if self.trainer.dist.device.type == "cuda":
-            torch.cuda.synchronize()
-        return time.perf_counter() - started
+def _step_seconds(trial: Trial, count: int, size: int) -> float:
+    """What a step takes, the mean of a few after one to warm up."""
+    first = _timed(trial, count, size)
+    number = 1 if first > LONG_S else TIMED_STEPS
+    return sum(_timed(trial, count, size) for _ in range(number)) / number
 
 
-def _memory(trial: Trial, per_rank: int, dist: Distributed) -> tuple[int, int, bool]:
+def _timed(trial: Trial, count: int, size: int) -> float:
+    started = time.perf_counter()
+    trial(count, size)
+    if trial.step.device.type == "cuda":
+        torch.cuda.synchronize()
+    return time.perf_counter() - started
+
+
+def _memory(trainer: Trainer, trial: Trial, per_rank: int) -> tuple[int, int, bool]:
     """Bytes of a step of the real batch at the last size; the batch to time; whether it is the real one."""
-    size = trial.trainer.config.input_spec.size
-    parts = trial.trainer.config.compute.accumulate
+    dist, size, parts = trainer.dist, trainer.config.input_spec.size, trainer.config.compute.accumulate
     small = max(per_rank // TRIAL_SHARE, 2 * parts)  # BatchNorm wants two images a part
-    standing = 0 if dist.device.type == "cuda" else _standing_bytes(trial.trainer)
+    standing = 0 if dist.device.type == "cuda" else _standing_bytes(trainer)
     if 2 * small >= per_rank:
         return standing + _peak(trial, per_rank, size, dist), per_rank, True
     one, two = (_peak(trial, count, size, dist) for count in (small, 2 * small))
@@ -255,7 +235,7 @@ def _memory(trial: Trial, per_rank: int, dist: Distributed) -> tuple[int, int, b
 
 
 def _peak(trial: Trial, count: int, size: int, dist: Distributed) -> int:
-    peak, done = peak_bytes(lambda images: trial.step(images, size), count, dist.device)
+    peak, done = peak_bytes(lambda images: trial(images, size), count, dist.device)
     if not done:
         raise TrainingError(
             f"out of memory with {count} images of {size} px on a rank; lower batch_size or input_size, or "

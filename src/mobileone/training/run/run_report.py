@@ -23,8 +23,8 @@ from mobileone.model.network import MobileOne
 from mobileone.ranks.device import pick_device
 from mobileone.report.page import Cell, document, picture, sortable_table, tiles
 from mobileone.training.config.train_config import TrainConfig
-from mobileone.training.run.progress import duration
 from mobileone.training.run.run_dir import RunDir
+from mobileone.training.watch.time_left import duration
 
 MAX_PAIRS = 100
 

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from mobileone.errors import MissingExtraError
 from mobileone.training.config.train_config import TrainConfig
-from mobileone.training.run.progress import EpochRecord
-from mobileone.training.watch.callback import Callback, StepReport
-
-if TYPE_CHECKING:
-    from mobileone.training.run.fit import FitResult
+from mobileone.training.watch.callback import Callback
+from mobileone.training.watch.records import EpochRecord, FitResult, StepReport
 
 FOLDER = "tensorboard"
 
@@ -31,7 +28,7 @@ class TensorBoard(Callback):
             from torch.utils.tensorboard import SummaryWriter
         except ImportError as error:
             raise MissingExtraError(
-                "--tensorboard needs tensorboard, which is not there; pip install 'mobileone[tensorboard]'"
+                "TensorBoard needs the package tensorboard, not there; pip install 'mobileone[tensorboard]'"
             ) from error
         self._open = SummaryWriter
         self._writer: Any = None

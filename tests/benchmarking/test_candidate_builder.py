@@ -3,16 +3,14 @@
 from dataclasses import replace
 
 import numpy as np
-import PIL.Image
 import pytest
 import torch
 
 from mobileone.backends.manifest import manifest_path
 from mobileone.backends.table import BACKENDS
-from mobileone.benchmarking.bench_images import InputFiles, read_photos
-from mobileone.benchmarking.candidates import Builder, Grid, choose_backends
+from mobileone.benchmarking.bench_images import InputFiles
+from mobileone.benchmarking.candidate_builder import CandidateBuilder, CandidateGrid, choose_backends
 from mobileone.benchmarking.subject import read_subjects
-from mobileone.errors import ConfigError
 from mobileone.exporting.export import export
 from mobileone.input_spec import InputSpec
 from mobileone.model.create import create_model
@@ -25,7 +23,7 @@ def build(tmp_path):
     pytest.importorskip("ai_edge_litert", reason="needs mobileone[litert]")
 
     def apply(*models, quantize=None, **axes):
-        grid = Grid(
+        grid = CandidateGrid(
             **{
                 "backends": [BACKENDS["litert"]],
                 "precisions": ["fp32"],
@@ -40,7 +38,7 @@ def build(tmp_path):
         workspace.mkdir(exist_ok=True)
         files = InputFiles(workspace, seed=0)
         pixels = {each.input_spec: torch.zeros(3, 3, 32, 32, dtype=torch.uint8) for each in subjects}
-        builder = Builder(grid, workspace, files, pixels=pixels, quantize=quantize, progress=False)
+        builder = CandidateBuilder(grid, workspace, files, pixels=pixels, quantize=quantize, progress=False)
         return builder.candidates(subjects)
 
     return apply
@@ -118,21 +116,3 @@ def test_what_is_not_installed_is_left_out_and_said(monkeypatch):
     assert "openvino" not in [each.name for each in chosen]
     assert "coreml" not in [each.name for each in chosen]
     assert any("mobileone[openvino]" in note for note in notes)
-
-
-def test_photos_with_and_without_labels(tmp_path):
-    for index in range(5):
-        folder = tmp_path / "labelled" / f"class{index % 2}"
-        folder.mkdir(parents=True, exist_ok=True)
-        for target in (folder, tmp_path):
-            PIL.Image.new("RGB", (40, 40), (50 * index, 0, 0)).save(target / f"{index}.png")
-    options = {"num_classes": 2, "class_names": None, "seed": 0}
-    flat = read_photos(tmp_path, most=10, **options)
-    assert (len(flat.images), flat.labels) == (5, None)
-    assert flat.title.startswith("5 images without labels of ")
-    labelled = read_photos(tmp_path / "labelled", most=3, **options)
-    assert len(labelled.images) == len(labelled.labels) == 3
-    assert labelled.title.endswith("a seeded draw from 5")
-    assert labelled.pixels(InputSpec(size=32), progress=False).shape == (3, 3, 32, 32)
-    with pytest.raises(ConfigError, match="has 2 classes, the network has 7"):
-        read_photos(tmp_path / "labelled", most=3, num_classes=7, class_names=None, seed=0)

@@ -69,7 +69,7 @@ def choose_backends(names: Sequence[str]) -> tuple[list[Backend], list[str]]:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Grid:
+class CandidateGrid:
     """The combinations wanted, each attribute one axis."""
 
     backends: Sequence[Backend]
@@ -90,7 +90,7 @@ class Grid:
         )
 
 
-class Builder:
+class CandidateBuilder:
     """Makes the candidates of a grid.
 
     Args:
@@ -104,7 +104,7 @@ class Builder:
 
     def __init__(
         self,
-        grid: Grid,
+        grid: CandidateGrid,
         workspace: Path,
         files: InputFiles,
         *,
@@ -120,7 +120,7 @@ class Builder:
         return None if pixels is None else self.files.photos(pixels, manifest, subject.input_spec)
 
     def candidates(self, subjects: Sequence[BenchSubject]) -> list[Candidate]:
-        """All of them."""
+        """Every combination of the grid for every subject; one that cannot be made says why."""
         found: list[Candidate] = []
         for number, subject in enumerate(subjects):
             if subject.artifact is not None and subject.manifest is not None:
