@@ -129,7 +129,7 @@ def candidates(variant: str, backends: list[str], threads: list[int], folder: Pa
 
     import mobileone
     from mobileone.backends.quiet import quiet
-    from mobileone.backends.table import FORMATS
+    from mobileone.backends.table import BACKENDS
     from mobileone.benchmarking.candidate import Candidate
     from mobileone.benchmarking.candidates import SESSION
 
@@ -143,7 +143,7 @@ def candidates(variant: str, backends: list[str], threads: list[int], folder: Pa
     np.save(inputs["NHWC"], x.permute(0, 2, 3, 1).contiguous().numpy())
     found = []
     for backend in backends:
-        own = mobileone.export(model, folder / f"ours{FORMATS[backend].suffix}", format=backend)
+        own = mobileone.export(model, folder / f"ours{BACKENDS[backend].suffix}", format=backend)
         sides: list[tuple[str, str, dict[str, Any]]] = [
             ("ours", SESSION, {"artifact": str(own.path), "precision": "fp32"})
         ]
@@ -179,9 +179,9 @@ def ratios(ours: Any, textbook: Any) -> list[float]:
 
 def print_variant(variant: str, arguments: argparse.Namespace) -> None:
     from mobileone.benchmarking.ceilings import measure_ceilings
-    from mobileone.benchmarking.floor import Network
+    from mobileone.benchmarking.floor import NetworkShapes
     from mobileone.benchmarking.latency import percentile
-    from mobileone.benchmarking.measure import Plan, measure
+    from mobileone.benchmarking.measure import MeasurementPlan, measure
     from mobileone.benchmarking.noise import Noise
     from mobileone.processor import usable_cores
     from mobileone.variants import VARIANTS
@@ -192,7 +192,9 @@ def print_variant(variant: str, arguments: argparse.Namespace) -> None:
         chosen = candidates(variant, arguments.backends, arguments.threads, folder)
         before = {number: measure_ceilings(cores[-number:]) for number in arguments.threads}
         noise = Noise(cores)
-        plan = Plan(runs=arguments.runs, budget_s=10, seed=0, cores=cores, workspace=folder, progress=False)
+        plan = MeasurementPlan(
+            runs=arguments.runs, budget_s=10, seed=0, cores=cores, workspace=folder, progress=False
+        )
         rows = measure(chosen, plan, noise, reference=lambda network: None)
         ceilings = {n: own.best(measure_ceilings(cores[-n:])) for n, own in before.items()}
     print(f"\nmobileone_{variant}, batch 1, 224 px, fp32, {arguments.runs} runs a side in 20 rounds")
@@ -215,7 +217,7 @@ def print_variant(variant: str, arguments: argparse.Namespace) -> None:
                 f"{statistics.median(found):.3f} ({percentile(found, 10):.3f} to {percentile(found, 90):.3f})"
                 f"   {own.latency.min_ms / other.latency.min_ms:.3f}"
             )
-    network = Network(variant=VARIANTS[f"mobileone_{variant}"], input_size=224, num_classes=1000)
+    network = NetworkShapes(variant=VARIANTS[f"mobileone_{variant}"], input_size=224, num_classes=1000)
     for number in arguments.threads:
         machine = ceilings[number].machine("fp32")
         floor = network.floor(machine, batch_size=1, precision="fp32")

@@ -38,7 +38,7 @@ from mobileone.checkpoint.inspect import describe
 from mobileone.checkpoint.load import load_model
 from mobileone.checkpoint.store import load_state, save_model, save_state
 from mobileone.data.shards.index import ShardIndex
-from mobileone.data.shards.source import open_shards
+from mobileone.data.shards.shard_source import open_shards
 from mobileone.data.shards.tar import index_tar
 from mobileone.data.shards.write import write_shards
 from mobileone.errors import MobileOneError

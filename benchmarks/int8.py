@@ -40,23 +40,25 @@ from torch import Tensor
 import mobileone
 from benchmarks.online_training import processor
 from mobileone.backends.artifact import Artifact
-from mobileone.backends.layers import layers_of
+from mobileone.backends.fused_layers import layers_of
 from mobileone.backends.quiet import quiet
 from mobileone.data.folder import find_images
 from mobileone.data.pixels import normalize
 from mobileone.exporting.parity import seeded_pictures
 from mobileone.imagenet import WNIDS
 from mobileone.images.eval_transform import EvalTransform
+from mobileone.inference.classifier import logits_in_batches
+from mobileone.inference.torch_classifier import TorchClassifier
 from mobileone.model.network import MobileOne
 from mobileone.quantization.calibrate import calibrate
 from mobileone.quantization.layer_errors import sqnr_db
-from mobileone.quantization.quantize import QuantizedFormat, float_logits, write_quantized
+from mobileone.quantization.quantize import write_quantized
 
 WEIGHTS = Path("../shared/data/apple_s0/mobileone_s0.pth.tar")
 PHOTOS = Path("../shared/data/imagenet_val_300")
 IMAGENETTE = Path("../shared/data/imagenette_128_q70.zip")
 CHUNK = 500
-SUFFIXES: dict[QuantizedFormat, str] = {
+SUFFIXES: dict[str, str] = {
     "openvino": ".xml",
     "litert": ".tflite",
     "executorch": ".pte",
@@ -90,9 +92,12 @@ def interval(values: np.ndarray) -> str:
     return f"{values.mean():.2f} ± {1.96 * values.std(ddof=1) / math.sqrt(len(values)):.2f}"
 
 
-def ours(model: MobileOne, images: Tensor, folder: Path) -> Mapping[QuantizedFormat, Path]:
+def ours(model: MobileOne, images: Tensor, folder: Path) -> Mapping[str, Path]:
     """Calibrated once, written for every runtime."""
-    quantized, expected = calibrate(layers_of(model), images), float_logits(model, images)
+    quantized, expected = (
+        calibrate(layers_of(model), images),
+        logits_in_batches(TorchClassifier(model), images),
+    )
     paths = {name: folder / f"int8{suffix}" for name, suffix in SUFFIXES.items()}
     for name, path in paths.items():
         write_quantized(quantized, model, path, format=name, images=images, expected=expected, options={})
@@ -212,7 +217,9 @@ def photos_in(folder: Path, model: MobileOne, split: str | None = None, limit: i
         order = torch.randperm(len(source), generator=torch.Generator().manual_seed(0))[:limit].tolist()
     transform = EvalTransform.from_spec(model.input_spec)
     pixels = torch.stack([transform(source.read(i)) for i in order])
-    return Photos(pixels, torch.from_numpy(source.labels)[order], float_logits(model, pixels))
+    return Photos(
+        pixels, torch.from_numpy(source.labels)[order], logits_in_batches(TorchClassifier(model), pixels)
+    )
 
 
 def print_accuracy(model: MobileOne, splits: int, limit: int | None) -> None:

@@ -26,11 +26,11 @@ import torch
 
 import mobileone
 from benchmarks.online_training import processor
-from mobileone.backends.layers import Layers, layers_of
+from mobileone.backends.fused_layers import FusedLayers, layers_of
 from mobileone.backends.litert.writer_int8 import litert_int8_model
 from mobileone.backends.onnx.writer_int8 import onnx_int8_model
 from mobileone.backends.openvino.writer_int8 import openvino_int8_model
-from mobileone.backends.quantized import Quantized
+from mobileone.backends.quantized_network import QuantizedNetwork
 from mobileone.backends.quiet import quiet
 from mobileone.exporting.parity import seeded_pictures
 from mobileone.quantization.calibrate import calibrate
@@ -39,12 +39,12 @@ Times = dict[str, float]
 GROUPS = ("bytes and border", "first convolution", "depthwise", "pointwise", "average, classifier")
 
 
-def kinds(layers: Layers) -> list[str]:
+def kinds(layers: FusedLayers) -> list[str]:
     """The group of every convolution."""
     return ["first convolution", *("depthwise" if c.is_depthwise else "pointwise" for c in layers.convs[1:])]
 
 
-def group_macs(layers: Layers) -> Times:
+def group_macs(layers: FusedLayers) -> Times:
     """Multiply-accumulates of every group."""
     macs: Times = dict.fromkeys(GROUPS, 0.0)
     shape = (layers.input_spec.size,) * 2
@@ -56,7 +56,7 @@ def group_macs(layers: Layers) -> Times:
     return macs
 
 
-def openvino_times(quantized: Quantized, image: np.ndarray, runs: int) -> Times:
+def openvino_times(quantized: QuantizedNetwork, image: np.ndarray, runs: int) -> Times:
     import openvino as ov
 
     hints = {
@@ -88,7 +88,7 @@ def openvino_times(quantized: Quantized, image: np.ndarray, runs: int) -> Times:
     return times
 
 
-def onnx_times(quantized: Quantized, image: np.ndarray, runs: int) -> Times:
+def onnx_times(quantized: QuantizedNetwork, image: np.ndarray, runs: int) -> Times:
     import onnxruntime as ort
 
     options = ort.SessionOptions()
@@ -116,7 +116,7 @@ def onnx_times(quantized: Quantized, image: np.ndarray, runs: int) -> Times:
     return times
 
 
-def litert_times(quantized: Quantized, image: np.ndarray, runs: int) -> Times:
+def litert_times(quantized: QuantizedNetwork, image: np.ndarray, runs: int) -> Times:
     first = next(c for c in quantized.layers.convs)
     ends = ["bordered.2", *(conv.name for conv in quantized.layers.convs), "logits"]
     groups = [GROUPS[0], *kinds(quantized.layers), GROUPS[-1]]

@@ -30,9 +30,13 @@ from tqdm import tqdm
 
 from mobileone.checkpoint.rotation import Rotation
 from mobileone.checkpoint.store import load_state
-from mobileone.training.config.train_config import Phase, TrainConfig
-from mobileone.training.run.loop import fit
-from mobileone.training.run.progress import WALL_CLOCK
+from mobileone.input_spec import InputSpec
+from mobileone.training.config.augmentation import Augment, Phase
+from mobileone.training.config.optimization import Optim
+from mobileone.training.config.resources import Compute, Loading, Saving
+from mobileone.training.config.train_config import TrainConfig
+from mobileone.training.run.fit import fit
+from mobileone.training.watch.records import WALL_CLOCK
 from mobileone.variants import Variant
 
 STEP_IMAGES = 128
@@ -49,14 +53,13 @@ def configuration(*, ranks: int, epochs: int = 3, workers: int = 0) -> TrainConf
         data="digits",
         epochs=epochs,
         batch_size=STEP_IMAGES // ranks,
-        base_lr=0.2,
-        warmup_epochs=1,
-        input_size=32,
+        input_spec=InputSpec(size=32),
         progressive=(Phase(until=0.4, size=24, strength=0.5),),
-        crop_scale=(0.8, 1.0),
-        num_workers=workers,
-        device="cpu",
-        checkpoint_every="2steps",
+        augment=Augment(crop_scale=(0.8, 1.0)),
+        optim=Optim(base_lr=0.2, warmup_epochs=1),
+        compute=Compute(device="cpu"),
+        loading=Loading(num_workers=workers),
+        saving=Saving(checkpoint_every="2steps"),
     )
 
 
@@ -74,7 +77,7 @@ def train_rank(config: dict[str, Any], run_dir: str, rank: int, ranks: int, port
 def start(config: TrainConfig, run_dir: Path, *, ranks: int) -> list[BaseProcess]:
     """The processes of a run."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["mobileone.training.run.loop", "sklearn.datasets", "matplotlib.figure"])
+    context.set_forkserver_preload(["mobileone.training.run.fit", "sklearn.datasets", "matplotlib.figure"])
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]

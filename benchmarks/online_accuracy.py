@@ -24,7 +24,7 @@ from mobileone.data.open import open_data
 from mobileone.training.config.recipe import RECIPES
 from mobileone.training.config.train_config import TrainConfig
 from mobileone.training.method.initial import start_residual_
-from mobileone.training.run.loop import fit
+from mobileone.training.run.fit import fit
 from mobileone.variants import BranchMode, Variant
 
 STEPS, BATCH, SIZE, LR, WARM_UP = 200, 64, 32, 0.05, 0.1
@@ -168,25 +168,28 @@ def print_accuracy(arguments: argparse.Namespace) -> None:
     """Top-1 and time of training by the branches and online, one recipe, on Imagenette or digits."""
     if arguments.accuracy == "digits":
         epochs = arguments.epochs or 12
-        config = replace(RECIPES["digits"](), model=QUARTER, epochs=epochs, device=arguments.device)
+        config = RECIPES["digits"]().with_values(
+            {"model": QUARTER, "epochs": epochs, "compute.device": arguments.device}
+        )
         print(f"# {QUARTER.name} on digits, {epochs} epochs, batch 64, 32 px, the recipe `digits`")
         print_runs(config, arguments.seeds)
         return
     epochs = arguments.epochs or 30
     print(f"# S0 on {Path(arguments.accuracy).name}, {epochs} epochs, batch 128, 128 px, crop and flip")
     with unpacked(Path(arguments.accuracy)) as root:
-        config = replace(
-            RECIPES["paper_s0"](),
-            data=str(root),
-            epochs=epochs,
-            batch_size=128,
-            base_lr=0.2,
-            warmup_epochs=min(2, epochs),
-            residual_start=True,
-            input_size=128,
-            crop_scale=(0.35, 1.0),
-            ema_decay=0.99,
-            device=arguments.device,
+        config = RECIPES["paper_s0"]().with_values(
+            {
+                "data": str(root),
+                "epochs": epochs,
+                "batch_size": 128,
+                "optim.base_lr": 0.2,
+                "optim.warmup_epochs": min(2, epochs),
+                "residual_start": True,
+                "input_spec.size": 128,
+                "augment.crop_scale": (0.35, 1.0),
+                "optim.ema_decay": 0.99,
+                "compute.device": arguments.device,
+            }
         )
         print_runs(config, arguments.seeds)
 
@@ -196,12 +199,13 @@ def print_runs(config: TrainConfig, seeds: int) -> None:
     found = Runs()
     for seed in range(seeds):
         for form in FORMS:
-            own = replace(
-                config,
-                seed=seed,
-                eval_every=config.epochs,
-                branch_mode=form.mode,
-                channels_last=form.channels_last,
+            own = config.with_values(
+                {
+                    "seed": seed,
+                    "eval_every": config.epochs,
+                    "compute.branch_mode": form.mode,
+                    "compute.channels_last": form.channels_last,
+                }
             )
             start = time.process_time()
             with tempfile.TemporaryDirectory() as folder:

@@ -41,8 +41,8 @@ from torch.nn import functional as F
 import mobileone
 from benchmarks.online_accuracy import print_accuracy, print_drift, print_spread
 from benchmarks.online_exactness import print_exactness
+from mobileone.functional.online.kernel_table import online_pays
 from mobileone.model.block import MobileOneBlock, SqueezeExcite, spec_conv
-from mobileone.model.branch_mode import pays
 from mobileone.reparam.fuse import replace_blocks
 from mobileone.variants import BlockSpec, get_variant, network_units
 
@@ -195,7 +195,7 @@ def unit_times(spec: BlockSpec, x: Tensor, arguments: argparse.Namespace) -> tup
             mobileone.set_branch_mode(block, mode)
             values.append(timed(lambda: unit_step(block, x, arguments)))
     return {mode: 1000 * min(values[1:]) for mode, values in times.items()}, (
-        "online" if pays(block, x) else "branches"
+        "online" if online_pays(spec, x) else "branches"
     )
 
 

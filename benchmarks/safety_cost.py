@@ -23,8 +23,9 @@ from mobileone.checkpoint.rotation import Rotation
 from mobileone.data.digits import load_digits
 from mobileone.data.loader import Batch
 from mobileone.ranks.distributed import Distributed
-from mobileone.training.config.recipe import override, recipe
-from mobileone.training.method.rollback import Undo
+from mobileone.training.config.recipe import recipe
+from mobileone.training.config.train_config import override
+from mobileone.training.method.rollback import Rollback
 from mobileone.training.method.step import TrainStep
 from mobileone.training.run.trainer import Trainer
 
@@ -76,7 +77,7 @@ def checking() -> None:
         nothing = lambda *_: None  # noqa: E731
         with (
             mock.patch.object(TrainStep, "_step_if", plain),
-            mock.patch.multiple(Undo, remember=nothing, where=nothing),
+            mock.patch.multiple(Rollback, remember=nothing, where=nothing),
         ):
             without.append(seconds(one, time.process_time))
     ratios = [a / b for a, b in zip(with_guard, without, strict=True)]

@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import PIL.Image
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
+from mobileone.backends.fused_layers import layers_of
+from mobileone.backends.quantized_network import QuantizedNetwork
 from mobileone.data.folder import ImageFolder, find_images
+from mobileone.exporting.parity import seeded_pictures
+from mobileone.functional.kernels import native
+from mobileone.model.create import create_model
+from mobileone.model.network import MobileOne
+from mobileone.quantization.calibrate import calibrate
 from mobileone.variants import Variant
 
 SHARED_DATA = Path(__file__).resolve().parents[1] / ".." / "shared" / "data"
@@ -24,9 +31,73 @@ def _seeded() -> None:
 
 
 @pytest.fixture
+def one_thread() -> Iterator[None]:
+    """Small tensors gain nothing by threads, and other tests run beside these."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def no_kernels_yet(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Path]:
+    """No C library loaded, no warning given yet, and an empty cache folder, which it is."""
+    folder = tmp_path / "cache"
+    monkeypatch.setenv("MOBILEONE_CACHE", str(folder))
+    native.load.cache_clear()
+    native.warn_without_kernels.cache_clear()
+    yield folder
+    native.load.cache_clear()
+    native.warn_without_kernels.cache_clear()
+
+
+@pytest.fixture
 def tiny() -> Variant:
     """A network of our shape that is quick to run: k = 2, SE in the last two stages."""
     return Variant("tiny", (16, 16, 16, 32), num_conv_branches=2, depths=(1, 1, 2, 1), se_blocks=(0, 0, 1, 1))
+
+
+@pytest.fixture
+def network(tiny: Variant) -> MobileOne:
+    """The tiny network at 32 px in eval mode, fused; its logits do depend on the picture."""
+    model = create_model(tiny, num_classes=7, form="inference").eval()
+    model.set_input_size(32)
+    return model
+
+
+@pytest.fixture(scope="session")
+def small_network() -> MobileOne:
+    """A network with attention at 32 px, fused, in eval mode; its channels differ in range tenfold."""
+    torch.manual_seed(0)
+    variant = Variant("tiny", (16, 16, 16, 32), depths=(1, 1, 2, 1), se_blocks=(0, 0, 1, 1))
+    model = create_model(variant, num_classes=7, form="inference").eval()
+    model.set_input_size(32)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if parameter.ndim == 1:
+                parameter.normal_(std=0.1)
+            if "reparam_conv.weight" in name:
+                spread = torch.logspace(-0.5, 0.5, len(parameter))
+                parameter.mul_((spread / spread.square().mean().sqrt())[:, None, None, None])
+    return model
+
+
+@pytest.fixture(scope="session")
+def small_pictures(small_network: MobileOne) -> Tensor:
+    """Sixteen pictures for it, uint8 (16, 3, 32, 32)."""
+    return seeded_pictures(small_network.input_spec, number=16)
+
+
+@pytest.fixture(scope="session")
+def other_pictures(small_network: MobileOne) -> Tensor:
+    """Four that it was not calibrated on."""
+    return seeded_pictures(small_network.input_spec, number=4, seed=1)
+
+
+@pytest.fixture(scope="session")
+def quantized(small_network: MobileOne, small_pictures: Tensor) -> QuantizedNetwork:
+    """The small network in int8, calibrated once."""
+    return calibrate(layers_of(small_network), small_pictures)
 
 
 @pytest.fixture

@@ -8,8 +8,26 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from mobileone.benchmarking.bench import bench as bench
+    from mobileone.benchmarking.bench_report import bench_report as bench_report
+    from mobileone.checkpoint.convert import convert as convert
+    from mobileone.checkpoint.inspect import describe as describe
     from mobileone.checkpoint.load import load_model as load_model
     from mobileone.checkpoint.store import save_model as save_model
+    from mobileone.errors import ArtifactError as ArtifactError
+    from mobileone.errors import BadImageError as BadImageError
+    from mobileone.errors import CheckpointError as CheckpointError
+    from mobileone.errors import ConfigError as ConfigError
+    from mobileone.errors import DataError as DataError
+    from mobileone.errors import DownloadError as DownloadError
+    from mobileone.errors import ExportError as ExportError
+    from mobileone.errors import MissingExtraError as MissingExtraError
+    from mobileone.errors import MobileOneError as MobileOneError
+    from mobileone.errors import PreemptedError as PreemptedError
+    from mobileone.errors import ProfileError as ProfileError
+    from mobileone.errors import ReparameterizeError as ReparameterizeError
+    from mobileone.errors import TrainingError as TrainingError
+    from mobileone.errors import UnsafeCheckpointError as UnsafeCheckpointError
+    from mobileone.errors import VerificationError as VerificationError
     from mobileone.evaluation.evaluate import evaluate as evaluate
     from mobileone.exporting.export import export as export
     from mobileone.inference.predictor import Predictor as Predictor
@@ -20,31 +38,65 @@ if TYPE_CHECKING:
     from mobileone.model.create import create_model as create_model
     from mobileone.model.create import list_models as list_models
     from mobileone.model.network import MobileOne as MobileOne
+    from mobileone.profiling.cost import network_cost as network_cost
     from mobileone.profiling.profile import profile as profile
+    from mobileone.profiling.profile_report import profile_report as profile_report
     from mobileone.quantization.quantize import quantize as quantize
     from mobileone.reparam.expand import expand as expand
     from mobileone.reparam.fuse import reparameterize as reparameterize
     from mobileone.reparam.verify import verify as verify
+    from mobileone.training.config.recipe import recipe as recipe
+    from mobileone.training.config.train_config import TrainConfig as TrainConfig
+    from mobileone.training.config.train_config import override as override
+    from mobileone.training.run.fit import fit as fit
+    from mobileone.training.watch.callback import Callback as Callback
+    from mobileone.variants import VARIANTS as VARIANTS
     from mobileone.variants import BlockSpec as BlockSpec
     from mobileone.variants import Variant as Variant
 
 _HOME = {
+    "ArtifactError": "mobileone.errors",
+    "BadImageError": "mobileone.errors",
     "BlockSpec": "mobileone.variants",
+    "Callback": "mobileone.training.watch.callback",
+    "CheckpointError": "mobileone.errors",
+    "ConfigError": "mobileone.errors",
+    "DataError": "mobileone.errors",
+    "DownloadError": "mobileone.errors",
+    "ExportError": "mobileone.errors",
     "InferenceBlock": "mobileone.model.block",
     "InputSpec": "mobileone.input_spec",
+    "MissingExtraError": "mobileone.errors",
     "MobileOne": "mobileone.model.network",
     "MobileOneBlock": "mobileone.model.block",
+    "MobileOneError": "mobileone.errors",
     "Predictor": "mobileone.inference.predictor",
+    "PreemptedError": "mobileone.errors",
+    "ProfileError": "mobileone.errors",
+    "ReparameterizeError": "mobileone.errors",
+    "TrainConfig": "mobileone.training.config.train_config",
+    "TrainingError": "mobileone.errors",
+    "UnsafeCheckpointError": "mobileone.errors",
+    "VARIANTS": "mobileone.variants",
     "Variant": "mobileone.variants",
+    "VerificationError": "mobileone.errors",
     "bench": "mobileone.benchmarking.bench",
+    "bench_report": "mobileone.benchmarking.bench_report",
+    "convert": "mobileone.checkpoint.convert",
     "create_model": "mobileone.model.create",
+    "describe": "mobileone.checkpoint.inspect",
     "evaluate": "mobileone.evaluation.evaluate",
-    "export": "mobileone.exporting.export",
     "expand": "mobileone.reparam.expand",
+    "export": "mobileone.exporting.export",
+    "fit": "mobileone.training.run.fit",
     "list_models": "mobileone.model.create",
     "load_model": "mobileone.checkpoint.load",
+    "network_cost": "mobileone.profiling.cost",
+    "override": "mobileone.training.config.train_config",
     "profile": "mobileone.profiling.profile",
+    "profile_report": "mobileone.profiling.profile_report",
     "quantize": "mobileone.quantization.quantize",
+    "recipe": "mobileone.training.config.recipe",
     "reparameterize": "mobileone.reparam.fuse",
     "save_model": "mobileone.checkpoint.store",
     "set_branch_mode": "mobileone.model.branch_mode",

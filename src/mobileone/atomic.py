@@ -109,7 +109,7 @@ def refuse_existing(target: Path, *, force: bool) -> None:
         ConfigError: if `target` exists, without `force`.
     """
     if target.exists() and not force:
-        raise ConfigError(f"{target} exists already; pass --force (force=True) to overwrite it")
+        raise ConfigError(f"{target} exists already; pass force=True to overwrite it")
 
 
 def _umask() -> int:

@@ -1,4 +1,4 @@
-"""Where what was fetched is kept. Imports no torch."""
+"""Where what was fetched, and what was compiled, is kept. Imports no torch."""
 
 from __future__ import annotations
 

@@ -5,12 +5,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mobileone.benchmarking.bench_result import Accuracy, BenchProtocol, BenchResult, Row
+from mobileone.benchmarking.bench_result import Accuracy, BenchProtocol, BenchResult, BenchRow
 from mobileone.benchmarking.candidate import Candidate
 from mobileone.benchmarking.ceilings import Ceiling, Ceilings
 from mobileone.benchmarking.floor import Floor
 from mobileone.benchmarking.latency import Latency
 from mobileone.benchmarking.noise import Noise
+from mobileone.input_spec import InputSpec
+from mobileone.model.create import create_model
+from mobileone.processor import usable_cores
 
 FAKE = Path(__file__).parent / "fake_session.py"
 
@@ -26,7 +29,7 @@ CEILINGS = Ceilings(
 )
 
 
-def row(backend="onnx", ms=1.0, *, spread=0.0, threads=1, batch=1, accuracy=None, **facts) -> Row:
+def row(backend="onnx", ms=1.0, *, spread=0.0, threads=1, batch=1, accuracy=None, **facts) -> BenchRow:
     """A candidate of that median; `spread` of it separates its rounds, evenly."""
     rounds = tuple((ms * (1 + spread * (i - 10) / 10) / 1e3,) for i in range(21))
     known = {
@@ -40,7 +43,7 @@ def row(backend="onnx", ms=1.0, *, spread=0.0, threads=1, batch=1, accuracy=None
         "floor": Floor(milliseconds=0.5, arithmetic_ms=0.4, memory_ms=0.3),
     }
     found = None if accuracy is None else Accuracy(num_images=100, top1=accuracy, agreement=accuracy)
-    return Row(
+    return BenchRow(
         **known
         | {
             "backend": backend,
@@ -53,7 +56,7 @@ def row(backend="onnx", ms=1.0, *, spread=0.0, threads=1, batch=1, accuracy=None
     )
 
 
-def result(*rows: Row, evaluated=False, warning=False) -> BenchResult:
+def result(*rows: BenchRow, evaluated=False, warning=False) -> BenchResult:
     """A result of those rows, with a recommendation for each group."""
     from mobileone.benchmarking.bench_result import group
     from mobileone.benchmarking.recommendation import recommend
@@ -116,3 +119,21 @@ def candidate(inputs):
         )
 
     return make
+
+
+ROWS = (
+    row("onnx", 1.0, accuracy=80.0),
+    row("openvino", 2.0, accuracy=79.5, threads=2),
+    row("PyTorch fused", 9.0, accuracy=80.0, is_baseline=True, size_bytes=None),
+    row("<b>bad</b>", latency=None, reason="crashed with SIGSEGV", floor=None),
+)
+
+
+# The last core that there is, as candidates of one thread get it.
+CORE = usable_cores()[-1:]
+
+
+@pytest.fixture
+def model(tiny):
+    """A small fused network of two classes."""
+    return create_model(tiny, num_classes=2, form="inference", input_spec=InputSpec(size=32)).eval()

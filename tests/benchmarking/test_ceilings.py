@@ -7,14 +7,8 @@ import pytest
 
 from mobileone.benchmarking import ceilings as module
 from mobileone.benchmarking.ceilings import KERNEL_NAMES, Ceiling, measure_ceilings
-from mobileone.benchmarking.floor import Network
-from mobileone.benchmarking.noise import Noise, spin_ms
 from mobileone.functional.kernels import native
-from mobileone.model.create import create_model
 from mobileone.profiling import roofline
-from mobileone.profiling.cost import network_cost
-from mobileone.profiling.roofline import bound_of
-from mobileone.variants import VARIANTS, Variant
 
 from .conftest import CEILINGS
 
@@ -72,48 +66,3 @@ def test_the_better_of_two_measurements_counts():
     assert best.arithmetic["fp32"].gops == 100.0
     assert best.arithmetic["fp16"].gops == 200.0
     assert best.copies == ((2**20, 60.0), (2**28, 10.0))
-
-
-@pytest.mark.parametrize("variant", VARIANTS.values(), ids=VARIANTS)
-@pytest.mark.parametrize(("size", "batch", "stride"), [(224, 1, 32), (160, 3, 16)])
-def test_the_floor_counts_the_macs_of_the_cost_model(variant, size, batch, stride):
-    network = Network(variant=variant, input_size=size, num_classes=10, output_stride=stride)
-    cost = network_cost(variant, input_size=size, num_classes=10, batch_size=batch, output_stride=stride)
-    assert network.macs(batch_size=batch) == cost.macs
-    floor = network.floor(CEILINGS.machine("fp32"), batch_size=batch, precision="fp32")
-    assert floor.arithmetic_ms == pytest.approx(2 * cost.macs / 100.0 / 1e6)
-    assert max(floor.arithmetic_ms, floor.memory_ms) <= floor.milliseconds
-    assert floor.milliseconds <= floor.arithmetic_ms + floor.memory_ms
-
-
-def test_the_bounds_of_the_stem_by_hand():
-    network = Network(variant=Variant("x", (1, 1, 1, 1), depths=(1, 1, 1, 1)), input_size=4, num_classes=0)
-    stem = network.operators(batch_size=2, precision="int8")[0]
-    assert [t.shape for t in stem.inputs] == [(2, 3, 4, 4), (1, 3, 3, 3), (1,)]
-    assert [t.shape for t in stem.outputs] == [(2, 1, 2, 2)]
-    bound = bound_of(stem, CEILINGS.machine("int8"))
-    assert bound.arithmetic_ms == pytest.approx(2 * 27 * 8 / 400.0 / 1e6)
-    assert bound.memory_ms == pytest.approx((96 + 27 + 1 + 8) / 50.0 / 1e6)
-
-
-def test_parameters_in_the_floor_are_the_networks(tiny):
-    network = Network(variant=tiny, input_size=64, num_classes=10)
-    parameters = sum(
-        tensor.numel
-        for op in network.operators(batch_size=1, precision="fp32")
-        for tensor in op.inputs
-        if tensor.is_parameter
-    )
-    model = create_model(tiny, num_classes=10, form="inference")
-    assert parameters == sum(p.numel() for p in model.parameters())
-
-
-def test_noise_by_hand():
-    quiet = Noise([0, 1], load_before=0.1, spins_ms={0: [1.0, 1.01, 1.02], 1: [2.0, 2.0, 2.1]})
-    assert quiet.spread == pytest.approx(0.05)
-    assert quiet.typical == pytest.approx(0.01)
-    assert quiet.warning is None
-    busy = Noise([0], load_before=1.5, spins_ms={0: [1.0, 1.0, 1.3]})
-    assert "load average 1.50" in busy.warning
-    assert "took 30 % longer or more" in busy.warning
-    assert spin_ms() > 0

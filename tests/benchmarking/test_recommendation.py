@@ -59,7 +59,7 @@ def test_agreement_decides_where_there_are_no_labels():
 def test_without_images_low_precision_is_named_as_unproven():
     found = chosen(row("a", 1.0, precision="bf16"), row("b", 2.0))
     assert found.row.precision == "bf16"
-    assert "not measured, give images with --eval" in found.reason
+    assert "not measured, give images to evaluate on" in found.reason
     assert "the fastest fp32 is b fp32, 1 thread" in found.reason
 
 

@@ -8,8 +8,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 import torch
 
-from mobileone.cache import cache_dir
-from mobileone.checkpoint import source as source_module
+from mobileone.checkpoint import resolve as source_module
 from mobileone.checkpoint.download import fetch
 from mobileone.checkpoint.inspect import describe
 from mobileone.checkpoint.published import PublishedWeights
@@ -201,15 +200,6 @@ def test_two_at_once_fetch_once(server):
         thread.join()
     assert len(paths) == 3
     assert server.requests == [None]
-
-
-def test_where_the_cache_is(monkeypatch, tmp_path):
-    monkeypatch.delenv("MOBILEONE_CACHE", raising=False)
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    assert cache_dir() == tmp_path / "mobileone"
-    monkeypatch.delenv("XDG_CACHE_HOME")
-    monkeypatch.setenv("HOME", str(tmp_path))
-    assert cache_dir() == tmp_path / ".cache" / "mobileone"
 
 
 def test_published_weights_by_name(server, tmp_path, monkeypatch):

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from mobileone.checkpoint.config import ModelConfig
-from mobileone.checkpoint.layouts import LAYOUTS, detect, from_timm, to_timm
+from mobileone.checkpoint.layouts import LAYOUTS, from_timm
 from mobileone.checkpoint.recognition import expected_shapes, infer, num_parameters, recognise
 from mobileone.errors import CheckpointError
 from mobileone.model.create import create_model
@@ -26,45 +26,6 @@ def test_expected_shapes_in_inference_form(tiny):
     model = create_model(tiny, num_classes=0, form="inference")
     expected = expected_shapes(tiny, form="inference", num_classes=0)
     assert list(expected.items()) == [(k, tuple(v.shape)) for k, v in model.state_dict().items()]
-
-
-@pytest.mark.parametrize("layout", LAYOUTS)
-def test_names_go_there_and_back(layout):
-    for form in ("train", "inference"):
-        ours = expected_shapes(VARIANTS["mobileone_s4"], form=form)
-        theirs = from_timm(ours, layout)
-        assert len(theirs) == len(ours)
-        assert detect(theirs) == layout
-        assert to_timm(theirs, layout) == ours
-
-
-@pytest.mark.parametrize(
-    ("layout", "names"),
-    [
-        ("apple", ["stage3.10.se.reduce.weight", "stage4.1.rbr_conv.0.bn.running_var", "linear.bias"]),
-        (
-            "mmpretrain",
-            [
-                "backbone.stage3.10.se.conv1.conv.weight",
-                "backbone.stage4.1.branch_conv_list.0.norm.running_var",
-                "head.fc.bias",
-            ],
-        ),
-        ("reference", ["p4.10.se.se.1.weight", "p5.1.conv1.0.norm.running_var", "fc.2.bias"]),
-        ("timm", ["stages.2.10.attn.fc1.weight", "stages.3.1.conv_kxk.0.bn.running_var", "head.fc.bias"]),
-    ],
-)
-def test_spellings(layout, names):
-    ours = ["stages.2.10.attn.fc1.weight", "stages.3.1.conv_kxk.0.bn.running_var", "head.fc.bias"]
-    assert list(from_timm(dict.fromkeys(ours), layout)) == names
-
-
-def test_left_over_names_are_listed():
-    state = dict.fromkeys(["stage0.reparam_conv.weight", *(f"neck.{index}" for index in range(9))])
-    with pytest.raises(CheckpointError, match=r"9 \(neck.0, neck.1, neck.2, neck.3 and 5 more\)"):
-        to_timm(state, "apple")
-    with pytest.raises(CheckpointError, match="left over that timm names do not have"):
-        from_timm({"stages.4.0.identity.weight": 1}, "apple")
 
 
 class Shaped:
@@ -138,3 +99,45 @@ def test_absurd_numbers_of_units_and_branches_are_refused(tiny):
         infer(shapes | {"stages.0.9999.conv_kxk.0.conv.weight": (16, 16, 1, 1)})
     with pytest.raises(CheckpointError, match="branches a unit"):
         infer(shapes | {"stages.0.0.conv_kxk.9999.conv.weight": (16, 1, 3, 3)})
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        (lambda s: s.pop("stages.1.0.reparam_conv.bias"), "misses tensors: 1 (stages.1.0.reparam_conv.bias)"),
+        (lambda s: s.update({"stages.1.0.reparam_conv.running_var": torch.ones(16)}), "left over"),
+        (
+            lambda s: s.update({"neck.weight": torch.ones(2)}),
+            "left over that timm names do not have: 1 (neck.weight)",
+        ),
+        (lambda s: s.update({"head.fc.bias": torch.ones(6)}), "head.fc.bias must have shape (5,)"),
+        (
+            lambda s: s.update({"stages.3.0.reparam_conv.weight": torch.ones(16, 1, 5, 5)}),
+            "got (16, 1, 5, 5)",
+        ),
+        (lambda s: s.pop("stem.reparam_conv.weight"), "stem.reparam_conv.weight"),
+        (lambda s: s.update({"stages.9.0.reparam_conv.bias": torch.ones(1)}), "left over"),
+        (lambda s: [s.pop(k) for k in list(s) if k.startswith("stages.2")], "stage 2 needs units"),
+        (
+            lambda s: s.update({"stages.0.0.conv_kxk.0.conv.weight": torch.ones(16, 1, 3, 3)}),
+            "some units are in",
+        ),
+        (lambda s: s.update({"stem.reparam_conv.bias": torch.ones(16, dtype=torch.int8)}), "floating point"),
+        (lambda s: s.update({"epoch": 3}), "'epoch' among its weights is of type int"),
+        (lambda s: s.clear(), "no weights"),
+        (lambda s: s.update({"a\nb": torch.ones(1)}), "'a\\nb' among its weights"),
+        (lambda s: s.update({"x" * 10_000: torch.ones(1)}), "named tensor"),
+    ],
+)
+def test_tensors_that_are_no_network_are_named(tmp_path, fused, saved_bytes, refused, change, expected):
+    state = dict(fused.state_dict())
+    change(state)
+    path = tmp_path / "wrong.pth"
+    path.write_bytes(saved_bytes(state))
+    assert expected in refused(path, by_info="floating" not in expected)
+
+
+def test_another_network_is_refused(tmp_path, saved_bytes, refused):
+    path = tmp_path / "resnet.pth"
+    path.write_bytes(saved_bytes({"conv1.weight": torch.ones(64, 3, 7, 7), "fc.weight": torch.ones(10, 512)}))
+    assert "no MobileOne's" in refused(path)

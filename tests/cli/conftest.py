@@ -6,7 +6,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from mobileone.checkpoint.store import save_model
 from mobileone.cli.main import main
+from mobileone.input_spec import InputSpec
+from mobileone.model.create import create_model
 
 
 @pytest.fixture
@@ -36,3 +39,12 @@ def photos(tmp_path):
                 pixels = generator.integers(0, 256, (40, 48, 3), dtype=np.uint8)
                 Image.fromarray(pixels).save(folder / f"{index}.jpg")
     return tmp_path / "photos"
+
+
+@pytest.fixture
+def model_file(tiny, tmp_path):
+    """A small classifier of cats and dogs in train form, with fresh weights."""
+    model = create_model(
+        tiny, num_classes=2, input_spec=InputSpec(size=32), class_names=("cat", "dog")
+    ).eval()
+    return save_model(model, tmp_path / "tiny.safetensors")

@@ -153,7 +153,6 @@ def test_pytorch_beside_the_artifacts(run, model, tmp_path):
         (("mobileone_s0", "--threads", "0"), "threads must be 1 to "),
         (("mobileone_s0", "--threads", "9999"), "got 9999"),
         (("mobileone_s0", "--threads", "1,1"), "different values"),
-        (("mobileone_s0", "--threads", "one"), "whole numbers with commas, got 'one'"),
         (("mobileone_s0", "--batch-sizes", "0"), "batch sizes must be at least 1, got 0"),
         (("mobileone_s0", "--runs", "0"), "runs must be at least 1, got 0"),
         (("mobileone_s0", "--seconds", "0"), "time budget"),
@@ -172,6 +171,13 @@ def test_refusals_are_one_line(run, arguments, message):
     assert (code, out) == (1, "")
     assert err.startswith("mobileone: error: ")
     assert message in err
+    assert err.count("\n") == 1
+
+
+def test_a_list_of_something_else_is_wrong_usage(run):
+    code, out, err = run("mobileone_s0", "--threads", "1,one")
+    assert (code, out) == (2, "")
+    assert "whole numbers with commas, got '1,one'" in err
     assert err.count("\n") == 1
 
 

@@ -10,8 +10,6 @@ import onnx
 import pytest
 import torch
 
-from mobileone.checkpoint.store import save_model
-from mobileone.input_spec import InputSpec
 from mobileone.model.create import create_model
 from mobileone.profiling import roofline
 from mobileone.profiling.cost import network_cost
@@ -35,12 +33,6 @@ def _quick_ceilings(monkeypatch):
     monkeypatch.setattr(roofline, "MATMUL_SIZES", (64,))
     monkeypatch.setattr(roofline, "COPY_BYTES", (2**20,))
     monkeypatch.setattr(roofline, "MIN_SECONDS", 0.0)
-
-
-@pytest.fixture
-def model_file(tiny, tmp_path):
-    model = create_model(tiny, num_classes=2, input_spec=InputSpec(size=32)).eval()
-    return save_model(model, tmp_path / "tiny.safetensors")
 
 
 @pytest.fixture

@@ -16,7 +16,9 @@ from mobileone.model.create import create_model
 
 CLASSES = ("bird", "cat", "dog")
 SUFFIX = {"onnx": ".onnx", "openvino": ".xml", "litert": ".tflite", "executorch": ".pte"}
-LOWERING = pytest.param("executorch", marks=pytest.mark.slow)  # seconds; the fast one is in test_runtimes.py
+LOWERING = pytest.param(
+    "executorch", marks=pytest.mark.slow
+)  # seconds; the fast one is in backends/executorch/test_writer_int8.py
 
 
 def run(capsys, *arguments):
@@ -141,15 +143,3 @@ def test_warnings_say_why(capsys, model_file, photos, tmp_path):
     code, _, err = run(capsys, model_file, "--calib", photos, "-o", tmp_path / "t.tflite", "--num-images", 2)
     assert code == 0
     assert "2 calibration images leave ranges" in err
-
-
-def test_one_class_is_noticed():
-    from mobileone.quantization.calibration_images import doubts
-
-    pixels = torch.randint(0, 256, (16, 3, 8, 8), dtype=torch.uint8)
-    logits = torch.zeros(16, 3)
-    logits[:, 1] = 1
-    (line,) = doubts(pixels, logits)
-    assert "one class in every calibration image" in line
-    logits[0, 2] = 2
-    assert doubts(pixels, logits) == []

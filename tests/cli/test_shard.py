@@ -14,7 +14,7 @@ from mobileone.checkpoint.load import load_model
 from mobileone.errors import PreemptedError
 from mobileone.training.config.train_config import TrainConfig
 from mobileone.training.method.step import TrainStep
-from mobileone.training.run.loop import fit
+from mobileone.training.run.fit import fit
 
 pytest.importorskip("webdataset", reason="shards need webdataset, an extra")
 
@@ -61,8 +61,8 @@ def test_training_from_shards_is_training_from_the_folder(tiny, photos, tmp_path
     assert run("shard", photos, "-o", out, "--shard-size", 4, "--workers", 0)[0] == 0
 
     def trained(name, data):
-        config = TrainConfig(
-            model=tiny, data=str(data), epochs=1, batch_size=4, input_size=32, num_workers=0, device="cpu"
+        config = TrainConfig(model=tiny, data=str(data), epochs=1, batch_size=4).with_values(
+            {"input_spec.size": 32, "loading.num_workers": 0, "compute.device": "cpu"}
         )
         result = fit(config, run_dir=tmp_path / name, progress=False)
         return result, load_model(tmp_path / name / "last.safetensors").state_dict()
@@ -82,14 +82,8 @@ def test_a_streamed_run_goes_on_in_the_middle_of_an_epoch(tiny, photos, tmp_path
     out = tmp_path / "shards"
     assert run("shard", photos, "-o", out, "--shard-size", 4, "--workers", 0)[0] == 0
     config = TrainConfig(
-        model=tiny,
-        data=f"pipe:cat {out}/train-{{000000..000003}}.tar",
-        epochs=1,
-        batch_size=4,
-        input_size=32,
-        num_workers=0,
-        device="cpu",
-    )
+        model=tiny, data=f"pipe:cat {out}/train-{{000000..000003}}.tar", epochs=1, batch_size=4
+    ).with_values({"input_spec.size": 32, "loading.num_workers": 0, "compute.device": "cpu"})
     fit(config, run_dir=tmp_path / "whole", progress=False)
     real, steps = TrainStep.__call__, itertools.count(1)
 

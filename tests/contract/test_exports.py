@@ -5,16 +5,16 @@ import pytest
 import torch
 
 from mobileone.backends.artifact import Artifact
-from mobileone.backends.deployable import Options
-from mobileone.backends.exporter import exporter
-from mobileone.backends.table import FORMATS
+from mobileone.backends.table import BACKENDS
+from mobileone.backends.writer import check_installed
 from mobileone.errors import ArtifactError, MissingExtraError
 from mobileone.exporting.export import export
-from mobileone.exporting.parity import reference_logits, seeded_pictures
+from mobileone.exporting.parity import seeded_pictures
 from mobileone.inference.predictor import Predictor
+from mobileone.inference.torch_classifier import TorchClassifier
 from mobileone.model.create import create_model
 
-RUNNING = [kind for kind in FORMATS.values() if kind.executes]
+RUNNING = [kind for kind in BACKENDS.values() if kind.executes]
 
 
 @pytest.fixture
@@ -26,7 +26,7 @@ def network(tiny):
 
 def skip_unless_installed(kind):
     try:
-        exporter(kind.name).check(Options())
+        check_installed(kind.name)
     except MissingExtraError as error:
         pytest.skip(str(error))
 
@@ -50,7 +50,7 @@ def test_every_runtime_sees_the_same(network, tmp_path, kind):
     artifact = Artifact(done.path, threads=1)
     assert artifact.session.precision == "fp32"
     pixels = seeded_pictures(network.input_spec, number=5, seed=1)
-    expected = reference_logits(network, pixels)
+    expected = TorchClassifier(network).logits(pixels)
     assert_close(artifact.logits(pixels), expected)
     assert_close(artifact.logits(pixels[:1]), expected[:1])
 
@@ -68,7 +68,7 @@ def test_normalised_input_and_a_fixed_batch(network, tmp_path, kind):
     batch_size = 1 if kind.name == "ncnn" else 2
     done = export(network, tmp_path / f"net{kind.suffix}", format=kind.name, batch_size=batch_size)
     pixels = seeded_pictures(network.input_spec, number=3, seed=1)
-    assert_close(Artifact(done.path, threads=1).logits(pixels), reference_logits(network, pixels))
+    assert_close(Artifact(done.path, threads=1).logits(pixels), TorchClassifier(network).logits(pixels))
 
 
 @pytest.mark.slow
@@ -83,7 +83,7 @@ def test_half_precision_halves_the_weights(tmp_path, kind):
 
 
 def test_core_ml_is_written_and_says_that_nobody_ran_it(network, tmp_path):
-    kind = FORMATS["coreml"]
+    kind = BACKENDS["coreml"]
     skip_unless_installed(kind)
     done = export(network, tmp_path / "net.mlpackage", format="coreml", raw_input=True)
     assert done.manifest.parity is None

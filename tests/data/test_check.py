@@ -111,7 +111,9 @@ def test_close_hashes_are_found_whichever_bits_differ(monkeypatch):
             return str(index)
 
     found = {
-        name: [check.Found("", 1, 1, "", str((name, i)).encode(), value) for i, value in enumerate(values)]
+        name: [
+            check.ImageFacts("", 1, 1, "", str((name, i)).encode(), value) for i, value in enumerate(values)
+        ]
         for name, values in (("train", train), ("val", val))
     }
     pairs = check._alike({"train": Named(), "val": Named()}, found)

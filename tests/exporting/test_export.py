@@ -2,17 +2,14 @@
 
 import json
 
-import numpy as np
 import pytest
 import torch
 
 import mobileone.backends.torch.writer as torch_exporter
-from mobileone.backends.artifact import Artifact
-from mobileone.backends.deployable import Deployable, fold_std
 from mobileone.backends.manifest import manifest_path, read_manifest
-from mobileone.errors import ArtifactError, ConfigError, ExportError, MissingExtraError, MobileOneError
-from mobileone.exporting.export import export, ready
-from mobileone.exporting.parity import TOLERANCES, reference_logits, seeded_pictures
+from mobileone.errors import ConfigError, ExportError, MissingExtraError, MobileOneError
+from mobileone.exporting.export import export
+from mobileone.exporting.parity import TOLERANCES
 from mobileone.reparam.expand import expand
 
 
@@ -37,16 +34,6 @@ def test_the_manifest_tells_all_that_a_user_needs(network, tmp_path):
     assert json.loads(manifest_path(done.path).read_text())["num_classes"] == 7
 
 
-def test_equal_weights_have_equal_hashes(network, tmp_path):
-    first = export_torch(network, tmp_path / "a.pt2")
-    second = export_torch(network, tmp_path / "b.pt2", raw_input=True)
-    assert first.manifest.weights_sha256 == second.manifest.weights_sha256
-    with torch.no_grad():
-        network.head.fc.bias[0] += 1
-    changed = export_torch(network, tmp_path / "c.pt2")
-    assert changed.manifest.weights_sha256 != first.manifest.weights_sha256
-
-
 def test_a_network_with_branches_is_fused_and_stays_as_it_was(network, tmp_path):
     network = expand(network)
     before = {name: value.clone() for name, value in network.state_dict().items()}
@@ -54,29 +41,6 @@ def test_a_network_with_branches_is_fused_and_stays_as_it_was(network, tmp_path)
     assert network.form == "train"
     assert network.input_spec.size == 32
     assert all(torch.equal(before[name], value) for name, value in network.state_dict().items())
-
-
-def test_raw_input_is_exact_at_the_padded_border(network):
-    fused = ready(network)
-    pixels = seeded_pictures(fused.input_spec)
-    expected = reference_logits(fused, pixels)
-    raw = Deployable(fused, layout="NHWC", raw_input=True, half=False)
-    scale = expected.abs().max()
-    assert (raw(pixels.permute(0, 2, 3, 1)) - expected).abs().max() / scale < 1e-5
-
-
-def test_the_border_check_sees_a_mean_folded_into_the_bias(network):
-    """The twin: what most converters do is right inside the picture and wrong where the stem pads."""
-    fused = ready(network)
-    pixels = seeded_pictures(fused.input_spec)
-    expected = reference_logits(fused, pixels)
-    wrong = fold_std(fused)
-    conv = wrong.stem.reparam_conv
-    means = 255 * torch.tensor(fused.input_spec.mean)
-    with torch.no_grad():
-        conv.bias -= (conv.weight * means.view(1, -1, 1, 1)).sum((1, 2, 3))
-        got = wrong(pixels.float())
-    assert (got - expected).abs().max() / expected.abs().max() > 10 * TOLERANCES["fp32"]
 
 
 def test_a_network_that_computes_something_else_is_not_written(network, tmp_path, monkeypatch):
@@ -118,7 +82,7 @@ def test_a_converter_that_fails_leaves_the_old_file(network, tmp_path, monkeypat
 
 def test_nothing_is_overwritten_by_accident(network, tmp_path):
     export_torch(network, tmp_path / "net.pt2")
-    with pytest.raises(ConfigError, match="exists already; pass --force"):
+    with pytest.raises(ConfigError, match="exists already; pass force=True"):
         export_torch(network, tmp_path / "net.pt2")
     export_torch(network, tmp_path / "net.pt2", force=True, raw_input=True)
     assert read_manifest(tmp_path / "net.pt2").options["raw_input"]
@@ -135,32 +99,11 @@ def test_a_target_that_cannot_be_written_is_one_line(network, tmp_path):
         export_torch(network, tmp_path / "file" / "net.pt2")
 
 
-@pytest.mark.parametrize("size", [0, 31, 5000])
-def test_sizes_that_make_no_sense_are_refused(network, tmp_path, size):
-    with pytest.raises(ConfigError, match=f"between 32.*got {size}"):
-        export_torch(network, tmp_path / "net.pt2", input_size=size)
-
-
-def test_nan_weights_are_refused_by_name(network, tmp_path):
-    with torch.no_grad():
-        network.head.fc.weight[0, 0] = float("nan")
-    with pytest.raises(ExportError, match=r"head\.fc\.weight has NaN"):
-        export_torch(network, tmp_path / "net.pt2")
-    assert list(tmp_path.iterdir()) == []
-
-
 def test_weights_whose_logits_overflow_are_refused(network, tmp_path):
     with torch.no_grad():
         network.head.fc.weight.fill_(3e38)
     with pytest.raises(ExportError, match="NaN or infinite logits in PyTorch already"):
         export_torch(network, tmp_path / "net.pt2")
-
-
-def test_training_mode_and_other_modules_are_refused(network, tmp_path):
-    with pytest.raises(ExportError, match=r"call model\.eval\(\) first"):
-        export_torch(network.train(), tmp_path / "net.pt2")
-    with pytest.raises(ConfigError, match="takes a MobileOne classifier, got Linear"):
-        export_torch(torch.nn.Linear(2, 2), tmp_path / "net.pt2")
 
 
 @pytest.mark.parametrize(
@@ -172,7 +115,7 @@ def test_training_mode_and_other_modules_are_refused(network, tmp_path):
         ("net.pt2", {"batch_size": 4, "dynamic_batch": True}, "or a dynamic batch"),
         ("net.ncnn.param", {"format": "ncnn", "dynamic_batch": True}, "one image at a time"),
         ("net.mlpackage", {"format": "coreml", "raw_input": True, "batch_size": 2}, "one image at a time"),
-        ("net.pte", {"format": "executorch", "half": True}, "drop --half"),
+        ("net.pte", {"format": "executorch", "half": True}, "leave half out"),
     ],
 )
 def test_options_that_do_not_fit_are_refused_before_any_work(network, tmp_path, name, options, wanted):
@@ -187,41 +130,3 @@ def test_a_missing_library_names_its_extra(network, tmp_path, monkeypatch):
         MissingExtraError, match=r"openvino needs openvino.*pip install 'mobileone\[openvino\]'"
     ):
         export(network, tmp_path / "net.xml", format="openvino")
-
-
-def test_a_fixed_batch_takes_any_number_of_images(network, tmp_path):
-    done = export_torch(network, tmp_path / "net.pt2", batch_size=3)
-    pixels = seeded_pictures(network.input_spec, number=7)
-    expected = reference_logits(ready(network), pixels)
-    np.testing.assert_allclose(
-        Artifact(done.path).logits(pixels), expected, rtol=0, atol=1e-4 * expected.abs().max()
-    )
-
-
-def test_images_of_another_size_are_refused(network, tmp_path):
-    artifact = Artifact(export_torch(network, tmp_path / "net.pt2").path)
-    with pytest.raises(ConfigError, match="takes images of 32×32, got 64×64"):
-        artifact.logits(torch.zeros(1, 3, 64, 64, dtype=torch.uint8))
-
-
-def test_a_damaged_file_is_an_error_of_ours(network, tmp_path):
-    done = export_torch(network, tmp_path / "net.pt2")
-    done.path.write_bytes(b"PK\x03\x04 not a program")
-    with pytest.raises(ArtifactError, match="SHA-256 differs"):
-        Artifact(done.path)
-    with pytest.raises(ArtifactError, match="PyTorch cannot load"):
-        Artifact(done.path, manifest=done.manifest)
-
-
-@pytest.mark.parametrize(
-    ("options", "wanted"),
-    [
-        ({"threads": 0}, "threads must be at least 1"),
-        ({"precision": "int8"}, "cannot run in int8"),
-        ({"precision": "fp16"}, "computes in fp32, not in fp16"),
-    ],
-)
-def test_what_a_runtime_cannot_do_is_refused(network, tmp_path, options, wanted):
-    done = export_torch(network, tmp_path / "net.pt2")
-    with pytest.raises(ConfigError, match=wanted):
-        Artifact(done.path, **options)

@@ -1,8 +1,5 @@
 """Images of every kind in, classes out, in order, whatever goes wrong with one of them."""
 
-import threading
-import time
-
 import numpy as np
 import PIL.Image
 import pytest
@@ -10,7 +7,6 @@ import torch
 
 from mobileone.errors import BadImageError, ConfigError
 from mobileone.images.decode import read_image
-from mobileone.inference.ahead import map_ahead
 from mobileone.inference.predictor import Predictor
 from mobileone.input_spec import InputSpec
 
@@ -21,6 +17,7 @@ class Brightness:
     input_spec = InputSpec(size=8, crop=1.0)
     num_classes = 5
     class_names = tuple("abcde")
+    device = torch.device("cpu")
 
     def __init__(self):
         self.batches = []
@@ -103,27 +100,3 @@ def test_a_bad_image_stops_or_is_named(predictor, grey, tmp_path):
 def test_options_out_of_range_are_refused_at_once(predictor, option):
     with pytest.raises(ConfigError, match=f"{option} must be at least 1, got 0"):
         predictor.stream([], **{option: 0})
-
-
-def test_work_ahead_overlaps_and_stays_bounded():
-    started, lock = [], threading.Lock()
-
-    def work(item):
-        with lock:
-            started.append(item)
-        time.sleep(0.001)
-        return item
-
-    results = map_ahead(work, range(100), workers=2, ahead=5)
-    first = next(results)
-    time.sleep(0.1)
-    assert first == 0
-    assert 2 <= len(started) <= 6
-    assert list(results) == list(range(1, 100))
-
-
-def test_an_error_ahead_comes_in_its_place():
-    results = map_ahead(lambda item: 1 // item, [1, 1, 0, 1], workers=2, ahead=4)
-    assert [next(results), next(results)] == [1, 1]
-    with pytest.raises(ZeroDivisionError):
-        next(results)

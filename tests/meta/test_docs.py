@@ -38,12 +38,19 @@ def public_names(text: str) -> set[str]:
     }
 
 
+def deep_imports(text: str) -> list[str]:
+    """What the page's Python blocks import from within the package; `mobileone.NAME` is all one needs."""
+    blocks = [block for language, block in FENCE.findall(text) if language == "python"]
+    return re.findall(r"^\s*(?:from|import) (mobileone\.[\w.]+)", "\n".join(blocks), re.MULTILINE)
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_commands_parse_names_exist_and_links_lead_somewhere(page):
     text = page.read_text(encoding="utf-8")
     for arguments in command_lines(text):
         parse(lambda arguments=arguments: read_command(arguments), prog="mobileone")
     assert public_names(text) <= set(mobileone.__all__)
+    assert deep_imports(text) == []
     links = [link.split("#")[0] for link in re.findall(r"\]\((?!https?:)([^)\s]+)\)", text)]
     assert [link for link in links if link and not (page.parent / link).exists()] == []
 
@@ -54,6 +61,7 @@ def test_the_guard_sees_a_wrong_command_and_a_wrong_name(capsys):
     with pytest.raises(SystemExit):
         parse(lambda: read_command(arguments), prog="mobileone")
     assert public_names(page) == {"no_such_thing"}
+    assert deep_imports("```python\nfrom mobileone.errors import DataError\n```\n") == ["mobileone.errors"]
 
 
 def test_readme_has_the_commands_people_look_for():

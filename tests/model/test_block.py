@@ -1,11 +1,10 @@
 import subprocess
 import sys
 
-import pytest
 import torch
 from torch.nn import functional as F
 
-from mobileone.model.block import MobileOneBlock, SqueezeExcite, subsample
+from mobileone.model.block import MobileOneBlock, SqueezeExcite
 from mobileone.variants import BlockSpec
 
 
@@ -26,13 +25,6 @@ def test_squeeze_excite_by_hand():
     hidden = (x.mean((2, 3)) @ se.fc1.weight.flatten(1).T + se.fc1.bias).relu()
     gate = (hidden @ se.fc2.weight.flatten(1).T + se.fc2.bias).sigmoid()
     assert torch.allclose(se(x), x * gate[:, :, None, None], rtol=1e-12)
-
-
-@pytest.mark.parametrize("size", [5, 6])
-@pytest.mark.parametrize("stride", [(1, 1), (2, 2), (3, 2)])
-def test_subsample_then_pointwise_is_the_strided_pointwise(size, stride):
-    x, w = torch.randn(2, 3, size, size), torch.randn(4, 3, 1, 1)
-    assert torch.allclose(F.conv2d(subsample(x, stride), w), F.conv2d(x, w, stride=stride), atol=1e-6)
 
 
 STEM = """

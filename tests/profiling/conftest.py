@@ -1,26 +1,27 @@
 """Networks unlike ours, and profiles that need no clock."""
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+import mobileone
 from mobileone.model.create import create_model
 from mobileone.profiling.clock import Measurement, MeasurementProtocol
-from mobileone.profiling.operator import Operator, TensorInfo
+from mobileone.profiling.operator import Operand, Operator
 from mobileone.profiling.profile import _with_reference_view
-from mobileone.profiling.profile_result import Profile
+from mobileone.profiling.profile_result import ProfileResult
 from mobileone.profiling.roofline import Machine
-from mobileone.profiling.torch_clock import trace
+from mobileone.profiling.trace import trace
+from mobileone.variants import Variant
+
+NEEDS_PROFILE = "needs mobileone[profile]"
 
 
 @pytest.fixture(autouse=True)
-def _one_thread():
+def _one_thread(one_thread):
     """Networks this small only lose by sharing their work out."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 class Residual(nn.Module):
@@ -110,7 +111,7 @@ def timed(operators: tuple[Operator, ...], milliseconds: float = 0.5) -> tuple[O
     )
 
 
-def profile_of(variant, *, form="inference", convention="caffe2", machine=MACHINE, size=224) -> Profile:
+def profile_of(variant, *, form="inference", convention="caffe2", machine=MACHINE, size=224) -> ProfileResult:
     """The profile of one of our networks with made-up times, traced without computing anything."""
     with torch.device("meta"):
         model = create_model(variant, form=form).eval()
@@ -120,7 +121,7 @@ def profile_of(variant, *, form="inference", convention="caffe2", machine=MACHIN
         operator_sums_ms=(1.0, 2.0, 3.0),
         latencies_ms=(1.0, 2.0, 3.0),
         num_parameters=sum(p.numel() for p in model.parameters()),
-        inputs=(TensorInfo((1, 3, size, size)),),
+        inputs=(Operand((1, 3, size, size)),),
     )
     protocol = MeasurementProtocol(
         clock="torch",
@@ -135,10 +136,64 @@ def profile_of(variant, *, form="inference", convention="caffe2", machine=MACHIN
         inputs=(f"float32 1×3×{size}×{size}",),
         date="2026-01-01",
     )
-    return Profile.of(
+    return ProfileResult.of(
         _with_reference_view(measurement),
         name=f"{model.variant.name}:{form}",
         convention=convention,
         protocol=protocol,
         machine=machine,
     )
+
+
+def kinds(profile):
+    """How often each operator type ran."""
+    return {row.name: row.num_operators for row in profile.rows()}
+
+
+X = torch.randn(1, 3, 32, 32)
+
+
+FORMS = ("train", "inference")
+
+
+SMALL = Variant("small", (16, 16, 16, 32), depths=(1, 1, 1, 1), se_blocks=(0, 0, 0, 1))
+
+
+@pytest.fixture(scope="module")
+def models():
+    """A small network of ours in both forms."""
+    return {form: create_model(SMALL, num_classes=10, form=form).eval() for form in FORMS}
+
+
+@pytest.fixture(scope="module")
+def onnx_profiles(models):
+    """Each form as ONNX Runtime executes it."""
+    pytest.importorskip("onnxruntime", reason=NEEDS_PROFILE)
+    return {form: mobileone.profile(models[form], X, runs=3, threads=1) for form in FORMS}
+
+
+def onnx_file(path, nodes, *, shape=(1, 3, 8, 8), weights=(), domain=None):
+    """An .onnx file of these nodes from x to y."""
+    onnx = pytest.importorskip("onnx", reason=NEEDS_PROFILE)
+    make = onnx.helper
+    graph = make.make_graph(
+        nodes,
+        "graph",
+        [make.make_tensor_value_info("x", onnx.TensorProto.FLOAT, shape)],
+        [make.make_tensor_value_info("y", onnx.TensorProto.FLOAT, None)],
+        [onnx.numpy_helper.from_array(value, name) for name, value in weights],
+    )
+    opsets = [make.make_opsetid("", 18), *([make.make_opsetid(domain, 1)] if domain else [])]
+    onnx.save(make.make_model(graph, opset_imports=opsets, ir_version=9), path)
+    return path
+
+
+def conv_file(path, **options):
+    """An .onnx file: a convolution named as PyTorch's older exporter did, an operator without rules."""
+    onnx = pytest.importorskip("onnx", reason=NEEDS_PROFILE)
+    weights = [("w", np.ones((4, 3, 3, 3), np.float32)), ("b", np.ones(4, np.float32))]
+    nodes = [
+        onnx.helper.make_node("Conv", ["x", "w", "b"], ["c"], name="/body/body.0/Conv"),
+        onnx.helper.make_node("Softsign", ["c"], ["y"]),
+    ]
+    return onnx_file(path, nodes, weights=weights, **options)

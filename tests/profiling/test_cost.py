@@ -6,9 +6,9 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from mobileone.errors import ConfigError
 from mobileone.model.create import create_model
-from mobileone.profiling.conventions import count, count_macs, has_memory_rule, traffic
+from mobileone.profiling.conventions import count, has_memory_rule, total_macs, traffic
 from mobileone.profiling.cost import VIEW_BYTES_READ, VIEW_BYTES_WRITTEN, Cost, network_cost
-from mobileone.profiling.torch_clock import trace
+from mobileone.profiling.trace import trace
 from mobileone.variants import VARIANTS
 
 # Parameters in train form and in inference form, MACs in inference form at 224 px: by Apple's definition.
@@ -50,7 +50,7 @@ def traced_cost(variant, *, size, form, batch_size=1, **options) -> Cost:
     view = bool(model.num_classes)
     return Cost(
         params=sum(p.numel() for p in model.parameters()),
-        macs=sum(count_macs(op) or 0 for op in operators),
+        macs=total_macs(operators),
         flops=sum(count(op, "caffe2") or 0 for op in operators),
         activations=sum(op.outputs[0].numel for op in operators if op.kind in ("Conv", "FC")),
         bytes_read=sum(t.read for t in listed) + VIEW_BYTES_READ * view,

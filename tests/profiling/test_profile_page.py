@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from mobileone.errors import MobileOneError
-from mobileone.profiling.comparison import Comparison
+from mobileone.profiling.comparison import ProfileComparison
 from mobileone.profiling.profile_page import page, write_page
 
 from .conftest import profile_of
@@ -97,7 +97,7 @@ def test_names_are_escaped():
 
 
 def test_a_comparison_shows_both():
-    pair = Comparison(profile_of("mobileone_s0", form="train"), profile_of("mobileone_s0"))
+    pair = ProfileComparison(profile_of("mobileone_s0", form="train"), profile_of("mobileone_s0"))
     text = page(pair)
     assert Outline(text).open == []
     assert text.count("<table>") == 2 + 3 + 3

@@ -3,10 +3,8 @@
 import pytest
 import torch
 
-from mobileone.errors import ConfigError
 from mobileone.profiling import roofline
 from mobileone.profiling.roofline import Machine, bound_of, measure_machine
-from mobileone.profiling.roofline_plot import write_roofline
 
 from .conftest import MACHINE, profile_of
 
@@ -47,15 +45,3 @@ def test_measured_ceilings(monkeypatch, clock):
     assert [size for size, _ in machine.copies] == [2**20]
     assert machine.copies[0][1] > 0
     assert torch.get_num_threads() == before
-
-
-def test_plot(tmp_path):
-    from PIL import Image
-
-    path = write_roofline([profile_of("mobileone_s0")] * 2, tmp_path / "a" / "r.png")
-    with Image.open(path) as image:
-        assert image.size[0] > 2 * image.size[1]
-        assert len(image.convert("RGB").getcolors(2**20)) > 50
-    with pytest.raises(ConfigError, match="roofline=True"):
-        write_roofline([profile_of("mobileone_s0", machine=None)], tmp_path / "no.png")
-    assert not (tmp_path / "no.png").exists()

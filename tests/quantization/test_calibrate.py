@@ -5,21 +5,22 @@ from dataclasses import replace
 import pytest
 import torch
 
-from mobileone.backends.layers import Conv, layers_of
-from mobileone.backends.quantized import Affine
+from mobileone.backends.fused_layers import ConvLayer, layers_of
+from mobileone.backends.quantized_network import Int8Encoding
+from mobileone.inference.classifier import logits_in_batches
+from mobileone.inference.torch_classifier import TorchClassifier
 from mobileone.quantization.calibrate import RIDGE, calibrate, fit, quantize_conv, windows
 from mobileone.quantization.layer_errors import compare_logits
-from mobileone.quantization.quantize import float_logits
 from mobileone.quantization.simulate import float_conv, integer_conv, simulate
 
-SOURCE = Affine((1 / 255,), -128)
+SOURCE = Int8Encoding((1 / 255,), -128)
 
 
 def make_conv(*, groups=1, kernel=1):
     generator = torch.Generator().manual_seed(0)
     weight = torch.randn(12, 12 // groups, kernel, kernel, generator=generator)
     bias = torch.randn(12, generator=generator)
-    return Conv(
+    return ConvLayer(
         name="conv", weight=weight.numpy(), bias=bias.numpy(), padding=(kernel // 2,) * 2, groups=groups
     )
 
@@ -62,7 +63,7 @@ def test_the_mean_of_every_channel_is_the_floats(groups):
     read = (wanted * 255).round() / 255 * 0.97 + 0.01  # a network before that is off
     mean = float_conv(conv, wanted).mean((0, 2, 3))
     weight = quantize_conv(conv, wanted, read, SOURCE, mean)
-    output = Affine((0.2,), 0)
+    output = Int8Encoding((0.2,), 0)
     integers = integer_conv(conv, weight, read * 255, SOURCE, output)
     torch.testing.assert_close((integers * output.step).mean((0, 2, 3)), mean, rtol=0, atol=0.03)
 
@@ -78,13 +79,13 @@ def test_a_channel_without_weights_keeps_its_bias():
     assert abs(int(weight.bias[4])) <= 2**24 + 1
 
 
-def test_every_part_helps(small, pictures, quantized):
+def test_every_part_helps(small_network, small_pictures, quantized):
     """The whole against its own ranges by maximum: no worse, on pictures that it was not calibrated on."""
     from mobileone.exporting.parity import seeded_pictures
 
-    held = seeded_pictures(small.input_spec, number=32, seed=5)
-    expected = float_logits(small, held)
-    widest = calibrate(layers_of(small), pictures, rule="minmax")
+    held = seeded_pictures(small_network.input_spec, number=32, seed=5)
+    expected = logits_in_batches(TorchClassifier(small_network), held)
+    widest = calibrate(layers_of(small_network), small_pictures, rule="minmax")
     whole, other = (compare_logits(expected, simulate(q, held)).sqnr_db for q in (quantized, widest))
     assert whole > other - 3
     assert whole > 15

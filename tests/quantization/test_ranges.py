@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from mobileone.quantization.ranges import affine_of, channel_stats, upper_ranges
+from mobileone.quantization.ranges import channel_stats, encoding_of, upper_ranges
 
 
 def squared_error(x, top):
@@ -42,8 +42,8 @@ def test_a_silent_channel_keeps_some_room():
 
 @pytest.mark.parametrize(("low", "high"), [(-3.0, 1.0), (0.0, 2.0), (-1.0, 0.0), (0.5, 2.0)])
 def test_zero_is_exact_and_both_ends_are_reached(low, high):
-    affine = affine_of(torch.tensor([low, high]))
-    assert -128 <= affine.zero_point <= 127
-    lowest, highest = (affine.step * (end - affine.zero_point) for end in (-128, 127))
-    assert lowest <= min(low, 0) + affine.step
-    assert highest >= max(high, 0) - affine.step
+    encoding = encoding_of(torch.tensor([low, high]))
+    assert -128 <= encoding.zero_point <= 127
+    lowest, highest = (encoding.step * (end - encoding.zero_point) for end in (-128, 127))
+    assert lowest <= min(low, 0) + encoding.step
+    assert highest >= max(high, 0) - encoding.step

@@ -1,23 +1,26 @@
 """A network small enough to train inside a test, and a run of it."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 
+from mobileone.input_spec import InputSpec
+from mobileone.training.config.augmentation import Augment
+from mobileone.training.config.optimization import Optim
+from mobileone.training.config.resources import Compute, Loading
 from mobileone.training.config.train_config import TrainConfig
+from mobileone.training.method.step import TrainStep
 from mobileone.variants import Variant
+
+AtStep = Callable[[int, Callable[[], None]], None]
 
 
 @pytest.fixture(autouse=True)
-def _one_thread():
+def _one_thread(one_thread: None) -> None:
     """Small tensors gain nothing by threads, and other tests run beside these."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture
@@ -46,9 +49,27 @@ def config(tiny: Variant, image_folder: Path) -> TrainConfig:
         data=str(image_folder),
         epochs=2,
         batch_size=8,
-        base_lr=0.4,
-        input_size=32,
-        crop_scale=(0.5, 1.0),
-        num_workers=0,
-        device="cpu",
+        input_spec=InputSpec(size=32),
+        augment=Augment(crop_scale=(0.5, 1.0)),
+        optim=Optim(base_lr=0.4),
+        compute=Compute(device="cpu"),
+        loading=Loading(num_workers=0),
     )
+
+
+@pytest.fixture
+def at_step(monkeypatch: pytest.MonkeyPatch) -> AtStep:
+    """Does something after the n-th step from now on, 1 for the first; may be asked several times."""
+
+    def arrange(number: int, work: Callable[[], None]) -> None:
+        real, calls = TrainStep.__call__, iter(range(1, 1_000_000))
+
+        def step(self: TrainStep, *args: object, **options: float) -> object:
+            result = real(self, *args, **options)  # type: ignore[arg-type]
+            if next(calls) == number:
+                work()
+            return result
+
+        monkeypatch.setattr(TrainStep, "__call__", step)
+
+    return arrange

@@ -56,6 +56,11 @@ class Artifact:
     def __str__(self) -> str:
         return f"{self.session.runtime}, {self.session.precision}"
 
+    @property
+    def device(self) -> torch.device:
+        """Where logits come out: the CPU."""
+        return torch.device("cpu")
+
     def logits(self, pixels: Tensor) -> Tensor:
         """Logits, float32 (N, num_classes), of images cut to size: uint8 (N, C, H, W), any N.
 
@@ -88,7 +93,7 @@ def prepare(pixels: Tensor, manifest: Manifest) -> Array:
     if tuple(pixels.shape[-2:]) != (tensor.height, tensor.width):
         raise ConfigError(
             f"the exported network takes images of {tensor.height}×{tensor.width}, "
-            f"got {pixels.shape[-2]}×{pixels.shape[-1]}; export it with another --input-size"
+            f"got {pixels.shape[-2]}×{pixels.shape[-1]}; export it with another input_size"
         )
     if tensor.values == "normalized":
         values = normalize(pixels, manifest.input_spec)

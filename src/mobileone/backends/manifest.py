@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from mobileone.backends.table import FORMATS, Format, FormatName, Precision, format_of
+from mobileone.backends.table import BACKENDS, Backend, Precision, backend_of
 from mobileone.errors import ArtifactError, ConfigError
 from mobileone.input_spec import InputSpec
 
@@ -124,7 +124,7 @@ class Manifest:
         note: what a user must know.
     """
 
-    format: FormatName
+    format: str
     files: tuple[FileRecord, ...]
     variant: str
     source: str
@@ -164,7 +164,7 @@ class Manifest:
         given = dict(values)
         if given.get("manifest_version") != MANIFEST_VERSION:
             raise ValueError(f"manifest version {given.get('manifest_version')!r}, not {MANIFEST_VERSION}")
-        if given["format"] not in FORMATS:
+        if given["format"] not in BACKENDS:
             raise ValueError(f"format {given['format']!r}")
         names = given["class_names"]
         return cls(
@@ -235,10 +235,10 @@ def read_manifest(artifact: str | os.PathLike[str]) -> Manifest:
     return manifest
 
 
-def _known_format(path: Path) -> Format:
-    kind = format_of(path)
+def _known_format(path: Path) -> Backend:
+    kind = backend_of(path)
     if kind is None:
-        known = ", ".join(each.suffix for each in FORMATS.values())
+        known = ", ".join(each.suffix for each in BACKENDS.values())
         raise ArtifactError(f"{path} is no exported network: its name ends in none of {known}")
     return kind
 

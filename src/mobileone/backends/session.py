@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from importlib import import_module
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -11,20 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mobileone.backends.manifest import Manifest, read_manifest
-from mobileone.backends.table import FORMATS, FormatName, Precision
+from mobileone.backends.table import BACKENDS, Precision, load_part
 from mobileone.errors import ArtifactError, ConfigError
 from mobileone.processor import num_cores
 
 Array = NDArray[Any]
-
-_MODULES: dict[FormatName, str] = {
-    "onnx": "mobileone.backends.onnx.session",
-    "openvino": "mobileone.backends.openvino.session",
-    "litert": "mobileone.backends.litert.session",
-    "executorch": "mobileone.backends.executorch.session",
-    "ncnn": "mobileone.backends.ncnn.session",
-    "torch": "mobileone.backends.torch.session",
-}
 
 
 class Session(Protocol):
@@ -43,7 +33,7 @@ class Session(Protocol):
 
 
 class SessionModule(Protocol):
-    """What a module in this package that runs one format must hold."""
+    """A module `backends/<name>/session.py`: it runs artifacts."""
 
     def open(self, path: Path, manifest: Manifest, *, threads: int, precision: Precision) -> Session:
         """Load the artifact; any exception means that the runtime cannot."""
@@ -71,7 +61,7 @@ def open_session(
     """
     path = Path(artifact)
     manifest = manifest or read_manifest(path)
-    kind = FORMATS[manifest.format]
+    kind = BACKENDS[manifest.format]
     if threads is not None and threads < 1:
         raise ConfigError(f"threads must be at least 1, got {threads}")
     if not kind.executes:
@@ -82,7 +72,7 @@ def open_session(
             f"{path} is {manifest.precision} and {kind.runtime} executes {', '.join(kind.executes)} here; "
             f"it cannot run in {chosen}"
         )
-    module: SessionModule = import_module(_MODULES[manifest.format])
+    module: SessionModule = load_part(kind, "session")
     try:
         return module.open(path, manifest, threads=threads or num_cores(), precision=chosen)
     except (ConfigError, ArtifactError, ImportError):

@@ -1,4 +1,15 @@
-"""The formats that a network can be exported to, as data, and the library behind each. Imports no torch."""
+"""What each backend can do, one line a backend, and where its code lies. Imports no torch.
+
+To add a backend, add a line to `BACKENDS` and a folder of that name beside this file:
+
+    backends/<name>/session.py       what runs its files; `Session` and `SessionModule` in backends/session.py
+    backends/<name>/writer.py        what writes float networks; `Writer` in backends/writer.py
+    backends/<name>/writer_int8.py   what writes int8 networks; `Int8Writer` in backends/writer.py
+
+A folder holds what its line promises and no more: a session where `executes` names a precision, a writer
+where `writes` names fp32, an int8 writer where it names int8. Nothing else lists backends: `export`,
+`quantize`, `bench`, the manifests, the error texts and the choices of the command line read this table.
+"""
 
 from __future__ import annotations
 
@@ -11,73 +22,144 @@ from typing import Literal
 
 from mobileone.errors import ConfigError, MissingExtraError
 
-FormatName = Literal["onnx", "openvino", "litert", "executorch", "coreml", "ncnn", "torch"]
 Precision = Literal["fp32", "fp16", "bf16", "int8"]
+Int8Head = Literal["weights", "dynamic", "static"]
+Part = Literal["session", "writer", "writer_int8"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Format:
-    """One format.
+class Backend:
+    """A format, the runtime that executes it, and what this package can do with both.
 
     Attributes:
-        name: what `--format` and `--backends` call it.
+        name: what users call it, and its folder.
         suffix: of its main file.
         runtime: the library that executes it.
-        extra: of this package, that installs what the format needs; None for what is always there.
-        executes: the precisions in which the runtime can execute it here; empty where it cannot run.
+        extra: of this package, that installs what the backend needs; None for what is always there.
+        writes: the precisions in which its files can be written; fp32 and fp16 by its writer, int8 by its
+            int8 writer.
+        executes: the precisions in which the runtime can execute them here; empty where it cannot run.
+        int8_head: what the classifier of its int8 files reads, the one thing in which int8 runtimes differ:
+            the average in float (`weights`: only these are int8), or in eight bits with a scale of the
+            image's own (`dynamic`) or with the calibrated one (`static`). None where it writes no int8.
+        elsewhere: the systems on which it runs, where that is not here.
     """
 
-    name: FormatName
+    name: str
     suffix: str
     runtime: str
     extra: str | None
+    writes: tuple[Precision, ...]
     executes: tuple[Precision, ...]
+    int8_head: Int8Head | None = None
+    elsewhere: str = ""
 
 
-_ALL = (
-    Format(name="onnx", suffix=".onnx", runtime="ONNX Runtime", extra="onnx", executes=("fp32", "int8")),
-    Format(
-        name="openvino",
-        suffix=".xml",
-        runtime="OpenVINO",
-        extra="openvino",
-        executes=("fp32", "bf16", "int8"),
-    ),
-    Format(name="litert", suffix=".tflite", runtime="LiteRT", extra="litert", executes=("fp32", "int8")),
-    Format(
-        name="executorch", suffix=".pte", runtime="ExecuTorch", extra="executorch", executes=("fp32", "int8")
-    ),
-    Format(name="coreml", suffix=".mlpackage", runtime="Core ML", extra="coreml", executes=()),
-    Format(name="ncnn", suffix=".ncnn.param", runtime="ncnn", extra="ncnn", executes=("fp32", "bf16")),
-    Format(name="torch", suffix=".pt2", runtime="PyTorch", extra=None, executes=("fp32", "fp16")),
-)
-FORMATS: dict[FormatName, Format] = {each.name: each for each in _ALL}
+BACKENDS: dict[str, Backend] = {
+    each.name: each
+    for each in (
+        Backend(
+            name="onnx",
+            suffix=".onnx",
+            runtime="ONNX Runtime",
+            extra="onnx",
+            writes=("fp32", "fp16", "int8"),
+            executes=("fp32", "int8"),
+            int8_head="static",
+        ),
+        Backend(
+            name="openvino",
+            suffix=".xml",
+            runtime="OpenVINO",
+            extra="openvino",
+            writes=("fp32", "fp16", "int8"),
+            executes=("fp32", "bf16", "int8"),
+            int8_head="static",
+        ),
+        Backend(
+            name="litert",
+            suffix=".tflite",
+            runtime="LiteRT",
+            extra="litert",
+            writes=("fp32", "fp16", "int8"),
+            executes=("fp32", "int8"),
+            int8_head="dynamic",
+        ),
+        Backend(
+            name="executorch",
+            suffix=".pte",
+            runtime="ExecuTorch",
+            extra="executorch",
+            writes=("fp32", "int8"),
+            executes=("fp32", "int8"),
+            int8_head="dynamic",
+        ),
+        Backend(
+            name="coreml",
+            suffix=".mlpackage",
+            runtime="Core ML",
+            extra="coreml",
+            writes=("fp32", "fp16"),
+            executes=(),
+            elsewhere="Apple's systems",
+        ),
+        Backend(
+            name="ncnn",
+            suffix=".ncnn.param",
+            runtime="ncnn",
+            extra="ncnn",
+            writes=("fp32", "fp16"),
+            executes=("fp32", "bf16"),
+        ),
+        Backend(
+            name="torch",
+            suffix=".pt2",
+            runtime="PyTorch",
+            extra=None,
+            writes=("fp32", "fp16"),
+            executes=("fp32", "fp16"),
+        ),
+    )
+}
 
 
-def format_of(path: str | os.PathLike[str]) -> Format | None:
-    """The format of an exported file by its suffix, None for any other file.
+def writing(precision: Precision) -> list[str]:
+    """The names of the backends that can be written in a precision.
 
-    >>> format_of("s0.ncnn.param").name, format_of("s0.safetensors")
+    >>> writing("int8")[:2]
+    ['onnx', 'openvino']
+    """
+    return [each.name for each in BACKENDS.values() if precision in each.writes]
+
+
+def backend_of(path: str | os.PathLike[str]) -> Backend | None:
+    """The backend of an exported file by its suffix, None for any other file.
+
+    >>> backend_of("s0.ncnn.param").name, backend_of("s0.safetensors")
     ('ncnn', None)
     """
     name = Path(path).name.lower()
-    return next((each for each in _ALL if name.endswith(each.suffix)), None)
+    return next((each for each in BACKENDS.values() if name.endswith(each.suffix)), None)
 
 
-def find_format(name: str) -> Format:
-    """The format of that name.
+def find_backend(name: str) -> Backend:
+    """The backend of that name.
 
     Raises:
         ConfigError: if there is none.
     """
-    for each in _ALL:
-        if each.name == name:
-            return each
-    raise ConfigError(f"format must be one of {', '.join(FORMATS)}, got {name!r}")
+    if name not in BACKENDS:
+        raise ConfigError(f"format must be one of {', '.join(BACKENDS)}, got {name!r}")
+    return BACKENDS[name]
 
 
-def require(package: str, wanted: Format) -> ModuleType:
-    """Import a package that a format needs.
+def load_part(backend: Backend, part: Part) -> ModuleType:
+    """The module of a backend's folder that does this."""
+    return import_module(f"mobileone.backends.{backend.name}.{part}")
+
+
+def require(package: str, wanted: Backend) -> ModuleType:
+    """Import a package that a backend needs.
 
     Raises:
         MissingExtraError: if it is not installed, naming the extra.

@@ -18,7 +18,7 @@ BASELINES = {
 }
 
 
-class TorchSession:
+class BaselineSession:
     """A network run by PyTorch on the CPU.
 
     Args:
@@ -50,7 +50,7 @@ class TorchSession:
             return logits
 
 
-def open_baseline(path: str, *, name: str, threads: int) -> TorchSession:
+def open_baseline(path: str, *, name: str, threads: int) -> BaselineSession:
     """The baseline of that name for a checkpoint in its form."""
     import torch
 
@@ -60,4 +60,4 @@ def open_baseline(path: str, *, name: str, threads: int) -> TorchSession:
     form, channels_last, compiled = BASELINES[name]
     model = load_model(path)
     assert model.form == form
-    return TorchSession(model, channels_last=channels_last, compiled=compiled)
+    return BaselineSession(model, channels_last=channels_last, compiled=compiled)

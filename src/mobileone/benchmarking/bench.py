@@ -13,7 +13,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import get_args
 
-from mobileone.backends.table import Precision, find_format
+from mobileone.backends.table import Precision, find_backend
 from mobileone.benchmarking.baselines import BASELINES
 from mobileone.benchmarking.bench_accuracy import Evaluation
 from mobileone.benchmarking.bench_images import InputFiles
@@ -21,18 +21,18 @@ from mobileone.benchmarking.bench_result import (
     Accuracy,
     BenchProtocol,
     BenchResult,
+    BenchRow,
     Recommendation,
-    Row,
     group,
 )
 from mobileone.benchmarking.candidates import Builder, Grid, Quantizer, choose_backends
 from mobileone.benchmarking.ceilings import Ceilings, measure_ceilings
-from mobileone.benchmarking.floor import Network
-from mobileone.benchmarking.measure import WAKE_S, WARMUP_RUNS, Plan, measure
+from mobileone.benchmarking.floor import NetworkShapes
+from mobileone.benchmarking.measure import WAKE_S, WARMUP_RUNS, MeasurementPlan, measure
 from mobileone.benchmarking.noise import Noise
 from mobileone.benchmarking.recommendation import recommend
-from mobileone.benchmarking.schedule import ROUNDS
-from mobileone.benchmarking.subject import Subject, read_subjects
+from mobileone.benchmarking.subject import BenchSubject, read_subjects
+from mobileone.benchmarking.turns import ROUNDS
 from mobileone.errors import ConfigError
 from mobileone.model.network import MobileOne
 from mobileone.processor import num_cores, processor_name, usable_cores
@@ -80,7 +80,7 @@ def bench(
         progress: whether to show bars on stderr.
 
     Returns:
-        The result: `print` it for the tables and the recommendation, `to_dict()` for every timed run.
+        The result: `bench_report` of it is tables and recommendation, `to_dict()` for every timed run.
 
     Raises:
         ConfigError: on arguments that make no sense, before anything is measured.
@@ -119,7 +119,7 @@ def bench(
         )
         candidates = builder.candidates(subjects)
         before = [measure_ceilings(cores[-number:]) for number in threads]
-        plan = Plan(
+        plan = MeasurementPlan(
             runs=runs,
             budget_s=budget_s,
             seed=seed,
@@ -148,8 +148,8 @@ def bench(
 
 
 def _recommendations(
-    rows: Sequence[Row],
-    subjects: Sequence[Subject],
+    rows: Sequence[BenchRow],
+    subjects: Sequence[BenchSubject],
     reference: Mapping[str, Accuracy],
     *,
     tolerance: float,
@@ -164,7 +164,7 @@ def _recommendations(
             continue
         row, source = found.row, sources.get(network)
         if source and not row.is_baseline and not row.artifact and row.precision != "int8":
-            file = f"{Path(source).name.partition('.')[0]}{find_format(row.backend).suffix}"
+            file = f"{Path(source).name.partition('.')[0]}{find_backend(row.backend).suffix}"
             command = f"mobileone export {shlex.quote(source)} -o {shlex.quote(file)}"
             command += f" --batch-size {batch_size}" if batch_size > 1 else ""
             found = replace(found, command=command)
@@ -215,7 +215,7 @@ def _check(
     return cores
 
 
-def _with_floor(row: Row, ceilings: Sequence[Ceilings], shapes: Network | None) -> Row:
+def _with_floor(row: BenchRow, ceilings: Sequence[Ceilings], shapes: NetworkShapes | None) -> BenchRow:
     if row.latency is None or shapes is None:
         return row
     own = next(each for each in ceilings if each.threads == row.threads)
@@ -223,7 +223,7 @@ def _with_floor(row: Row, ceilings: Sequence[Ceilings], shapes: Network | None) 
     return replace(row, floor=shapes.floor(machine, batch_size=row.batch_size, precision=row.precision))
 
 
-def _ordered(rows: Sequence[Row]) -> list[Row]:
+def _ordered(rows: Sequence[BenchRow]) -> list[BenchRow]:
     """Networks and batch sizes as they came, fastest first, what did not run last."""
     found = []
     for _, _, own in group(rows):
@@ -232,8 +232,8 @@ def _ordered(rows: Sequence[Row]) -> list[Row]:
 
 
 def _protocol(
-    rows: Sequence[Row],
-    subjects: Sequence[Subject],
+    rows: Sequence[BenchRow],
+    subjects: Sequence[BenchSubject],
     *,
     runs: int,
     budget_s: float,

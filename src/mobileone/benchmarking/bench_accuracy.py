@@ -6,20 +6,18 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-from mobileone.benchmarking.bench_images import Photos, normalized, read_photos
 from mobileone.benchmarking.bench_result import Accuracy
 from mobileone.benchmarking.measure import score
-from mobileone.benchmarking.subject import Subject
+from mobileone.benchmarking.subject import BenchSubject
+from mobileone.data.photos import Photos, read_photos
 from mobileone.errors import ConfigError
+from mobileone.inference.classifier import logits_in_batches
+from mobileone.inference.torch_classifier import TorchClassifier
 from mobileone.input_spec import InputSpec
-from mobileone.model.network import MobileOne
 
 REFERENCE_BATCH = 32
 
@@ -41,7 +39,7 @@ class Evaluation:
     @classmethod
     def of(
         cls,
-        subjects: Sequence[Subject],
+        subjects: Sequence[BenchSubject],
         data: str | os.PathLike[str] | None,
         *,
         most: int,
@@ -73,7 +71,10 @@ class Evaluation:
                 pixels[subject.input_spec] = photos.pixels(subject.input_spec, progress=progress)
             if subject.model is not None:
                 path = workspace / f"reference-{len(logits)}.npy"
-                np.save(path, _float_logits(subject.model, pixels[subject.input_spec]))
+                expected = logits_in_batches(
+                    TorchClassifier(subject.model), pixels[subject.input_spec], batch_size=REFERENCE_BATCH
+                )
+                np.save(path, expected.numpy())
                 logits[subject.network] = path
         return cls(photos=photos, pixels=pixels, logits=logits)
 
@@ -84,10 +85,3 @@ class Evaluation:
             network: score(np.load(path), labels=labels, reference=path)
             for network, path in self.logits.items()
         }
-
-
-@torch.inference_mode()
-def _float_logits(model: MobileOne, pixels: Tensor) -> NDArray[Any]:
-    batches = torch.split(pixels, REFERENCE_BATCH)
-    parts = [model(torch.from_numpy(normalized(batch, model.input_spec))) for batch in batches]
-    return torch.cat(parts).numpy()

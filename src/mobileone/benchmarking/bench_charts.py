@@ -6,14 +6,14 @@ from collections.abc import Sequence
 from html import escape
 from itertools import pairwise
 
-from mobileone.benchmarking.bench_result import Row
+from mobileone.benchmarking.bench_result import BenchRow
 from mobileone.benchmarking.recommendation import pareto_front
 from mobileone.report.charts import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, bar_list
 
 STEPS = 5
 
 
-def latency_bars(rows: Sequence[Row]) -> str:
+def latency_bars(rows: Sequence[BenchRow]) -> str:
     """One bar a candidate, as long as its median."""
     timed = [(row, row.latency) for row in rows if row.latency is not None]
     most = max(latency.median_ms for _, latency in timed)
@@ -26,7 +26,7 @@ def latency_bars(rows: Sequence[Row]) -> str:
     )
 
 
-def scatter(rows: Sequence[Row], title: str) -> str:
+def scatter(rows: Sequence[BenchRow], title: str) -> str:
     """Accuracy or agreement against latency, the Pareto front as a line; empty without accuracies.
 
     Args:
@@ -73,7 +73,7 @@ def scatter(rows: Sequence[Row], title: str) -> str:
     return "\n".join([*lines, "</svg>"])
 
 
-def _by_place(point: tuple[float, float, Row]) -> tuple[float, float]:
+def _by_place(point: tuple[float, float, BenchRow]) -> tuple[float, float]:
     return point[:2]
 
 
@@ -87,9 +87,9 @@ class _Axis:
         self.start, self.end = start, end
 
     def at(self, value: float) -> float:
-        """Its pixel."""
+        """The pixel of a value."""
         return self.start + (value - self.low) / (self.high - self.low) * (self.end - self.start)
 
     def ticks(self) -> list[float]:
-        """Values to label."""
+        """Values to label, evenly spaced."""
         return [self.low + (self.high - self.low) * step / STEPS for step in range(STEPS + 1)]

@@ -18,7 +18,7 @@ from mobileone.benchmarking.bench_report import (
     recommendation_lines,
     refusals,
 )
-from mobileone.benchmarking.bench_result import BenchResult, Row
+from mobileone.benchmarking.bench_result import BenchResult, BenchRow
 from mobileone.report.page import document, sortable_table, tiles
 
 
@@ -34,7 +34,7 @@ def write_page(result: BenchResult, path: str | os.PathLike[str]) -> Path:
 
 
 def page(result: BenchResult) -> str:
-    """The page as text."""
+    """One self-contained HTML document; it loads nothing."""
     networks = dict.fromkeys(row.network for row in result.rows)
     title = f"Benchmark of {', '.join(networks)}"
     body = [f"<h1>{escape(title)}</h1>"]
@@ -54,7 +54,7 @@ def _soft(lines: Sequence[str]) -> str:
     return "".join(f'<p class="soft">{escape(line)}</p>' for line in lines)
 
 
-def _group(result: BenchResult, title: str, rows: Sequence[Row]) -> str:
+def _group(result: BenchResult, title: str, rows: Sequence[BenchRow]) -> str:
     ran = [row for row in rows if row.latency is not None]
     parts = [f"<section><h2>{escape(title)}</h2>"]
     if ran:
@@ -71,7 +71,7 @@ def _group(result: BenchResult, title: str, rows: Sequence[Row]) -> str:
     return "\n".join([*parts, "</section>"])
 
 
-def _scatter(result: BenchResult, rows: Sequence[Row]) -> str:
+def _scatter(result: BenchResult, rows: Sequence[BenchRow]) -> str:
     title = accuracy_title(result)
     drawn = scatter(rows, title)
     if not drawn:
@@ -84,7 +84,7 @@ def _scatter(result: BenchResult, rows: Sequence[Row]) -> str:
     )
 
 
-def _table(result: BenchResult, rows: Sequence[Row]) -> str:
+def _table(result: BenchResult, rows: Sequence[BenchRow]) -> str:
     names = header(result)
     body = [[(shown, _sort_value(shown)) for shown in cells(row, result)] for row in rows]
     return sortable_table(names, body, text=names[:2])

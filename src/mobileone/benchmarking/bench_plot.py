@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mobileone.benchmarking.bench_report import accuracy_title
-from mobileone.benchmarking.bench_result import BenchResult, Row
+from mobileone.benchmarking.bench_result import BenchResult, BenchRow
 from mobileone.benchmarking.recommendation import pareto_front
 from mobileone.report.figure import new_figure, save_figure
 
@@ -42,7 +42,7 @@ def write_plot(result: BenchResult, path: str | os.PathLike[str]) -> Path:
     return save_figure(figure, path)
 
 
-def _draw_front(axes: Axes, rows: Sequence[Row], title: str) -> None:
+def _draw_front(axes: Axes, rows: Sequence[BenchRow], title: str) -> None:
     """Colour is the runtime, shape the precision, size the threads; only the front has names."""
     points = [
         (row.latency.median_ms, row.accuracy.score, row)
@@ -73,7 +73,7 @@ def _draw_front(axes: Axes, rows: Sequence[Row], title: str) -> None:
     axes.grid(True, linewidth=0.4)
 
 
-def _draw_bars(axes: Axes, rows: Sequence[Row]) -> None:
+def _draw_bars(axes: Axes, rows: Sequence[BenchRow]) -> None:
     timed = [(row, row.latency) for row in rows if row.latency is not None]
     names = [row.name for row, _ in timed]
     medians = [latency.median_ms for _, latency in timed]

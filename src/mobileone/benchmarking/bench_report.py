@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from mobileone.benchmarking.bench_result import BenchResult, Row
-from mobileone.report.table import aligned_table
+from mobileone.benchmarking.bench_result import BenchResult, BenchRow
+from mobileone.report.aligned_table import aligned_table
 
 if TYPE_CHECKING:
     from mobileone.benchmarking.ceilings import Ceilings
@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 DASH = "–"
 
 
-def report(result: BenchResult) -> str:
-    """Everything but the single runs."""
+def bench_report(result: BenchResult) -> str:
+    """Everything that a benchmark found but the single runs, and which candidate to use."""
     blocks = []
     for network, batch_size, rows in result.groups():
         lines = [f"{network}, batch {batch_size}"]
@@ -60,7 +60,7 @@ def accuracy_title(result: BenchResult) -> str:
     return "top-1 %" if labelled else "agreement %"
 
 
-def cells(row: Row, result: BenchResult) -> list[str]:
+def cells(row: BenchRow, result: BenchResult) -> list[str]:
     """One candidate as the table shows it."""
     latency = row.latency
     assert latency is not None
@@ -86,7 +86,7 @@ def cells(row: Row, result: BenchResult) -> list[str]:
     ]
 
 
-def refusals(rows: Sequence[Row]) -> list[str]:
+def refusals(rows: Sequence[BenchRow]) -> list[str]:
     """What has no latency and why, a line each; one line for combinations with one reason."""
     found: dict[tuple[str, str, str], list[int]] = {}
     for row in rows:
@@ -100,7 +100,7 @@ def refusals(rows: Sequence[Row]) -> list[str]:
 
 
 def ceiling_lines(ceilings: Sequence[Ceilings]) -> list[str]:
-    """What the machine can do."""
+    """The machine's ceilings, a line for each number of threads, and notes on them."""
     lines = []
     for own in ceilings:
         parts = [
@@ -116,7 +116,7 @@ def ceiling_lines(ceilings: Sequence[Ceilings]) -> list[str]:
 
 
 def footnotes(result: BenchResult) -> list[str]:
-    """How it was measured."""
+    """Machine, protocol and noise, and what accuracy was measured on."""
     protocol, noise = result.protocol, result.noise
     pinned = "pinned to as many cores as threads" if protocol.pinned else "NOT pinned (this system cannot)"
     lines = [

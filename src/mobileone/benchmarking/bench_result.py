@@ -38,7 +38,7 @@ class Accuracy:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Row:
+class BenchRow:
     """One candidate.
 
     Attributes:
@@ -124,7 +124,7 @@ class Recommendation:
         command: that writes what it runs; None where there is nothing to write.
     """
 
-    row: Row
+    row: BenchRow
     reason: str
     command: str | None = None
 
@@ -173,7 +173,7 @@ class BenchProtocol:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BenchResult:
-    """Everything a benchmark found.
+    """Everything a benchmark found; `bench_report` prints it.
 
     Attributes:
         rows: in the order of networks, batch sizes and medians; those without latency last.
@@ -186,7 +186,7 @@ class BenchResult:
         reference: accuracy of PyTorch in float, by network.
     """
 
-    rows: tuple[Row, ...]
+    rows: tuple[BenchRow, ...]
     recommendations: tuple[Recommendation, ...]
     ceilings: tuple[Ceilings, ...]
     noise: Noise
@@ -195,7 +195,7 @@ class BenchResult:
     tolerance: float
     reference: dict[str, Accuracy]
 
-    def groups(self) -> list[tuple[str, int, list[Row]]]:
+    def groups(self) -> list[tuple[str, int, list[BenchRow]]]:
         """(network, batch size, rows) of candidates that compete."""
         return group(self.rows)
 
@@ -224,14 +224,12 @@ class BenchResult:
         }
 
     def __str__(self) -> str:
-        from mobileone.benchmarking.bench_report import report
-
-        return report(self)
+        return "\n".join(map(str, self.recommendations)) or "nothing acceptable ran"
 
 
-def group(rows: Sequence[Row]) -> list[tuple[str, int, list[Row]]]:
+def group(rows: Sequence[BenchRow]) -> list[tuple[str, int, list[BenchRow]]]:
     """(network, batch size, rows) of candidates that compete, in order of appearance."""
-    found: dict[tuple[str, int], list[Row]] = {}
+    found: dict[tuple[str, int], list[BenchRow]] = {}
     for row in rows:
         found.setdefault((row.network, row.batch_size), []).append(row)
     return [(network, batch_size, rows) for (network, batch_size), rows in found.items()]

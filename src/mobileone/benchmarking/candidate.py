@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from mobileone.benchmarking.bench_result import Row
-from mobileone.benchmarking.floor import Network
+from mobileone.benchmarking.bench_result import BenchRow
+from mobileone.benchmarking.floor import NetworkShapes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,10 +45,10 @@ class Candidate:
     size_bytes: int | None = None
     is_baseline: bool = False
     environment: dict[str, str] = field(default_factory=dict)
-    shapes: Network | None = None
+    shapes: NetworkShapes | None = None
     refusal: str | None = None
 
-    def row(self, **found: Any) -> Row:
+    def row(self, **found: Any) -> BenchRow:
         """Its row, with what was found."""
         known: dict[str, Any] = {
             "network": self.network,
@@ -60,4 +60,4 @@ class Candidate:
             "artifact": str(self.artifact) if self.artifact else None,
             "size_bytes": self.size_bytes,
         }
-        return Row(**known | found)
+        return BenchRow(**known | found)

@@ -8,14 +8,13 @@ from pathlib import Path
 
 from torch import Tensor
 
-from mobileone.backends.deployable import Options
-from mobileone.backends.exporter import exporter
 from mobileone.backends.manifest import Manifest, read_manifest
-from mobileone.backends.table import FORMATS, Format, FormatName, Precision
+from mobileone.backends.table import BACKENDS, Backend, Precision
+from mobileone.backends.writer import check_installed
 from mobileone.benchmarking.baselines import BASELINES
 from mobileone.benchmarking.bench_images import InputFiles
 from mobileone.benchmarking.candidate import Candidate
-from mobileone.benchmarking.subject import Subject
+from mobileone.benchmarking.subject import BenchSubject
 from mobileone.checkpoint.store import save_model
 from mobileone.errors import ConfigError, MissingExtraError, MobileOneError
 from mobileone.exporting.export import export
@@ -28,15 +27,15 @@ SESSION = "mobileone.backends.session:open_session"
 BASELINE = "mobileone.benchmarking.baselines:open_baseline"
 
 # Writes a network, quantised, for one backend and batch size; the artifact's file.
-Quantizer = Callable[[MobileOne, Path, FormatName, int], Path]
+Quantizer = Callable[[MobileOne, Path, str, int], Path]
 
 
-def runnable_formats() -> list[Format]:
+def runnable_backends() -> list[Backend]:
     """Formats that some runtime executes here, installed or not."""
-    return [each for each in FORMATS.values() if each.executes]
+    return [each for each in BACKENDS.values() if each.executes]
 
 
-def choose_backends(names: Sequence[str]) -> tuple[list[Format], list[str]]:
+def choose_backends(names: Sequence[str]) -> tuple[list[Backend], list[str]]:
     """The backends of these names, and notes on those that `all` leaves out.
 
     Args:
@@ -46,7 +45,7 @@ def choose_backends(names: Sequence[str]) -> tuple[list[Format], list[str]]:
         ConfigError: on an unknown name, or where nothing is installed.
         MissingExtraError: if one that was named is not installed.
     """
-    known = {each.name: each for each in runnable_formats()}
+    known = {each.name: each for each in runnable_backends()}
     everything = tuple(names) == ("all",)
     unknown = [] if everything else [name for name in names if name not in known]
     if unknown or not names:
@@ -55,9 +54,9 @@ def choose_backends(names: Sequence[str]) -> tuple[list[Format], list[str]]:
         )
     chosen, notes = [], []
     for name in known if everything else names:
-        kind = known[name]  # type: ignore[index]
+        kind = known[name]
         try:
-            exporter(kind.name).check(Options())
+            check_installed(kind.name)
         except MissingExtraError as error:
             if not everything:
                 raise
@@ -73,7 +72,7 @@ def choose_backends(names: Sequence[str]) -> tuple[list[Format], list[str]]:
 class Grid:
     """The combinations wanted, each attribute one axis."""
 
-    backends: Sequence[Format]
+    backends: Sequence[Backend]
     precisions: Sequence[Precision]
     threads: Sequence[int]
     batch_sizes: Sequence[int]
@@ -116,12 +115,12 @@ class Builder:
         self.grid, self.workspace, self.files, self.pixels = grid, workspace, files, pixels
         self.quantize, self.progress = quantize, progress
 
-    def _photos(self, subject: Subject, manifest: Manifest | None) -> Path | None:
+    def _photos(self, subject: BenchSubject, manifest: Manifest | None) -> Path | None:
         pixels = self.pixels.get(subject.input_spec)
         return None if pixels is None else self.files.photos(pixels, manifest, subject.input_spec)
 
-    def candidates(self, subjects: Sequence[Subject]) -> list[Candidate]:
-        """All of them."""
+    def candidates(self, subjects: Sequence[BenchSubject]) -> list[Candidate]:
+        """Every combination of the grid for every subject; one that cannot be made says why."""
         found: list[Candidate] = []
         for number, subject in enumerate(subjects):
             if subject.artifact is not None and subject.manifest is not None:
@@ -139,7 +138,7 @@ class Builder:
                 found += self._exported(subject, kind, size, folder)
         return found
 
-    def _baselines(self, subject: Subject, folder: Path) -> Iterator[Candidate]:
+    def _baselines(self, subject: BenchSubject, folder: Path) -> Iterator[Candidate]:
         model = subject.model
         assert model is not None
         if not self.grid.baselines or "fp32" not in self.grid.precisions:
@@ -169,7 +168,9 @@ class Builder:
                         shapes=subject.shapes,
                     )
 
-    def _exported(self, subject: Subject, kind: Format, batch_size: int, folder: Path) -> Iterator[Candidate]:
+    def _exported(
+        self, subject: BenchSubject, kind: Backend, batch_size: int, folder: Path
+    ) -> Iterator[Candidate]:
         for precision in self.grid.precisions:
             try:
                 path = self._written(subject, kind, precision, batch_size, folder)
@@ -180,7 +181,7 @@ class Builder:
                 yield from self._runs(subject, path, manifest, precision, batch_size)
 
     def _written(
-        self, subject: Subject, kind: Format, precision: Precision, batch_size: int, folder: Path
+        self, subject: BenchSubject, kind: Backend, precision: Precision, batch_size: int, folder: Path
     ) -> Path:
         """The artifact for that backend, precision and batch size; all but int8 share one."""
         assert subject.model is not None
@@ -199,8 +200,8 @@ class Builder:
             export(subject.model, path, format=kind.name, batch_size=batch_size, source=subject.source)
         return path
 
-    def _artifact(self, subject: Subject, path: Path, manifest: Manifest) -> Iterator[Candidate]:
-        kind = FORMATS[manifest.format]
+    def _artifact(self, subject: BenchSubject, path: Path, manifest: Manifest) -> Iterator[Candidate]:
+        kind = BACKENDS[manifest.format]
         own: Precision = manifest.precision if manifest.precision in kind.executes else "fp32"
         # Weights of float32 can be computed with in less; narrower ones only as they are.
         able = [p for p in kind.executes if p != "int8"] if own == "fp32" else [own]
@@ -217,7 +218,7 @@ class Builder:
                     yield from self._runs(subject, path, manifest, precision, batch_size)
 
     def _runs(
-        self, subject: Subject, path: Path, manifest: Manifest, precision: Precision, batch_size: int
+        self, subject: BenchSubject, path: Path, manifest: Manifest, precision: Precision, batch_size: int
     ) -> Iterator[Candidate]:
         """One artifact in one precision, for every number of threads."""
         for threads in self.grid.threads:

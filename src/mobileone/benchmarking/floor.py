@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from mobileone.profiling.conventions import count_macs
 from mobileone.profiling.cost import output_shape
-from mobileone.profiling.operator import Operator, TensorInfo
+from mobileone.profiling.operator import Operand, Operator
 from mobileone.profiling.roofline import Machine, bound_of
 from mobileone.variants import SE_REDUCTION, BlockSpec, Pair, Variant, network_units
 
@@ -15,7 +14,7 @@ DTYPES = {"fp32": "float32", "fp16": "float16", "bf16": "bfloat16", "int8": "int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Network:
+class NetworkShapes:
     """What the floor depends on.
 
     Attributes:
@@ -45,12 +44,8 @@ class Network:
             found.append(make.fc("head.fc", features, self.num_classes))
         return found
 
-    def macs(self, *, batch_size: int = 1) -> int:
-        """Multiply-accumulates."""
-        return sum(count_macs(op) or 0 for op in self.operators(batch_size=batch_size, precision="fp32"))
-
     def floor(self, machine: Machine, *, batch_size: int, precision: str) -> Floor:
-        """The floor on that machine."""
+        """The least time that the ceilings allow, layer by layer, for one batch."""
         bounds = [bound_of(op, machine) for op in self.operators(batch_size=batch_size, precision=precision)]
         return Floor(
             milliseconds=sum(bound.time_ms for bound in bounds),
@@ -81,11 +76,11 @@ class _Shapes:
     batch_size: int
     dtype: str
 
-    def _features(self, channels: int, shape: Pair = (1, 1)) -> TensorInfo:
-        return TensorInfo((self.batch_size, channels, *shape), self.dtype)
+    def _features(self, channels: int, shape: Pair = (1, 1)) -> Operand:
+        return Operand((self.batch_size, channels, *shape), self.dtype)
 
-    def _constants(self, *shape: int) -> TensorInfo:
-        return TensorInfo(shape, self.dtype, is_parameter=True)
+    def _constants(self, *shape: int) -> Operand:
+        return Operand(shape, self.dtype, is_parameter=True)
 
     def unit(self, name: str, spec: BlockSpec, shape: Pair) -> list[Operator]:
         """One convolution, with its squeeze-and-excitation where it has one."""
@@ -122,18 +117,18 @@ class _Shapes:
             ]
         return found
 
-    def _convolution(self, name: str, x: TensorInfo, weight: TensorInfo, out: TensorInfo) -> Operator:
+    def _convolution(self, name: str, x: Operand, weight: Operand, out: Operand) -> Operator:
         return Operator(name, "Conv", name, (x, weight, self._constants(weight.shape[0])), (out,))
 
     def pool(self, name: str, channels: int, shape: Pair) -> Operator:
-        """A global average."""
+        """The average over a map of (H, W) `shape`."""
         return Operator(
             name, "AveragePool", name, (self._features(channels, shape),), (self._features(channels),)
         )
 
     def fc(self, name: str, features: int, classes: int) -> Operator:
         """The linear head."""
-        x, out = (TensorInfo((self.batch_size, n), self.dtype) for n in (features, classes))
+        x, out = (Operand((self.batch_size, n), self.dtype) for n in (features, classes))
         return Operator(
             name, "FC", name, (x, self._constants(classes, features), self._constants(classes)), (out,)
         )

@@ -48,7 +48,7 @@ class Latency:
 
     @property
     def milliseconds(self) -> list[float]:
-        """All runs."""
+        """Of every run, in the order of measurement."""
         return [1e3 * seconds for one in self.rounds for seconds in one]
 
     @property
@@ -58,7 +58,7 @@ class Latency:
 
     @property
     def median_ms(self) -> float:
-        """Of all runs."""
+        """Median of all runs."""
         return statistics.median(self.milliseconds)
 
     @property
@@ -73,7 +73,7 @@ class Latency:
 
     @property
     def images_per_s(self) -> float:
-        """At the median."""
+        """Batch size over the median."""
         return 1e3 * self.batch_size / self.median_ms
 
     @property

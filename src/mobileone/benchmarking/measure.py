@@ -11,13 +11,15 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
+import torch
 
-from mobileone.benchmarking.bench_result import Accuracy, Row
+from mobileone.benchmarking.bench_result import Accuracy, BenchRow
 from mobileone.benchmarking.candidate import Candidate
 from mobileone.benchmarking.latency import Latency
 from mobileone.benchmarking.noise import Noise
 from mobileone.benchmarking.process import WorkerError, WorkerProcess
-from mobileone.benchmarking.schedule import interleave, timed_runs
+from mobileone.benchmarking.turns import interleave, timed_runs
+from mobileone.evaluation.metrics import top1_agreement, topk_correct
 from mobileone.progress_bar import progress_bar
 
 T = TypeVar("T")
@@ -32,7 +34,7 @@ MIN_TIMEOUT_S = 60.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
+class MeasurementPlan:
     """How to measure.
 
     Attributes:
@@ -71,7 +73,7 @@ class _Entry:
             self.worker.close()
             self.worker = None
 
-    def row(self) -> Row:
+    def row(self) -> BenchRow:
         """What came of it; half-measured is not measured."""
         complete = self.rounds and "reason" not in self.facts
         latency = Latency(tuple(self.rounds), self.candidate.batch_size) if complete else None
@@ -79,8 +81,12 @@ class _Entry:
 
 
 def measure(
-    candidates: Sequence[Candidate], plan: Plan, noise: Noise, *, reference: Callable[[str], Path | None]
-) -> list[Row]:
+    candidates: Sequence[Candidate],
+    plan: MeasurementPlan,
+    noise: Noise,
+    *,
+    reference: Callable[[str], Path | None],
+) -> list[BenchRow]:
     """Measure all candidates: batch sizes one after another, within each all in turns.
 
     Args:
@@ -103,7 +109,7 @@ def measure(
     return [entry.row() for entry in entries]
 
 
-def _bar(items: Sequence[T], title: str, unit: str, plan: Plan) -> Iterable[T]:
+def _bar(items: Sequence[T], title: str, unit: str, plan: MeasurementPlan) -> Iterable[T]:
     bar: Iterable[T] = progress_bar(items, title=title, unit=unit, hidden=not plan.progress)
     return bar
 
@@ -125,7 +131,7 @@ def _open(candidate: Candidate, cores: Sequence[int]) -> tuple[WorkerProcess, di
     return worker, answer
 
 
-def _start(entry: _Entry, plan: Plan, rehearsed: set[str], stack: ExitStack) -> None:
+def _start(entry: _Entry, plan: MeasurementPlan, rehearsed: set[str], stack: ExitStack) -> None:
     candidate = entry.candidate
     if candidate.refusal is not None:
         entry.fail(candidate.refusal)
@@ -152,7 +158,7 @@ def _start(entry: _Entry, plan: Plan, rehearsed: set[str], stack: ExitStack) -> 
         entry.fail(str(error))
 
 
-def _take_turns(entries: Sequence[_Entry], plan: Plan, noise: Noise, *, title: str) -> None:
+def _take_turns(entries: Sequence[_Entry], plan: MeasurementPlan, noise: Noise, *, title: str) -> None:
     """Interleaved rounds; whoever fails drops out."""
     runs = {
         index: timed_runs(
@@ -184,7 +190,7 @@ def _take_turns(entries: Sequence[_Entry], plan: Plan, noise: Noise, *, title: s
 
 def _evaluate(
     entry: _Entry,
-    plan: Plan,
+    plan: MeasurementPlan,
     scores: dict[tuple[str, str, str, str], Accuracy | str],
     reference: Callable[[str], Path | None],
 ) -> None:
@@ -223,7 +229,10 @@ def score(
         labels: class indices (N,), or None.
         reference: .npy file of PyTorch's float logits of the same images, or None.
     """
-    classes = logits.argmax(1)
-    agreed = None if reference is None else 100 * float((classes == np.load(reference).argmax(1)).mean())
-    right = None if labels is None else 100 * float((classes == labels).mean())
-    return Accuracy(num_images=len(logits), top1=right, agreement=agreed)
+    got = torch.from_numpy(logits)
+    top1 = agreement = None
+    if labels is not None:
+        top1 = 100 * (topk_correct(got, torch.from_numpy(labels), (1,)).item() / len(got))
+    if reference is not None:
+        agreement = 100 * top1_agreement(got, torch.from_numpy(np.load(reference)))
+    return Accuracy(num_images=len(got), top1=top1, agreement=agreement)

@@ -78,7 +78,7 @@ class Noise:
 
     @property
     def typical(self) -> float:
-        """The same of the median."""
+        """How much slower than its best the loop was at its median, on the worst core."""
         return max(
             (statistics.median(times) / min(times) - 1 for times in self.spins_ms.values()), default=0.0
         )

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from mobileone.benchmarking.bench_result import Accuracy, Recommendation, Row
+from mobileone.benchmarking.bench_result import Accuracy, BenchRow, Recommendation
 
 # A recommended candidate is never further than this behind the fastest acceptable one.
 MAX_BEHIND = 0.05
 
 
-def points_lost(row: Row, reference: Accuracy | None) -> float | None:
+def points_lost(row: BenchRow, reference: Accuracy | None) -> float | None:
     """Points of top-1 that a candidate loses against PyTorch in float, or of agreement; None if unknown."""
     accuracy = row.accuracy
     if accuracy is None:
@@ -21,8 +21,8 @@ def points_lost(row: Row, reference: Accuracy | None) -> float | None:
 
 
 def acceptable(
-    rows: Sequence[Row], reference: Accuracy | None, *, tolerance: float, evaluated: bool
-) -> list[Row]:
+    rows: Sequence[BenchRow], reference: Accuracy | None, *, tolerance: float, evaluated: bool
+) -> list[BenchRow]:
     """Candidates that ran and, where images were given, lost no more than `tolerance` points."""
     ran = [row for row in rows if row.latency is not None]
     if not evaluated:
@@ -34,7 +34,7 @@ def acceptable(
 
 
 def recommend(
-    rows: Sequence[Row], reference: Accuracy | None, *, tolerance: float, evaluated: bool
+    rows: Sequence[BenchRow], reference: Accuracy | None, *, tolerance: float, evaluated: bool
 ) -> Recommendation | None:
     """The fastest acceptable candidate by median; among equals the one with the fewest threads.
 
@@ -70,14 +70,14 @@ def recommend(
     return Recommendation(row=chosen, reason="; ".join(reason for reason in reasons if reason))
 
 
-def _overlap(row: Row, other: Row) -> bool:
+def _overlap(row: BenchRow, other: BenchRow) -> bool:
     assert row.latency is not None
     assert other.latency is not None
     (low, high), (other_low, other_high) = row.latency.interval_ms, other.latency.interval_ms
     return low <= other_high and other_low <= high
 
 
-def _standing(chosen: Row, fastest: Row, median: dict[Row, float]) -> str:
+def _standing(chosen: BenchRow, fastest: BenchRow, median: dict[BenchRow, float]) -> str:
     if chosen is not fastest:
         behind = 100 * (median[chosen] / median[fastest] - 1)
         return f"as fast within noise as {fastest.name} ({behind:.1f} % behind), with fewer threads"
@@ -89,7 +89,12 @@ def _standing(chosen: Row, fastest: Row, median: dict[Row, float]) -> str:
 
 
 def _accuracy_reasons(
-    chosen: Row, choice: Sequence[Row], reference: Accuracy | None, *, tolerance: float, evaluated: bool
+    chosen: BenchRow,
+    choice: Sequence[BenchRow],
+    reference: Accuracy | None,
+    *,
+    tolerance: float,
+    evaluated: bool,
 ) -> list[str]:
     if evaluated:
         lost = points_lost(chosen, reference)
@@ -101,7 +106,7 @@ def _accuracy_reasons(
         ]
     if chosen.precision == "fp32":
         return []
-    reasons = [f"what {chosen.precision} costs in accuracy was not measured, give images with --eval"]
+    reasons = [f"what {chosen.precision} costs in accuracy was not measured, give images to evaluate on"]
     exact = [row for row in choice if row.precision == "fp32" and row.latency is not None]
     if exact:
         best = min(exact, key=lambda row: row.latency.median_ms if row.latency else 0.0)
@@ -109,14 +114,14 @@ def _accuracy_reasons(
     return reasons
 
 
-def pareto_front(rows: Sequence[Row]) -> list[Row]:
+def pareto_front(rows: Sequence[BenchRow]) -> list[BenchRow]:
     """Candidates that no other one beats in both latency and accuracy, by rising latency."""
     points = [
         (row.latency.median_ms, -row.accuracy.score, row)
         for row in rows
         if row.latency is not None and row.accuracy is not None and row.accuracy.score is not None
     ]
-    front: list[Row] = []
+    front: list[BenchRow] = []
     best = float("inf")
     for _, negative_score, row in sorted(points, key=lambda point: point[:2]):
         if negative_score < best:

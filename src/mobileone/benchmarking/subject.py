@@ -8,18 +8,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mobileone.backends.manifest import Manifest, read_manifest
-from mobileone.backends.table import format_of
-from mobileone.benchmarking.floor import Network
+from mobileone.backends.table import backend_of
+from mobileone.benchmarking.floor import NetworkShapes
 from mobileone.checkpoint.load import load_model
 from mobileone.errors import ConfigError
-from mobileone.exporting.export import ready, weights_sha256
+from mobileone.exporting.pipeline import ready, weights_sha256
 from mobileone.input_spec import InputSpec
 from mobileone.model.network import MobileOne
 from mobileone.variants import VARIANTS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Subject:
+class BenchSubject:
     """One MODEL.
 
     Attributes:
@@ -39,13 +39,13 @@ class Subject:
     input_spec: InputSpec
     num_classes: int
     class_names: tuple[str, ...] | None
-    shapes: Network | None
+    shapes: NetworkShapes | None
     model: MobileOne | None = None
     artifact: Path | None = None
     manifest: Manifest | None = None
 
 
-def read_subjects(sources: Sequence[str | os.PathLike[str] | MobileOne]) -> list[Subject]:
+def read_subjects(sources: Sequence[str | os.PathLike[str] | MobileOne]) -> list[BenchSubject]:
     """Load every MODEL: what `load_model` takes, a network in eval mode, or the file of an artifact.
 
     Raises:
@@ -57,7 +57,7 @@ def read_subjects(sources: Sequence[str | os.PathLike[str] | MobileOne]) -> list
     titles: dict[str, str] = {}  # by the hash of the weights
     found = []
     # Networks first, so that their artifacts find the title.
-    is_artifact = [not isinstance(source, MobileOne) and format_of(source) is not None for source in sources]
+    is_artifact = [not isinstance(source, MobileOne) and backend_of(source) is not None for source in sources]
     for index in sorted(range(len(sources)), key=lambda index: is_artifact[index]):
         source = sources[index]
         if not is_artifact[index]:
@@ -75,16 +75,16 @@ def _title(name: str, source: str, digest: str, titles: dict[str, str]) -> str:
     return titles[digest]
 
 
-def _network(source: str | os.PathLike[str] | MobileOne, titles: dict[str, str]) -> Subject:
+def _network(source: str | os.PathLike[str] | MobileOne, titles: dict[str, str]) -> BenchSubject:
     name = "" if isinstance(source, MobileOne) else os.fspath(source)
     model = ready(source if isinstance(source, MobileOne) else load_model(source, form="inference"))
-    return Subject(
+    return BenchSubject(
         source=name,
         network=_title(model.variant.name, name, weights_sha256(model), titles),
         input_spec=model.input_spec,
         num_classes=model.num_classes,
         class_names=model.class_names,
-        shapes=Network(
+        shapes=NetworkShapes(
             variant=model.variant,
             input_size=model.input_spec.size,
             num_classes=model.num_classes,
@@ -95,10 +95,10 @@ def _network(source: str | os.PathLike[str] | MobileOne, titles: dict[str, str])
     )
 
 
-def _artifact(path: Path, titles: dict[str, str]) -> Subject:
+def _artifact(path: Path, titles: dict[str, str]) -> BenchSubject:
     manifest = read_manifest(path)
     variant = VARIANTS.get(manifest.variant)
-    return Subject(
+    return BenchSubject(
         source=str(path),
         network=_title(manifest.variant, str(path), manifest.weights_sha256, titles),
         input_spec=manifest.input_spec,
@@ -106,7 +106,7 @@ def _artifact(path: Path, titles: dict[str, str]) -> Subject:
         class_names=manifest.class_names,
         shapes=None
         if variant is None
-        else Network(
+        else NetworkShapes(
             variant=variant,
             input_size=manifest.tensor.height,
             num_classes=manifest.num_classes,

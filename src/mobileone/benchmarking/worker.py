@@ -14,20 +14,12 @@ import sys
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import numpy as np
 
-
-class Session(Protocol):
-    """What a candidate opens: see `mobileone.backends.session`."""
-
-    runtime: str
-    precision: str
-
-    def run(self, batch: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-        """A batch to logits, float32 (N, classes)."""
+    from mobileone.backends.session import Session
 
 
 def find(opener: str) -> Callable[..., Session]:

@@ -66,7 +66,7 @@ class ModelConfig:
 
     @classmethod
     def from_dict(cls, values: object, *, source: object) -> ModelConfig:
-        """The way back, from a file that may hold anything.
+        """The config that `to_dict` wrote, from a file that may hold anything.
 
         Args:
             values: what `to_dict` gave.

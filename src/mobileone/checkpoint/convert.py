@@ -7,10 +7,9 @@ from pathlib import Path
 from typing import get_args
 
 from mobileone.checkpoint.config import CONFIG_KEY
-from mobileone.checkpoint.inspect import describe
 from mobileone.checkpoint.layouts import LayoutName, from_timm
-from mobileone.checkpoint.load import load_model
-from mobileone.checkpoint.reference import ReferencePickle, reference_module
+from mobileone.checkpoint.load import load_with_card
+from mobileone.checkpoint.reference_port import ReferencePickle, reference_module
 from mobileone.checkpoint.store import PICKLE_SUFFIXES, config_of, plain_tensors, save_model, write_pickle
 from mobileone.errors import CheckpointError, ConfigError
 from mobileone.variants import Form
@@ -48,8 +47,8 @@ def convert(
     target = Path(output)
     if to != "timm" and target.suffix not in PICKLE_SUFFIXES:
         raise CheckpointError(f"{to} checkpoints are .pt, .pth or .pth.tar files, got {target}")
-    model = load_model(source, form=form, dtype=None)
-    extra = describe(source).metadata
+    model, card = load_with_card(source, form=form, dtype=None)
+    extra = card.metadata
     if to == "timm":
         return save_model(model, output, extra=extra)
     if model.output_stride != 32:

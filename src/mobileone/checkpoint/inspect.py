@@ -1,4 +1,4 @@
-"""Say what a model is without loading it, and without torch."""
+"""Open a model and say what it is, without reading its weights, and without torch."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 from mobileone.checkpoint.config import ModelConfig
 from mobileone.checkpoint.contents import Contents, open_contents
 from mobileone.checkpoint.recognition import Recognised, expected_shapes, num_parameters, recognise
-from mobileone.checkpoint.source import Resolved, resolve
+from mobileone.checkpoint.resolve import resolve
 from mobileone.errors import CheckpointError
 from mobileone.input_spec import InputSpec
 from mobileone.variants import Form, Variant
@@ -59,12 +59,60 @@ class ModelCard:
         }
 
 
-def inspect(resolved: Resolved) -> tuple[Contents, Recognised, ModelConfig]:
-    """The file behind a source: its contents, the network in it, and everything said about it.
+@dataclass(frozen=True, kw_only=True)
+class Inspected:
+    """A model found, opened and understood; its weights are not read yet.
+
+    Attributes:
+        source: as it was given.
+        contents: the file; None for fresh weights.
+        found: the network that the tensors are, or that fresh weights are made for.
+        config: everything said about it; of a file, every field is filled in.
+    """
+
+    source: str
+    contents: Contents | None
+    found: Recognised
+    config: ModelConfig
+
+    def card(self) -> ModelCard:
+        """What is known of it, as plain values."""
+        found, contents = self.found, self.contents
+        shapes = expected_shapes(
+            found.variant, form=found.form, num_classes=found.num_classes, in_chans=found.in_chans
+        )
+        return ModelCard(
+            source=self.source,
+            path=str(contents.path) if contents else None,
+            container=contents.container if contents else "none",
+            format=found.layout,
+            form=found.form,
+            variant=found.variant,
+            num_classes=found.num_classes,
+            in_chans=found.in_chans,
+            class_names=self.config.class_names,
+            input_spec=self.config.input_spec or InputSpec.for_channels(found.in_chans),
+            num_parameters=num_parameters(shapes),
+            size_bytes=contents.size_bytes if contents else 0,
+            metadata=self.config.extra,
+        )
+
+
+def inspect(source: str | os.PathLike[str]) -> Inspected:
+    """Find a model, open its file, recognise the network in it, and hold everything said about it together.
+
+    Args:
+        source: anything `load_model` takes.
 
     Raises:
-        CheckpointError: if it is no MobileOne, or contradicts its own config.
+        CheckpointError: if there is no such model, it is no MobileOne, or contradicts its own config.
     """
+    resolved = resolve(source)
+    if resolved.variant is not None:
+        fresh = Recognised(
+            layout="timm", variant=resolved.variant, form="train", num_classes=1000, in_chans=3, names={}
+        )
+        return Inspected(source=resolved.source, contents=None, found=fresh, config=resolved.config)
     assert resolved.path is not None
     contents = open_contents(resolved.path)
     config = contents.config.filled_from(resolved.config)
@@ -73,7 +121,8 @@ def inspect(resolved: Resolved) -> tuple[Contents, Recognised, ModelConfig]:
         raise CheckpointError(
             f"{resolved.path}: holds {found.variant.name}, published as {resolved.published.variant}"
         )
-    return contents, found, agreed(config, found, source=resolved.path)
+    config = agreed(config, found, source=resolved.path)
+    return Inspected(source=resolved.source, contents=contents, found=found, config=config)
 
 
 def agreed(config: ModelConfig, found: Recognised, *, source: object) -> ModelConfig:
@@ -118,41 +167,4 @@ def describe(source: str | os.PathLike[str]) -> ModelCard:
     >>> describe("mobileone_s0").num_parameters
     5293272
     """
-    resolved = resolve(source)
-    if resolved.variant is not None:
-        shapes = expected_shapes(resolved.variant, form="train")
-        return ModelCard(
-            source=resolved.source,
-            path=None,
-            container="none",
-            format="timm",
-            form="train",
-            variant=resolved.variant,
-            num_classes=1000,
-            in_chans=3,
-            class_names=None,
-            input_spec=InputSpec(),
-            num_parameters=num_parameters(shapes),
-            size_bytes=0,
-            metadata={},
-        )
-    contents, found, config = inspect(resolved)
-    assert config.input_spec is not None
-    shapes = expected_shapes(
-        found.variant, form=found.form, num_classes=found.num_classes, in_chans=found.in_chans
-    )
-    return ModelCard(
-        source=resolved.source,
-        path=str(contents.path),
-        container=contents.container,
-        format=found.layout,
-        form=found.form,
-        variant=found.variant,
-        num_classes=found.num_classes,
-        in_chans=found.in_chans,
-        class_names=config.class_names,
-        input_spec=config.input_spec,
-        num_parameters=num_parameters(shapes),
-        size_bytes=contents.size_bytes,
-        metadata=config.extra,
-    )
+    return inspect(source).card()

@@ -12,9 +12,8 @@ from torch import Tensor
 
 from mobileone.checkpoint.config import ModelConfig
 from mobileone.checkpoint.contents import Contents
-from mobileone.checkpoint.inspect import inspect
+from mobileone.checkpoint.inspect import Inspected, ModelCard, inspect
 from mobileone.checkpoint.recognition import Recognised
-from mobileone.checkpoint.source import resolve
 from mobileone.errors import CheckpointError, ConfigError
 from mobileone.input_spec import InputSpec
 from mobileone.model.create import create_model
@@ -93,36 +92,84 @@ def load_model(
     >>> load_model("mobileone_s0", num_classes=10, form="inference")(torch.zeros(1, 3, 64, 64)).shape
     torch.Size([1, 10])
     """
+    _check_options(form, num_classes, in_chans)
+    if out_indices is not None and not features_only:
+        raise ConfigError("out_indices needs features_only=True")
+    model = _make(
+        inspect(source),
+        form=form,
+        num_classes=num_classes,
+        in_chans=in_chans,
+        features_only=features_only,
+        out_indices=out_indices,
+    )
+    return model.to(device=device, dtype=dtype).eval()
+
+
+def load_with_card(
+    source: str | os.PathLike[str], *, form: Form | None = None, dtype: torch.dtype | None = torch.float32
+) -> tuple[MobileOne, ModelCard]:
+    """What `load_model` and `describe` give, from one look at the file.
+
+    Args:
+        source: as of `load_model`.
+        form: of the model, likewise; the card says what the source holds.
+        dtype: likewise.
+
+    Raises:
+        CheckpointError: as `load_model`.
+        ConfigError: on another form.
+
+    >>> model, card = load_with_card("mobileone_s0", form="inference")
+    >>> model.form, card.form
+    ('inference', 'train')
+    """
+    _check_options(form, None, None)
+    inspected = inspect(source)
+    model = _make(
+        inspected, form=form, num_classes=None, in_chans=None, features_only=False, out_indices=None
+    )
+    assert isinstance(model, MobileOne)
+    return model.to(dtype=dtype).eval(), inspected.card()
+
+
+def _check_options(form: Form | None, num_classes: int | None, in_chans: int | None) -> None:
     if num_classes is not None and num_classes < 0:
         raise ConfigError(f"num_classes must be 0 or more, got {num_classes}")
     if in_chans is not None and in_chans < 1:
         raise ConfigError(f"in_chans must be at least 1, got {in_chans}")
-    if out_indices is not None and not features_only:
-        raise ConfigError("out_indices needs features_only=True")
     if form not in (None, "train", "inference"):
         raise ConfigError(f"form must be train or inference, got {form!r}")
-    resolved = resolve(source)
-    model: MobileOne | FeatureExtractor
-    if resolved.variant is not None:
+
+
+def _make(
+    inspected: Inspected,
+    *,
+    form: Form | None,
+    num_classes: int | None,
+    in_chans: int | None,
+    features_only: bool,
+    out_indices: Sequence[int] | None,
+) -> MobileOne | FeatureExtractor:
+    """The model on the CPU, with the file's weights and in their precision; fresh where there is no file."""
+    contents, found, config = inspected.contents, inspected.found, inspected.config
+    if contents is None:
         fresh = ModelConfig(
-            variant=resolved.variant,
-            form=form or "train",
-            num_classes=1000 if num_classes is None else num_classes,
-            in_chans=in_chans or 3,
+            variant=found.variant,
+            form=form or found.form,
+            num_classes=found.num_classes if num_classes is None else num_classes,
+            in_chans=in_chans or found.in_chans,
         )
-        model = _build(fresh, features_only=features_only, out_indices=out_indices)
-    else:
-        contents, found, config = inspect(resolved)
-        state = _read_state(contents, found)
-        if in_chans is not None and in_chans != found.in_chans:
-            state, config = _adapt_stem(state, config, in_chans)
-        model = _build(config, features_only=features_only, out_indices=out_indices)
-        wanted = model.state_dict().keys()
-        model.load_state_dict({name: state[name] for name in wanted}, assign=True)
-        if isinstance(model, MobileOne) and num_classes not in (None, found.num_classes):
-            model.reset_classifier(num_classes or 0)
-        model = _in_form(model.eval(), found.form, form)
-    return model.to(device=device, dtype=dtype).eval()
+        return _build(fresh, features_only=features_only, out_indices=out_indices)
+    state = _read_state(contents, found)
+    if in_chans is not None and in_chans != found.in_chans:
+        state, config = _adapt_stem(state, config, in_chans)
+    model = _build(config, features_only=features_only, out_indices=out_indices)
+    wanted = model.state_dict().keys()
+    model.load_state_dict({name: state[name] for name in wanted}, assign=True)
+    if isinstance(model, MobileOne) and num_classes not in (None, found.num_classes):
+        model.reset_classifier(num_classes or 0)
+    return _in_form(model.eval(), found.form, form)
 
 
 def _build(

@@ -23,7 +23,7 @@ _DRAFT = "draft.pt"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Found:
+class NewestResumeFile:
     """What `Rotation.newest` found.
 
     Attributes:
@@ -89,7 +89,7 @@ class Rotation:
             raise MobileOneError(f"cannot write in {self.path}: {error.strerror or error}") from error
         return target
 
-    def newest(self) -> Found | None:
+    def newest(self) -> NewestResumeFile | None:
         """The newest file that is as it was written; None if there is no file at all.
 
         Raises:
@@ -99,7 +99,7 @@ class Rotation:
         for path in self.files():
             try:
                 self.check(path)
-                return Found(path=path, state=load_state(path), damaged=tuple(damaged))
+                return NewestResumeFile(path=path, state=load_state(path), damaged=tuple(damaged))
             except CheckpointError as error:
                 damaged.append(str(error))
         if damaged:

@@ -9,8 +9,9 @@ from typing import Annotated
 
 from tyro.conf import Positional, arg
 
+from mobileone.cli.arguments import NAMES, NUMBERS, require_target
 from mobileone.cli.output import print_json
-from mobileone.errors import ConfigError, MobileOneError
+from mobileone.errors import ConfigError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,13 +23,13 @@ class Bench:
 
     models: Annotated[Positional[tuple[str, ...]], arg(metavar="MODEL ...")]
     """MODEL, see mobileone --help, exported for every backend first; or exported files, run as they are."""
-    backends: str = "all"
+    backends: Annotated[tuple[str, ...], NAMES] = ("all",)
     """Formats, with commas: onnx,openvino,…; all is every installed one."""
-    precisions: str = "fp32"
+    precisions: Annotated[tuple[str, ...], NAMES] = ("fp32",)
     """Arithmetic to try, with commas: fp32,fp16,bf16,int8."""
-    threads: str = "1"
+    threads: Annotated[tuple[int, ...], NUMBERS] = (1,)
     """Numbers of threads, with commas; each thread gets a core."""
-    batch_sizes: str = "1"
+    batch_sizes: Annotated[tuple[int, ...], NUMBERS] = (1,)
     """Images a run, with commas."""
     calib: Annotated[Path | None, arg(metavar="DIR")] = None
     """Folder of photos that int8 is calibrated on; without it int8 is for exported int8 files alone."""
@@ -63,16 +64,17 @@ class Bench:
             raise ConfigError(f"--baselines must be all or none, got {self.baselines!r}")
         from mobileone.benchmarking.baselines import BASELINES
         from mobileone.benchmarking.bench import bench
+        from mobileone.benchmarking.bench_report import bench_report
         from mobileone.quantization.quantize import Quantizer
 
         if self.calib is not None and not self.calib.is_dir():
             raise ConfigError(f"--calib takes a folder of photos, got {self.calib}")
         result = bench(
             *self.models,
-            backends=names(self.backends),
-            precisions=names(self.precisions),  # type: ignore[arg-type]  # checked there
-            threads=numbers(self.threads, "--threads"),
-            batch_sizes=numbers(self.batch_sizes, "--batch-sizes"),
+            backends=self.backends,
+            precisions=self.precisions,  # type: ignore[arg-type]  # checked there
+            threads=self.threads,
+            batch_sizes=self.batch_sizes,
             eval_data=self.eval,
             eval_images=self.eval_images,
             tolerance=self.tolerance,
@@ -95,42 +97,5 @@ class Bench:
             if result.noise.warning:
                 print(f"mobileone: warning: {result.noise.warning}", file=sys.stderr)
         else:
-            print(result)
+            print(bench_report(result))
         return 0
-
-
-def names(text: str) -> tuple[str, ...]:
-    """A list with commas.
-
-    >>> names("onnx, openvino")
-    ('onnx', 'openvino')
-    """
-    return tuple(name.strip() for name in text.split(",") if name.strip())
-
-
-def numbers(text: str, what: str) -> tuple[int, ...]:
-    """A list of whole numbers with commas.
-
-    >>> numbers("1,2", "--threads")
-    (1, 2)
-    """
-    try:
-        return tuple(int(name) for name in names(text))
-    except ValueError as error:
-        raise ConfigError(f"{what} must be whole numbers with commas, got {text!r}") from error
-
-
-def require_target(path: Path, suffix: str) -> None:
-    """Raise where a file could not be written later."""
-    if path.suffix.lower() != suffix:
-        raise ConfigError(f"the file must end in {suffix}, got {path}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if path.is_dir():
-            raise IsADirectoryError(21, "it is a folder")
-        existed = path.exists()
-        path.open("ab").close()
-        if not existed:
-            path.unlink()
-    except OSError as error:
-        raise MobileOneError(f"cannot write {path}: {error.strerror or error}") from error

@@ -9,7 +9,7 @@ from typing import Annotated
 
 from tyro.conf import Positional, arg
 
-from mobileone.backends.table import format_of
+from mobileone.backends.table import backend_of
 from mobileone.errors import ConfigError
 
 METHOD = (
@@ -46,7 +46,7 @@ class Explain:
         from mobileone.report.figure import require_png
 
         require_png(self.png)
-        if format_of(self.model) is not None:
+        if backend_of(self.model) is not None:
             raise ConfigError(
                 f"{self.model} is an exported file, which hides its features; explain its model"
             )

@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING, Annotated
 
 from tyro.conf import Positional, arg
 
-from mobileone.atomic import refuse_existing
 from mobileone.backends.manifest import Manifest, manifest_path
-from mobileone.backends.table import FORMATS, FormatName, format_of
+from mobileone.backends.table import BACKENDS, backend_of
+from mobileone.cli.arguments import format_choice, refuse_existing
 from mobileone.cli.output import megabytes, print_json
 from mobileone.errors import ConfigError
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from mobileone.model.network import MobileOne
+    from mobileone.input_spec import InputSpec
 
 NUM_PHOTOS = 16
 
@@ -33,7 +33,7 @@ class Export:
     """MODEL, see mobileone --help; one with branches is fused."""
     output: Annotated[Path, arg(aliases=("-o",))]
     """File to write, or a folder; its manifest lies beside it, with .json behind its name."""
-    format: FormatName | None = None
+    format: Annotated[str | None, format_choice("fp32")] = None
     """What to write. Default: what the file's suffix says."""
     raw_input: bool = False
     """Put normalisation into the graph: it takes pixels 0..255, bytes (N, H, W, C) where the format can."""
@@ -53,10 +53,10 @@ class Export:
     """Print the manifest as JSON."""
 
     def run(self) -> int:
-        kind = format_of(self.output)
+        kind = backend_of(self.output)
         name = self.format or (kind.name if kind else None)
         if name is None:
-            known = ", ".join(f"{each.suffix} ({each.name})" for each in FORMATS.values())
+            known = ", ".join(f"{each.suffix} ({each.name})" for each in BACKENDS.values())
             raise ConfigError(f"{self.output} does not tell the format; pass --format, or end it in {known}")
         if kind is not None:
             refuse_existing(self.output, force=self.force)
@@ -75,7 +75,7 @@ class Export:
             batch_size=self.batch_size,
             input_size=self.input_size,
             half=self.half,
-            images=None if self.images is None else read_photos(model, self.images),
+            images=None if self.images is None else _first_photos(self.images, model.input_spec),
             source=self.model,
             force=self.force,
         )
@@ -90,19 +90,14 @@ class Export:
         return 0
 
 
-def read_photos(model: MobileOne, folder: Path, *, number: int = NUM_PHOTOS) -> Tensor:
-    """The first photos below a folder, resized and cut for the model, uint8 (N, 3, size, size)."""
-    import torch
-
+def _first_photos(folder: Path, spec: InputSpec) -> Tensor:
+    """The first photos below a folder as the model sees them, uint8 (N, 3, size, size)."""
     from mobileone.data.folder import image_files
-    from mobileone.images.decode import read_image
-    from mobileone.images.eval_transform import EvalTransform
+    from mobileone.data.photos import photo_pixels
 
     if not folder.is_dir():
         raise ConfigError(f"--images takes a folder of photos, got {folder}")
-    transform = EvalTransform.from_spec(model.input_spec)
-    paths = image_files(folder)[:number]
-    return torch.stack([transform(read_image(path)) for path in paths])
+    return photo_pixels(image_files(folder)[:NUM_PHOTOS], spec)
 
 
 def interface(manifest: Manifest) -> str:

@@ -19,15 +19,18 @@ import tyro
 
 from mobileone.cli.bench import Bench
 from mobileone.cli.check_data import CheckData
+from mobileone.cli.convert import Convert
 from mobileone.cli.explain import Explain
 from mobileone.cli.export import Export
-from mobileone.cli.model import Convert, Info, Reparameterize, Weights
+from mobileone.cli.info import Info
 from mobileone.cli.predict import Predict
 from mobileone.cli.profile import Profile
 from mobileone.cli.quantize import Quantize
+from mobileone.cli.reparameterize import Reparameterize
 from mobileone.cli.shard import Shard
 from mobileone.cli.test import Test
 from mobileone.cli.train import Report, Train
+from mobileone.cli.weights import Weights
 from mobileone.errors import MobileOneError, PreemptedError
 from mobileone.training.run.stop_signal import REQUEUE
 

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from tyro.conf import Positional, arg
 
-from mobileone.backends.table import Precision, format_of
+from mobileone.backends.table import Precision
+from mobileone.cli.device_option import device_for
 from mobileone.cli.output import print_json
 from mobileone.errors import ConfigError
 
@@ -61,6 +62,7 @@ class Predict:
         from mobileone.inference.predictor import Predictor
         from mobileone.inference.sheet import MAX_IMAGES, draw_sheet
         from mobileone.progress_bar import progress_bar
+        from mobileone.ranks.device import pick_device
         from mobileone.report.figure import require_png
 
         if self.png is not None:
@@ -68,7 +70,7 @@ class Predict:
         paths = expand_folders(self.images)
         predictor = Predictor.load(
             self.model,
-            device=pick(self.model, self.device),
+            device=str(pick_device(device_for(self.model, self.device))),
             threads=self.threads,
             precision=self.precision,
         )
@@ -81,7 +83,7 @@ class Predict:
         )
         hidden = len(paths) <= self.batch_size
         shown: list[Prediction] = []
-        with writer(self.output, as_json=self.json, force=self.force) as write:
+        with prediction_writer(self.output, as_json=self.json, force=self.force) as write:
             for prediction in progress_bar(
                 predictions, title="predicting", unit="image", hidden=hidden, total=len(paths)
             ):
@@ -95,15 +97,6 @@ class Predict:
         if self.png is not None:
             draw_sheet(shown, self.png)
         return 0
-
-
-def pick(source: str, device: str) -> str | None:
-    """The device for a model; none for an exported file, unless one was asked for."""
-    if format_of(source) is not None:
-        return None if device == "auto" else device
-    from mobileone.ranks.device import pick_device
-
-    return str(pick_device(device))
 
 
 def expand_folders(given: Iterable[str]) -> list[str]:
@@ -124,13 +117,16 @@ def expand_folders(given: Iterable[str]) -> list[str]:
 
 
 @contextmanager
-def writer(output: Path | None, *, as_json: bool, force: bool) -> Iterator[Callable[[Prediction], None]]:
+def prediction_writer(
+    output: Path | None, *, as_json: bool, force: bool
+) -> Iterator[Callable[[Prediction], None]]:
     """A function that takes prediction after prediction to where the user wants them.
 
     Raises:
         ConfigError: if the file's suffix is unknown, or it exists without `force`.
     """
-    from mobileone.atomic import atomic_path, refuse_existing
+    from mobileone.atomic import atomic_path
+    from mobileone.cli.arguments import refuse_existing
 
     if output is None:
         collected: list[Prediction] = []

@@ -14,7 +14,7 @@ from mobileone.errors import ConfigError
 from mobileone.variants import Form
 
 if TYPE_CHECKING:
-    from mobileone.profiling.profile import Subject
+    from mobileone.profiling.profile import ProfileSubject
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,10 +80,10 @@ class Profile:
         return 0
 
     def _show(self, result: Any) -> None:
-        from mobileone.profiling.comparison import Comparison
-        from mobileone.profiling.profile_report import comparison_report, report
+        from mobileone.profiling.comparison import ProfileComparison
+        from mobileone.profiling.profile_report import profile_report
 
-        profiles = [result.first, result.second] if isinstance(result, Comparison) else [result]
+        profiles = [result.first, result.second] if isinstance(result, ProfileComparison) else [result]
         if self.html is not None:
             from mobileone.profiling.profile_page import write_page
 
@@ -94,13 +94,11 @@ class Profile:
             print(f"wrote {write_roofline(profiles, self.png)}", file=sys.stderr)
         if self.json:
             print_json(result.to_dict())
-        elif isinstance(result, Comparison):
-            print(comparison_report(result, self.by))
         else:
-            print(report(result, self.by))
+            print(profile_report(result, self.by))
 
-    def _subject(self, source: str) -> Subject:
-        from mobileone.profiling.profile import Subject
+    def _subject(self, source: str) -> ProfileSubject:
+        from mobileone.profiling.profile import ProfileSubject
 
         if source.endswith(".onnx"):
             given = [name for name in ("form", "input_size", "batch_size") if getattr(self, name) is not None]
@@ -108,14 +106,14 @@ class Profile:
                 raise ConfigError(f"{source} is profiled as it is; drop --{given[0].replace('_', '-')}")
             if self.device != "cpu":
                 raise ConfigError(f"{source} runs on the CPU, by ONNX Runtime; drop --device {self.device}")
-            return Subject(source)
+            return ProfileSubject(source)
         return self._built(source)
 
-    def _built(self, source: str) -> Subject:
+    def _built(self, source: str) -> ProfileSubject:
         import torch
 
         from mobileone.checkpoint.load import load_model
-        from mobileone.profiling.profile import Subject
+        from mobileone.profiling.profile import ProfileSubject
 
         for what, number in (("input_size", self.input_size), ("batch_size", self.batch_size)):
             if number is not None and number < 1:
@@ -127,7 +125,7 @@ class Profile:
         size = self.input_size or model.input_spec.size
         noise = torch.Generator().manual_seed(0)
         x = torch.randn(self.batch_size or 1, model.in_chans, size, size, generator=noise)
-        return Subject(model, x.to(device), name=f"{name}:{chosen}")
+        return ProfileSubject(model, x.to(device), name=f"{name}:{chosen}")
 
 
 def split_form(source: str) -> tuple[str, Form | None]:

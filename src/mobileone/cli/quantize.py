@@ -6,22 +6,20 @@ import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from tyro.conf import Positional, arg
 
-from mobileone.atomic import refuse_existing
 from mobileone.backends.manifest import manifest_path
-from mobileone.backends.table import format_of
+from mobileone.backends.table import backend_of, writing
+from mobileone.cli.arguments import format_choice, refuse_existing
 from mobileone.cli.output import megabytes, print_json, table
 from mobileone.errors import ConfigError
 
 if TYPE_CHECKING:
     from mobileone.model.network import MobileOne
-    from mobileone.quantization.layer_errors import Comparison, LayerError
-    from mobileone.quantization.quantize import QuantizedFormat, QuantizeResult
-
-FORMATS = ("onnx", "openvino", "litert", "executorch")
+    from mobileone.quantization.layer_errors import Int8Comparison, LayerError
+    from mobileone.quantization.quantize import QuantizeResult
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,7 +35,7 @@ class Quantize:
     """Folder of photos of the kind that the model will see; labels are not needed."""
     output: Annotated[Path, arg(aliases=("-o",))]
     """File to write, or a folder; its manifest lies beside it, with .json behind its name."""
-    format: Literal["onnx", "openvino", "litert", "executorch"] | None = None
+    format: Annotated[str | None, format_choice("int8")] = None
     """What to write. Default: what the file's suffix says."""
     num_images: int | None = None
     """Calibration photos. Default: 100, or all where there are fewer."""
@@ -57,11 +55,13 @@ class Quantize:
     """Print everything as JSON."""
 
     def run(self) -> int:
-        kind = format_of(self.output)
+        kind = backend_of(self.output)
         name = self.format or (kind.name if kind else None)
-        if name not in FORMATS:
-            raise ConfigError(f"{self.output} names no int8 format; pass --format {', '.join(FORMATS)}")
-        if format_of(self.model) is not None:
+        if name is None or name not in writing("int8"):
+            raise ConfigError(
+                f"{self.output} names no int8 format; pass --format {', '.join(writing('int8'))}"
+            )
+        if backend_of(self.model) is not None:
             raise ConfigError(
                 f"{self.model} is an exported file, quantized or not; give the float model it was made from"
             )
@@ -80,7 +80,7 @@ class Quantize:
             model,
             self.output,
             images=photos,
-            format=cast("QuantizedFormat", name),
+            format=name,
             rule=self.ranges,
             batch_size=self.batch_size,
             source=self.model,
@@ -88,7 +88,7 @@ class Quantize:
         )
         for warning in done.warnings:
             print(f"warning: {warning}", file=sys.stderr)
-        held = None if self.eval is None else compare_on(model, done.path, self.eval)
+        held = None if self.eval is None else _compare(model, done.path, self.eval)
         if self.json:
             print_json(done.to_dict() | {"eval": None if held is None else held.to_dict()})
         else:
@@ -105,40 +105,19 @@ def _refuse_unwritable(output: Path) -> None:
         raise ConfigError(f"cannot write {output}: {folder} is no folder that may be written to")
 
 
-def compare_on(model: MobileOne, artifact: Path, folder: Path) -> Comparison:
-    """Float against int8, each in its own runtime, on every photo below a folder."""
-    import torch
-
+def _compare(model: MobileOne, artifact: Path, folder: Path) -> Int8Comparison:
+    """Float against int8 on every photo below a folder."""
     from mobileone.backends.artifact import Artifact
-    from mobileone.data.folder import find_images, image_files
-    from mobileone.imagenet import resolve_classes
-    from mobileone.images.decode import read_image
-    from mobileone.images.eval_transform import EvalTransform
-    from mobileone.progress_bar import progress_bar
-    from mobileone.quantization.layer_errors import compare_logits
-    from mobileone.quantization.quantize import BATCH, float_logits
+    from mobileone.data.photos import read_photos
+    from mobileone.quantization.compare_int8 import compare_int8
 
     if not folder.is_dir():
         raise ConfigError(f"--eval takes a folder of photos, got {folder}")
-    labels: Any = None
-    if any(entry.is_dir() for entry in folder.iterdir()):
-        classes = resolve_classes(model.num_classes, model.class_names)
-        found = find_images(folder, split="val", classes=classes)
-        labels = torch.from_numpy(found.labels)
-        paths = [found.path(index) for index in range(len(found))]
-    else:
-        paths = image_files(folder)
-    int8, transform = Artifact(artifact), EvalTransform.from_spec(model.input_spec)
-    expected, got = [], []
-    starts = range(0, len(paths), BATCH)
-    for start in progress_bar(starts, title="comparing", unit="batch", hidden=False):
-        pixels = torch.stack([transform(read_image(path)) for path in paths[start : start + BATCH]])
-        expected.append(float_logits(model, pixels))
-        got.append(int8.logits(pixels))
-    return compare_logits(torch.cat(expected), torch.cat(got), labels)
+    photos = read_photos(folder, num_classes=model.num_classes, class_names=model.class_names)
+    return compare_int8(model, Artifact(artifact), photos)
 
 
-def report(done: QuantizeResult, held: Comparison | None) -> str:
+def report(done: QuantizeResult, held: Int8Comparison | None) -> str:
     """Everything about the result, for people."""
     manifest, parity = done.manifest, done.manifest.parity
     assert parity is not None
@@ -156,7 +135,7 @@ def report(done: QuantizeResult, held: Comparison | None) -> str:
     return "\n".join([*lines, "", layer_table(done.layers), "", summary(done.layers)])
 
 
-def comparison_line(held: Comparison) -> str:
+def comparison_line(held: Int8Comparison) -> str:
     """Float against int8 on other photos, one line."""
     noise = f"top-1 agreement {held.agreement:.1f} %  logits {held.sqnr_db:.1f} dB"
     line = f"evaluation   n {held.num_images}  {noise}"
@@ -169,7 +148,7 @@ def comparison_line(held: Comparison) -> str:
 
 
 def layer_table(layers: Any) -> str:
-    """Every layer's error."""
+    """A row a layer: its kind, signal over noise, and its share of the noise in the logits."""
     rows = [
         [layer.name, layer.kind, f"{layer.sqnr_db:.1f}", f"{100 * layer.logit_share:.1f}"] for layer in layers
     ]

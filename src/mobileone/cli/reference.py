@@ -10,7 +10,7 @@ import csv
 import statistics
 import sys
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -23,12 +23,12 @@ from mobileone.cli.test import load_for_test
 from mobileone.errors import CheckpointError
 from mobileone.processor import num_cores
 from mobileone.profiling.cost import network_cost
-from mobileone.training.run.callback import Callback
+from mobileone.training.watch.callback import Callback
 from mobileone.variants import VARIANTS
 
 if TYPE_CHECKING:
     from mobileone.ranks.distributed import Distributed
-    from mobileone.training.run.progress import EpochRecord
+    from mobileone.training.watch.records import EpochRecord
 
 WEIGHTS = Path("weights")
 VARIANT = "mobileone_s0"
@@ -114,18 +114,19 @@ class Reference:
 
     def _train(self, data: str, ranks: Distributed) -> None:
         from mobileone.training.config.recipe import reference
-        from mobileone.training.run.loop import fit
+        from mobileone.training.run.fit import fit
 
         on_gpu = ranks.device.type == "cuda"
         cores = max(num_cores() // ranks.world_size, 1)
-        config = replace(
-            reference(),
-            data=data,
-            epochs=self.epochs,
-            input_size=self.input_size,
-            batch_size=self.batch_size or (GPU_BATCH_SIZE if on_gpu else CPU_BATCH_SIZE),
-            num_workers=min(MAX_WORKERS, cores) if self.workers is None else self.workers,
-            weights_suffix=".pt",
+        config = reference().with_values(
+            {
+                "data": data,
+                "epochs": self.epochs,
+                "input_spec.size": self.input_size,
+                "batch_size": self.batch_size or (GPU_BATCH_SIZE if on_gpu else CPU_BATCH_SIZE),
+                "loading.num_workers": min(MAX_WORKERS, cores) if self.workers is None else self.workers,
+                "saving.weights_suffix": ".pt",
+            }
         )
         if not self.resume:
             ranks.from_main(lambda: keep_earlier_run(WEIGHTS))
@@ -140,9 +141,9 @@ class Reference:
         best = WEIGHTS / "best.pt"
         if not best.exists():
             raise CheckpointError(f"{best} is not there; train first: bash main.sh N --train --data DIR")
-        model = load_for_test(str(best), input_size=self.input_size)
+        classifier = load_for_test(str(best), device=ranks.device, input_size=self.input_size)
         workers = 2 if self.workers is None else self.workers
-        result = evaluate(model, data, num_workers=workers, device=ranks.device, dist=ranks)
+        result = evaluate(classifier, data, num_workers=workers, dist=ranks)
         if ranks.is_main:
             print(("%10s" * 3) % ("acc@1", "acc@5", "loss"))
             print(("%10.3f" * 3) % (result.acc1, result.acc5, result.loss))

@@ -75,7 +75,7 @@ class Shard:
         return 0
 
     def _verify(self) -> int:
-        from mobileone.data.shards.verify import verify_shards
+        from mobileone.data.shards.verify_shards import verify_shards
 
         with Counting("verifying", unit="shard") as bar:
             shards, images = verify_shards(self.source, num_workers=self.workers, on_shard=bar.show)
@@ -86,7 +86,7 @@ class Shard:
         return 0
 
     def _index(self) -> int:
-        from mobileone.data.shards.verify import index_shards
+        from mobileone.data.shards.index_shards import index_shards
 
         with Counting("indexing", unit="shard") as bar:
             images = index_shards(self.source, split=self.split, num_workers=self.workers, on_shard=bar.show)

@@ -8,35 +8,37 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from tyro.conf import Positional, arg
 
-from mobileone.backends.table import Precision, format_of
+from mobileone.backends.table import Precision, backend_of
+from mobileone.cli.device_option import device_for
 from mobileone.cli.output import print_json, result_line
 from mobileone.errors import ConfigError
 
 if TYPE_CHECKING:
-    from mobileone.backends.artifact import Artifact
-    from mobileone.model.network import MobileOne
+    import torch
+
+    from mobileone.inference.classifier import Classifier
 
 
 def load_for_test(
     source: str,
     *,
+    device: torch.device,
     input_size: int | None = None,
     crop: float | None = None,
     threads: int | None = None,
     precision: Precision | None = None,
-) -> MobileOne | Artifact:
+) -> Classifier:
     """A model in inference form or an exported file; `input_size` and `crop` replace its input spec's."""
-    from mobileone.inference.classifier import Network, load_classifier
+    from mobileone.inference.classifier import load_classifier
 
-    if format_of(source) is not None and input_size is not None:
+    if backend_of(source) is not None and input_size is not None:
         raise ConfigError(f"{source} is exported for one size; export it with another --input-size instead")
-    loaded = load_classifier(source, threads=threads, precision=precision)
-    model = loaded.model if isinstance(loaded, Network) else loaded
-    spec = model.input_spec
-    model.input_spec = replace(
+    classifier = load_classifier(source, device=device, threads=threads, precision=precision)
+    spec = classifier.input_spec
+    classifier.input_spec = replace(
         spec, size=spec.size if input_size is None else input_size, crop=spec.crop if crop is None else crop
     )
-    return model
+    return classifier
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,27 +72,23 @@ class Test:
     """Print the result as JSON."""
 
     def run(self) -> int:
-        from mobileone.backends.artifact import Artifact
         from mobileone.evaluation.evaluate import evaluate
         from mobileone.ranks.distributed import distributed
 
-        model = load_for_test(
-            self.model,
-            input_size=self.input_size,
-            crop=self.crop,
-            threads=self.threads,
-            precision=self.precision,
-        )
-        exported = format_of(self.model) is not None
-        if exported and self.device not in ("auto", "cpu"):
-            raise ConfigError(f"{self.model} runs on the CPU; drop --device {self.device}")
-        with distributed("cpu" if exported else self.device) as ranks:
+        with distributed(device_for(self.model, self.device)) as ranks:
+            classifier = load_for_test(
+                self.model,
+                device=ranks.device,
+                input_size=self.input_size,
+                crop=self.crop,
+                threads=self.threads,
+                precision=self.precision,
+            )
             result = evaluate(
-                model,
+                classifier,
                 self.data,
                 batch_size=self.batch_size,
                 num_workers=self.workers,
-                device=ranks.device,
                 on_bad_image=self.on_bad_image,
                 dist=ranks,
             )
@@ -98,8 +96,7 @@ class Test:
                 return 0
         for path in result.skipped:
             print(f"skipped: {path}", file=sys.stderr)
-        spec = model.input_spec
-        runs = str(model) if isinstance(model, Artifact) else "fused"
+        spec, runs = classifier.input_spec, str(classifier)
         print(f"{runs}; {spec.size} px, crop {spec.crop}, {spec.interpolation}", file=sys.stderr)
         if self.json:
             print_json(

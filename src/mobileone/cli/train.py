@@ -6,7 +6,7 @@ import itertools
 import json
 import os
 import sys
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -18,9 +18,9 @@ from mobileone.errors import MobileOneError
 
 if TYPE_CHECKING:
     from mobileone.training.config.train_config import TrainConfig
-    from mobileone.training.run.callback import Callback
-    from mobileone.training.watch.plan import Plan
-    from mobileone.training.watch.run_report import Report as WrittenReport
+    from mobileone.training.run.plan import RunPlan
+    from mobileone.training.run.run_report import RunReport
+    from mobileone.training.watch.callback import Callback
 
 # `--resume` alone is "yes".
 RESUME = PrimitiveConstructorSpec(
@@ -76,8 +76,9 @@ class Train:
     """Print the result as JSON."""
 
     def run(self) -> int:
-        from mobileone.training.config.recipe import override, recipe
-        from mobileone.training.run.loop import fit
+        from mobileone.training.config.recipe import recipe
+        from mobileone.training.config.train_config import override
+        from mobileone.training.run.fit import fit
         from mobileone.training.run.run_dir import RunDir
 
         run_dir = self.run_dir or Path("runs") / self.recipe
@@ -86,7 +87,7 @@ class Train:
         config = stored.read_config() if resume else recipe(self.recipe)
         names = ("data", "init", "device", "on_bad_image", "checkpoint_every")
         given = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
-        config = override(replace(config, **given), [*itertools.chain(*self.set)])
+        config = override(config.with_values(given), [*itertools.chain(*self.set)])
         if self.dry_run:
             return self._plan(config, run_dir / "schedule.png")
         result = fit(config, run_dir=run_dir, resume=resume, callbacks=self._callbacks())
@@ -110,7 +111,7 @@ class Train:
         return [TensorBoard()]
 
     def _plan(self, config: TrainConfig, picture: Path) -> int:
-        from mobileone.training.watch.plan import plan
+        from mobileone.training.run.plan import plan
 
         planned = plan(config, picture=picture)
         if int(os.environ.get("RANK", "0")) > 0:
@@ -125,7 +126,7 @@ class Train:
 
 def _report(run_dir: Path) -> None:
     """The report of a finished run; pictures that cannot be drawn are no failure of the training."""
-    from mobileone.training.watch.run_report import write_report
+    from mobileone.training.run.run_report import write_report
 
     try:
         print(f"report: {write_report(run_dir).page}", file=sys.stderr)
@@ -148,28 +149,28 @@ class Report:
     """auto, cpu, cuda or cuda:N. Default: the run's."""
 
     def run(self) -> int:
-        from mobileone.training.watch.run_report import write_report
+        from mobileone.training.run.run_report import write_report
 
         result = write_report(self.run_dir, data=self.data, device=self.device)
         print(result_text(result))
         return 0
 
 
-def result_text(result: WrittenReport) -> str:
+def result_text(result: RunReport) -> str:
     """Accuracy, and every file."""
     answers = result.answers
     lines = [f"acc@1 {answers.acc1:.3f}  acc@5 {answers.acc5:.3f}  n {len(answers)}"]
     return "\n".join([*lines, *map(str, (*result.pictures, result.page))])
 
 
-def plan_text(planned: Plan) -> str:
+def plan_text(planned: RunPlan) -> str:
     """A plan for people."""
-    from mobileone.training.run.progress import duration
+    from mobileone.training.watch.time_left import duration
 
     config = planned.config
     settings = [
         [name, value if isinstance(value, str) else json.dumps(value)]
-        for name, value in config.to_dict().items()
+        for name, value in config.settings().items()
     ]
     groups = [
         [group.name, f"{group.num_tensors:,}", f"{group.num_parameters:,}", f"{group.weight_decay:g}"]
@@ -200,7 +201,7 @@ def plan_text(planned: Plan) -> str:
             "",
             table(["epochs", "pixels", "strength", "s a step", "images/s"], phases),
             "",
-            f"loading: {planned.data_seconds:.3f} s a step with num_workers={config.num_workers}",
+            f"loading: {planned.data_seconds:.3f} s a step with num_workers={config.loading.num_workers}",
             f"memory: {planned.memory_bytes / 1e9:.2f} GB a rank",
             f"time: {duration(planned.seconds)} of training, evaluation not counted",
             f"({how})",

@@ -36,7 +36,7 @@ MAX_BUCKET = 256  # pictures with the same 16 bits; more of them are no photos b
 EXIF_ORIENTATION = 0x0112
 
 
-class Found(NamedTuple):
+class ImageFacts(NamedTuple):
     """What one image is; `reason` is empty if it can be decoded."""
 
     reason: str
@@ -114,7 +114,7 @@ def check_data(
         DataError: if a shard cannot be read.
     """
     total = sum(len(source) for source in sources.values())
-    found: dict[str, list[Found]] = {name: [] for name in sources}
+    found: dict[str, list[ImageFacts]] = {name: [] for name in sources}
     done = 0
     for name, source in sources.items():
         chunks = [range(i, min(i + CHUNK, len(source))) for i in range(0, len(source), CHUNK)]
@@ -149,7 +149,9 @@ def check_data(
     )
 
 
-def _split_report(source: ImageSource, images: list[Found], duplicates: list[tuple[str, ...]]) -> SplitReport:
+def _split_report(
+    source: ImageSource, images: list[ImageFacts], duplicates: list[tuple[str, ...]]
+) -> SplitReport:
     counts = np.bincount(source.labels, minlength=len(source.classes)).tolist()
     readable = [image for image in images if not image.reason]
     kinds = Counter(image.kind for image in readable)
@@ -169,22 +171,22 @@ def _spread(values: list[int]) -> tuple[int, int, int]:
     return ordered[0], ordered[len(ordered) // 2], ordered[-1]
 
 
-def _look_at_all(source: ImageSource, indices: range) -> list[Found]:
+def _look_at_all(source: ImageSource, indices: range) -> list[ImageFacts]:
     return [_look_at(source, index) for index in indices]
 
 
-def _look_at(source: ImageSource, index: int) -> Found:
+def _look_at(source: ImageSource, index: int) -> ImageFacts:
     try:
         image = source.read(index)
         pixels = image.decode()
     except BadImageError as error:
-        return Found(str(error).removeprefix(f"{source.name(index)}: "), 0, 0, "", b"", 0)
+        return ImageFacts(str(error).removeprefix(f"{source.name(index)}: "), 0, 0, "", b"", 0)
     if isinstance(image, EncodedImage):
         kind, content = _kind(image.data), image.data
     else:
         kind, content = "pixels", pixels.contiguous().numpy().tobytes()
     digest = hashlib.sha256(content).digest()[:16]
-    return Found("", image.height, image.width, kind, digest, difference_hash(pixels))
+    return ImageFacts("", image.height, image.width, kind, digest, difference_hash(pixels))
 
 
 def _kind(data: bytes) -> str:
@@ -218,7 +220,9 @@ def difference_hash(pixels: Tensor) -> int:
     return int.from_bytes(np.packbits(bits).tobytes(), "big")
 
 
-def _alike(sources: Mapping[str, ImageSource], found: Mapping[str, list[Found]]) -> list[tuple[str, str]]:
+def _alike(
+    sources: Mapping[str, ImageSource], found: Mapping[str, list[ImageFacts]]
+) -> list[tuple[str, str]]:
     """Names of training and validation images whose hashes are close, and their thumbnails too.
 
     Hashes that differ in 2 of 64 bits share at least 2 of 4 quarters, so looking at equal quarters finds all.

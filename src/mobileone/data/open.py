@@ -8,7 +8,7 @@ from typing import Literal
 from mobileone.data.digits import load_digits
 from mobileone.data.folder import find_images
 from mobileone.data.shards.address import is_shards
-from mobileone.data.shards.source import open_shards
+from mobileone.data.shards.shard_source import open_shards
 from mobileone.data.source import ImageSource
 
 

@@ -9,13 +9,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mobileone.data.loader import OnBadImage, eval_loader
+from mobileone.data.loader import OnBadImage
 from mobileone.data.source import ImageSource
 from mobileone.errors import DataError
 from mobileone.evaluation.confusion import Counts, confusion_matrix
-from mobileone.evaluation.evaluate import check_classes, classified, device_of
-from mobileone.imagenet import resolve_classes
-from mobileone.images.eval_transform import EvalTransform
+from mobileone.evaluation.evaluate import classified
+from mobileone.evaluation.metrics import in_topk
 from mobileone.inference.classifier import Classifier
 from mobileone.model.network import MobileOne
 
@@ -85,17 +84,15 @@ def answer(
     Raises:
         DataError: if the data's classes are not the model's, or no image is readable.
     """
-    check_classes(model, source, resolve_classes(model.num_classes, model.class_names))
-    loader = eval_loader(
+    columns: list[tuple[Tensor, ...]] = []
+    for batch, logits in classified(
+        model,
         source,
-        EvalTransform.from_spec(model.input_spec),
         batch_size=batch_size,
         num_workers=num_workers,
         on_bad_image=on_bad_image,
-        pin_memory=device_of(model).type == "cuda",
-    )
-    columns: list[tuple[Tensor, ...]] = []
-    for batch, logits in classified(model, loader, hidden=not progress):
+        hidden=not progress,
+    ):
         if len(batch):
             columns.append((batch.indices, batch.labels, *_answers_of(logits, batch.labels)))
     if not columns:
@@ -114,6 +111,5 @@ def answer(
 
 
 def _answers_of(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    probabilities, predictions = logits.float().softmax(1).cpu().max(1)
-    top = logits.topk(min(5, logits.shape[1]), dim=1).indices.cpu()
-    return predictions, probabilities, (top == labels[:, None]).any(1)
+    probabilities, predictions = logits.softmax(1).cpu().max(1)
+    return predictions, probabilities, in_topk(logits, labels.to(logits.device), (5,))[0].cpu()

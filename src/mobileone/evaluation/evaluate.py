@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
@@ -13,17 +12,16 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from mobileone.data.loader import BadImage, Batch, BatchLoader, OnBadImage, eval_loader
+from mobileone.data.loader import BadImage, Batch, OnBadImage, eval_loader
 from mobileone.data.open import open_data
-from mobileone.data.pixels import normalize
 from mobileone.data.source import ImageSource
 from mobileone.errors import DataError
 from mobileone.evaluation.metrics import EvalResult, topk_correct
 from mobileone.imagenet import resolve_classes
 from mobileone.images.eval_transform import EvalTransform
-from mobileone.inference.classifier import Classifier
+from mobileone.inference.classifier import Classifier, classifying
 from mobileone.model.network import MobileOne
-from mobileone.precision import AmpDtype, autocast
+from mobileone.precision import AmpDtype
 from mobileone.progress_bar import progress_bar
 from mobileone.ranks.distributed import Distributed
 
@@ -71,24 +69,20 @@ def evaluate(
     dist = dist or Distributed()
     classes = resolve_classes(model.num_classes, model.class_names)
     source = open_data(data, split=split, classes=classes) if isinstance(data, str | Path) else data
-    check_classes(model, source, classes)
-    if device is not None and isinstance(model, MobileOne):
-        model.to(device)
-    loader = eval_loader(
-        source,
-        EvalTransform.from_spec(model.input_spec),
-        batch_size=batch_size,
-        rank=dist.rank,
-        world_size=dist.world_size,
-        num_workers=num_workers,
-        on_bad_image=on_bad_image,
-        pin_memory=device_of(model).type == "cuda",
-        on_dead_worker=on_dead_worker,
-    )
     sums: list[Tensor] = []
     bad: list[BadImage] = []
-    hidden = not (progress and dist.is_main)
-    for batch, logits in classified(model, loader, amp=amp, hidden=hidden):
+    for batch, logits in classified(
+        model,
+        source,
+        batch_size=batch_size,
+        num_workers=num_workers,
+        device=device,
+        on_bad_image=on_bad_image,
+        dist=dist,
+        amp=amp,
+        hidden=not (progress and dist.is_main),
+        on_dead_worker=on_dead_worker,
+    ):
         bad += batch.bad
         if len(batch):
             sums.append(_batch_sums(logits, batch.labels))
@@ -96,58 +90,43 @@ def evaluate(
 
 
 def classified(
-    model: MobileOne | Classifier, loader: BatchLoader, *, amp: AmpDtype | None = None, hidden: bool = True
+    model: MobileOne | Classifier,
+    source: ImageSource,
+    *,
+    batch_size: int,
+    num_workers: int,
+    on_bad_image: OnBadImage,
+    hidden: bool,
+    device: str | torch.device | None = None,
+    dist: Distributed | None = None,
+    amp: AmpDtype | None = None,
+    on_dead_worker: Callable[[str], None] | None = None,
 ) -> Iterator[tuple[Batch, Tensor]]:
-    """Every batch of an evaluation loader with its logits (N, num_classes), on the model's device.
+    """Every batch of a set, or of this rank's share, with its logits (N, num_classes) where they come out.
 
-    Args:
-        model: a network, put into eval mode meanwhile, or any `Classifier`.
-        loader: of images as the model wants them.
-        amp: mixed precision, or None.
-        hidden: whether to show no bar on stderr.
+    The arguments and errors are those of `evaluate`; `hidden` shows no bar.
     """
-    where = device_of(model)
-    logits_of = _network_logits(model, amp) if isinstance(model, MobileOne) else model.logits
-    with _in_eval_mode(model):
+    dist = dist or Distributed()
+    with classifying(model, device=device, amp=amp) as classifier:
+        check_classes(classifier, source)
+        loader = eval_loader(
+            source,
+            EvalTransform.from_spec(classifier.input_spec),
+            batch_size=batch_size,
+            rank=dist.rank,
+            world_size=dist.world_size,
+            num_workers=num_workers,
+            on_bad_image=on_bad_image,
+            pin_memory=classifier.device.type == "cuda",
+            on_dead_worker=on_dead_worker,
+        )
         for batch in progress_bar(loader, title="evaluating", unit="batch", hidden=hidden):
             if not len(batch):
-                yield batch, torch.empty(0, model.num_classes, device=where)
+                yield batch, torch.empty(0, classifier.num_classes, device=classifier.device)
                 continue
             with torch.inference_mode():
-                logits = logits_of(batch.images.to(where, non_blocking=True))
+                logits = classifier.logits(batch.images)
             yield batch, logits
-
-
-def device_of(model: MobileOne | Classifier) -> torch.device:
-    """Where its logits come from."""
-    return next(model.parameters()).device if isinstance(model, MobileOne) else torch.device("cpu")
-
-
-@contextmanager
-def _in_eval_mode(model: MobileOne | Classifier) -> Iterator[None]:
-    """A network as it was before, afterwards."""
-    if not isinstance(model, MobileOne):
-        yield
-        return
-    was_training = model.training
-    model.eval()
-    try:
-        yield
-    finally:
-        model.train(was_training)
-
-
-def _network_logits(model: MobileOne, amp: AmpDtype | None) -> Callable[[Tensor], Tensor]:
-    """A function from pixels to logits, both on the network's device."""
-    weight = next(model.parameters())
-
-    def logits_of(pixels: Tensor) -> Tensor:
-        pixels = pixels.contiguous(memory_format=torch.channels_last)
-        with autocast(weight.device, amp):
-            out: Tensor = model(normalize(pixels, model.input_spec, dtype=weight.dtype))
-        return out
-
-    return logits_of
 
 
 @torch.inference_mode()
@@ -175,15 +154,14 @@ def _total(sums: list[Tensor], bad: list[BadImage], dist: Distributed, *, second
     )
 
 
-def check_classes(
-    model: MobileOne | Classifier, source: ImageSource, classes: tuple[str, ...] | None
-) -> None:
+def check_classes(model: Classifier, source: ImageSource) -> None:
     """Refuse labels that mean something else to the model, before the first batch.
 
     Raises:
         DataError: if they do, or there are no images.
     """
     theirs = tuple(source.classes)
+    classes = resolve_classes(model.num_classes, model.class_names)
     if classes is not None and classes != theirs:
         raise DataError(
             f"the model's {len(classes)} classes ({classes[0]} … {classes[-1]}) are not the data's "

@@ -14,7 +14,7 @@ from mobileone.errors import ConfigError
 from mobileone.evaluation.cam import class_activation_maps, logit_map
 from mobileone.evaluation.pictures import short_name
 from mobileone.imagenet import human_name, resolve_classes
-from mobileone.images.decode import Image, read_image
+from mobileone.images.any_image import AnyImage, as_image
 from mobileone.images.eval_transform import EvalTransform
 from mobileone.model.network import MobileOne
 from mobileone.report.figure import new_figure, require_png, save_figure
@@ -67,13 +67,13 @@ def find_class(name: str, classes: Sequence[str]) -> int:
 
 
 def explain(
-    model: MobileOne, images: Sequence[str | Path | Image], *, topk: int = 3, class_name: str | None = None
+    model: MobileOne, images: Sequence[AnyImage], *, topk: int = 3, class_name: str | None = None
 ) -> list[list[Explanation]]:
     """Class activation maps (arXiv 1512.04150) of images, a list an image, the likeliest class first.
 
     Args:
         model: in either form, on any device; put into eval mode.
-        images: files, or images already read.
+        images: files, images already read, or pixels.
         topk: how many classes to explain for each image.
         class_name: explain this class alone.
 
@@ -90,7 +90,7 @@ def explain(
     model.eval()
     rows = []
     for given in images:
-        image = read_image(given) if isinstance(given, str | Path) else given
+        image = as_image(given)
         pixels = transform(image)
         batch = normalize(pixels[None].to(weight.device), model.input_spec, dtype=weight.dtype)
         maps, logits = class_activation_maps(model, batch)

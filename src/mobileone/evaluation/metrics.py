@@ -1,4 +1,4 @@
-"""Counts of right answers, and the result of an evaluation."""
+"""Logits to right answers and agreement, and the result of an evaluation."""
 
 from __future__ import annotations
 
@@ -11,26 +11,47 @@ import torch
 from torch import Tensor
 
 
-def topk_correct(logits: Tensor, labels: Tensor, ks: Sequence[int] = (1, 5)) -> Tensor:
-    """How many rows have their label among the k largest logits, for each k.
+def in_topk(logits: Tensor, labels: Tensor, ks: Sequence[int] = (1, 5)) -> Tensor:
+    """Whether a row's label is among its k largest logits, for each k.
 
     A k above the number of classes counts as that number. A row with a NaN is wrong for every k.
 
     Args:
         logits: (N, K), any floating dtype.
-        labels: (N,), int64 in [0, K).
+        labels: (N,), int64 in [0, K), on the device of `logits`.
         ks: the k's, each at least 1.
 
     Returns:
-        int64 (len(ks),), on the device of `logits`.
-
-    >>> topk_correct(torch.tensor([[3.0, 2.0, 1.0], [3.0, 2.0, 1.0]]), torch.tensor([0, 1]), (1, 2)).tolist()
-    [1, 2]
+        bool (len(ks), N), on the device of `logits`.
     """
     num_classes = logits.shape[1]
     ranked = logits.topk(min(max(ks), num_classes), dim=1).indices
     right = (ranked == labels[:, None]) & ~logits.isnan().any(dim=1, keepdim=True)
-    return torch.stack([right[:, :k].sum() for k in ks])
+    return torch.stack([right[:, :k].any(dim=1) for k in ks])
+
+
+def topk_correct(logits: Tensor, labels: Tensor, ks: Sequence[int] = (1, 5)) -> Tensor:
+    """How many rows have their label among the k largest logits, for each k: int64 (len(ks),).
+
+    The arguments are those of `in_topk`.
+
+    >>> topk_correct(torch.tensor([[3.0, 2.0, 1.0], [3.0, 2.0, 1.0]]), torch.tensor([0, 1]), (1, 2)).tolist()
+    [1, 2]
+    """
+    return in_topk(logits, labels, ks).sum(1)
+
+
+def top1_agreement(logits: Tensor, others: Tensor) -> float:
+    """Share of the rows whose largest logit is of the same class in both, in [0, 1].
+
+    Args:
+        logits: (N, K); where several are the largest, the first counts.
+        others: of the same images, (N, K).
+
+    >>> top1_agreement(torch.tensor([[3.0, 1.0], [3.0, 1.0]]), torch.tensor([[9.0, 0.0], [0.0, 9.0]]))
+    0.5
+    """
+    return (logits.argmax(1) == others.argmax(1)).double().mean().item()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,31 +1,22 @@
-"""Export a network: fuse, write, load in its own runtime, compare, and only then put the files in place."""
+"""Export a network in float: fuse it, and let the pipeline write and prove the file."""
 
 from __future__ import annotations
 
-import copy
-import hashlib
 import os
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
-from importlib.metadata import version
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
-from mobileone.atomic import refuse_existing, staging
-from mobileone.backends.artifact import Artifact
-from mobileone.backends.deployable import Options
-from mobileone.backends.exporter import Exporter, exporter
-from mobileone.backends.manifest import Manifest, manifest_path, record_files
-from mobileone.backends.table import Format, FormatName, find_format
-from mobileone.errors import ConfigError, ExportError, MobileOneError
-from mobileone.exporting.parity import SEEDED, TOLERANCES, compare, reference_logits, seeded_pictures
-from mobileone.model.network import MobileOne
-from mobileone.reparam.fuse import reparameterize
-
-MAX_SIZE = 4096
+from mobileone.backends.export_options import ExportOptions
+from mobileone.backends.manifest import Manifest
+from mobileone.backends.table import Precision, find_backend
+from mobileone.backends.writer import find_writer
+from mobileone.errors import ConfigError, ExportError
+from mobileone.exporting.parity import SEEDED, TOLERANCES, seeded_pictures
+from mobileone.exporting.pipeline import Evidence, choose_target, describe, ready, write_artifact
+from mobileone.inference.torch_classifier import TorchClassifier
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +35,7 @@ def export(
     model: nn.Module,
     path: str | os.PathLike[str],
     *,
-    format: FormatName,
+    format: str,
     raw_input: bool = False,
     dynamic_batch: bool = False,
     batch_size: int = 1,
@@ -59,7 +50,7 @@ def export(
     Args:
         model: a MobileOne in eval mode; it is fused where it is not.
         path: the file to write, with the format's suffix; or a folder, where it is named after the variant.
-        format: of the artifact.
+        format: a backend that backends/table.py has written in fp32, such as onnx or litert.
         raw_input: put normalisation into the graph, so that it takes pixels: uint8 (N, H, W, C), RGB, where
             the format can, exactly also at the padded border.
         dynamic_batch: take any number of images at a time.
@@ -84,121 +75,34 @@ def export(
     >>> done.manifest.parity.top1_agreement
     1.0
     """
-    kind = find_format(format)
-    options = Options(raw_input=raw_input, batch=None if dynamic_batch else batch_size, half=half)
+    backend, writer = find_backend(format), find_writer(format)
+    options = ExportOptions(raw_input=raw_input, batch=None if dynamic_batch else batch_size, half=half)
     if batch_size < 1 or (dynamic_batch and batch_size != 1):
         raise ConfigError(f"give a batch size of at least 1, or a dynamic batch, got {batch_size}")
-    target = artifact_path(path, kind, getattr(getattr(model, "variant", None), "name", "model"))
-    refuse_existing(target, force=force)
-    writer = exporter(format)
+    target = choose_target(model, path, backend, force=force)
     writer.check(options)
     network = ready(model, input_size=input_size)
     pixels = seeded_pictures(network.input_spec) if images is None else images
-    expected = reference_logits(network, pixels)
+    expected = TorchClassifier(network).logits(pixels)
     if not expected.isfinite().all():
         raise ExportError(
             "the network gives NaN or infinite logits in PyTorch already; it is no use to export"
         )
-    with staging(target) as folder:
-        written = folder / target.name
-        files = _write(writer, network, written, options, kind)
-        manifest = Manifest(
-            format=format,
-            files=record_files(written, files),
-            variant=network.variant.name,
-            source=source,
-            weights_sha256=weights_sha256(network),
-            precision="fp16" if half else "fp32",
-            tensor=writer.tensor(network, options),
-            input_spec=network.input_spec,
-            num_classes=network.num_classes,
-            class_names=network.class_names,
-            options=asdict(options),
-            versions={**package_versions(), **writer.versions()},
-            parity=None,
-        )
-        manifest = _proved(
-            manifest, written, kind, expected, pixels, what=SEEDED if images is None else "images"
-        )
-        manifest.write(manifest_path(written))
+    precision: Precision = "fp16" if half else "fp32"
+    manifest = describe(
+        network,
+        format=format,
+        precision=precision,
+        tensor=writer.tensor(network, options),
+        options=asdict(options),
+        versions=writer.versions(),
+        source=source,
+    )
+    evidence = Evidence(
+        pixels=pixels,
+        expected=expected,
+        images=SEEDED if images is None else "images",
+        tolerance=TOLERANCES[precision],
+    )
+    manifest = write_artifact(lambda file: writer.write(network, file, options), target, manifest, evidence)
     return Exported(target, manifest)
-
-
-def artifact_path(path: str | os.PathLike[str], kind: Format, name: str) -> Path:
-    """The main file for an output argument: itself, or named after the network in a folder.
-
-    Raises:
-        ConfigError: if it has another format's suffix, or none and is no folder's name.
-    """
-    target = Path(path)
-    folder = str(path).endswith(("/", os.sep)) or (target.is_dir() and not target.name.endswith(kind.suffix))
-    if folder or not target.suffix:
-        return target / f"{name}{kind.suffix}"
-    if not target.name.lower().endswith(kind.suffix) or target.name.lower() == kind.suffix:
-        raise ConfigError(f"a file of {kind.name} is called *{kind.suffix}, got {target.name}")
-    return target
-
-
-def ready(model: nn.Module, *, input_size: int | None = None) -> MobileOne:
-    """The network to export: fused, float32, on the CPU, with this input size.
-
-    Raises:
-        ConfigError: if it is no MobileOne classifier, or the size makes no sense for it.
-        ExportError: if it is in training mode, or a weight is NaN or infinite.
-    """
-    if not isinstance(model, MobileOne):
-        raise ConfigError(f"export takes a MobileOne classifier, got {type(model).__name__}")
-    if not model.num_classes:
-        raise ConfigError("this model has no classifier (num_classes=0), so there are no logits to compare")
-    if model.training:
-        raise ExportError("cannot export a model in training mode; call model.eval() first")
-    bad = [name for name, value in model.state_dict().items() if not value.isfinite().all()]
-    if bad:
-        raise ExportError(f"cannot export: {bad[0]} has NaN or infinite values; the weights are no use")
-    size = model.input_spec.size if input_size is None else input_size
-    if not model.output_stride <= size <= MAX_SIZE:
-        raise ConfigError(
-            f"input size must be between {model.output_stride}, the network's stride, and {MAX_SIZE} pixels, "
-            f"got {size}"
-        )
-    fused = reparameterize(model) if model.form == "train" else copy.deepcopy(model)
-    network = fused.to("cpu", torch.float32)
-    network.input_spec = replace(network.input_spec, size=size)
-    return network.eval()
-
-
-def _write(writer: Exporter, network: MobileOne, path: Path, options: Options, kind: Format) -> list[Path]:
-    try:
-        return list(writer.write(network, path, options))
-    except MobileOneError:
-        raise
-    except Exception as error:  # the converters' own exceptions have no common base
-        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-        reason = lines[0][:300] if lines else type(error).__name__
-        raise ExportError(f"{kind.name} cannot be written: {reason}") from error
-
-
-def _proved(
-    manifest: Manifest, path: Path, kind: Format, expected: Tensor, pixels: Tensor, *, what: str
-) -> Manifest:
-    """The manifest with the comparison's result, or with a note where there can be none."""
-    if not kind.executes:
-        note = f"not compared with PyTorch: {kind.runtime} runs on Apple's systems only; check it there"
-        return replace(manifest, note=note)
-    artifact = Artifact(path, manifest=manifest)
-    tolerance = TOLERANCES[manifest.precision]
-    return replace(manifest, parity=compare(artifact, expected, pixels, images=what, tolerance=tolerance))
-
-
-def weights_sha256(network: MobileOne) -> str:
-    """Of all parameters and buffers with their names, in their order."""
-    digest = hashlib.sha256()
-    for name, value in network.state_dict().items():
-        digest.update(f"{name} {tuple(value.shape)} {value.dtype}\n".encode())
-        digest.update(value.detach().cpu().contiguous().numpy().tobytes())
-    return digest.hexdigest()
-
-
-def package_versions() -> Mapping[str, str]:
-    """Of this package and PyTorch."""
-    return {"mobileone": version("mobileone"), "torch": str(torch.__version__)}

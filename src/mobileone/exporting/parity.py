@@ -9,10 +9,9 @@ from torch.nn import functional as F
 from mobileone.backends.artifact import Artifact
 from mobileone.backends.manifest import Parity
 from mobileone.backends.table import Precision
-from mobileone.data.pixels import normalize
 from mobileone.errors import ExportError
+from mobileone.evaluation.metrics import top1_agreement
 from mobileone.input_spec import InputSpec
-from mobileone.model.network import MobileOne
 
 # Greatest max |a − b| / max |logit| that rounding explains, by the precision of the weights.
 TOLERANCES: dict[Precision, float] = {"fp32": 1e-4, "fp16": 2e-2, "bf16": 1e-1}
@@ -38,12 +37,6 @@ def seeded_pictures(spec: InputSpec, *, number: int = NUM_SEEDED, seed: int = 0)
     pictures = (255 * soft + 20 * noise).clamp(0, 255).round().to(torch.uint8)
     pictures[0], pictures[-1] = 0, 255
     return pictures
-
-
-@torch.inference_mode()
-def reference_logits(model: MobileOne, pixels: Tensor) -> Tensor:
-    """What PyTorch gives for uint8 (N, C, size, size): float32 (N, num_classes)."""
-    return model(normalize(pixels, model.input_spec)).float()  # type: ignore[no-any-return]
 
 
 def compare(
@@ -72,15 +65,15 @@ def compare(
         num_images=len(pixels),
         max_abs=max_abs,
         max_rel=max_abs / scale if scale else max_abs,
-        top1_agreement=(got.argmax(1) == expected.argmax(1)).double().mean().item(),
+        top1_agreement=top1_agreement(got, expected),
         tolerance=tolerance,
     )
     if not got.isfinite().all() or (tolerance is not None and not parity.max_rel <= tolerance):
         raise ExportError(f"the exported network does not compute what PyTorch computes: {parity}")
-    spread = (expected - expected.mean(0)).abs().max().item()
-    if tolerance is not None and not spread > CONTRAST * max_abs:
+    contrast = (expected - expected.mean(0)).abs().max().item()
+    if tolerance is not None and not contrast > CONTRAST * max_abs:
         raise ExportError(
-            f"a comparison proves nothing: the network's logits vary by {spread:.1e} between pictures and "
+            f"a comparison proves nothing: the network's logits vary by {contrast:.1e} between pictures and "
             f"rounding alone is {max_abs:.1e}; train the network first"
         )
     return parity

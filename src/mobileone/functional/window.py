@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from torch import Tensor
+
 from mobileone.variants import BlockSpec, Pair
 
 
@@ -25,6 +27,20 @@ class Window(NamedTuple):
         """The geometry of a unit."""
         return Window(spec.kernel, spec.strides, spec.paddings, spec.dilations)
 
+    @staticmethod
+    def of_flat(values: Sequence[int]) -> Window:
+        """What `flat` was called on."""
+        a, b, c, d, e, f, g, h = values
+        return Window((a, b), (c, d), (e, f), (g, h))
+
+    def flat(self) -> list[int]:
+        """Its eight numbers, as a torch operator's schema knows them.
+
+        >>> Window.of_flat(Window((3, 5)).flat()) == Window((3, 5))
+        True
+        """
+        return [value for pair in self for value in pair]
+
     @property
     def num_taps(self) -> int:
         """Elements of the kernel in one channel."""
@@ -42,3 +58,11 @@ class Window(NamedTuple):
         """Outputs a channel for an input (N, C, H, W): batch · output height · output width."""
         height, width = self.output_size(shape[2], shape[3])
         return shape[0] * height * width
+
+
+def subsample(x: Tensor, stride: Pair) -> Tensor:
+    """Every stride-th pixel of (N, C, H, W), a view: what a strided 1×1 convolution reads.
+
+    Those are the pixels under the centre of an odd kernel with "same" padding too.
+    """
+    return x if stride == (1, 1) else x[:, :, :: stride[0], :: stride[1]]

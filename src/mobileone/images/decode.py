@@ -15,16 +15,17 @@ import warnings
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 import PIL.Image
 import simplejpeg
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from mobileone.errors import BadImageError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 MAX_PIXELS = 2 * 1024**3 // 12
 """Largest image that is decoded, about 179 megapixels (Pillow's own limit): more is a decompression bomb."""
@@ -36,6 +37,7 @@ DCT_FACTORS = (8, 4, 2)
 _LOST_DATA = ("Premature end", "Corrupt JPEG data")
 
 
+@runtime_checkable
 class Image(Protocol):
     """What the transforms need of an image: `EncodedImage`, `DecodedImage`, or your own."""
 
@@ -102,21 +104,26 @@ class EncodedImage:
         Raises:
             BadImageError: on a zero-byte, truncated, corrupt or oversized file, or one of no known format.
         """
+        import torch
+
+        return torch.from_numpy(self._decode(min_height, min_width)).permute(2, 0, 1)  # (H, W, C) → (C, H, W)
+
+    def _decode(self, min_height: int | None, min_width: int | None) -> NDArray[np.uint8]:
+        """Pixels (H, W, 3)."""
         if self._header.use_simplejpeg:
             fast = min_height is not None or min_width is not None
             pixels = self._decode_jpeg(self._dct_factor(min_height, min_width), fast)
             if pixels is not None:
-                return torch.from_numpy(pixels).permute(2, 0, 1)  # (H, W, C) → (C, H, W)
+                return pixels
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow warns of metadata and sizes; the limits here are our own
             try:
                 with self._open() as image:
-                    pixels = _rgb_array(image)
+                    return _rgb_array(image)
             except BadImageError:
                 raise
             except Exception as error:  # decoders raise anything on hostile bytes
                 raise self._bad(error) from None
-        return torch.from_numpy(pixels).permute(2, 0, 1)
 
     def _dct_factor(self, min_height: int | None, min_width: int | None) -> int:
         if min_height is None and min_width is None:
@@ -190,6 +197,7 @@ class EncodedImage:
 class DecodedImage:
     """Pixels that are there already, with an `EncodedImage`'s interface.
 
+    >>> import torch
     >>> DecodedImage("grey", torch.full((3, 4, 6), 128, dtype=torch.uint8)).width
     6
     """

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from mobileone.errors import BadImageError, ConfigError
 from mobileone.images.decode import MAX_PIXELS, Image
 from mobileone.images.resize import resize
 from mobileone.input_spec import InputSpec, Interpolation
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import os
-from typing import Protocol
-
-import torch
-from torch import Tensor
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from mobileone.backends.artifact import Artifact
-from mobileone.backends.table import Precision, format_of
-from mobileone.checkpoint.load import load_model
-from mobileone.data.pixels import normalize
+from mobileone.backends.table import Precision, backend_of
 from mobileone.errors import ConfigError
 from mobileone.input_spec import InputSpec
-from mobileone.model.network import MobileOne
-from mobileone.reparam.fuse import reparameterize
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+    from mobileone.inference.torch_classifier import TorchClassifier
+    from mobileone.model.network import MobileOne
+    from mobileone.precision import AmpDtype
 
 
+@runtime_checkable
 class Classifier(Protocol):
-    """`Artifact`, `Network`, or your own.
+    """`Artifact`, `TorchClassifier`, or your own.
 
     Attributes:
         input_spec: how a photo becomes pixels of the right size.
@@ -31,33 +35,70 @@ class Classifier(Protocol):
     num_classes: int
     class_names: tuple[str, ...] | None
 
+    @property
+    def device(self) -> torch.device:
+        """Where logits come out."""
+
     def logits(self, pixels: Tensor) -> Tensor:
-        """Logits, float32 (N, num_classes) on the CPU, of images cut to size: uint8 (N, C, H, W)."""
+        """Logits, float32 (N, num_classes), of images cut to size: uint8 (N, C, H, W) on the CPU."""
 
 
-class Network:
-    """A network in PyTorch.
+def as_classifier(
+    model: MobileOne | Classifier,
+    *,
+    device: str | torch.device | None = None,
+    amp: AmpDtype | None = None,
+    fuse: bool = False,
+) -> Classifier:
+    """A classifier as it is; a network of ours, in either form, as one.
 
     Args:
-        model: in eval mode; fused where it is not.
-        device: where to run it.
+        model: either.
+        device: where a network computes: it is moved there. None is where it is.
+        amp: a network's mixed precision, or None.
+        fuse: bring a network with branches into inference form, as a copy; it must be in eval mode.
+
+    Raises:
+        ConfigError: if it is neither.
     """
+    if isinstance(model, Classifier):
+        return model
+    from mobileone.inference.torch_classifier import TorchClassifier
+    from mobileone.model.network import MobileOne
 
-    def __init__(self, model: MobileOne, *, device: str | torch.device = "cpu") -> None:
-        fused = reparameterize(model) if model.form == "train" else model
-        self.model = fused.to(device)
-        self.device = torch.device(device)
-        self.input_spec = model.input_spec
-        self.num_classes = model.num_classes
-        self.class_names = model.class_names
+    if not isinstance(model, MobileOne):
+        raise ConfigError(
+            "a model is a MobileOne, or an object with input_spec, num_classes, class_names, device and "
+            f"logits(pixels), got {type(model).__name__}"
+        )
+    return TorchClassifier(model, device=device, amp=amp, fuse=fuse)
 
-    @torch.inference_mode()
-    def logits(self, pixels: Tensor) -> Tensor:
-        """Logits of pixels."""
-        dtype = next(self.model.parameters()).dtype
-        batch = normalize(pixels.to(self.device), self.input_spec, dtype=dtype)
-        out: Tensor = self.model(batch).float().cpu()
-        return out
+
+@contextmanager
+def classifying(
+    model: MobileOne | Classifier,
+    *,
+    device: str | torch.device | None = None,
+    amp: AmpDtype | None = None,
+) -> Iterator[Classifier]:
+    """The same for a while, in which a network is in eval mode; afterwards it is in the mode it was in."""
+    classifier = as_classifier(model, device=device, amp=amp)
+    if isinstance(model, Classifier):
+        yield classifier
+        return
+    was_training = model.training
+    model.eval()
+    try:
+        yield classifier
+    finally:
+        model.train(was_training)
+
+
+def logits_in_batches(classifier: Classifier, pixels: Tensor, *, batch_size: int = 50) -> Tensor:
+    """Logits, float32 (N, num_classes), of any number of images, so many at a time."""
+    import torch
+
+    return torch.cat([classifier.logits(part) for part in torch.split(pixels, batch_size)])
 
 
 def load_classifier(
@@ -66,11 +107,11 @@ def load_classifier(
     device: str | torch.device | None = None,
     threads: int | None = None,
     precision: Precision | None = None,
-) -> Network | Artifact:
-    """An exported file in its runtime, or anything that `load_model` takes in PyTorch.
+) -> TorchClassifier | Artifact:
+    """An exported file in its runtime, or anything that `load_model` takes in PyTorch, fused.
 
     Args:
-        source: an artifact (`format_of` tells by the suffix), or a model.
+        source: an artifact (`backend_of` tells by the suffix), or a model.
         device: where PyTorch runs; exported files run on the CPU.
         threads: of an exported file's runtime; None for all usable cores.
         precision: to execute an exported file in; None is the file's.
@@ -79,12 +120,15 @@ def load_classifier(
         ConfigError: on an option that the source does not have.
         ArtifactError, CheckpointError, MissingExtraError: if the source cannot be loaded.
     """
-    if format_of(source) is None:
-        given = {"threads": threads, "precision": precision}
-        wrong = [name for name, value in given.items() if value is not None]
-        if wrong:
-            raise ConfigError(f"{source} is no exported file, so {wrong[0]} does not apply to it")
-        return Network(load_model(source, form="inference"), device=device or "cpu")
-    if device is not None and torch.device(device).type != "cpu":
-        raise ConfigError(f"{source} runs on the CPU; drop --device {device}")
-    return Artifact(source, threads=threads, precision=precision)
+    if backend_of(source) is not None:
+        if device is not None and str(device).partition(":")[0] != "cpu":
+            raise ConfigError(f"{source} runs on the CPU, not on {device}; give no device")
+        return Artifact(source, threads=threads, precision=precision)
+    given = {"threads": threads, "precision": precision}
+    wrong = [name for name, value in given.items() if value is not None]
+    if wrong:
+        raise ConfigError(f"{source} is no exported file, so {wrong[0]} does not apply to it")
+    from mobileone.checkpoint.load import load_model
+    from mobileone.inference.torch_classifier import TorchClassifier
+
+    return TorchClassifier(load_model(source, form="inference"), device=device or "cpu")

@@ -5,30 +5,23 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, TypeAlias, overload
+from typing import Any, overload
 
-import numpy as np
-import PIL.Image
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from mobileone.backends.table import Precision
 from mobileone.data.loader import OnBadImage
+from mobileone.data.photos import photo_pixels
 from mobileone.errors import BadImageError, ConfigError
 from mobileone.imagenet import human_name, resolve_classes
-from mobileone.images.decode import DecodedImage, EncodedImage, Image, read_image
+from mobileone.images.any_image import AnyImage, as_image
 from mobileone.images.eval_transform import EvalTransform
 from mobileone.inference.ahead import map_ahead
-from mobileone.inference.classifier import Classifier, Network, load_classifier
+from mobileone.inference.classifier import Classifier, as_classifier, load_classifier
 from mobileone.model.network import MobileOne
 
 BATCH_SIZE = 32
-
-AnyImage: TypeAlias = (
-    str | os.PathLike[str] | EncodedImage | DecodedImage | PIL.Image.Image | NDArray[np.uint8] | Tensor
-)
-"""A path, a file's content, or RGB pixels: Pillow's, NumPy's uint8 (H, W, 3), PyTorch's uint8 (3, H, W)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +77,7 @@ class Predictor:
     """
 
     def __init__(self, model: MobileOne | Classifier, *, device: str | torch.device = "cpu") -> None:
-        self.classifier: Classifier = Network(model, device=device) if isinstance(model, MobileOne) else model
+        self.classifier = as_classifier(model, device=device, fuse=True)
         num_classes = self.classifier.num_classes
         if not num_classes:
             raise ConfigError("this model has no classifier (num_classes=0), so it predicts nothing")
@@ -113,10 +106,10 @@ class Predictor:
 
     def probabilities(self, images: Sequence[AnyImage]) -> Tensor:
         """Softmax of every class, float32 (N, num_classes) on the CPU, for one batch of images."""
-        return self._probabilities(torch.stack([self.transform(as_image(image)) for image in images]))
+        return self._probabilities(photo_pixels(images, self.classifier.input_spec))
 
     def _probabilities(self, pixels: Tensor) -> Tensor:
-        return self.classifier.logits(pixels).softmax(1)
+        return self.classifier.logits(pixels).cpu().softmax(1)
 
     @overload
     def __call__(self, images: AnyImage, *, topk: int = 5) -> Prediction: ...
@@ -209,30 +202,3 @@ class Predictor:
     def _score(self, index: int, probability: float) -> Score:
         class_name = self.classes[index]
         return Score(index, class_name, human_name(class_name), probability)
-
-
-def as_image(given: AnyImage) -> Image:
-    """Any kind of image as the transforms take it.
-
-    Raises:
-        BadImageError: if a file cannot be read.
-        ConfigError: if it is none of them.
-
-    >>> as_image(np.zeros((4, 6, 3), dtype=np.uint8)).width
-    6
-    """
-    if isinstance(given, str | os.PathLike):
-        return read_image(os.fspath(given))
-    if isinstance(given, EncodedImage | DecodedImage):
-        return given
-    if isinstance(given, PIL.Image.Image):
-        given = np.array(given.convert("RGB"))
-    if isinstance(given, np.ndarray) and given.dtype == np.uint8 and given.ndim == 3 and given.shape[2] == 3:
-        given = torch.from_numpy(np.ascontiguousarray(given)).permute(2, 0, 1)  # (H, W, C) → (C, H, W)
-    if isinstance(given, Tensor) and given.dtype == torch.uint8 and given.ndim == 3 and given.shape[0] == 3:
-        return DecodedImage("image", given)
-    shape = f" of {given.dtype} {tuple(given.shape)}" if isinstance(given, np.ndarray | Tensor) else ""
-    raise ConfigError(
-        "an image is a path, a Pillow image, uint8 (H, W, 3) of NumPy or uint8 (3, H, W) of PyTorch, "
-        f"got {type(given).__name__}{shape}"
-    )

@@ -8,9 +8,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from mobileone.functional.window import subsample
 from mobileone.model.branch_mode import runs_online
-from mobileone.model.online import online_forward
-from mobileone.variants import SE_REDUCTION, BlockSpec, BranchMode, Pair
+from mobileone.model.branches import ConvBN
+from mobileone.model.online_forward import online_forward
+from mobileone.variants import SE_REDUCTION, BlockSpec, BranchMode
 
 
 def spec_conv(spec: BlockSpec, *, bias: bool) -> nn.Conv2d:
@@ -25,30 +27,6 @@ def spec_conv(spec: BlockSpec, *, bias: bool) -> nn.Conv2d:
         spec.groups,
         bias=bias,
     )
-
-
-def subsample(x: Tensor, stride: Pair) -> Tensor:
-    """Every stride-th pixel of (N, C, H, W): what a strided 1×1 convolution reads.
-
-    With it that convolution runs at stride 1, the same function. torch 2.13 on a CPU corrupts the heap in
-    the weight gradient of a strided 1×1 convolution over 3 or 4 float32 channels_last channels of 128 px
-    and more, which is the stem's scale branch.
-    """
-    return x if stride == (1, 1) else x[:, :, :: stride[0], :: stride[1]]
-
-
-class ConvBN(nn.Module):
-    """One branch: a convolution without bias, then BatchNorm."""
-
-    def __init__(self, conv: nn.Conv2d) -> None:
-        super().__init__()
-        self.conv = conv
-        self.bn = nn.BatchNorm2d(conv.out_channels)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(N, C_in, H, W) to (N, C_out, H', W')."""
-        out: Tensor = self.bn(self.conv(x))
-        return out
 
 
 class SqueezeExcite(nn.Module):
@@ -121,6 +99,9 @@ class MobileOneBlock(nn.Module):
         for branch in others:
             out = out + branch(x)
         if self.conv_scale is not None:
+            # Pixels picked, then a 1×1 convolution at stride 1, which is the same function: torch 2.13 on a
+            # CPU corrupts the heap in the weight gradient of a strided 1×1 convolution over 3 or 4 float32
+            # channels_last channels of 128 px and more, which is the stem's scale branch.
             out = out + self.conv_scale(subsample(x, self.spec.strides))
         if self.identity is not None:
             out = out + self.identity(x)

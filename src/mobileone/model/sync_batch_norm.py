@@ -9,27 +9,21 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-
-def merge_statistics(counts: Tensor, means: Tensor, variances: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Count, mean and biased variance of a whole from those of its parts (Chan, Golub and LeVeque 1979).
-
-    Unlike a sum of squares it does not cancel where the mean is large beside the deviation.
-
-    Args:
-        counts: values a part, (parts, 1).
-        means: (parts, C).
-        variances: biased, (parts, C).
-
-    Returns:
-        Tensors (1,), (C,) and (C,).
-    """
-    count = counts.sum(0)
-    mean = (counts * means).sum(0) / count
-    var = (counts * (variances + (means - mean).square())).sum(0) / count
-    return count, mean, var
+from mobileone.functional.rank_statistics import gather_ranks, merge_statistics
 
 
-class _Normalize(torch.autograd.Function):
+def is_synchronised(norm: nn.Module) -> bool:
+    """Whether a BatchNorm takes its statistics over ranks: this package's, torch's, or another's."""
+    return hasattr(norm, "process_group")
+
+
+def process_group_of(norm: nn.Module) -> dist.ProcessGroup | None:
+    """The ranks a synchronised BatchNorm spans; None is all."""
+    group: dist.ProcessGroup | None = getattr(norm, "process_group", None)
+    return group
+
+
+class _NormalizeOverRanks(torch.autograd.Function):
     """Normalise with the statistics of all ranks; one exchange forward, one backward."""
 
     @staticmethod
@@ -39,9 +33,7 @@ class _Normalize(torch.autograd.Function):
         """x (N, C, H, W) to the output, and the count (1,), mean (C,) and biased variance (C,) of all."""
         local_mean, local_var = torch.batch_norm_update_stats(x, None, None, 0.0)
         local = torch.cat([local_mean.new_full((1,), x.numel() / x.shape[1]), local_mean, local_var])
-        gathered = [torch.empty_like(local) for _ in range(dist.get_world_size())]
-        dist.all_gather(gathered, local)
-        parts = torch.stack(gathered)
+        parts = gather_ranks(local)
         channels = x.shape[1]
         count, mean, var = merge_statistics(
             parts[:, :1], parts[:, 1 : 1 + channels], parts[:, 1 + channels :]
@@ -77,7 +69,7 @@ class _Normalize(torch.autograd.Function):
 class SyncBatchNorm2d(nn.BatchNorm2d):
     """`nn.BatchNorm2d` whose training statistics are those of the whole batch, over all ranks."""
 
-    process_group = None  # all ranks; as nn.SyncBatchNorm has it, and what marks a synchronised norm
+    process_group = None  # all ranks; what nn.SyncBatchNorm has too, and `is_synchronised` looks for
 
     def forward(self, input: Tensor) -> Tensor:
         """(N, C, H, W) to the same shape."""
@@ -87,7 +79,7 @@ class SyncBatchNorm2d(nn.BatchNorm2d):
         assert self.running_var is not None
         assert self.num_batches_tracked is not None
         assert self.momentum is not None
-        out, count, mean, var = _Normalize.apply(  # type: ignore[no-untyped-call]
+        out, count, mean, var = _NormalizeOverRanks.apply(  # type: ignore[no-untyped-call]
             input, self.weight, self.bias, self.eps
         )
         with torch.no_grad():

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, Protocol
 
-from mobileone.profiling.operator import Operator, TensorInfo
+from mobileone.profiling.operator import Operand, Operator
 
 ClockName = Literal["onnxruntime", "torch"]
 
@@ -32,7 +32,7 @@ class Measurement:
     operator_sums_ms: tuple[float, ...]
     latencies_ms: tuple[float, ...]
     num_parameters: int
-    inputs: tuple[TensorInfo, ...]
+    inputs: tuple[Operand, ...]
 
 
 class Clock(Protocol):

@@ -5,24 +5,24 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from mobileone.profiling.profile_result import By, Profile, Row
+from mobileone.profiling.profile_result import By, ProfileResult, ProfileRow
 
 SCHEMA = "mobileone.comparison/1"
 
 
 @dataclass(frozen=True)
-class Comparison:
-    """Two networks measured in turns; `str()` is the report.
+class ProfileComparison:
+    """Two networks measured in turns; `profile_report` prints it.
 
     Attributes:
         first: one profile.
         second: the other.
     """
 
-    first: Profile
-    second: Profile
+    first: ProfileResult
+    second: ProfileResult
 
-    def rows(self, by: By = "operator") -> tuple[tuple[str, Row | None, Row | None], ...]:
+    def rows(self, by: By = "operator") -> tuple[tuple[str, ProfileRow | None, ProfileRow | None], ...]:
         """(name, row of the first, row of the second): None where a network has no such row."""
         mine, theirs = ({row.name: row for row in p.rows(by)} for p in (self.first, self.second))
         return tuple((name, mine.get(name), theirs.get(name)) for name in {**mine, **theirs})
@@ -42,6 +42,4 @@ class Comparison:
         }
 
     def __str__(self) -> str:
-        from mobileone.profiling.profile_report import comparison_report
-
-        return comparison_report(self)
+        return f"{self.first}; {self.second}: {self.speedup:.2f} times"

@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from math import prod
 from typing import Literal
@@ -81,14 +81,19 @@ VIEWS = frozenset(
 def count_macs(op: Operator) -> int | None:
     """Multiply-accumulates; None for an operator nobody has said anything about.
 
-    >>> from mobileone.profiling.operator import TensorInfo
-    >>> shapes = (TensorInfo((1, 8, 4, 4)), TensorInfo((16, 8, 1, 1)))
-    >>> count_macs(Operator("conv", "Conv", "", shapes, (TensorInfo((1, 16, 4, 4)),)))
+    >>> from mobileone.profiling.operator import Operand
+    >>> shapes = (Operand((1, 8, 4, 4)), Operand((16, 8, 1, 1)))
+    >>> count_macs(Operator("conv", "Conv", "", shapes, (Operand((1, 16, 4, 4)),)))
     2048
     """
     if op.kind in MACS:
         return MACS[op.kind](op)
     return 0 if op.kind in NO_MACS else None
+
+
+def total_macs(operators: Iterable[Operator]) -> int:
+    """Multiply-accumulates of all operators that have a rule."""
+    return sum(count_macs(op) or 0 for op in operators)
 
 
 def _pointwise(per_element: int) -> Rule:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from mobileone.errors import ProfileError
 from mobileone.profiling.clock import WARMUP_RUNS, Measurement, interquartile_mean
 from mobileone.profiling.onnx_model import OnnxModel, initializers
-from mobileone.profiling.operator import REPORT_NAMES, Operator, TensorInfo
+from mobileone.profiling.operator import REPORT_NAMES, Operand, Operator
 
 if TYPE_CHECKING:
     import onnx
@@ -92,7 +92,7 @@ class OnnxClock:
         self.runs += runs
 
     def finish(self) -> Measurement:
-        """All that was measured."""
+        """What was executed, with times; the profile's files are removed."""
         import onnx
 
         events = json.loads(Path(self.profiled.end_profiling()).read_text(encoding="utf-8"))
@@ -107,7 +107,7 @@ class OnnxClock:
             operator_sums_ms=tuple(sum(run) for run in zip(*timed, strict=True)),
             latencies_ms=tuple(self.latencies),
             num_parameters=self.model.num_parameters,
-            inputs=tuple(TensorInfo(a.shape, str(a.dtype)) for a in self.model.feeds.values()),
+            inputs=tuple(Operand(a.shape, str(a.dtype)) for a in self.model.feeds.values()),
         )
 
     def _layers(self, executed: onnx.GraphProto) -> dict[str, str]:
@@ -145,9 +145,9 @@ def _by_node(events: list[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
     return found
 
 
-def _tensor(described: dict[str, list[int]]) -> TensorInfo:
+def _tensor(described: dict[str, list[int]]) -> Operand:
     ((dtype, shape),) = described.items()
-    return TensorInfo(tuple(shape), DTYPES.get(dtype, dtype))
+    return Operand(tuple(shape), DTYPES.get(dtype, dtype))
 
 
 def _operators(
@@ -161,7 +161,7 @@ def _operators(
     for value in graph.input:
         with contextlib.suppress(ValueError):
             shape = tuple(d.dim_value for d in value.type.tensor_type.shape.dim)
-            tensors.setdefault(value.name, TensorInfo(shape))
+            tensors.setdefault(value.name, Operand(shape))
     operators = []
     for node in graph.node:
         if node.name not in events:
@@ -182,7 +182,7 @@ def _operators(
     return tuple(operators)
 
 
-def _kind(node: onnx.NodeProto, tensors: dict[str, TensorInfo]) -> str:
+def _kind(node: onnx.NodeProto, tensors: dict[str, Operand]) -> str:
     if node.op_type == "ReduceMean" and node.input[0] in tensors:
         before, after = tensors[node.input[0]].shape, tensors[node.output[0]].shape
         pooled = (before[:2], (before[0], before[1], 1, 1)) if len(before) == 4 else ()

@@ -15,14 +15,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mobileone.errors import MissingExtraError, ProfileError
-from mobileone.profiling.operator import ELEMENT_BYTES, TensorInfo
+from mobileone.profiling.operator import ELEMENT_BYTES, ROOT_LAYER, Operand
 
 if TYPE_CHECKING:
     import onnx
     from torch import nn
 
 SCOPES = "pkg.torch.onnx.name_scopes"
-ROOT = "(model)"
 # What a model learns or was quantised to; integers of 32 and 64 bits are shapes and indices.
 WEIGHT_DTYPES = frozenset(ELEMENT_BYTES) | {"float32"}
 
@@ -166,17 +165,17 @@ def dtype_name(elem_type: int) -> str:
     return str(onnx.helper.tensor_dtype_to_np_dtype(elem_type))
 
 
-def initializers(graph: onnx.GraphProto) -> dict[str, TensorInfo]:
+def initializers(graph: onnx.GraphProto) -> dict[str, Operand]:
     """Constants of a graph by name."""
     found = {}
     for tensor in graph.initializer:
         dtype = dtype_name(tensor.data_type)
         weight = dtype in WEIGHT_DTYPES and len(tensor.dims) > 0
-        found[tensor.name] = TensorInfo(tuple(tensor.dims), dtype, weight)
+        found[tensor.name] = Operand(tuple(tensor.dims), dtype, weight)
     return found
 
 
-def _fixed_inputs(proto: onnx.ModelProto, what: str) -> dict[str, TensorInfo]:
+def _fixed_inputs(proto: onnx.ModelProto, what: str) -> dict[str, Operand]:
     constants = {tensor.name for tensor in proto.graph.initializer}
     found = {}
     for value in proto.graph.input:
@@ -190,11 +189,11 @@ def _fixed_inputs(proto: onnx.ModelProto, what: str) -> dict[str, TensorInfo]:
             raise ProfileError(
                 f"{what}: input {value.name} has {shape}; a profile needs fixed sizes, so export it with them"
             )
-        found[value.name] = TensorInfo(tuple(dims), dtype_name(tensor.elem_type))
+        found[value.name] = Operand(tuple(dims), dtype_name(tensor.elem_type))
     return found
 
 
-def _noise(info: TensorInfo, name: str, path: Path) -> np.ndarray[Any, Any]:
+def _noise(info: Operand, name: str, path: Path) -> np.ndarray[Any, Any]:
     if info.dtype.startswith(("float", "bfloat")):
         return np.random.default_rng(0).standard_normal(info.shape).astype(info.dtype)
     if info.dtype == "string":
@@ -283,7 +282,7 @@ def _layer(node: onnx.NodeProto) -> str | None:
     for entry in node.metadata_props:
         if entry.key == SCOPES:
             scopes = [scope for scope in ast.literal_eval(entry.value)[:-1] if scope]
-            return scopes[-1] if scopes else ROOT
+            return scopes[-1] if scopes else ROOT_LAYER
     # PyTorch's older exporter names nodes by path: /layer1/layer1.0/conv1/Conv.
     if node.name.startswith("/"):
         parts: list[str] = []
@@ -291,5 +290,5 @@ def _layer(node: onnx.NodeProto) -> str | None:
             if parts and part.startswith(f"{parts[-1]}."):
                 parts.pop()
             parts.append(part)
-        return ".".join(parts) or ROOT
+        return ".".join(parts) or ROOT_LAYER
     return None

@@ -14,8 +14,12 @@ REPORT_NAMES = {
 }
 
 
+# The layer of what a model does itself, outside of its modules.
+ROOT_LAYER = "(model)"
+
+
 @dataclass(frozen=True, slots=True)
-class TensorInfo:
+class Operand:
     """Shape and type of one tensor that an operator reads or writes.
 
     Attributes:
@@ -23,7 +27,7 @@ class TensorInfo:
         dtype: NumPy's name of the element type.
         is_parameter: a constant of the model (weight, bias, statistic), not computed from the input.
 
-    >>> TensorInfo((1, 3, 8, 8)).size_bytes
+    >>> Operand((1, 3, 8, 8)).size_bytes
     768
     """
 
@@ -33,7 +37,7 @@ class TensorInfo:
 
     @property
     def numel(self) -> int:
-        """Elements."""
+        """How many elements it has."""
         return prod(self.shape)
 
     @property
@@ -71,8 +75,8 @@ class Operator:
     name: str
     kind: str
     layer: str
-    inputs: tuple[TensorInfo, ...]
-    outputs: tuple[TensorInfo, ...]
+    inputs: tuple[Operand, ...]
+    outputs: tuple[Operand, ...]
     time_ms: float | None = None
 
     @property

@@ -24,16 +24,16 @@ from mobileone.profiling.clock import (
     Measurement,
     MeasurementProtocol,
 )
-from mobileone.profiling.comparison import Comparison
+from mobileone.profiling.comparison import ProfileComparison
 from mobileone.profiling.conventions import Convention
 from mobileone.profiling.onnx_model import export_module, read_file, require_onnx
-from mobileone.profiling.operator import Operator, TensorInfo
-from mobileone.profiling.profile_result import Profile
+from mobileone.profiling.operator import Operand, Operator
+from mobileone.profiling.profile_result import ProfileResult
 from mobileone.profiling.roofline import Machine, measure_machine
 
 
 @dataclass(frozen=True)
-class Subject:
+class ProfileSubject:
     """What to profile.
 
     Attributes:
@@ -53,7 +53,7 @@ class Subject:
 
     @property
     def title(self) -> str:
-        """The name."""
+        """The name for the report: the one given, else the module's class or the file's name."""
         if self.name:
             return self.name
         return type(self.model).__name__ if isinstance(self.model, nn.Module) else Path(self.model).name
@@ -85,7 +85,7 @@ def profile(
     runs: int = 100,
     roofline: bool = False,
     name: str | None = None,
-) -> Profile:
+) -> ProfileResult:
     """Execute a network operator by operator and say what each costs: count, bytes, measured time.
 
     Args:
@@ -101,7 +101,7 @@ def profile(
         name: for the report.
 
     Returns:
-        The profile: `print` it for the report, `rows("layer")` and `to_dict()` for the figures.
+        The profile: `profile_report` of it is the report, `rows("layer")` and `to_dict()` for the figures.
 
     Raises:
         ConfigError: on arguments that make no sense or do not fit together.
@@ -109,11 +109,11 @@ def profile(
         MissingExtraError: if the clock is ONNX Runtime and it is not installed.
 
     >>> model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU()).eval()
-    >>> report = profile(model, torch.zeros(1, 3, 10, 10), clock="torch", runs=2)
-    >>> report.num_parameters, report.macs
+    >>> result = profile(model, torch.zeros(1, 3, 10, 10), clock="torch", runs=2)
+    >>> result.num_parameters, result.macs
     (224, 13824)
     """
-    subject = Subject(model, x, name)
+    subject = ProfileSubject(model, x, name)
     options = _Options.of(
         [subject], clock=clock, optimized=optimized, convention=convention, threads=threads, runs=runs
     )
@@ -123,8 +123,8 @@ def profile(
 
 
 def compare(
-    first: Subject,
-    second: Subject,
+    first: ProfileSubject,
+    second: ProfileSubject,
     *,
     clock: ClockName | None = None,
     optimized: bool = False,
@@ -132,7 +132,7 @@ def compare(
     threads: int | None = None,
     runs: int = 100,
     roofline: bool = False,
-) -> Comparison:
+) -> ProfileComparison:
     """Profile two networks in turns of 10 runs, so that what disturbs one disturbs the other.
 
     Args:
@@ -157,12 +157,14 @@ def compare(
         for timer in timers:
             timer.measure(min(CHUNK_RUNS, runs - start))
     machine = options.machine() if roofline else None
-    return Comparison(options.profile(first, timers[0], machine), options.profile(second, timers[1], machine))
+    return ProfileComparison(
+        options.profile(first, timers[0], machine), options.profile(second, timers[1], machine)
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Options:
-    """Checked arguments of a measurement."""
+    """What `profile` and `compare` were asked for, checked, with defaults filled in."""
 
     clock: ClockName
     optimized: bool
@@ -174,7 +176,7 @@ class _Options:
     @classmethod
     def of(
         cls,
-        subjects: list[Subject],
+        subjects: list[ProfileSubject],
         *,
         clock: ClockName | None,
         optimized: bool,
@@ -221,7 +223,7 @@ class _Options:
             device=device,
         )
 
-    def clock_for(self, subject: Subject) -> Clock:
+    def clock_for(self, subject: ProfileSubject) -> Clock:
         """A warmed-up clock."""
         model, x = subject.model, subject.arguments
         if self.clock == "onnxruntime":
@@ -241,12 +243,12 @@ class _Options:
         """The ceilings of the machine that it runs on."""
         return measure_machine(self.clock, self.device, threads=self.threads)
 
-    def profile(self, subject: Subject, timer: Clock, machine: Machine | None) -> Profile:
+    def profile(self, subject: ProfileSubject, timer: Clock, machine: Machine | None) -> ProfileResult:
         """The result, once all runs are done."""
         measurement = timer.finish()
         if self.clock == "torch" and _has_reference_head(subject.model):
             measurement = _with_reference_view(measurement)
-        return Profile.of(
+        return ProfileResult.of(
             measurement,
             name=subject.title,
             convention=self.convention,
@@ -280,15 +282,15 @@ def _has_reference_head(model: object) -> bool:
 def _with_reference_view(measurement: Measurement) -> Measurement:
     """Add the operators of the reference's view, without times: PyTorch takes sizes without any operator."""
     operators: list[Operator] = []
-    scalar, one, two = (TensorInfo(shape, "int64") for shape in ((), (1,), (2,)))
+    scalar, one, two = (Operand(shape, "int64") for shape in ((), (1,), (2,)))
     for op in measurement.operators:
         operators.append(op)
         if op.layer == "head" and op.is_global_pool:
             batch, channels = op.outputs[0].shape[:2]
-            pooled, flat = TensorInfo((batch, channels, 1, 1)), TensorInfo((batch, channels))
+            pooled, flat = Operand((batch, channels, 1, 1)), Operand((batch, channels))
             for kind, read, written in (
-                ("Shape", (pooled,), TensorInfo((4,), "int64")),
-                ("Gather", (TensorInfo((4,), "int64"), scalar), scalar),
+                ("Shape", (pooled,), Operand((4,), "int64")),
+                ("Gather", (Operand((4,), "int64"), scalar), scalar),
                 ("ExpandDims", (scalar, one), one),
                 ("Concat", (one, one), two),
                 ("Reshape", (pooled, two), flat),

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from html import escape
 
-from mobileone.profiling.profile_result import Profile, Row
+from mobileone.profiling.profile_result import ProfileResult, ProfileRow
 from mobileone.profiling.roofline import Machine
 from mobileone.report.charts import HEIGHT, WIDTH, LogAxes, bar_list
 
 MAX_BARS = 24
 
 
-def bars(rows: Sequence[Row]) -> str:
+def bars(rows: Sequence[ProfileRow]) -> str:
     """One bar a row, the longest first, as long as its share; beyond 24 the rest is one bar."""
     timed = sorted((row for row in rows if row.time_ms is not None), key=lambda row: -(row.time_ms or 0.0))
     shown, rest = timed[:MAX_BARS], timed[MAX_BARS:]
@@ -28,7 +28,7 @@ def bars(rows: Sequence[Row]) -> str:
     )
 
 
-def paired_bars(rows: Iterable[tuple[str, Row | None, Row | None]]) -> str:
+def paired_bars(rows: Iterable[tuple[str, ProfileRow | None, ProfileRow | None]]) -> str:
     """Two bars a row, the times of two networks on one scale; rows that neither network spends time in go."""
     times = [(name, [row.time_ms if row else None for row in pair]) for name, *pair in rows]
     timed = [(name, pair) for name, pair in times if any(pair)]
@@ -56,12 +56,12 @@ def roofs(machine: Machine) -> tuple[tuple[str, float, str], ...]:
     return tuple(named)
 
 
-def roofline_rows(profile: Profile) -> list[Row]:
+def roofline_rows(profile: ProfileResult) -> list[ProfileRow]:
     """The layers that a roofline plot can show: those with multiply-accumulates and a time."""
     return [row for row in profile.rows("layer") if row.intensity and row.gflops]
 
 
-def roofline(profile: Profile) -> str:
+def roofline(profile: ProfileResult) -> str:
     """Speed of every layer against its arithmetic intensity, under the measured ceilings."""
     machine, rows = profile.machine, roofline_rows(profile)
     if machine is None or not rows:
@@ -96,7 +96,7 @@ def roofline(profile: Profile) -> str:
     return "\n".join([*lines, "</svg>"])
 
 
-def _dot(row: Row, x: float, y: float) -> str:
+def _dot(row: ProfileRow, x: float, y: float) -> str:
     """A circle for a layer bound by arithmetic, a square for one bound by memory, larger with its time."""
     radius = 4 + 16 * (row.share or 0.0) ** 0.5
     label = (

@@ -8,14 +8,14 @@ from html import escape
 from pathlib import Path
 
 from mobileone.atomic import atomic_path
-from mobileone.profiling.comparison import Comparison
+from mobileone.profiling.comparison import ProfileComparison
 from mobileone.profiling.profile_charts import bars, paired_bars, roofline, roofs
 from mobileone.profiling.profile_report import COUNT_SECTIONS, footnotes, row_cells, row_header
-from mobileone.profiling.profile_result import By, Profile, Row
+from mobileone.profiling.profile_result import By, ProfileResult, ProfileRow
 from mobileone.report.page import Cell, document, sortable_table, tiles
 
 
-def write_page(result: Profile | Comparison, path: str | os.PathLike[str]) -> Path:
+def write_page(result: ProfileResult | ProfileComparison, path: str | os.PathLike[str]) -> Path:
     """Write the page of a profile, or of a comparison, to `path`; the path.
 
     Raises:
@@ -26,9 +26,9 @@ def write_page(result: Profile | Comparison, path: str | os.PathLike[str]) -> Pa
     return Path(path)
 
 
-def page(result: Profile | Comparison) -> str:
-    """The page as text."""
-    if isinstance(result, Comparison):
+def page(result: ProfileResult | ProfileComparison) -> str:
+    """One self-contained HTML document; it loads nothing."""
+    if isinstance(result, ProfileComparison):
         title = f"{result.first.name} and {result.second.name}"
         body = [_comparison(result), *map(_sections, (result.first, result.second))]
     else:
@@ -36,7 +36,7 @@ def page(result: Profile | Comparison) -> str:
     return document(f"Profile of {title}", [f"<h1>{escape(title)}</h1>", *body])
 
 
-def _sections(profile: Profile) -> str:
+def _sections(profile: ProfileResult) -> str:
     of = f'<span class="of">{escape(profile.name)}</span>'
     parts = [_tiles(profile)]
     names: dict[By, str] = {"operator": "Operator types", "stage": "Stages", "layer": "Layers"}
@@ -53,7 +53,7 @@ def _sections(profile: Profile) -> str:
     return "\n".join(parts)
 
 
-def _tiles(profile: Profile) -> str:
+def _tiles(profile: ProfileResult) -> str:
     title, unit = COUNT_SECTIONS[profile.convention]
     total = profile.total()
     values = [
@@ -67,7 +67,7 @@ def _tiles(profile: Profile) -> str:
     return tiles(values)
 
 
-def _roofline(profile: Profile) -> str:
+def _roofline(profile: ProfileResult) -> str:
     assert profile.machine is not None
     lines = "; ".join(
         f"{'dashed' if far else 'solid'}: {name}, {speed:.3g} GB/s"
@@ -85,7 +85,7 @@ def _roofline(profile: Profile) -> str:
     )
 
 
-def _row_table(by: By, rows: Sequence[Row]) -> str:
+def _row_table(by: By, rows: Sequence[ProfileRow]) -> str:
     header = row_header(by)
     body = []
     for row in rows:
@@ -111,7 +111,7 @@ def _row_table(by: By, rows: Sequence[Row]) -> str:
 
 
 def _elements(shape: tuple[int, ...] | None) -> int | None:
-    """What shapes are sorted by."""
+    """Elements of a shape, by which its column sorts."""
     if shape is None:
         return None
     elements = 1
@@ -120,7 +120,7 @@ def _elements(shape: tuple[int, ...] | None) -> int | None:
     return elements
 
 
-def _comparison(comparison: Comparison) -> str:
+def _comparison(comparison: ProfileComparison) -> str:
     first, second = comparison.first, comparison.second
     key = (
         '<div class="key">'

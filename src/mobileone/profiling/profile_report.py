@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
-from mobileone.profiling.comparison import Comparison
+from mobileone.profiling.comparison import ProfileComparison
 from mobileone.profiling.conventions import Convention
-from mobileone.profiling.profile_result import By, Profile, Row
-from mobileone.report.table import aligned_table
+from mobileone.profiling.profile_result import By, ProfileResult, ProfileRow
+from mobileone.report.aligned_table import aligned_table
 
 T = TypeVar("T")
 
@@ -20,13 +20,24 @@ COUNT_SECTIONS: dict[Convention, tuple[str, str]] = {
 }
 
 
-def report(profile: Profile, by: By = "operator") -> str:
-    """The whole report: by operator type in BenchmarkNet's format, by layer or stage as a table."""
+def profile_report(result: ProfileResult | ProfileComparison, by: By = "operator") -> str:
+    """The whole report: by operator type in BenchmarkNet's format, by layer or stage as a table.
+
+    Args:
+        result: what `profile` gave; or two profiles, which come side by side.
+        by: what a line is: an operator type, a layer or a stage.
+
+    Raises:
+        ConfigError: on another grouping.
+    """
+    if isinstance(result, ProfileComparison):
+        return comparison_report(result, by)
+    profile = result
     body = operator_sections(profile) if by == "operator" else _row_table(profile, by)
     return "\n".join([body, "", *footnotes(profile)])
 
 
-def operator_sections(profile: Profile) -> str:
+def operator_sections(profile: ProfileResult) -> str:
     """Parameters, time, operations and memory per operator type, each by falling value.
 
     A section lists the operator types that have a cost function for it; the time section, all that ran.
@@ -57,12 +68,12 @@ def _section(title: str, unit: str, values: dict[str, float]) -> list[str]:
     return [*lines, f"{total:15.6g} {unit} in Total"]
 
 
-def footnotes(profile: Profile) -> list[str]:
+def footnotes(profile: ProfileResult) -> list[str]:
     """What was left uncounted, the whole run, and the protocol."""
     return [*_own_notes(profile), *_shared_notes(profile)]
 
 
-def _own_notes(profile: Profile) -> list[str]:
+def _own_notes(profile: ProfileResult) -> list[str]:
     p = profile.protocol
     lines = []
     if profile.uncounted:
@@ -84,7 +95,7 @@ def _own_notes(profile: Profile) -> list[str]:
     return lines
 
 
-def _shared_notes(profile: Profile) -> list[str]:
+def _shared_notes(profile: ProfileResult) -> list[str]:
     """What two networks of a comparison have in common."""
     p, machine = profile.protocol, profile.machine
     lines = [
@@ -115,7 +126,7 @@ def optional(value: T | None, show: Callable[[T], str]) -> str:
     return "–" if value is None else show(value)
 
 
-def row_cells(row: Row) -> list[str]:
+def row_cells(row: ProfileRow) -> list[str]:
     """The cells of a row under `row_header`."""
     return [
         row.name,
@@ -140,7 +151,7 @@ def row_header(by: By) -> list[str]:
     return [by, *ROW_COLUMNS]
 
 
-def _row_table(profile: Profile, by: By) -> str:
+def _row_table(profile: ProfileResult, by: By) -> str:
     rows = [*profile.rows(by), profile.total()]
     cells = [row_cells(row) for row in rows]
     if profile.machine is None:
@@ -148,12 +159,12 @@ def _row_table(profile: Profile, by: By) -> str:
     return aligned_table(row_header(by)[: len(cells[0])], cells, num_text=4)
 
 
-def comparison_report(comparison: Comparison, by: By = "operator") -> str:
+def comparison_report(comparison: ProfileComparison, by: By = "operator") -> str:
     """Totals of two networks and their rows, side by side."""
     first, second = comparison.first, comparison.second
     _, unit = COUNT_SECTIONS[first.convention]
     totals = [(p, p.total()) for p in (first, second)]
-    lines: list[tuple[str, Callable[[Profile, Row], float], str]] = [
+    lines: list[tuple[str, Callable[[ProfileResult, ProfileRow], float], str]] = [
         ("parameters", lambda p, _: p.num_parameters, ",.0f"),
         ("MMAC", lambda p, _: p.macs / 1e6, ",.3f"),
         (unit, lambda p, _: p.count / 1e9, ",.6f"),
@@ -175,7 +186,7 @@ def comparison_report(comparison: Comparison, by: By = "operator") -> str:
     return "\n".join([table, "", detail, "", *notes, *_shared_notes(first)])
 
 
-def _pair_cells(name: str, pair: Sequence[Row | None]) -> list[str]:
+def _pair_cells(name: str, pair: Sequence[ProfileRow | None]) -> list[str]:
     """Times of a row in two networks, the time saved, and what is in it."""
     times = [row.time_ms if row else None for row in pair]
     saved = (times[0] or 0.0) - (times[1] or 0.0)

@@ -10,7 +10,7 @@ from typing import Any, Literal, get_args
 
 from mobileone.errors import ConfigError
 from mobileone.profiling.clock import Measurement, MeasurementProtocol
-from mobileone.profiling.conventions import Convention, count, count_macs, has_memory_rule, traffic
+from mobileone.profiling.conventions import Convention, count, has_memory_rule, total_macs, traffic
 from mobileone.profiling.operator import Operator, stage_of
 from mobileone.profiling.roofline import Limit, Machine, bound_of
 
@@ -25,7 +25,7 @@ _KEYS: dict[By, Callable[[Operator], str]] = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Row:
+class ProfileRow:
     """Some operators of a network taken together: a type, a layer or a stage.
 
     Attributes:
@@ -84,12 +84,12 @@ def _largest(limited: dict[Limit, float]) -> Limit:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Profile:
-    """What a network costs, operator by operator; `str()` is the report.
+class ProfileResult:
+    """What a network costs, operator by operator; `profile_report` prints it.
 
     Attributes:
         name: of the model.
-        convention: how `Row.count` counts.
+        convention: how `ProfileRow.count` counts.
         num_parameters: learnt values.
         operators: in order of execution.
         operator_sums_ms: of each timed run, the sum over its operators.
@@ -116,7 +116,7 @@ class Profile:
         convention: Convention,
         protocol: MeasurementProtocol,
         machine: Machine | None,
-    ) -> Profile:
+    ) -> ProfileResult:
         """A profile of what a clock measured."""
         return cls(
             name=name,
@@ -142,11 +142,11 @@ class Profile:
     @property
     def macs(self) -> int:
         """Multiply-accumulates of all operators that have a rule."""
-        return sum(count_macs(op) or 0 for op in self.operators)
+        return total_macs(self.operators)
 
     @property
     def count(self) -> int:
-        """Operations by the convention."""
+        """Operations of all operators for which the convention has a rule."""
         return sum(count(op, self.convention) or 0 for op in self.operators)
 
     @property
@@ -154,7 +154,7 @@ class Profile:
         """Operator types for which the convention has no rule, by name; their time counts all the same."""
         return tuple(sorted({op.kind for op in self.operators if count(op, self.convention) is None}))
 
-    def rows(self, by: By = "operator") -> tuple[Row, ...]:
+    def rows(self, by: By = "operator") -> tuple[ProfileRow, ...]:
         """Operators grouped: types by falling time, layers and stages in order of execution.
 
         Raises:
@@ -170,15 +170,15 @@ class Profile:
             rows.sort(key=lambda row: (-(row.time_ms or 0.0), row.name))
         return tuple(rows)
 
-    def total(self) -> Row:
+    def total(self) -> ProfileRow:
         """Everything in one row."""
         return self._row("total", list(self.operators), "stage")
 
-    def _row(self, name: str, operators: list[Operator], by: By) -> Row:
+    def _row(self, name: str, operators: list[Operator], by: By) -> ProfileRow:
         moved = [traffic(op) for op in operators]
         counts = [n for op in operators if (n := count(op, self.convention)) is not None]
         times = [op.time_ms for op in operators if op.time_ms is not None]
-        macs, total_bytes = sum(count_macs(op) or 0 for op in operators), sum(t.total for t in moved)
+        macs, total_bytes = total_macs(operators), sum(t.total for t in moved)
         time_ms = sum(times) if times else None
         bounds = [bound_of(op, self.machine) for op in operators] if self.machine else []
         limited: dict[Limit, float] = {"arithmetic": 0.0, "memory": 0.0}
@@ -186,7 +186,7 @@ class Profile:
             limited[bound.limit] += bound.time_ms
         bound_ms = sum(limited.values())
         first, last, one_place = operators[0], operators[-1], by != "operator"
-        return Row(
+        return ProfileRow(
             name=name,
             kinds=tuple(dict.fromkeys(op.kind for op in operators)),
             num_operators=len(operators),
@@ -233,6 +233,7 @@ class Profile:
         }
 
     def __str__(self) -> str:
-        from mobileone.profiling.profile_report import report
-
-        return report(self)
+        return (
+            f"{self.name}: {self.num_parameters:,} parameters, {self.macs / 1e6:,.2f} MMAC, "
+            f"{self.latency_ms:.4g} ms a run"
+        )

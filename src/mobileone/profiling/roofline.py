@@ -77,9 +77,9 @@ class Bound:
 def bound_of(op: Operator, machine: Machine) -> Bound:
     """The bound of one operator on a machine.
 
-    >>> from mobileone.profiling.operator import TensorInfo
+    >>> from mobileone.profiling.operator import Operand
     >>> machine = Machine(peak_gflops=1, peak_source="", copies=((1000, 1.0),))
-    >>> relu = Operator("relu", "Relu", "", (TensorInfo((1000,)),), (TensorInfo((1000,)),))
+    >>> relu = Operator("relu", "Relu", "", (Operand((1000,)),), (Operand((1000,)),))
     >>> bound_of(relu, machine)
     Bound(arithmetic_ms=0.0, memory_ms=0.008)
     """

@@ -8,14 +8,14 @@ from pathlib import Path
 
 from mobileone.errors import ConfigError
 from mobileone.profiling.profile_charts import roofline_rows, roofs
-from mobileone.profiling.profile_result import Profile
+from mobileone.profiling.profile_result import ProfileResult
 from mobileone.report.figure import new_figure, save_figure
 
 COLORS = {"arithmetic": "#2463c4", "memory": "#b8510b"}
 MARKERS = {"arithmetic": "o", "memory": "s"}
 
 
-def write_roofline(profiles: Sequence[Profile], path: str | os.PathLike[str]) -> Path:
+def write_roofline(profiles: Sequence[ProfileResult], path: str | os.PathLike[str]) -> Path:
     """Write the roofline plot of one profile, or of several side by side, as PNG; the path.
 
     Args:

@@ -11,16 +11,22 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from mobileone.backends.layers import PIXEL_MAX, Conv, Layers, Linear, read_pixels
-from mobileone.backends.quantized import INT8_MIN, STEPS, Affine, Quantized, QuantizedWeight
+from mobileone.backends.fused_layers import PIXEL_MAX, ConvLayer, FusedLayers, LinearLayer, read_pixels
+from mobileone.backends.quantized_network import (
+    INT8_MIN,
+    STEPS,
+    Int8Encoding,
+    QuantizedNetwork,
+    QuantizedWeight,
+)
 from mobileone.quantization.equalize import equalize
 from mobileone.quantization.factors import choose_factors
-from mobileone.quantization.ranges import Range, affine_of
+from mobileone.quantization.ranges import Range, encoding_of
 from mobileone.quantization.rounding import round_weights, weight_scales
 from mobileone.quantization.simulate import bordered, float_conv, float_layer, integer_layer
 
-IMAGE = Affine((1 / PIXEL_MAX,), INT8_MIN)
-OUTPUT = Affine((1 / STEPS,), INT8_MIN)  # equalised: every tensor reaches 1
+IMAGE = Int8Encoding((1 / PIXEL_MAX,), INT8_MIN)
+OUTPUT = Int8Encoding((1 / STEPS,), INT8_MIN)  # equalised: every tensor reaches 1
 MOMENT_VALUES = 30_000  # of each channel, about, for second moments
 DAMPING = 0.01
 # Weights fitted more closely follow what happens in these photos alone: on a hundred of them, a hundredth of
@@ -29,7 +35,7 @@ RIDGE = 1.0
 LARGEST_BIAS = 2**24  # in units of the accumulator, which float32 still holds exactly
 
 
-def windows(conv: Conv, x: Tensor, *, num: int | None = None) -> Tensor:
+def windows(conv: ConvLayer, x: Tensor, *, num: int | None = None) -> Tensor:
     """What the rows of a convolution read: (B, K, positions), B its groups, of x (N, C, H, W).
 
     Args:
@@ -79,7 +85,7 @@ def fit(weight: Tensor, wanted: Tensor, read: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def quantize_conv(
-    conv: Conv, wanted: Tensor, read: Tensor, source: Affine, mean_output: Tensor
+    conv: ConvLayer, wanted: Tensor, read: Tensor, source: Int8Encoding, mean_output: Tensor
 ) -> QuantizedWeight:
     """Integers of a convolution, and the bias that gives its output the mean it should have.
 
@@ -108,7 +114,7 @@ def quantize_conv(
     return QuantizedWeight(values=values, scale=scales.numpy(), bias=whole.to(torch.int32).numpy())
 
 
-def quantize_linear(linear: Linear, wanted: Tensor, read: Tensor) -> tuple[Linear, QuantizedWeight]:
+def quantize_linear(linear: LinearLayer, wanted: Tensor, read: Tensor) -> tuple[LinearLayer, QuantizedWeight]:
     """The classifier: int8 weights, float bias corrected for its mean output."""
     weight = torch.from_numpy(linear.weight)
     _, moments = fit(weight[None], wanted.T[None], read.T[None])
@@ -119,7 +125,7 @@ def quantize_linear(linear: Linear, wanted: Tensor, read: Tensor) -> tuple[Linea
     return replace(linear, bias=bias), QuantizedWeight(values=values, scale=scale.numpy(), bias=None)
 
 
-def calibrate(layers: Layers, pixels: Tensor, *, rule: Range = "mse") -> Quantized:
+def calibrate(layers: FusedLayers, pixels: Tensor, *, rule: Range = "mse") -> QuantizedNetwork:
     """An int8 network from a float one and a few images of the kind that it will see.
 
     Args:
@@ -129,7 +135,7 @@ def calibrate(layers: Layers, pixels: Tensor, *, rule: Range = "mse") -> Quantiz
     """
     layers, border = read_pixels(layers)
     first, *others = layers.convs
-    image = bordered(Quantized(layers=layers, weights={}, activations={}, border=border), pixels)
+    image = bordered(QuantizedNetwork(layers=layers, weights={}, activations={}, border=border), pixels)
     unpadded = replace(layers, convs=(replace(first, padding=(0, 0)), *others))
     with torch.no_grad():
         equalized = equalize(unpadded, choose_factors(unpadded, image / PIXEL_MAX, rule))
@@ -141,10 +147,10 @@ def calibrate(layers: Layers, pixels: Tensor, *, rule: Range = "mse") -> Quantiz
     return replace(quantized, layers=replace(quantized.layers, convs=padded))
 
 
-def _quantize_in_turn(layers: Layers, image: Tensor, border: NDArray[np.uint8]) -> Quantized:
+def _quantize_in_turn(layers: FusedLayers, image: Tensor, border: NDArray[np.uint8]) -> QuantizedNetwork:
     weights: dict[str, QuantizedWeight] = {}
     activations = {"image": IMAGE}
-    partial = Quantized(layers=layers, weights=weights, activations=activations, border=border)
+    partial = QuantizedNetwork(layers=layers, weights=weights, activations=activations, border=border)
     wanted, integers, source = image / PIXEL_MAX, image, IMAGE
     for conv in layers.convs:
         before, behind = float_layer(conv, wanted)
@@ -152,12 +158,12 @@ def _quantize_in_turn(layers: Layers, image: Tensor, border: NDArray[np.uint8]) 
         weights[conv.name] = quantize_conv(conv, wanted, read, source, before.mean((0, 2, 3)))
         activations[conv.name] = OUTPUT
         if conv.attention is not None:
-            activations[conv.name] = affine_of(before)
-            activations[f"{conv.name}.attn"] = affine_of(behind)
+            activations[conv.name] = encoding_of(before)
+            activations[f"{conv.name}.attn"] = encoding_of(behind)
         integers, source = integer_layer(partial, conv, integers, source)
         wanted = behind
     pooled = integers.mean((2, 3)) * source.step
-    activations["pooled"] = Affine((max(pooled.max().item(), 1e-6) / STEPS,), INT8_MIN)
+    activations["pooled"] = Int8Encoding((max(pooled.max().item(), 1e-6) / STEPS,), INT8_MIN)
     if layers.classifier is None:
         return partial
     classifier, integer_classifier = quantize_linear(layers.classifier, wanted.mean((2, 3)), pooled)

@@ -10,9 +10,8 @@ import torch
 from torch import Tensor
 
 from mobileone.data.folder import image_files
+from mobileone.data.photos import photo_pixels
 from mobileone.errors import ConfigError, DataError
-from mobileone.images.decode import read_image
-from mobileone.images.eval_transform import EvalTransform
 from mobileone.input_spec import InputSpec
 
 DEFAULT_IMAGES = 100
@@ -48,8 +47,7 @@ def calibration_images(
         raise DataError(f"{num_images} calibration images are wanted, {folder} holds {len(paths)}")
     generator = torch.Generator().manual_seed(seed)
     chosen = torch.randperm(len(paths), generator=generator)[: num_images or DEFAULT_IMAGES]
-    transform = EvalTransform.from_spec(spec)
-    return torch.stack([transform(read_image(paths[i])) for i in sorted(chosen.tolist())])
+    return photo_pixels((paths[i] for i in sorted(chosen.tolist())), spec)
 
 
 def doubts(pixels: Tensor, logits: Tensor) -> Sequence[str]:

@@ -19,8 +19,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from mobileone.backends.layers import Conv, Floats, Layers, Linear, SqueezeExcite
-from mobileone.backends.quantized import STEPS
+from mobileone.backends.fused_layers import AttentionLayer, ConvLayer, Floats, FusedLayers, LinearLayer
+from mobileone.backends.quantized_network import STEPS
 
 WEIGHT_STEPS = 127
 # Rounding a whole row at once (rounding.py) leaves this share of the error of rounding to nearest.
@@ -32,13 +32,13 @@ FLOOR = 0.01
 ADAM_STEPS, LEARNING_RATE = 100, 0.05
 
 
-def scaled_output(conv: Conv, factor: Tensor) -> Conv:
+def scaled_output(conv: ConvLayer, factor: Tensor) -> ConvLayer:
     """The layer with every output channel divided by its factor (C,), through attention where it has one."""
     divisor: Floats = factor.numpy()
     attention = conv.attention
     if attention is not None:
         reduce = replace(attention.reduce, weight=attention.reduce.weight * divisor)
-        attention = SqueezeExcite(reduce=reduce, expand=attention.expand)
+        attention = AttentionLayer(reduce=reduce, expand=attention.expand)
     return replace(
         conv,
         weight=conv.weight / divisor[:, None, None, None],
@@ -47,10 +47,10 @@ def scaled_output(conv: Conv, factor: Tensor) -> Conv:
     )
 
 
-def scaled_input(layer: Conv | Linear, factor: Tensor) -> Conv | Linear:
+def scaled_input(layer: ConvLayer | LinearLayer, factor: Tensor) -> ConvLayer | LinearLayer:
     """The layer reading channels that were divided by those factors (C,)."""
     multiplier: Floats = factor.numpy()
-    if isinstance(layer, Linear):
+    if isinstance(layer, LinearLayer):
         return replace(layer, weight=layer.weight * multiplier)
     if layer.is_depthwise:
         return replace(layer, weight=layer.weight * multiplier[:, None, None, None])
@@ -135,20 +135,20 @@ def balance(reader: Reader) -> Tensor:
     return best
 
 
-def equalize(layers: Layers, factors: Sequence[Tensor]) -> Layers:
+def equalize(layers: FusedLayers, factors: Sequence[Tensor]) -> FusedLayers:
     """The same network, every output divided by its factors (C,) and multiplied by them where it is read.
 
     The last output is left as it is where no classifier reads it.
     """
-    chain: list[Conv | Linear] = [*layers.convs]
+    chain: list[ConvLayer | LinearLayer] = [*layers.convs]
     if layers.classifier is not None:
         chain.append(layers.classifier)
     for index, factor in enumerate(factors[: len(chain) - 1]):
         writer, reader = chain[index], chain[index + 1]
-        assert isinstance(writer, Conv)
+        assert isinstance(writer, ConvLayer)
         chain[index], chain[index + 1] = scaled_output(writer, factor), scaled_input(reader, factor)
     return replace(
         layers,
-        convs=tuple(part for part in chain if isinstance(part, Conv)),
-        classifier=chain[-1] if isinstance(chain[-1], Linear) else None,
+        convs=tuple(part for part in chain if isinstance(part, ConvLayer)),
+        classifier=chain[-1] if isinstance(chain[-1], LinearLayer) else None,
     )

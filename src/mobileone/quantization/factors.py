@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from mobileone.backends.layers import Conv, Layers, Linear
+from mobileone.backends.fused_layers import ConvLayer, FusedLayers, LinearLayer
 from mobileone.quantization.equalize import Reader, balance
 from mobileone.quantization.ranges import Range, channel_stats, upper_ranges
 from mobileone.quantization.simulate import float_layer, linear_tensors
@@ -18,7 +18,7 @@ LOUDEST, OTHERS = 12, 8
 TRACED_IMAGES = 16  # back-propagation through more changes little
 
 
-def choose_factors(layers: Layers, x: Tensor, rule: Range) -> list[Tensor]:
+def choose_factors(layers: FusedLayers, x: Tensor, rule: Range) -> list[Tensor]:
     """The factors (C,) of every convolution's output, in the network as it is.
 
     A depthwise reader has a scale for each channel, so its inputs are divided by their ranges; the factors of
@@ -29,7 +29,7 @@ def choose_factors(layers: Layers, x: Tensor, rule: Range) -> list[Tensor]:
         x: images (N, C, H, W) that it reads, with their border.
         rule: how ranges are chosen; with `mse`, `balance` chooses what to cut off.
     """
-    readers: list[Conv | Linear | None] = [*layers.convs[1:], layers.classifier]
+    readers: list[ConvLayer | LinearLayer | None] = [*layers.convs[1:], layers.classifier]
     effects = output_effects(layers, x[:TRACED_IMAGES])
     factors = []
     for conv, reader, importance in zip(layers.convs, readers, effects[1:], strict=True):
@@ -38,10 +38,10 @@ def choose_factors(layers: Layers, x: Tensor, rule: Range) -> list[Tensor]:
         signed = conv.attention is not None  # integers hold the sum ahead of the attention, of both signs
         ranges = before.abs().amax((0, 2, 3)).clamp_min(1e-6) if signed else upper_ranges(stats, rule)
         del before
-        if reader is None or (isinstance(reader, Conv) and reader.is_depthwise):
+        if reader is None or (isinstance(reader, ConvLayer) and reader.is_depthwise):
             factors.append(ranges)
             continue
-        pooled = isinstance(reader, Linear)
+        pooled = isinstance(reader, LinearLayer)
         sample, share = (x.transpose(0, 1).flatten(2), torch.ones(1)) if pooled else sampled(x, ranges)
         reading = Reader(
             weight=torch.from_numpy(reader.weight).flatten(1),
@@ -74,7 +74,7 @@ def sampled(x: Tensor, ranges: Tensor) -> tuple[Tensor, Tensor]:
     return values.transpose(0, 1).flatten(1)[..., None], share / flat.shape[2]
 
 
-def output_effects(layers: Layers, x: Tensor) -> Sequence[Tensor]:
+def output_effects(layers: FusedLayers, x: Tensor) -> Sequence[Tensor]:
     """How much every layer's outputs matter: `Reader.importance` (C,), the classifier's last.
 
     Random signs are propagated back from the logits of a few images x (N, C, H, W): the expected square of

@@ -10,9 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mobileone.backends.layers import PIXEL_MAX, Conv
-from mobileone.backends.quantized import INT8_MAX, INT8_MIN, Affine, Quantized
-from mobileone.evaluation.metrics import topk_correct
+from mobileone.backends.fused_layers import PIXEL_MAX, ConvLayer
+from mobileone.backends.quantized_network import INT8_MAX, INT8_MIN, Int8Encoding, QuantizedNetwork
+from mobileone.evaluation.metrics import top1_agreement, topk_correct
 from mobileone.quantization.simulate import (
     bordered,
     float_layer,
@@ -42,7 +42,7 @@ class LayerError:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Comparison:
+class Int8Comparison:
     """Two networks on the same images.
 
     Attributes:
@@ -79,12 +79,12 @@ def sqnr_db(signal: Tensor, got: Tensor) -> float:
     return min(10 * math.log10(max(power, 1e-30) / max(noise, 1e-30)), 200.0)
 
 
-def compare_logits(expected: Tensor, got: Tensor, labels: Tensor | None = None) -> Comparison:
+def compare_logits(expected: Tensor, got: Tensor, labels: Tensor | None = None) -> Int8Comparison:
     """The float network's logits (N, classes) against the int8 network's."""
     n = len(expected)
-    result = Comparison(
+    result = Int8Comparison(
         num_images=n,
-        agreement=100 * (expected.argmax(1) == got.argmax(1)).double().mean().item(),
+        agreement=100 * top1_agreement(expected, got),
         sqnr_db=sqnr_db(expected - expected.mean(1, keepdim=True), got - got.mean(1, keepdim=True)),
     )
     if labels is None:
@@ -95,7 +95,7 @@ def compare_logits(expected: Tensor, got: Tensor, labels: Tensor | None = None) 
 
 
 @torch.no_grad()
-def trace_errors(quantized: Quantized, pixels: Tensor) -> Sequence[LayerError]:
+def trace_errors(quantized: QuantizedNetwork, pixels: Tensor) -> Sequence[LayerError]:
     """Where the error arises, on a few images.
 
     A mean error of a channel is not counted, because calibration takes it out in the next layer's bias.
@@ -112,8 +112,10 @@ def trace_errors(quantized: Quantized, pixels: Tensor) -> Sequence[LayerError]:
         inputs.append(float_layer(conv, inputs[-1])[1])
     expected = _logits(quantized, inputs[-1])
     accumulated = [
-        sqnr_db(wanted, integers * affine.step)
-        for wanted, (_, integers, affine) in zip(inputs[1:], integer_outputs(quantized, pixels), strict=True)
+        sqnr_db(wanted, integers * encoding.step)
+        for wanted, (_, integers, encoding) in zip(
+            inputs[1:], integer_outputs(quantized, pixels), strict=True
+        )
     ]
     source, noises = quantized.activations["image"], []
     for index, conv in enumerate(convs):
@@ -131,19 +133,19 @@ def trace_errors(quantized: Quantized, pixels: Tensor) -> Sequence[LayerError]:
     )
 
 
-def to_integers(x: Tensor, affine: Affine) -> Tensor:
+def to_integers(x: Tensor, encoding: Int8Encoding) -> Tensor:
     """Reals as the integers that stand for them, less their zero point."""
-    low, high = INT8_MIN - affine.zero_point, INT8_MAX - affine.zero_point
-    return (x / affine.step).round_().clamp_(low, high)
+    low, high = INT8_MIN - encoding.zero_point, INT8_MAX - encoding.zero_point
+    return (x / encoding.step).round_().clamp_(low, high)
 
 
-def _logits(quantized: Quantized, features: Tensor) -> Tensor:
+def _logits(quantized: QuantizedNetwork, features: Tensor) -> Tensor:
     pooled = features.mean((2, 3))
     classifier = quantized.layers.classifier
     return pooled if classifier is None else torch.nn.functional.linear(pooled, *linear_tensors(classifier))
 
 
-def _kind(conv: Conv) -> str:
+def _kind(conv: ConvLayer) -> str:
     if conv.is_depthwise:
         return "depthwise"
     return "pointwise" if conv.weight.shape[2:] == (1, 1) else "dense"

@@ -1,41 +1,38 @@
-"""Quantise a network: calibrate, write, load in its own runtime, compare, and only then put it in place."""
+"""Quantise a network: calibrate it, and let the pipeline write the file and compare it with float."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
-from importlib.metadata import version
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from mobileone.atomic import refuse_existing, staging
-from mobileone.backends.artifact import Artifact
-from mobileone.backends.deployable import Options, tensor_spec
-from mobileone.backends.executorch.writer_int8 import executorch_int8_model
-from mobileone.backends.exporter import exporter
-from mobileone.backends.layers import layers_of
-from mobileone.backends.litert.writer_int8 import litert_int8_model
-from mobileone.backends.manifest import Manifest, manifest_path, record_files
-from mobileone.backends.onnx.writer_int8 import onnx_int8_model
-from mobileone.backends.openvino.writer_int8 import openvino_int8_model
-from mobileone.backends.quantized import Quantized
-from mobileone.backends.quiet import quiet
-from mobileone.backends.table import FORMATS, FormatName, find_format, require
-from mobileone.errors import ConfigError, ExportError, MobileOneError
-from mobileone.exporting.export import artifact_path, package_versions, ready, weights_sha256
-from mobileone.exporting.parity import compare, reference_logits
+from mobileone.backends.export_options import ExportOptions, tensor_spec
+from mobileone.backends.fused_layers import layers_of
+from mobileone.backends.manifest import Manifest
+from mobileone.backends.quantized_network import QuantizedNetwork
+from mobileone.backends.table import find_backend
+from mobileone.backends.writer import find_int8_writer
+from mobileone.errors import ConfigError, ExportError
+from mobileone.exporting.pipeline import (
+    Evidence,
+    choose_target,
+    describe,
+    ready,
+    weights_sha256,
+    write_artifact,
+)
+from mobileone.inference.classifier import logits_in_batches
+from mobileone.inference.torch_classifier import TorchClassifier
 from mobileone.model.network import MobileOne
 from mobileone.quantization.calibrate import calibrate
 from mobileone.quantization.calibration_images import calibration_images, doubts
 from mobileone.quantization.layer_errors import LayerError, trace_errors
 from mobileone.quantization.ranges import Range
-
-QuantizedFormat = Literal["onnx", "openvino", "litert", "executorch"]
-BATCH = 50
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,7 +70,7 @@ def quantize(
     path: str | os.PathLike[str],
     *,
     images: Tensor | str | os.PathLike[str],
-    format: QuantizedFormat,
+    format: str,
     rule: Range = "mse",
     batch_size: int = 1,
     source: str = "",
@@ -89,7 +86,7 @@ def quantize(
         path: the file to write, with the format's suffix; or a folder, where it is named after the variant.
         images: photos of the kind that the network will see: a folder, of which 100 are taken (fewer where
             there are fewer), or pixels cut to the network's size, uint8 (N, C, size, size).
-        format: onnx, openvino, litert or executorch.
+        format: a backend that backends/table.py has written in int8, such as onnx or litert.
         rule: how the ranges of activations are chosen.
         batch_size: images at a time.
         source: where the model came from, for the manifest.
@@ -118,7 +115,7 @@ def quantize(
     if not isinstance(images, Tensor):
         images = calibration_images(images, network.input_spec)
     _check_images(images, network.in_chans, network.input_spec.size)
-    expected = float_logits(network, images)
+    expected = logits_in_batches(TorchClassifier(network), images)
     if not expected.isfinite().all():
         raise ExportError("the network gives NaN or infinite logits in float already; it cannot be quantized")
     quantized = calibrate(layers_of(network), images, rule=rule)
@@ -142,28 +139,25 @@ def quantize(
     )
 
 
-def check_target(model: nn.Module, path: str | os.PathLike[str], *, format: FormatName, force: bool) -> Path:
+def check_target(model: nn.Module, path: str | os.PathLike[str], *, format: str, force: bool) -> Path:
     """The file that will be written, before any work.
 
     Raises:
         ConfigError: on a format without int8, another format's suffix, or an existing file without `force`.
         MissingExtraError: if a library is not installed.
     """
-    if format not in get_args(QuantizedFormat):
-        raise ConfigError(f"int8 is written as {', '.join(get_args(QuantizedFormat))}, got {format!r}")
-    name = getattr(getattr(model, "variant", None), "name", "model")
-    target = artifact_path(path, find_format(format), name)
-    refuse_existing(target, force=force)
-    exporter(format).check(Options())
+    writer = find_int8_writer(format)
+    target = choose_target(model, path, find_backend(format), force=force)
+    writer.check()
     return target
 
 
 def write_quantized(
-    quantized: Quantized,
+    quantized: QuantizedNetwork,
     network: MobileOne,
     target: Path,
     *,
-    format: FormatName,
+    format: str,
     images: Tensor,
     expected: Tensor,
     source: str = "",
@@ -184,37 +178,22 @@ def write_quantized(
     Raises:
         ExportError: if it cannot be written, or gives NaN; nothing is written then.
     """
-    batch = int(options.get("batch", 1))
-    with staging(target) as folder:
-        written = folder / target.name
-        files = _write(_WRITERS[format], quantized, written, batch, format)
-        manifest = Manifest(
-            format=format,
-            files=record_files(written, files),
-            variant=network.variant.name,
-            source=source,
-            weights_sha256=weights_sha256(network),
-            precision="int8",
-            tensor=tensor_spec(network, Options(raw_input=True, batch=batch), layout="NHWC", uint8=True),
-            input_spec=network.input_spec,
-            num_classes=network.num_classes,
-            class_names=network.class_names,
-            options={"raw_input": True, "batch": batch, **options},
-            versions={**package_versions(), **_versions(format)},
-            parity=None,
-            note="int8 weights and activations; compared with float on the calibration images",
-        )
-        artifact = Artifact(written, manifest=manifest)
-        parity = compare(artifact, expected, images, images="calibration images", tolerance=None)
-        manifest = replace(manifest, parity=parity)
-        manifest.write(manifest_path(written))
-    return manifest
-
-
-def float_logits(model: MobileOne, pixels: Tensor) -> Tensor:
-    """Of uint8 (N, C, size, size), a few at a time: float32 (N, classes)."""
-    parts = [pixels[start : start + BATCH] for start in range(0, len(pixels), BATCH)]
-    return torch.cat([reference_logits(model, part) for part in parts])
+    writer, batch = find_int8_writer(format), int(options.get("batch", 1))
+    takes = ExportOptions(raw_input=True, batch=batch)
+    manifest = describe(
+        network,
+        format=format,
+        precision="int8",
+        tensor=tensor_spec(network, takes, layout="NHWC", uint8=True),
+        options={"raw_input": True, "batch": batch, **options},
+        versions=writer.versions(),
+        source=source,
+        note="int8 weights and activations; compared with float on the calibration images",
+    )
+    evidence = Evidence(pixels=images, expected=expected, images="calibration images", tolerance=None)
+    return write_artifact(
+        lambda file: writer.write_int8(quantized, file, batch=batch), target, manifest, evidence
+    )
 
 
 def _check_images(images: Tensor, in_chans: int, size: int) -> None:
@@ -237,9 +216,9 @@ class Quantizer:
 
     def __init__(self, images: Tensor | str | os.PathLike[str], *, rule: Range = "mse") -> None:
         self.images, self.rule = images, rule
-        self._done: dict[tuple[str, int], tuple[Quantized, Tensor, Tensor]] = {}
+        self._done: dict[tuple[str, int], tuple[QuantizedNetwork, Tensor, Tensor]] = {}
 
-    def __call__(self, model: MobileOne, path: Path, format: FormatName, batch_size: int) -> Path:
+    def __call__(self, model: MobileOne, path: Path, format: str, batch_size: int) -> Path:
         """Write the artifact; its path.
 
         Raises:
@@ -253,65 +232,10 @@ class Quantizer:
             if not isinstance(images, Tensor):
                 images = calibration_images(images, network.input_spec)
             quantized = calibrate(layers_of(network), images, rule=self.rule)
-            self._done[key] = quantized, images, float_logits(network, images)
+            self._done[key] = quantized, images, logits_in_batches(TorchClassifier(network), images)
         quantized, images, expected = self._done[key]
         options = {"batch": batch_size, "rule": self.rule, "calibration_images": len(images)}
         write_quantized(
             quantized, network, target, format=format, images=images, expected=expected, options=options
         )
         return target
-
-
-Writer = Callable[[Quantized, Path, int], Sequence[Path]]
-
-
-def _write(write: Writer, quantized: Quantized, path: Path, batch: int, name: str) -> Sequence[Path]:
-    try:
-        with quiet():
-            return write(quantized, path, batch)
-    except MobileOneError:
-        raise
-    except Exception as error:  # the libraries' own exceptions have no common base
-        reason = " ".join(str(error).split())[:300] or type(error).__name__
-        raise ExportError(f"{name} cannot be written in int8: {reason}") from error
-
-
-def _write_onnx(quantized: Quantized, path: Path, batch: int) -> Sequence[Path]:
-    path.write_bytes(onnx_int8_model(quantized, batch=batch))
-    return [path]
-
-
-def _write_litert(quantized: Quantized, path: Path, batch: int) -> Sequence[Path]:
-    path.write_bytes(litert_int8_model(quantized, batch=batch))
-    return [path]
-
-
-def _write_openvino(quantized: Quantized, path: Path, batch: int) -> Sequence[Path]:
-    openvino = require("openvino", FORMATS["openvino"])
-    model = openvino_int8_model(quantized, batch=batch)
-    openvino.save_model(model, str(path), compress_to_fp16=False)
-    return [path, path.with_suffix(".bin")]
-
-
-def _write_executorch(quantized: Quantized, path: Path, batch: int) -> Sequence[Path]:
-    path.write_bytes(executorch_int8_model(quantized, batch=batch))
-    return [path]
-
-
-_WRITERS: dict[FormatName, Writer] = {
-    "onnx": _write_onnx,
-    "openvino": _write_openvino,
-    "litert": _write_litert,
-    "executorch": _write_executorch,
-}
-_LIBRARIES: dict[FormatName, str] = {
-    "onnx": "onnx",
-    "openvino": "openvino",
-    "litert": "ai-edge-litert",
-    "executorch": "executorch",
-}
-
-
-def _versions(name: FormatName) -> Mapping[str, str]:
-    library = _LIBRARIES[name]
-    return {library: version(library)}

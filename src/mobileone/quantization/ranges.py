@@ -8,7 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from mobileone.backends.quantized import INT8_MIN, STEPS, Affine
+from mobileone.backends.quantized_network import INT8_MIN, STEPS, Int8Encoding
 
 BINS = 1024
 Range = Literal["mse", "minmax", "percentile"]
@@ -82,12 +82,12 @@ def _best_cut(stats: ChannelStats) -> Tensor:
     return cuts[error.argmin(1)]
 
 
-def affine_of(x: Tensor) -> Affine:
+def encoding_of(x: Tensor) -> Int8Encoding:
     """Eight bits over the whole range of a tensor that takes both signs, zero exactly among them.
 
-    >>> affine_of(torch.tensor([-1.0, 0.9921875]))
-    Affine(scale=(0.0078125,), zero_point=0, dim=0)
+    >>> encoding_of(torch.tensor([-1.0, 0.9921875]))
+    Int8Encoding(scale=(0.0078125,), zero_point=0, dim=0)
     """
     low, high = min(x.min().item(), 0.0), max(x.max().item(), 0.0)
     scale = max((high - low) / STEPS, 1e-12)
-    return Affine((scale,), round(INT8_MIN - low / scale))
+    return Int8Encoding((scale,), round(INT8_MIN - low / scale))

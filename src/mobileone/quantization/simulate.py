@@ -8,29 +8,28 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from mobileone.backends.layers import Conv, Linear, SqueezeExcite
-from mobileone.backends.quantized import (
+from mobileone.backends.fused_layers import AttentionLayer, ConvLayer, LinearLayer
+from mobileone.backends.quantized_network import (
     GATE,
     INT8_MAX,
     INT8_MIN,
     STEPS,
-    Affine,
-    Quantized,
+    Int8Encoding,
+    QuantizedNetwork,
     QuantizedWeight,
 )
+from mobileone.backends.table import Int8Head
 
 EXACT_FLOAT32 = 2**24
-Head = Literal["weights", "dynamic", "static"]
 
 
-def requantize(accumulator: Tensor, scale: Tensor, output: Affine) -> Tensor:
+def requantize(accumulator: Tensor, scale: Tensor, output: Int8Encoding) -> Tensor:
     """Product sums to the integers of the next layer, as XNNPACK does it: float32 product, half to even.
 
     Args:
@@ -42,7 +41,8 @@ def requantize(accumulator: Tensor, scale: Tensor, output: Affine) -> Tensor:
         Integers in −128..127, float32, the accumulator's shape. With a zero point of −128 the lower bound
         is the ReLU.
 
-    >>> requantize(torch.tensor([[-50.0, 5.0, 999.0]]), torch.full((3,), 0.5), Affine((1.0,), -128)).tolist()
+    >>> sums = torch.tensor([[-50.0, 5.0, 999.0]])
+    >>> requantize(sums, torch.full((3,), 0.5), Int8Encoding((1.0,), -128)).tolist()
     [[-128.0, -126.0, 127.0]]
     """
     shape = (1, -1) + (1,) * (accumulator.ndim - 2)
@@ -50,7 +50,7 @@ def requantize(accumulator: Tensor, scale: Tensor, output: Affine) -> Tensor:
     return scaled.round_().add_(output.zero_point).clamp_(INT8_MIN, INT8_MAX)
 
 
-def accumulate(conv: Conv, weight: QuantizedWeight, x: Tensor) -> Tensor:
+def accumulate(conv: ConvLayer, weight: QuantizedWeight, x: Tensor) -> Tensor:
     """Product sums and bias, integers (N, C, H', W'); x holds integers less their zero point."""
     assert weight.bias is not None
     reach = STEPS * int(np.abs(weight.values.astype(np.int64)).sum((1, 2, 3)).max())
@@ -62,14 +62,18 @@ def accumulate(conv: Conv, weight: QuantizedWeight, x: Tensor) -> Tensor:
     return sums.add_(bias[:, None, None])
 
 
-def integer_conv(conv: Conv, weight: QuantizedWeight, x: Tensor, source: Affine, output: Affine) -> Tensor:
+def integer_conv(
+    conv: ConvLayer, weight: QuantizedWeight, x: Tensor, source: Int8Encoding, output: Int8Encoding
+) -> Tensor:
     """Integers of one convolution's output, from integers x (N, C, H, W) less their zero point."""
     # In the order of the runtimes: input and weight scale first, in float32.
     scale = np.float32(source.step) * weight.scale / np.float32(output.step)
     return requantize(accumulate(conv, weight, x), torch.from_numpy(scale), output)
 
 
-def integer_attention(attention: SqueezeExcite, x: Tensor, source: Affine, output: Affine) -> Tensor:
+def integer_attention(
+    attention: AttentionLayer, x: Tensor, source: Int8Encoding, output: Int8Encoding
+) -> Tensor:
     """Integers of ReLU(x · gate), from integers x (N, C, H, W) less their zero point.
 
     The average is rounded to x's own integers, the gate is computed in float and rounded to 1/256.
@@ -81,13 +85,13 @@ def integer_attention(attention: SqueezeExcite, x: Tensor, source: Affine, outpu
     return requantize(product, torch.full((x.shape[1],), float(scale)), output)
 
 
-def float_conv(conv: Conv, x: Tensor) -> Tensor:
+def float_conv(conv: ConvLayer, x: Tensor) -> Tensor:
     """(N, C, H, W) before attention and ReLU."""
     weight, bias = torch.from_numpy(conv.weight), torch.from_numpy(conv.bias)
     return F.conv2d(x, weight, bias, conv.stride, conv.padding, conv.dilation, conv.groups)
 
 
-def float_layer(conv: Conv, x: Tensor) -> tuple[Tensor, Tensor]:
+def float_layer(conv: ConvLayer, x: Tensor) -> tuple[Tensor, Tensor]:
     """A convolution's output (N, C, H, W) before attention and ReLU, and behind them."""
     before = float_conv(conv, x)
     if conv.attention is None:
@@ -96,7 +100,7 @@ def float_layer(conv: Conv, x: Tensor) -> tuple[Tensor, Tensor]:
     return before, (before * gate[:, :, None, None]).relu()
 
 
-def float_gate(attention: SqueezeExcite, average: Tensor) -> Tensor:
+def float_gate(attention: AttentionLayer, average: Tensor) -> Tensor:
     """The channels' gates (N, C) in 0..1, from their averages."""
     inner = average
     for part in (attention.reduce, attention.expand):
@@ -104,12 +108,14 @@ def float_gate(attention: SqueezeExcite, average: Tensor) -> Tensor:
     return inner.sigmoid()
 
 
-def linear_tensors(linear: Linear) -> tuple[Tensor, Tensor]:
-    """Weight and bias."""
+def linear_tensors(linear: LinearLayer) -> tuple[Tensor, Tensor]:
+    """Weight (out, in) and bias (out,), in the layer's own memory."""
     return torch.from_numpy(linear.weight), torch.from_numpy(linear.bias)
 
 
-def integer_outputs(quantized: Quantized, pixels: Tensor) -> Iterator[tuple[Conv, Tensor, Affine]]:
+def integer_outputs(
+    quantized: QuantizedNetwork, pixels: Tensor
+) -> Iterator[tuple[ConvLayer, Tensor, Int8Encoding]]:
     """Every convolution with its output: integers less their zero point (N, C, H, W), and scale.
 
     Args:
@@ -123,7 +129,9 @@ def integer_outputs(quantized: Quantized, pixels: Tensor) -> Iterator[tuple[Conv
         yield conv, x, source
 
 
-def integer_layer(quantized: Quantized, conv: Conv, x: Tensor, source: Affine) -> tuple[Tensor, Affine]:
+def integer_layer(
+    quantized: QuantizedNetwork, conv: ConvLayer, x: Tensor, source: Int8Encoding
+) -> tuple[Tensor, Int8Encoding]:
     """One convolution with its attention: integers less their zero point, and how they are read."""
     output = quantized.activations[conv.name]
     x = integer_conv(conv, quantized.weights[conv.name], x, source, output) - output.zero_point
@@ -133,7 +141,7 @@ def integer_layer(quantized: Quantized, conv: Conv, x: Tensor, source: Affine) -
     return integer_attention(conv.attention, x, output, attended) - attended.zero_point, attended
 
 
-def bordered(quantized: Quantized, pixels: Tensor) -> Tensor:
+def bordered(quantized: QuantizedNetwork, pixels: Tensor) -> Tensor:
     """The image with the first convolution's padding in the border's colour, float32, 0..255."""
     above, beside = quantized.layers.convs[0].padding
     n, _, height, width = pixels.shape
@@ -144,19 +152,18 @@ def bordered(quantized: Quantized, pixels: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def simulate(quantized: Quantized, pixels: Tensor, *, head: Head = "weights") -> Tensor:
+def simulate(quantized: QuantizedNetwork, pixels: Tensor, *, head: Int8Head = "weights") -> Tensor:
     """Logits (N, classes), float32, of uint8 pixels (N, C, H, W).
 
     Args:
         quantized: the network.
         pixels: the images.
-        head: what the classifier reads, the one thing in which the runtimes differ: the average in float,
-            with int8 weights (`weights`); the average in eight bits with a scale of the image's own
-            (`dynamic`) or with the calibrated one (`static`).
+        head: what the classifier reads, the one thing in which runtimes differ; the table of backends
+            says it of each.
     """
-    for _, integers, affine in integer_outputs(quantized, pixels):  # noqa: B007
+    for _, integers, encoding in integer_outputs(quantized, pixels):  # noqa: B007
         pass
-    pooled = integers.mean((2, 3)) * affine.step
+    pooled = integers.mean((2, 3)) * encoding.step
     classifier = quantized.layers.classifier
     if classifier is None:
         return pooled

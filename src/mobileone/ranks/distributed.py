@@ -90,11 +90,6 @@ class Distributed:
         result: T = outcome[0]
         return result
 
-    def barrier(self) -> None:
-        """Wait for every rank."""
-        if self.world_size > 1:
-            dist.barrier()
-
 
 @contextmanager
 def distributed(device: str = "auto") -> Iterator[Distributed]:

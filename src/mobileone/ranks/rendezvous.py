@@ -3,7 +3,7 @@
 torchrun's agent offers its ranks one key-value store and keeps it, keys and all, through restarts (torch
 2.13; pytorch issue 135712 tells the story). A new rank may so read the address of a dead one, and fail or
 wait for ever. The count of restarts that ranks are given cannot tell them apart, for agents on several
-machines count for themselves. So rank 0 draws a name for the meeting, and the others learn it by a
+machines count for themselves. So rank 0 draws a name for the rendezvous, and the others learn it by a
 handshake that nothing old fits.
 """
 
@@ -33,10 +33,10 @@ def agent_store(rank: int, world_size: int) -> Any:
         return None
     address, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
     store = TCPStore(address, port, is_master=False, timeout=timedelta(seconds=PATIENCE_S))
-    return PrefixStore(meeting_name(store, rank, world_size), store)
+    return PrefixStore(rendezvous_name(store, rank, world_size), store)
 
 
-def meeting_name(store: Any, rank: int, world_size: int, *, patience_s: float = PATIENCE_S) -> str:
+def rendezvous_name(store: Any, rank: int, world_size: int, *, patience_s: float = PATIENCE_S) -> str:
     """A name that the present ranks have in common, and no earlier ones had.
 
     Every rank but 0 keeps a password of its own on its place in the store until it finds an answer under it;
@@ -52,7 +52,7 @@ def meeting_name(store: Any, rank: int, world_size: int, *, patience_s: float = 
         TrainingError: if they do not come.
 
     >>> from torch.distributed import HashStore
-    >>> len(meeting_name(HashStore(), 0, 1))
+    >>> len(rendezvous_name(HashStore(), 0, 1))
     32
     """
     deadline = time.monotonic() + patience_s
@@ -61,14 +61,14 @@ def meeting_name(store: Any, rank: int, world_size: int, *, patience_s: float = 
     while missing:
         if rank == 0:
             for other in sorted(missing):
-                if store.check([f"meeting/password/{other}"]):
-                    store.set(f"meeting/answer/{store.get(f'meeting/password/{other}').decode()}", own)
-            missing = {other for other in missing if not store.check([f"meeting/{own}/{other}"])}
+                if store.check([f"rendezvous/password/{other}"]):
+                    store.set(f"rendezvous/answer/{store.get(f'rendezvous/password/{other}').decode()}", own)
+            missing = {other for other in missing if not store.check([f"rendezvous/{own}/{other}"])}
         else:
-            store.set(f"meeting/password/{rank}", own)
-            if store.check([f"meeting/answer/{own}"]):
-                name: str = store.get(f"meeting/answer/{own}").decode()
-                store.set(f"meeting/{name}/{rank}", "here")
+            store.set(f"rendezvous/password/{rank}", own)
+            if store.check([f"rendezvous/answer/{own}"]):
+                name: str = store.get(f"rendezvous/answer/{own}").decode()
+                store.set(f"rendezvous/{name}/{rank}", "here")
                 return name
         if missing and time.monotonic() > deadline:
             raise TrainingError(

@@ -14,7 +14,8 @@ from torch import Tensor, nn
 
 from mobileone.errors import ReparameterizeError
 from mobileone.functional.fold import identity_pointwise
-from mobileone.model.block import InferenceBlock, MobileOneBlock, subsample
+from mobileone.functional.window import subsample
+from mobileone.model.block import InferenceBlock, MobileOneBlock
 from mobileone.reparam.fuse import M, blocks_of, replace_blocks
 from mobileone.variants import BlockSpec
 
@@ -24,7 +25,7 @@ PROBE_BATCH, PROBE_SIZE = 8, 128
 
 
 @dataclass(frozen=True)
-class Branches:
+class KernelShares:
     """Kernels that sum to one kernel.
 
     Attributes:
@@ -38,7 +39,7 @@ class Branches:
     identity: Tensor | None
 
 
-def split_kernel(kernel: Tensor, spec: BlockSpec, *, generator: torch.Generator) -> Branches:
+def split_kernel(kernel: Tensor, spec: BlockSpec, *, generator: torch.Generator) -> KernelShares:
     """Share a kernel equally among the branches that can hold each of its elements.
 
     The convolution branches get zero-sum noise on top, else they would stay copies of each other for ever.
@@ -61,7 +62,7 @@ def split_kernel(kernel: Tensor, spec: BlockSpec, *, generator: torch.Generator)
     centre = share[:, :, rows : rows + 1, columns : columns + 1]
     noise = torch.randn((k, *kernel.shape), generator=generator, dtype=kernel.dtype).to(kernel.device)
     noise = (noise - noise.mean(0)) * share.square().mean((1, 2, 3), keepdim=True).sqrt() * BRANCH_NOISE
-    return Branches(
+    return KernelShares(
         conv=tuple(share + part for part in noise),
         scale=centre.clone() if spec.use_scale else None,
         identity=(centre * diagonal).sum((1, 2, 3)) if spec.use_identity else None,

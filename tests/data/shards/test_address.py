@@ -6,7 +6,7 @@ import pytest
 
 from mobileone.data.shards import address
 from mobileone.data.shards.address import expand, is_shards, open_remote, split_addresses
-from mobileone.data.shards.source import read_index
+from mobileone.data.shards.shard_source import read_index
 from mobileone.errors import DataError
 
 

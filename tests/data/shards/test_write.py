@@ -10,7 +10,7 @@ from PIL import Image
 
 from mobileone.data.folder import find_images
 from mobileone.data.shards import write
-from mobileone.data.shards.source import open_shards
+from mobileone.data.shards.shard_source import open_shards
 from mobileone.data.shards.write import ShardSettings, write_shards
 from mobileone.errors import BadImageError, ConfigError, DataError
 from mobileone.images.decode import EncodedImage

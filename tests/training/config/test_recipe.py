@@ -22,16 +22,21 @@ def test_the_paper_trains_at_a_tenth_with_256_images_on_8_ranks(size: int) -> No
     config = recipe(f"paper_s{size}")
     assert config.model == f"mobileone_s{size}"
     assert config.batch_size * 8 == 256
-    assert scaled_lr(config.base_lr, step_images=8 * config.batch_size) == pytest.approx(0.1)
-    assert (config.epochs, config.momentum, config.label_smoothing, config.ema_decay) == (
+    assert scaled_lr(config.optim.base_lr, step_images=8 * config.batch_size) == pytest.approx(0.1)
+    assert (
+        config.epochs,
+        config.optim.momentum,
+        config.objective.label_smoothing,
+        config.optim.ema_decay,
+    ) == (
         300,
         0.9,
         0.1,
         0.9995,
     )
-    assert (config.weight_decay, config.weight_decay_end) == (1e-4, 1e-5)
-    assert config.input_spec().resize_size == 256
-    phases = [config.phase_at(epoch) for epoch in (0, 36, 37, 111, 112, 299)]
+    assert (config.optim.weight_decay, config.optim.weight_decay_end) == (1e-4, 1e-5)
+    assert config.input_spec.resize_size == 256
+    phases = [config.images_at(epoch) for epoch in (0, 36, 37, 111, 112, 299)]
     sizes, strengths = [p.size for p in phases], [p.strength for p in phases]
     if size < 2:
         assert sizes == [224] * 6
@@ -43,14 +48,14 @@ def test_the_paper_trains_at_a_tenth_with_256_images_on_8_ranks(size: int) -> No
 
 def test_the_reference_trains_s0_with_256_images_a_rank_and_two_filters() -> None:
     config = recipe("reference")
-    assert (config.model, config.batch_size, config.min_lr) == ("mobileone_s0", 256, 1e-4)
-    assert set(config.interpolation) == {"bilinear", "bicubic"}
-    assert (config.augment.policy, config.progressive, config.sync_bn) == ("none", (), True)
+    assert (config.model, config.batch_size, config.optim.min_lr) == ("mobileone_s0", 256, 1e-4)
+    assert set(config.augment.interpolation) == {"bilinear", "bicubic"}
+    assert (config.augment.policy, config.progressive, config.compute.sync_bn) == ("none", (), True)
 
 
 def test_digits_are_not_mirrored() -> None:
     config = recipe("digits")
-    assert (config.data, config.model, config.flip) == ("digits", "mobileone_s0", 0.0)
+    assert (config.data, config.model, config.augment.flip) == ("digits", "mobileone_s0", 0.0)
 
 
 def test_an_unknown_recipe_names_the_nearest() -> None:

@@ -39,7 +39,7 @@ def trained(tiny: Variant) -> MobileOne:
 
 
 def test_a_fresh_network_follows_the_seed_and_carries_spec_and_classes(tiny: Variant, digits: Digits) -> None:
-    config = TrainConfig(model=tiny, input_size=48, eval_crop=0.9, seed=5)
+    config = TrainConfig(model=tiny, seed=5).with_values({"input_spec.size": 48, "input_spec.crop": 0.9})
     model = initial_model(config, digits)
     assert (model.num_classes, model.class_names, model.form) == (10, DIGITS, "train")
     assert (model.input_spec.size, model.input_spec.crop) == (48, 0.9)
@@ -53,7 +53,9 @@ def test_weights_of_a_file_go_on_with_the_runs_size_and_the_files_statistics(
     trained: MobileOne, digits: Digits, tmp_path: Path
 ) -> None:
     path = save_model(trained, tmp_path / "m.safetensors")
-    model = initial_model(TrainConfig(model=None, init=str(path), input_size=40), digits)
+    model = initial_model(
+        TrainConfig(model=None, init=str(path)).with_values({"input_spec.size": 40}), digits
+    )
     assert torch.equal(model.head.fc.weight, trained.head.fc.weight)
     assert model.variant == trained.variant
     assert (model.input_spec.size, model.input_spec.mean) == (40, (0.2, 0.2, 0.2))
@@ -78,7 +80,10 @@ def test_fused_weights_get_their_branches_back_with_statistics_of_the_data(
 ) -> None:
     fused = reparameterize(trained)
     path = save_model(fused, tmp_path / "fused.safetensors")
-    model = initial_model(TrainConfig(model=None, init=str(path), input_size=32, eval_crop=1.0), digits)
+    model = initial_model(
+        TrainConfig(model=None, init=str(path)).with_values({"input_spec.size": 32, "input_spec.crop": 1.0}),
+        digits,
+    )
     assert model.form == "train"
     images = F.interpolate(digits.images[:64].float(), (32, 32), mode="bilinear") / 255
     x = (images - 0.2) / 0.3

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from mobileone.training.config.options import Mix
+from mobileone.training.config.objective import Mix
 from mobileone.training.method.mix import Mixer, cutmix, mixup, neighbours
 
 

@@ -12,7 +12,7 @@ from mobileone.input_spec import InputSpec
 from mobileone.model.create import create_model
 from mobileone.precision import resolve_amp
 from mobileone.ranks.distributed import Distributed
-from mobileone.training.config.options import Mix
+from mobileone.training.config.objective import Mix
 from mobileone.training.method.ema import ModelEma
 from mobileone.training.method.loss import TrainLoss
 from mobileone.training.method.mix import Mixer, mixup, neighbours

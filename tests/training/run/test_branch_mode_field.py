@@ -1,5 +1,3 @@
-from dataclasses import replace
-
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -10,15 +8,15 @@ from mobileone.errors import ConfigError
 from mobileone.ranks.distributed import Distributed
 from mobileone.training.config.train_config import TrainConfig
 from mobileone.training.method.initial import initial_model
-from mobileone.training.run.callback import Callback
-from mobileone.training.run.loop import fit
+from mobileone.training.run.fit import fit
 from mobileone.training.run.trainer import Trainer
+from mobileone.training.watch.callback import Callback
 
 
 @pytest.mark.parametrize("mode", ["auto", "branches", "online"])
 def test_the_network_trains_in_the_mode_of_the_config(tiny, mode):
-    config = TrainConfig(
-        model=tiny, data="digits", input_size=32, batch_size=8, branch_mode=mode, num_workers=0
+    config = TrainConfig(model=tiny, data="digits", batch_size=8).with_values(
+        {"input_spec.size": 32, "compute.branch_mode": mode, "loading.num_workers": 0}
     )
     data = open_data("digits", split="train")
     assert isinstance(data, Digits)
@@ -27,7 +25,7 @@ def test_the_network_trains_in_the_mode_of_the_config(tiny, mode):
 
 def test_another_mode_is_refused():
     with pytest.raises(ConfigError, match="branch_mode must be one of auto, branches, online"):
-        TrainConfig(branch_mode="fast")
+        TrainConfig().with_values({"compute.branch_mode": "fast"})
 
 
 class StoppedError(Exception):
@@ -40,7 +38,7 @@ class StopAfterOne(Callback):
 
 
 def test_online_training_resumes_and_averages_as_the_branches_do(config, tmp_path):
-    modes = {mode: replace(config, branch_mode=mode) for mode in ("branches", "online")}
+    modes = {mode: config.with_values({"compute.branch_mode": mode}) for mode in ("branches", "online")}
     whole = {mode: fit(modes[mode], run_dir=tmp_path / mode, progress=False) for mode in modes}
     with pytest.raises(StoppedError):
         fit(modes["online"], run_dir=tmp_path / "parts", callbacks=[StopAfterOne()], progress=False)

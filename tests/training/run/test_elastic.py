@@ -3,18 +3,15 @@
 import dataclasses
 import json
 import os
-import random
 import signal
 import subprocess
 import sys
 import time
 from collections import Counter
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-import torch.distributed as dist
 from benchmarks.kill_resume import configuration, differing_bits, finish, start
 
 from mobileone.checkpoint.rotation import Rotation
@@ -22,10 +19,9 @@ from mobileone.cli.reference import keep_earlier_run
 from mobileone.data.augment import TrainTransform
 from mobileone.data.digits import load_digits
 from mobileone.data.loader import train_loader
-from mobileone.errors import ConfigError, TrainingError
-from mobileone.ranks.rendezvous import meeting_name
+from mobileone.errors import ConfigError
 from mobileone.training.config.train_config import TrainConfig
-from mobileone.training.run.loop import fit, is_lost_rank
+from mobileone.training.run.fit import fit, is_lost_rank
 from mobileone.training.run.run_dir import RunDir
 
 
@@ -43,7 +39,7 @@ def wait_for(condition: Callable[[], bool], seconds: float = 60.0) -> None:
 
 def test_elastic_ranks_two_one_two_go_on_with_the_same_steps(tmp_path: Path) -> None:
     # 22 steps of 128 images; a low rate, for rounding grows from step to step.
-    config = dataclasses.replace(configuration(ranks=2, epochs=2), base_lr=0.02)
+    config = configuration(ranks=2, epochs=2).with_values({"optim.base_lr": 0.02})
     assert finish(start(config, tmp_path / "whole", ranks=2))
     for ranks, until in ((2, 4), (1, 12)):
         processes = start(config, tmp_path / "parts", ranks=ranks)
@@ -134,22 +130,6 @@ def test_elastic_launches_without_a_name_are_told_apart_by_their_agent(
     assert not files.is_of_this_launch()
     files.claim(config, world_size=1)
     assert not files.is_of_this_launch()
-
-
-def test_elastic_ranks_meet_though_the_store_remembers_dead_ones() -> None:
-    store = dist.HashStore()
-    names: list[str] = []
-    for _ in range(5):
-        with ThreadPoolExecutor(3) as pool:
-            order = random.sample(range(3), 3)
-            met = list(pool.map(lambda rank: meeting_name(store, rank, 3, patience_s=20), order))
-        assert len(set(met)) == 1
-        names.append(met[0])
-    assert len(set(names)) == 5
-    with pytest.raises(TrainingError, match="rank 2 waited 0 s in vain for rank 0 to start"):
-        meeting_name(store, 2, 3, patience_s=0.1)
-    with pytest.raises(TrainingError, match="rank 0 waited 0 s in vain for rank 1 to start"):
-        meeting_name(store, 0, 3, patience_s=0.1)
 
 
 def test_a_lost_rank_is_told_from_other_errors() -> None:

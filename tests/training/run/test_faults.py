@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 from benchmarks.kill_resume import differing_bits
-from torch import Tensor, nn
+from torch import Tensor
 
 from mobileone.checkpoint.rotation import Rotation
 from mobileone.data.folder import find_images
@@ -20,16 +20,17 @@ from mobileone.errors import BadImageError, CheckpointError, MobileOneError, Tra
 from mobileone.ranks.distributed import Distributed
 from mobileone.training.config.train_config import TrainConfig
 from mobileone.training.method import step as step_module
-from mobileone.training.method.rollback import Undo
-from mobileone.training.run import run as run_module
-from mobileone.training.run import trainer as trainer_module
-from mobileone.training.run.loop import fit
+from mobileone.training.run import loop as loop_module
+from mobileone.training.run.fit import fit
+from mobileone.training.run.loop import TrainLoop
 from mobileone.training.run.trainer import Trainer
+
+AtStep = Callable[[int, Callable[[], None]], None]
 
 
 @pytest.fixture
 def config(config: TrainConfig) -> TrainConfig:
-    return dataclasses.replace(config, checkpoint_every="1steps")
+    return config.with_values({"saving.checkpoint_every": "1steps"})
 
 
 @pytest.fixture
@@ -37,18 +38,6 @@ def whole(config: TrainConfig, tmp_path: Path) -> Path:
     """The folder of a run that nothing happened to."""
     fit(config, run_dir=tmp_path / "whole", progress=False)
     return tmp_path / "whole"
-
-
-def after_step(monkeypatch: pytest.MonkeyPatch, number: int, work: Callable[[], None]) -> None:
-    real, calls = step_module.TrainStep.__call__, iter(range(1, 10_000))
-
-    def step(self: object, *args: object, **options: float) -> object:
-        result = real(self, *args, **options)
-        if next(calls) == number:
-            work()
-        return result
-
-    monkeypatch.setattr(trainer_module.TrainStep, "__call__", step)
 
 
 def log_of(run_dir: Path) -> str:
@@ -82,11 +71,12 @@ def test_fault_disk_full_within_an_epoch_is_waited_out(
     small_disk: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
+    at_step: AtStep,
 ) -> None:
     run_dir, ballast = small_disk / "run", small_disk / "ballast"
-    after_step(monkeypatch, 2, lambda: fill(small_disk, ballast))
-    after_step(monkeypatch, 3, ballast.unlink)
-    monkeypatch.setattr(run_module, "draw_curves", lambda records, path: None)
+    at_step(2, lambda: fill(small_disk, ballast))
+    at_step(3, ballast.unlink)
+    monkeypatch.setattr(loop_module, "draw_curves", lambda records, path: None)
     fit(config, run_dir=run_dir, progress=False)
     # The log is on the full disk too: the line is in what is left of its last block, or else on stderr.
     said = log_of(run_dir) + capsys.readouterr().err
@@ -95,11 +85,11 @@ def test_fault_disk_full_within_an_epoch_is_waited_out(
 
 
 def test_fault_disk_full_at_the_end_of_an_epoch_stops_and_loses_nothing(
-    config: TrainConfig, whole: Path, small_disk: Path, monkeypatch: pytest.MonkeyPatch
+    config: TrainConfig, whole: Path, small_disk: Path, monkeypatch: pytest.MonkeyPatch, at_step: AtStep
 ) -> None:
     run_dir, ballast = small_disk / "run", small_disk / "ballast"
-    monkeypatch.setattr(run_module, "draw_curves", lambda records, path: None)
-    after_step(monkeypatch, 5, lambda: fill(small_disk, ballast))
+    monkeypatch.setattr(loop_module, "draw_curves", lambda records, path: None)
+    at_step(5, lambda: fill(small_disk, ballast))
     with pytest.raises(MobileOneError, match=r"cannot write .*No space left on device") as caught:
         fit(config, run_dir=run_dir, progress=False)
     assert "\n" not in str(caught.value)
@@ -141,7 +131,7 @@ def test_fault_read_only_run_folder_is_found_before_training(
 ) -> None:
     (tmp_path / "runs").mkdir()
     set_mode(tmp_path / "runs", "ro")
-    monkeypatch.setattr(Trainer, "train_epoch", lambda *_, **__: pytest.fail("it trained"))
+    monkeypatch.setattr(TrainLoop, "run", lambda *_, **__: pytest.fail("it trained"))
     with pytest.raises(MobileOneError, match=REFUSED):
         fit(config, run_dir=tmp_path / "runs" / "run", progress=False)
 
@@ -151,10 +141,10 @@ def test_fault_read_only_checkpoints_stop_the_epoch_and_lose_nothing(
     whole: Path,
     tmp_path: Path,
     set_mode: Callable[[Path, str], None],
-    monkeypatch: pytest.MonkeyPatch,
+    at_step: AtStep,
 ) -> None:
     run_dir = tmp_path / "run"
-    after_step(monkeypatch, 5, lambda: set_mode(run_dir / "checkpoints", "ro"))
+    at_step(5, lambda: set_mode(run_dir / "checkpoints", "ro"))
     with pytest.raises(MobileOneError, match=REFUSED):
         fit(config, run_dir=run_dir, progress=False)
     assert re.search(r"no checkpoint at step 5, the run goes on without: " + REFUSED, log_of(run_dir))
@@ -164,10 +154,10 @@ def test_fault_read_only_checkpoints_stop_the_epoch_and_lose_nothing(
 
 
 def test_fault_damaged_checkpoint_falls_back_and_says_so(
-    config: TrainConfig, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    config: TrainConfig, whole: Path, tmp_path: Path, at_step: AtStep
 ) -> None:
     run_dir = tmp_path / "run"
-    after_step(monkeypatch, 4, lambda: os.kill(os.getpid(), signal.SIGTERM))
+    at_step(4, lambda: os.kill(os.getpid(), signal.SIGTERM))
     with pytest.raises(TrainingError):
         fit(config, run_dir=run_dir, progress=False)
     newest, before = Rotation(run_dir / "checkpoints").files()
@@ -275,26 +265,11 @@ def test_fault_nan_in_every_step_ends_the_run(
     assert (tmp_path / "run" / "best.safetensors").exists()
 
 
-def test_buffers_are_taken_back_without_asking_the_device() -> None:
-    model = nn.Sequential(nn.BatchNorm2d(3), nn.BatchNorm2d(2).double())
-    undo = Undo(model)
-    wanted = [buffer.clone() for buffer in model.buffers()]
-    for bad in (True, False):
-        undo.remember()
-        for buffer in model.buffers():
-            buffer.fill_(float("nan") if buffer.is_floating_point() else 7)
-        changed = [buffer.clone() for buffer in model.buffers()]
-        undo._select(torch.tensor(bad))  # what a GPU does
-        expected = wanted if bad else changed
-        for got, value in zip(model.buffers(), expected, strict=True):
-            assert torch.equal(got.nan_to_num(-1), value.nan_to_num(-1))
-
-
 # --- the data
 
 
 def test_fault_dead_worker_is_replaced_and_costs_no_bit(
-    config: TrainConfig, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    config: TrainConfig, whole: Path, tmp_path: Path, at_step: AtStep
 ) -> None:
     before = {child.pid for child in multiprocessing.active_children()}
 
@@ -303,16 +278,16 @@ def test_fault_dead_worker_is_replaced_and_costs_no_bit(
             if child.pid not in before and child.pid is not None:
                 os.kill(child.pid, signal.SIGKILL)
 
-    after_step(monkeypatch, 1, kill_workers)
+    at_step(1, kill_workers)
     run_dir = tmp_path / "run"
-    fit(dataclasses.replace(config, num_workers=1), run_dir=run_dir, progress=False)
+    fit(config.with_values({"loading.num_workers": 1}), run_dir=run_dir, progress=False)
     log = log_of(run_dir)
     assert len(re.findall(r"a data worker process died \(.*\); new ones go on with batch \d", log)) >= 1
     assert differing_bits(whole, run_dir)[0] == {}
 
 
 def test_fault_unreadable_file_can_be_mended_and_the_run_resumed(
-    config: TrainConfig, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    config: TrainConfig, whole: Path, tmp_path: Path, at_step: AtStep
 ) -> None:
     run_dir = tmp_path / "run"
     kept: dict[Path, bytes] = {}
@@ -322,7 +297,7 @@ def test_fault_unreadable_file_can_be_mended_and_the_run_resumed(
             kept[path] = path.read_bytes()
             path.write_bytes(kept[path][:100])
 
-    after_step(monkeypatch, 4, spoil)
+    at_step(4, spoil)
     with pytest.raises(BadImageError, match=r"/train/dark/\d+\.jpg: "):
         fit(config, run_dir=run_dir, progress=False)
     assert Rotation(run_dir / "checkpoints").files()[0].name.startswith("epoch-001-step-00000004")

@@ -1,41 +1,26 @@
-"""Whole runs of a tiny network: the folder, resuming, refusing, stopping."""
+"""The loop: what comes after what, what is kept as best, and what is told."""
 
 import csv
 import dataclasses
-import json
-import os
-import subprocess
-import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 
 from mobileone.checkpoint.load import load_model
-from mobileone.checkpoint.rotation import Rotation
-from mobileone.errors import BadImageError, CheckpointError, ConfigError, DataError, TrainingError
-from mobileone.evaluation.evaluate import evaluate
-from mobileone.training.config.train_config import Phase, TrainConfig
+from mobileone.data.folder import find_images
+from mobileone.errors import BadImageError
+from mobileone.ranks.distributed import Distributed
+from mobileone.training.config.train_config import TrainConfig
 from mobileone.training.run import trainer as trainer_module
-from mobileone.training.run.callback import Callback, StepReport
-from mobileone.training.run.loop import FitResult, fit
-from mobileone.training.run.progress import WALL_CLOCK, EpochRecord
-
-
-class StoppedError(Exception):
-    """What a power cut is to a test."""
-
-
-class StopAfter(Callback):
-    """A callback that ends the run after an epoch."""
-
-    def __init__(self, epoch: int) -> None:
-        self.epoch = epoch
-
-    def on_epoch_end(self, record: EpochRecord) -> None:
-        if record.epoch == self.epoch:
-            raise StoppedError
+from mobileone.training.run.fit import fit
+from mobileone.training.run.loop import TrainLoop
+from mobileone.training.run.progress import RunProgress
+from mobileone.training.run.run_dir import RunDir
+from mobileone.training.run.savepoints import Savepoints
+from mobileone.training.run.trainer import Trainer
+from mobileone.training.watch.callback import Callback
+from mobileone.training.watch.records import EpochRecord, FitResult, StepReport
 
 
 def rows(run_dir: Path) -> list[dict[str, str]]:
@@ -47,86 +32,53 @@ def weights(path: Path) -> dict[str, torch.Tensor]:
     return load_model(path).state_dict()
 
 
-def saved(run_dir: Path) -> dict[str, Any]:
-    """What the newest resume file holds."""
-    found = Rotation(run_dir / "checkpoints").newest()
-    assert found is not None
-    return found.state
-
-
 def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
     return list(a) == list(b) and all(torch.equal(a[name], b[name]) for name in a)
 
 
-def test_a_run_writes_what_it_promises(config: TrainConfig, tmp_path: Path) -> None:
-    run_dir = tmp_path / "runs" / "first"
-    seen: list[EpochRecord] = []
-
-    class Listen(Callback):
-        def on_epoch_end(self, record: EpochRecord) -> None:
-            assert Rotation(run_dir / "checkpoints").files()
-            seen.append(record)
-
-    result = fit(config, run_dir=run_dir, callbacks=[Listen()], progress=False)
-    names = {path.name for path in run_dir.iterdir()}
-    assert names == {
-        "config.json",
-        "metrics.csv",
-        "train.log",
-        "curves.png",
-        "last.safetensors",
-        "best.safetensors",
-        "checkpoints",
-        ".lock",
-    }
-    assert TrainConfig.from_dict(json.loads((run_dir / "config.json").read_text())["config"]) == config
-    assert tuple(seen) == result.records
-    table = rows(run_dir)
-    columns = [
-        "epoch",
-        "step",
-        "train_loss",
-        "val_loss",
-        "acc@1",
-        "acc@5",
-        "lr",
-        "weight_decay",
-        "seconds",
-        "images/s",
-        "data_wait",
-    ]
-    assert list(table[0]) == columns
-    assert [row["epoch"] for row in table] == ["1", "2"]
-    assert float(table[1]["acc@1"]) == pytest.approx(result.last.acc1, rel=1e-5)
-    assert result.last.num_images == 8
-    assert (run_dir / "curves.png").read_bytes().startswith(b"\x89PNG")
-    log = (run_dir / "train.log").read_text()
-    assert "24 training and 8 validation images, 2 classes; 2 epochs of 3 steps" in log
-    assert "epoch 2/2" in log
-    assert json.loads(json.dumps(result.to_dict()))["best_epoch"] == result.best_epoch
-
-
-def test_the_files_hold_the_averaged_weights_and_what_the_network_needs(
-    config: TrainConfig, tmp_path: Path
+def test_an_epoch_is_trained_tested_written_saved_and_told_in_this_order(
+    config: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    result = fit(dataclasses.replace(config, eval_crop=0.9), run_dir=tmp_path / "run", progress=False)
-    model = load_model(tmp_path / "run" / "last.safetensors")
-    assert (model.form, model.class_names) == ("train", ("dark", "light"))
-    assert (model.input_spec.size, model.input_spec.crop) == (32, 0.9)
-    again = evaluate(model, config.data, batch_size=8, progress=False)
-    assert (again.acc1, again.loss) == (result.last.acc1, pytest.approx(result.last.loss, rel=1e-6))
-    state = saved(tmp_path / "run")["trainer"]
-    assert same(model.state_dict(), state["ema"]["module"])
-    assert state["ema"]["num_updates"] == 6
-    assert not torch.equal(model.head.fc.weight, state["network"]["head.fc.weight"])
+    happened: list[str] = []
 
+    class Tell(Callback):
+        def on_steps(self, report: StepReport) -> None:
+            happened.append(f"step {report.step}")
 
-def test_without_averaging_the_files_hold_the_raw_weights(config: TrainConfig, tmp_path: Path) -> None:
-    config = dataclasses.replace(config, ema_decay=0.0, epochs=1, weights_suffix=".pt")
-    fit(config, run_dir=tmp_path / "run", progress=False)
-    raw = saved(tmp_path / "run")["trainer"]["network"]
-    assert same(weights(tmp_path / "run" / "last.pt"), raw)
-    assert (tmp_path / "run" / "best.pt").exists()
+        def on_epoch_end(self, record: EpochRecord) -> None:
+            happened.append(f"told {record.epoch}")
+
+    def noting(owner: type, name: str, word: str) -> None:
+        real = getattr(owner, name)
+
+        def noted(*args: object, **options: object) -> object:
+            happened.append(word)
+            return real(*args, **options)
+
+        monkeypatch.setattr(owner, name, noted)
+
+    noting(Trainer, "evaluate", "test")
+    noting(RunDir, "write_metrics", "write")
+    noting(Savepoints, "save", "save")
+    trainer = Trainer(config, find_images(config.data, split="train"), Distributed())
+    progress = RunProgress(steps_per_epoch=trainer.steps_per_epoch, step_images=trainer.step_images)
+    files = RunDir(tmp_path / "run")
+    loop = TrainLoop(
+        trainer,
+        progress,
+        Savepoints(trainer, progress, files, log=happened.append),
+        files,
+        find_images(config.data, split="val"),
+        log=lambda line: happened.append(line[:9]),
+        show=False,
+        callbacks=[Tell()],
+    )
+    result = loop.run()
+    end = ["test", "write", "save"]
+    first = ["step 1", "step 2", "step 3", *end, "epoch 1/2", "told 1"]
+    assert happened == [*first, "step 4", "step 5", "step 6", *end, "epoch 2/2", "told 2"]
+    assert result.last is progress.last
+    assert (progress.step, [record.epoch for record in result.records]) == (6, [1, 2])
 
 
 def test_best_is_the_first_epoch_of_the_largest_top1(
@@ -154,101 +106,6 @@ def test_best_is_the_first_epoch_of_the_largest_top1(
     assert same(weights(tmp_path / "run" / "last.safetensors"), kept[4])
 
 
-def test_a_resumed_run_is_the_uninterrupted_one(config: TrainConfig, tmp_path: Path) -> None:
-    config = dataclasses.replace(
-        config, epochs=3, warmup_epochs=1, progressive=(Phase(until=0.4, size=24, strength=0.5),)
-    )
-    whole = fit(config, run_dir=tmp_path / "whole", progress=False)
-    for epoch in (1, 2):
-        with pytest.raises(StoppedError):
-            fit(
-                config if epoch == 1 else None,
-                run_dir=tmp_path / "parts",
-                resume=epoch > 1,
-                callbacks=[StopAfter(epoch)],
-                progress=False,
-            )
-        assert len(rows(tmp_path / "parts")) == epoch
-    resumed = fit(config, run_dir=tmp_path / "parts", resume=True, progress=False)
-    timeless = [{k: v for k, v in row.items() if k not in WALL_CLOCK} for row in rows(tmp_path / "whole")]
-    parts = [{k: v for k, v in row.items() if k not in WALL_CLOCK} for row in rows(tmp_path / "parts")]
-    assert parts == timeless
-    for name in ("last", "best"):
-        a, b = (weights(tmp_path / run / f"{name}.safetensors") for run in ("whole", "parts"))
-        assert same(a, b), name
-    assert (resumed.best_epoch, resumed.last.loss) == (whole.best_epoch, whole.last.loss)
-    finished = fit(None, run_dir=tmp_path / "parts", resume=True, progress=False)
-    assert finished.records == resumed.records
-    assert finished.last == resumed.last
-
-
-def test_another_seed_is_another_run(config: TrainConfig, tmp_path: Path) -> None:
-    config = dataclasses.replace(config, epochs=1)
-    a = fit(config, run_dir=tmp_path / "a", progress=False)
-    b = fit(dataclasses.replace(config, seed=1), run_dir=tmp_path / "b", progress=False)
-    assert a.records[0].train_loss != b.records[0].train_loss
-
-
-def test_a_folder_with_a_run_is_refused_and_left_alone(config: TrainConfig, tmp_path: Path) -> None:
-    run_dir = tmp_path / "run"
-    run_dir.mkdir()
-    (run_dir / "metrics.csv").write_text("mine")
-    with pytest.raises(ConfigError, match=r"holds a run already \(metrics.csv\); .*--resume.*--run-dir"):
-        fit(config, run_dir=run_dir, progress=False)
-    assert [path.name for path in run_dir.iterdir()] == ["metrics.csv"]
-    assert (run_dir / "metrics.csv").read_text() == "mine"
-
-
-def test_resuming_nothing_or_something_else_is_refused(config: TrainConfig, tmp_path: Path) -> None:
-    with pytest.raises(TrainingError, match="holds no run to resume"):
-        fit(config, run_dir=tmp_path / "none", resume=True, progress=False)
-    with pytest.raises(ConfigError, match="needs a config"):
-        fit(None, run_dir=tmp_path / "none")
-    assert not (tmp_path / "none").exists()
-    with pytest.raises(StoppedError):
-        fit(config, run_dir=tmp_path / "run", callbacks=[StopAfter(1)], progress=False)
-    with pytest.raises(ConfigError, match=r"has base_lr=0\.4, got 0\.2; .*choose another --run-dir"):
-        fit(dataclasses.replace(config, base_lr=0.2), run_dir=tmp_path / "run", resume=True, progress=False)
-    for path in (tmp_path / "run" / "checkpoints").iterdir():
-        path.write_bytes(b"not a state")
-    with pytest.raises(CheckpointError, match=r"none of the 1 checkpoints in .* can be used; .* is torn"):
-        fit(config, run_dir=tmp_path / "run", resume=True, progress=False)
-
-
-def test_wrong_data_claims_no_folder(config: TrainConfig, tmp_path: Path) -> None:
-    with pytest.raises(DataError):
-        fit(
-            dataclasses.replace(config, data=str(tmp_path / "nowhere")),
-            run_dir=tmp_path / "run",
-            progress=False,
-        )
-    assert not (tmp_path / "run").exists()
-
-
-def test_a_rate_that_is_far_too_high_ends_in_one_line(config: TrainConfig, tmp_path: Path) -> None:
-    config = dataclasses.replace(config, base_lr=1e30, epochs=3)
-    with pytest.raises(TrainingError, match=r"became (nan|inf)"):
-        fit(config, run_dir=tmp_path / "run", progress=False)
-    assert not (tmp_path / "run" / "last.safetensors").exists()
-
-
-def test_unreadable_images_stop_a_run_or_are_listed(config: TrainConfig, tmp_path: Path) -> None:
-    broken = Path(config.data) / "train" / "dark" / "03.jpg"
-    broken.write_bytes(broken.read_bytes()[:200])
-    empty = Path(config.data) / "val" / "light" / "01.jpg"
-    empty.write_bytes(b"")
-    with pytest.raises(BadImageError, match=r"03\.jpg"):
-        fit(config, run_dir=tmp_path / "a", progress=False)
-    config = dataclasses.replace(config, on_bad_image="skip")
-    result = fit(config, run_dir=tmp_path / "b", progress=False)
-    assert [Path(path).name for path in result.skipped] == ["03.jpg"]
-    assert result.last.num_images == 7
-    assert [Path(path).name for path in result.last.skipped] == ["01.jpg"]
-    log = (tmp_path / "b" / "train.log").read_text()
-    assert log.count("skipped") == 1
-    assert str(broken) in log
-
-
 def test_evaluations_may_be_rare_and_the_last_epoch_always_has_one(
     config: TrainConfig, tmp_path: Path
 ) -> None:
@@ -267,50 +124,6 @@ def test_progress_is_drawn_on_stderr_alone(
     assert "epoch 1/1" in err
     for shown in ("images/s", "data ", "acc@1", "lr "):
         assert shown in err
-
-
-RANKS = """
-import glob, json, sys, torch, warnings
-from mobileone.training.config.train_config import TrainConfig
-from mobileone.training.run.loop import FitResult, fit
-
-warnings.simplefilter("error")
-torch.set_num_threads(1)
-fit(TrainConfig.from_dict(json.loads(sys.argv[1])), run_dir=sys.argv[2], progress=False)
-# A group that outlives fit may abort the interpreter on its way out.
-threads = [open(path).read().strip() for path in glob.glob("/proc/self/task/*/comm")]
-assert not any("gloo" in name for name in threads), threads
-"""
-
-
-def test_two_ranks_train_like_one_with_the_whole_batch(config: TrainConfig, tmp_path: Path) -> None:
-    (Path(config.data) / "val" / "dark" / "00.jpg").unlink()  # 7 images: ranks have different numbers
-    # Parts of a step hold the same images on one rank and on two; so do clipping and weights.
-    config = dataclasses.replace(config, accumulate=2, clip_norm=1.0, loss="bce", class_weights=(1.0, 2.0))
-    alone = fit(config, run_dir=tmp_path / "one", progress=False)
-    script = tmp_path / "train.py"
-    script.write_text(RANKS)
-    halved = json.dumps(dataclasses.replace(config, batch_size=4).to_dict())
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    done = subprocess.run(
-        [*command, str(script), halved, str(tmp_path / "two")],
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-4000:]
-    two = rows(tmp_path / "two")
-    # The same images, weights and statistics; float32 sums in another order.
-    assert [float(r["train_loss"]) for r in two] == pytest.approx(
-        [r.train_loss for r in alone.records], rel=1e-3
-    )
-    assert float(two[-1]["val_loss"]) == pytest.approx(alone.last.loss, rel=1e-2)
-    assert float(two[-1]["lr"]) == pytest.approx(alone.records[-1].lr, rel=1e-5)
-    content = json.loads((tmp_path / "two" / "config.json").read_text())
-    assert content["environment"]["world_size"] == 2
-    assert (tmp_path / "two" / "train.log").read_text().count("epoch 2/2") == 1
 
 
 def test_callbacks_hear_of_start_steps_epochs_and_end(config: TrainConfig, tmp_path: Path) -> None:
@@ -343,10 +156,18 @@ def test_callbacks_hear_of_start_steps_epochs_and_end(config: TrainConfig, tmp_p
     assert left[3] > left[4] > left[5] == 0 or left[5] == pytest.approx(result.last.seconds, rel=3)
 
 
-def test_the_module_that_teaches_is_needed_again(config: TrainConfig, tmp_path: Path) -> None:
-    teacher = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3 * 32 * 32, 2))
-    with pytest.raises(StoppedError):
-        fit(config, run_dir=tmp_path / "run", callbacks=[StopAfter(1)], teacher=teacher, progress=False)
-    with pytest.raises(TrainingError, match=r"learnt from a teacher so far; .*same `teacher`"):
-        fit(None, run_dir=tmp_path / "run", resume=True, progress=False)
-    fit(None, run_dir=tmp_path / "run", resume=True, teacher=teacher, progress=False)
+def test_unreadable_images_stop_a_run_or_are_listed(config: TrainConfig, tmp_path: Path) -> None:
+    broken = Path(config.data) / "train" / "dark" / "03.jpg"
+    broken.write_bytes(broken.read_bytes()[:200])
+    empty = Path(config.data) / "val" / "light" / "01.jpg"
+    empty.write_bytes(b"")
+    with pytest.raises(BadImageError, match=r"03\.jpg"):
+        fit(config, run_dir=tmp_path / "a", progress=False)
+    config = config.with_values({"loading.on_bad_image": "skip"})
+    result = fit(config, run_dir=tmp_path / "b", progress=False)
+    assert [Path(path).name for path in result.skipped] == ["03.jpg"]
+    assert result.last.num_images == 7
+    assert [Path(path).name for path in result.last.skipped] == ["01.jpg"]
+    log = (tmp_path / "b" / "train.log").read_text()
+    assert log.count("skipped") == 1
+    assert str(broken) in log

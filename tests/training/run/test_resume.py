@@ -1,12 +1,9 @@
 """Going on where a run stopped: the same bits, in the middle of an epoch, after signals and real kills."""
 
 import dataclasses
-import json
 import os
 import random
 import signal
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -25,50 +22,33 @@ from benchmarks.kill_resume import (
 
 from mobileone.checkpoint.rotation import Rotation
 from mobileone.errors import BadImageError, ConfigError, PreemptedError, TrainingError
-from mobileone.training.config.interval import Interval
-from mobileone.training.config.options import Augment, Mix
-from mobileone.training.config.train_config import Phase, TrainConfig
-from mobileone.training.run import run as run_module
+from mobileone.training.config.augmentation import Augment, Phase
+from mobileone.training.config.objective import Mix
+from mobileone.training.config.train_config import TrainConfig
+from mobileone.training.run import loop as loop_module
 from mobileone.training.run import trainer as trainer_module
-from mobileone.training.run.loop import fit
+from mobileone.training.run.fit import fit
 from mobileone.training.run.trainer import Trainer
 
 AtStep = Callable[[int, Callable[[], None]], None]
 
 
 @pytest.fixture
-def at_step(monkeypatch: pytest.MonkeyPatch) -> AtStep:
-    """Does something after the n-th step from now on, 1 for the first."""
-
-    def arrange(number: int, work: Callable[[], None]) -> None:
-        real, calls = trainer_module.TrainStep.__call__, iter(range(1, 1_000_000))
-
-        def step(self: object, *args: object, **options: float) -> object:
-            result = real(self, *args, **options)
-            if next(calls) == number:
-                work()
-            return result
-
-        monkeypatch.setattr(trainer_module.TrainStep, "__call__", step)
-
-    return arrange
-
-
-@pytest.fixture
 def config(config: TrainConfig) -> TrainConfig:
     """Three epochs of three steps, with everything that has state."""
-    return dataclasses.replace(
-        config,
-        epochs=3,
-        warmup_epochs=1,
-        progressive=(Phase(until=0.4, size=24, strength=0.5),),
-        augment=Augment(policy="rand", erasing=0.5),
-        mix=Mix(mixup=0.2, cutmix=1.0),
-        loss="bce",
-        class_weights="balanced",
-        clip_norm=5.0,
-        accumulate=2,
-        checkpoint_every="1steps",
+    return config.with_values(
+        {
+            "epochs": 3,
+            "optim.warmup_epochs": 1,
+            "progressive": (Phase(until=0.4, size=24, strength=0.5),),
+            "augment": Augment(policy="rand", erasing=0.5),
+            "mix": Mix(mixup=0.2, cutmix=1.0),
+            "objective.loss": "bce",
+            "objective.class_weights": "balanced",
+            "optim.clip_norm": 5.0,
+            "compute.accumulate": 2,
+            "saving.checkpoint_every": "1steps",
+        }
     )
 
 
@@ -141,7 +121,7 @@ def test_a_resume_that_forgets_something_shows_in_the_bits(
 
 
 def test_one_flipped_bit_is_counted_as_one(config: TrainConfig, tmp_path: Path) -> None:
-    config = dataclasses.replace(config, epochs=1, progressive=(), checkpoint_every="none")
+    config = config.with_values({"epochs": 1, "progressive": (), "saving.checkpoint_every": "none"})
     for name in ("one", "other"):
         fit(config, run_dir=tmp_path / name, progress=False)
     assert differing_bits(tmp_path / "one", tmp_path / "other")[0] == {}
@@ -172,9 +152,9 @@ def test_a_stop_while_evaluating_is_heeded_after_it(
 def test_a_long_epoch_is_saved_before_an_evaluation_that_fails(
     config: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    config = dataclasses.replace(config, checkpoint_every="none")
+    config = config.with_values({"saving.checkpoint_every": "none"})
     fit(config, run_dir=tmp_path / "whole", progress=False)
-    monkeypatch.setattr(run_module, "UNSAVED_S", 0.0)
+    monkeypatch.setattr(loop_module, "UNSAVED_S", 0.0)
     broken = Path(config.data, "val", "dark", "00.jpg")
     content = broken.read_bytes()
     broken.write_bytes(b"")
@@ -221,7 +201,7 @@ def test_checkpoints_come_as_often_as_asked_and_rotate(
         written.clear()
         run_dir = tmp_path / every
         fit(
-            dataclasses.replace(config, epochs=2, checkpoint_every=every, keep_checkpoints=2),
+            config.with_values({"epochs": 2, "saving.checkpoint_every": every, "saving.keep_checkpoints": 2}),
             run_dir=run_dir,
             progress=False,
         )
@@ -229,21 +209,21 @@ def test_checkpoints_come_as_often_as_asked_and_rotate(
         assert len(Rotation(run_dir / "checkpoints").files()) == 2
 
 
-@pytest.mark.parametrize("text", ["", "1000", "0s", "0steps", "1.5steps", "-1s", "1h", "500 s teps"])
-def test_other_intervals_are_refused(text: str) -> None:
-    with pytest.raises(ConfigError, match="1000s, 500steps or none"):
-        TrainConfig(checkpoint_every=text)
-    assert Interval.parse("1step").steps == 1
-
-
 def test_resuming_may_change_how_it_is_saved_but_not_what_is_computed(
     config: TrainConfig, tmp_path: Path, at_step: AtStep
 ) -> None:
     stop_at(at_step, 2, config, tmp_path / "run")
     with pytest.raises(ConfigError, match="momentum"):
-        fit(dataclasses.replace(config, momentum=0.5), run_dir=tmp_path / "run", resume=True, progress=False)
-    other = dataclasses.replace(
-        config, checkpoint_every="none", keep_checkpoints=1, on_bad_image="skip", max_skipped_steps=0
+        fit(
+            config.with_values({"optim.momentum": 0.5}), run_dir=tmp_path / "run", resume=True, progress=False
+        )
+    other = config.with_values(
+        {
+            "saving.checkpoint_every": "none",
+            "saving.keep_checkpoints": 1,
+            "loading.on_bad_image": "skip",
+            "max_skipped_steps": 0,
+        }
     )
     assert len(fit(other, run_dir=tmp_path / "run", resume=True, progress=False).records) == 3
 
@@ -276,32 +256,3 @@ def test_a_kill_that_costs_something_is_seen(tmp_path: Path) -> None:
     killer = Killer(random.Random(0))
     killed_run(dataclasses.replace(config, seed=1), tmp_path / "killed", ranks=1, killer=killer, kills=2)
     assert differing_bits(tmp_path / "peaceful", tmp_path / "killed")[0].total() > 1000
-
-
-def test_the_command_exits_with_75_and_resumes(config: TrainConfig, tmp_path: Path) -> None:
-    model = json.dumps(config.to_dict()["model"])
-    command = [
-        sys.executable,
-        "-m",
-        "mobileone",
-        "train",
-        "--data",
-        config.data,
-        "--run-dir",
-        tmp_path / "run",
-    ]
-    command += ["--checkpoint-every", "1steps", "--resume", "auto", "--set", f"model={model}", "batch_size=8"]
-    command += ["epochs=400", "residual_start=false"]
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
-    with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as process:
-        assert process.stderr is not None
-        for line in process.stderr:
-            if "epoch 1/400" in line:
-                process.send_signal(signal.SIGUSR1)
-                break
-        rest = process.stderr.read()
-    assert process.returncode == 75, rest
-    assert "mobileone: " in rest.splitlines()[-1]
-    assert "stopped by SIGUSR1 and saved" in rest.splitlines()[-1]
-    assert "Traceback" not in rest
-    assert "--resume" in rest.splitlines()[-1]

@@ -12,9 +12,9 @@ from filelock import FileLock
 from mobileone.cli.reference import keep_earlier_run
 from mobileone.errors import TrainingError
 from mobileone.training.config.train_config import TrainConfig
-from mobileone.training.run.loop import fit
+from mobileone.training.run.fit import fit
+from mobileone.training.run.loop import TrainLoop
 from mobileone.training.run.run_dir import RunDir
-from mobileone.training.run.trainer import Trainer
 
 
 def test_fault_two_processes_in_one_folder(tmp_path: Path) -> None:
@@ -65,7 +65,7 @@ def test_a_lock_is_free_after_an_error(
     def fail(*_: object, **__: object) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr(Trainer, "train_epoch", fail)
+    monkeypatch.setattr(TrainLoop, "run", fail)
     with pytest.raises(ZeroDivisionError):
         fit(config, run_dir=tmp_path / "run", progress=False)
     with RunDir(tmp_path / "run").lock():

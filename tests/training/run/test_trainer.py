@@ -6,18 +6,19 @@ import pytest
 import torch
 
 from mobileone.checkpoint.store import save_model
-from mobileone.data.auto_augment import AutoAugment
 from mobileone.data.folder import find_images
-from mobileone.data.rand_augment import RandAugment, TrivialAugment
 from mobileone.errors import ConfigError
-from mobileone.evaluation.metrics import EvalResult
 from mobileone.model.create import create_model
 from mobileone.ranks.distributed import Distributed
-from mobileone.training.config.options import Augment, Distill, Phase
+from mobileone.training.config.augmentation import Phase
+from mobileone.training.config.objective import Distill
 from mobileone.training.config.train_config import TrainConfig
-from mobileone.training.method.transforms import transform_at
-from mobileone.training.run.progress import EpochProgress
 from mobileone.training.run.trainer import Trainer
+
+
+def train_epoch(trainer: Trainer, epoch: int) -> None:
+    for index, batch in enumerate(trainer.batches(epoch)):
+        trainer.take(batch, step=epoch * trainer.steps_per_epoch + index)
 
 
 def test_fresh_statistics_are_the_plain_average_of_the_first_batches(config: TrainConfig) -> None:
@@ -25,7 +26,7 @@ def test_fresh_statistics_are_the_plain_average_of_the_first_batches(config: Tra
     norm = trainer.network.stages[0][0].identity or trainer.network.stem.conv_kxk[0].bn
     seen = []
     norm.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].detach().mean((0, 2, 3))))
-    trainer.train_epoch(EpochProgress(epoch=0), show=False)
+    train_epoch(trainer, 0)
     assert len(seen) == 3
     assert torch.allclose(norm.running_mean, torch.stack(seen).mean(0), atol=1e-6)
 
@@ -35,7 +36,7 @@ def test_statistics_that_come_with_weights_are_kept(config: TrainConfig, tmp_pat
     weights = save_model(trainer.network, tmp_path / "start.safetensors")
     config = dataclasses.replace(config, init=str(weights))
     trainer = Trainer(config, find_images(config.data, split="train"), Distributed())
-    trainer.train_epoch(EpochProgress(epoch=0), show=False)
+    train_epoch(trainer, 0)
     assert trainer.network.stem.conv_kxk[0].bn.momentum == 0.1
 
 
@@ -45,7 +46,7 @@ def test_frozen_parts_stay_as_they_are_with_their_statistics(config: TrainConfig
     config = dataclasses.replace(config, init=str(start), freeze=("stem", "stages"))
     trainer = Trainer(config, source, Distributed())
     before = {name: value.clone() for name, value in trainer.network.state_dict().items()}
-    trainer.train_epoch(EpochProgress(epoch=0), show=False)
+    train_epoch(trainer, 0)
     changed = {n for n, value in trainer.network.state_dict().items() if not torch.equal(value, before[n])}
     assert changed == {"head.fc.weight", "head.fc.bias"}
     assert {group["name"]: len(group["params"]) for group in trainer.step.optimizer.param_groups} == {
@@ -56,7 +57,7 @@ def test_frozen_parts_stay_as_they_are_with_their_statistics(config: TrainConfig
     assert all(torch.equal(averaged[n], before[n]) for n in before if n.startswith(("stem", "stages")))
     # The twin: without freezing, statistics follow the batches even where the rate is nought.
     loose = Trainer(dataclasses.replace(config, freeze=()), source, Distributed())
-    loose.train_epoch(EpochProgress(epoch=0), show=False)
+    train_epoch(loose, 0)
     assert not torch.equal(
         loose.network.stem.conv_kxk[0].bn.running_mean, before["stem.conv_kxk.0.bn.running_mean"]
     )
@@ -76,7 +77,7 @@ def test_what_does_not_fit_the_data_is_refused_before_the_first_step(config: Tra
     }
     for message, changes in refused.items():
         with pytest.raises(ConfigError, match=message):
-            Trainer(dataclasses.replace(config, **changes), source, Distributed())
+            Trainer(config.with_values(changes), source, Distributed())
     module = torch.nn.Flatten()
     with pytest.raises(ConfigError, match="there are two teachers"):
         Trainer(
@@ -86,43 +87,16 @@ def test_what_does_not_fit_the_data_is_refused_before_the_first_step(config: Tra
 
 def test_a_loss_of_single_classes_starts_near_that_of_a_uniform_guess(config: TrainConfig) -> None:
     trainer = Trainer(
-        dataclasses.replace(config, loss="bce"), find_images(config.data, split="train"), Distributed()
+        config.with_values({"objective.loss": "bce"}), find_images(config.data, split="train"), Distributed()
     )
     assert trainer.network.head.fc.bias.tolist() == [0.0, 0.0]  # two classes: σ(0) = 1/2
 
 
-def test_every_policy_reaches_the_loader_at_its_phase_s_strength(config: TrainConfig) -> None:
-    config = dataclasses.replace(
-        config,
-        epochs=4,
-        progressive=(Phase(until=0.5, size=24, strength=0.5),),
-        augment=Augment(policy="rand", strength=0.8, num_operations=3, magnitude=7, erasing=0.1),
-    )
-    early, late = (transform_at(config)(epoch) for epoch in (1, 2))
-    assert (early.size, late.size, early.erasing) == (24, 32, 0.1)
-    assert early.policy == RandAugment(num_operations=3, magnitude=7, strength=0.4)
-    assert late.policy == RandAugment(num_operations=3, magnitude=7, strength=0.8)
-    for name, kind in (("auto", AutoAugment), ("trivial", TrivialAugment), ("none", type(None))):
-        augment = Augment(policy=name)
-        assert isinstance(transform_at(dataclasses.replace(config, augment=augment))(0).policy, kind)
-
-
-def test_what_is_left_counts_pixels_and_evaluations(config: TrainConfig) -> None:
-    config = dataclasses.replace(
-        config, epochs=4, eval_every=2, progressive=(Phase(until=0.5, size=16),)
-    )  # 3 steps an epoch; 2 epochs of 16 px, 2 of 32 px
-    trainer = Trainer(config, find_images(config.data, split="train"), Distributed())
-    progress = EpochProgress(epoch=0, steps=1)
-    assert trainer.seconds_left(progress, 1.0, size=16) == 2 + 3 + 3 * 4 + 3 * 4
-    trainer.last_test = EvalResult(num_images=1, acc1=0.0, acc5=0.0, loss=0.0, seconds=100.0)
-    assert trainer.seconds_left(progress, 1.0, size=16) == 29 + 200
-    assert trainer.seconds_left(EpochProgress(epoch=2), 4.0, size=32) == 6 * 4 + 100
-    assert trainer.seconds_left(EpochProgress(epoch=2), 1.0, size=16) == 6 * 4 + 100
-
-
 def test_statistics_and_averages_go_on_across_a_change_of_size(config: TrainConfig) -> None:
     """BatchNorm and EMA by hand over two epochs of 24 px and two of 32, at the update rules of the docs."""
-    config = dataclasses.replace(config, epochs=4, progressive=(Phase(until=0.5, size=24),), num_workers=1)
+    config = config.with_values(
+        {"epochs": 4, "progressive": (Phase(until=0.5, size=24),), "loading.num_workers": 1}
+    )
     trainer = Trainer(config, find_images(config.data, split="train"), Distributed())
     norm = trainer.network.stem.conv_kxk[0].bn
     assert trainer.ema is not None
@@ -140,7 +114,7 @@ def test_statistics_and_averages_go_on_across_a_change_of_size(config: TrainConf
 
     norm.register_forward_pre_hook(watch)
     for epoch in range(4):
-        trainer.train_epoch(EpochProgress(epoch=epoch), show=False)
+        train_epoch(trainer, epoch)
         workers |= {worker.pid for worker in trainer.loader._loader._iterator._workers}
         torch.testing.assert_close(norm.running_mean, running, rtol=1e-4, atol=1e-5)
         torch.testing.assert_close(averaged.running_mean, average, rtol=1e-4, atol=1e-5)

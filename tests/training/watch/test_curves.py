@@ -8,8 +8,8 @@ import pytest
 from PIL import Image
 
 from mobileone.errors import MissingExtraError
-from mobileone.training.run.progress import EpochRecord
 from mobileone.training.watch.curves import draw_curves
+from mobileone.training.watch.records import EpochRecord
 
 
 def record(epoch: int, acc1: float | None) -> EpochRecord:

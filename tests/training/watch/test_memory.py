@@ -1,6 +1,5 @@
 """Running out of memory, provoked, and the batch that would have fitted."""
 
-import dataclasses
 import json
 import os
 import re
@@ -16,15 +15,16 @@ from mobileone.errors import TrainingError
 from mobileone.ranks.distributed import Distributed
 from mobileone.training.config.train_config import TrainConfig
 from mobileone.training.run import trainer as trainer_module
-from mobileone.training.run.loop import fit
+from mobileone.training.run.fit import fit
 from mobileone.training.run.trainer import Trainer
-from mobileone.training.watch.memory import LiveTensors, batch_that_fits, trial_step
+from mobileone.training.watch.memory import LiveTensors, available_bytes, batch_that_fits
+from mobileone.training.watch.trial import Trial
 
 LIMITED = """
 import dataclasses, json, resource, sys, torch
 from mobileone.training.config.train_config import TrainConfig
 from mobileone.ranks.distributed import Distributed
-from mobileone.training.run.loop import fit
+from mobileone.training.run.fit import fit
 
 torch.set_num_threads(1)
 config = TrainConfig.from_dict(json.loads(sys.argv[1]))
@@ -44,12 +44,20 @@ else:
 def test_fault_out_of_memory_says_what_would_have_fitted(config: TrainConfig, tmp_path: Path) -> None:
     script = tmp_path / "limited.py"
     script.write_text(LIMITED)
-    big = dataclasses.replace(
-        config, data="digits", input_size=96, batch_size=1024, epochs=1, checkpoint_every="none"
+    big = config.with_values(
+        {
+            "data": "digits",
+            "input_spec.size": 96,
+            "batch_size": 1024,
+            "epochs": 1,
+            "saving.checkpoint_every": "none",
+        }
     )
 
     def run(batch_size: int, name: str, accumulate: int = 1) -> str:
-        text = json.dumps(dataclasses.replace(big, batch_size=batch_size, accumulate=accumulate).to_dict())
+        text = json.dumps(
+            big.with_values({"batch_size": batch_size, "compute.accumulate": accumulate}).to_dict()
+        )
         done = subprocess.run(
             [sys.executable, script, text, tmp_path / name],
             env=os.environ | {"OMP_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "1"},
@@ -92,15 +100,12 @@ def test_out_of_memory_without_trials_that_fail_gives_plain_advice(
 
 
 def test_a_trial_measures_what_a_step_holds(config: TrainConfig) -> None:
-    network = Trainer(config, find_images(config.data, split="train"), Distributed()).network
-    step = trial_step(
-        network,
-        size=32,
-        device=torch.device("cpu"),
-        amp=None,
-        channels_last=True,
-        branch_mode="branches",
-    )
+    trainer = Trainer(config, find_images(config.data, split="train"), Distributed())
+    trial = Trial.alone(trainer.step)
+
+    def step(count: int) -> None:
+        trial(count, 32)
+
     peaks = []
     for size in (8, 16, 32):
         with LiveTensors() as live:
@@ -123,3 +128,8 @@ def test_the_batch_that_would_have_fitted_fits_and_is_nearly_the_largest(room: i
     else:
         assert found is not None
         assert 0.85 * room - 1 <= found <= room
+
+
+def test_available_memory_is_a_number_here() -> None:
+    found = available_bytes(torch.device("cpu"))
+    assert found is None or 1e6 < found < 1e14

@@ -8,9 +8,9 @@ import pytest
 
 from mobileone.errors import MissingExtraError
 from mobileone.training.config.train_config import TrainConfig
-from mobileone.training.run.callback import Callback
-from mobileone.training.run.loop import fit
-from mobileone.training.run.progress import EpochRecord
+from mobileone.training.run.fit import fit
+from mobileone.training.watch.callback import Callback
+from mobileone.training.watch.records import EpochRecord
 from mobileone.training.watch.tensorboard import FOLDER, TensorBoard
 
 

@@ -8,42 +8,35 @@ from pathlib import Path
 
 import torch
 
-from mobileone.backends.deployable import (
-    INPUT_NAME,
-    OUTPUT_NAME,
-    Deployable,
-    Options,
-    dynamic_shapes,
-    example,
-    tensor_spec,
-)
+from mobileone.backends.export_options import INPUT_NAME, OUTPUT_NAME, ExportOptions, tensor_spec
 from mobileone.backends.manifest import TensorSpec
 from mobileone.backends.quiet import quiet
-from mobileone.backends.table import FORMATS, require
+from mobileone.backends.table import BACKENDS, require
+from mobileone.backends.traceable import TraceableNetwork, dynamic_shapes, example
 from mobileone.errors import ConfigError
 from mobileone.model.network import MobileOne
 
 
-def check(options: Options) -> None:
+def check(options: ExportOptions) -> None:
     """Refuse what an image input cannot be."""
     with quiet():
-        require("coremltools", FORMATS["coreml"])
+        require("coremltools", BACKENDS["coreml"])
     if options.raw_input and options.batch != 1:
-        raise ConfigError("coreml: an image input takes one image at a time; drop --dynamic-batch")
+        raise ConfigError("coreml: an image input takes one image at a time; give batch_size=1")
 
 
-def tensor(model: MobileOne, options: Options) -> TensorSpec:
+def tensor(model: MobileOne, options: ExportOptions) -> TensorSpec:
     """Raw pixels are an image input: the system hands over camera buffers as RGB, (1, 3, H, W) inside."""
     return tensor_spec(model, options, layout="NCHW", uint8=False)
 
 
-def write(model: MobileOne, path: Path, options: Options) -> Sequence[Path]:
+def write(model: MobileOne, path: Path, options: ExportOptions) -> Sequence[Path]:
     """A folder; weights are float16 with `half`, else float32."""
     with quiet(), torch.no_grad():
         import coremltools as ct
 
         spec = tensor(model, options)
-        module = Deployable(model, layout="NCHW", raw_input=options.raw_input, half=False)
+        module = TraceableNetwork(model, layout="NCHW", raw_input=options.raw_input, half=False)
         program = torch.export.export(module, (example(spec),), dynamic_shapes=dynamic_shapes(options))
         program = program.run_decompositions({})
         batch = ct.RangeDim(1, 64, 1) if options.batch is None else options.batch
@@ -67,5 +60,5 @@ def write(model: MobileOne, path: Path, options: Options) -> Sequence[Path]:
 
 
 def versions() -> Mapping[str, str]:
-    """Of coremltools."""
+    """coremltools, which converts."""
     return {"coremltools": version("coremltools")}

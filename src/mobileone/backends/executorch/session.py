@@ -8,7 +8,7 @@ from pathlib import Path
 from mobileone.backends.manifest import Manifest
 from mobileone.backends.quiet import quiet
 from mobileone.backends.session import Array, as_logits
-from mobileone.backends.table import FORMATS, Precision, require
+from mobileone.backends.table import BACKENDS, Precision, require
 
 
 class ExecuTorchSession:
@@ -16,10 +16,11 @@ class ExecuTorchSession:
 
     def __init__(self, path: Path, manifest: Manifest, *, threads: int, precision: Precision) -> None:
         with quiet():  # it tells of every file about the processor that it does not find
-            library = require("executorch.extension.pybindings.portable_lib", FORMATS["executorch"])
+            library = require("executorch.extension.pybindings.portable_lib", BACKENDS["executorch"])
             # One pool for the whole process, whatever the number of sessions.
             library._unsafe_reset_threadpool(threads)
             self._program = library._load_for_executorch(str(path))
+            self._program.method_meta("forward")  # it opens any file and reads it when first asked
         self._manifest = manifest
         self.runtime = f"ExecuTorch {version('executorch')}"
         self.precision = precision

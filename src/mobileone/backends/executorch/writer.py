@@ -10,34 +10,35 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mobileone.backends.deployable import Deployable, Options, dynamic_shapes, example, tensor_spec
+from mobileone.backends.export_options import ExportOptions, tensor_spec
 from mobileone.backends.manifest import TensorSpec
 from mobileone.backends.quiet import quiet
-from mobileone.backends.table import FORMATS, require
+from mobileone.backends.table import BACKENDS, require
+from mobileone.backends.traceable import TraceableNetwork, dynamic_shapes, example
 from mobileone.errors import ConfigError
 from mobileone.model.network import MobileOne
 
 MAX_BATCH = 64  # memory is planned for as many images when a program with a dynamic batch is written
 
 
-def check(options: Options) -> None:
+def check(options: ExportOptions) -> None:
     """Refuse half precision, which its CPU runtime does not execute here."""
     with quiet():
-        require("executorch.exir", FORMATS["executorch"])
+        require("executorch.exir", BACKENDS["executorch"])
     if options.half:
-        raise ConfigError("executorch: half precision needs a phone's processor to check it; drop --half")
+        raise ConfigError("executorch: half precision needs a phone's processor to check it; leave half out")
 
 
-def tensor(model: MobileOne, options: Options) -> TensorSpec:
+def tensor(model: MobileOne, options: ExportOptions) -> TensorSpec:
     """Raw pixels are bytes as a camera orders them."""
     return tensor_spec(model, options, layout="NHWC" if options.raw_input else "NCHW", uint8=True)
 
 
-def write(model: MobileOne, path: Path, options: Options) -> Sequence[Path]:
+def write(model: MobileOne, path: Path, options: ExportOptions) -> Sequence[Path]:
     """One file, weights inside."""
     with quiet(), torch.no_grad():
         spec = tensor(model, options)
-        module = Deployable(model, layout=spec.layout, raw_input=options.raw_input, half=False)
+        module = TraceableNetwork(model, layout=spec.layout, raw_input=options.raw_input, half=False)
         shapes = dynamic_shapes(options, maximum=MAX_BATCH)
         path.write_bytes(program(module, example(spec), shapes=shapes))
     return [path]
@@ -57,5 +58,5 @@ def program(module: nn.Module, images: Tensor, *, shapes: Any = None) -> bytes:
 
 
 def versions() -> Mapping[str, str]:
-    """Of ExecuTorch."""
+    """ExecuTorch, which lowers the network."""
     return {"executorch": version("executorch")}

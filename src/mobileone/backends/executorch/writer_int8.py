@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from importlib.metadata import version
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -11,17 +14,42 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mobileone.backends.executorch.writer import program
-from mobileone.backends.layers import Conv, Linear, SqueezeExcite
-from mobileone.backends.quantized import GATE, INT8_MAX, INT8_MIN, Affine, Quantized, QuantizedWeight
-from mobileone.backends.table import FORMATS, require
-from mobileone.backends.xnnpack import border_strips, bordered_outside
+from mobileone.backends.fused_layers import AttentionLayer, ConvLayer, LinearLayer
+from mobileone.backends.quantized_network import (
+    GATE,
+    INT8_MAX,
+    INT8_MIN,
+    Int8Encoding,
+    QuantizedNetwork,
+    QuantizedWeight,
+)
+from mobileone.backends.quiet import quiet
+from mobileone.backends.table import BACKENDS, require
+from mobileone.backends.xnnpack_input import border_strips, bordered_outside
 
-BYTES = Affine((1.0,), INT8_MIN)  # the image before the first convolution's weights divide it by 255
+BYTES = Int8Encoding((1.0,), INT8_MIN)  # the image before the first convolution's weights divide it by 255
 INT8 = (INT8_MIN, INT8_MAX, torch.int8)
 SMALLEST_STEP = 1e-30  # of an average that is zero in every channel
 
 
-def executorch_int8_model(quantized: Quantized, *, batch: int = 1) -> bytes:
+def check() -> None:
+    """ExecuTorch lowers the network; importing it also registers the roundings."""
+    with quiet():
+        require("executorch.exir", BACKENDS["executorch"])
+
+
+def write_int8(quantized: QuantizedNetwork, path: Path, *, batch: int) -> Sequence[Path]:
+    """One file, weights inside."""
+    path.write_bytes(executorch_int8_model(quantized, batch=batch))
+    return [path]
+
+
+def versions() -> Mapping[str, str]:
+    """ExecuTorch, which lowers the network."""
+    return {"executorch": version("executorch")}
+
+
+def executorch_int8_model(quantized: QuantizedNetwork, *, batch: int = 1) -> bytes:
     """An int8 .pte file: uint8 pixels, channels last, to float32 logits (N, classes).
 
     The network is written as reals between roundings to int8, which XNNPACK's partitioner makes one delegate
@@ -36,7 +64,7 @@ def executorch_int8_model(quantized: Quantized, *, batch: int = 1) -> bytes:
     Raises:
         MissingExtraError: without ExecuTorch.
     """
-    require("executorch.exir", FORMATS["executorch"])  # also registers the roundings
+    require("executorch.exir", BACKENDS["executorch"])  # also registers the roundings
     spec = quantized.layers.input_spec
     images = torch.zeros(batch, spec.size, spec.size, spec.in_chans, dtype=torch.uint8)
     with torch.no_grad():
@@ -53,7 +81,7 @@ class Int8Network(nn.Module):
         batch: images at a time, N.
     """
 
-    def __init__(self, quantized: Quantized, *, batch: int) -> None:
+    def __init__(self, quantized: QuantizedNetwork, *, batch: int) -> None:
         super().__init__()
         quantized, read, margins = bordered_outside(quantized)
         self.shape = (batch, *read)
@@ -73,7 +101,7 @@ class Int8Network(nn.Module):
         self.source = source
         linear = quantized.layers.classifier
         self.classifier = (
-            nn.Identity() if linear is None else Classifier(linear, quantized.weights[linear.name])
+            nn.Identity() if linear is None else Int8Classifier(linear, quantized.weights[linear.name])
         )
 
     def forward(self, images: Tensor) -> Tensor:
@@ -128,7 +156,9 @@ class Int8Conv(nn.Module):
 
     bias: Tensor
 
-    def __init__(self, conv: Conv, weight: QuantizedWeight, source: Affine, output: Affine) -> None:
+    def __init__(
+        self, conv: ConvLayer, weight: QuantizedWeight, source: Int8Encoding, output: Int8Encoding
+    ) -> None:
         super().__init__()
         assert weight.bias is not None
         self.geometry = conv.stride, conv.padding, conv.dilation, conv.groups
@@ -145,7 +175,7 @@ class Int8Conv(nn.Module):
 class Int8Attention(nn.Module):
     """ReLU of int8 (N, C, H, W) times its channels' gates, which are computed in float."""
 
-    def __init__(self, attention: SqueezeExcite, source: Affine, output: Affine) -> None:
+    def __init__(self, attention: AttentionLayer, source: Int8Encoding, output: Int8Encoding) -> None:
         super().__init__()
         self.source, self.output = source, output
         self.reduce, self.expand = pointwise(attention.reduce), pointwise(attention.expand)
@@ -157,12 +187,12 @@ class Int8Attention(nn.Module):
         return quantize(product, self.output)
 
 
-class Classifier(nn.Module):
+class Int8Classifier(nn.Module):
     """Averages (N, C), rounded to eight bits with a scale that is taken from them, to logits."""
 
     bias: Tensor
 
-    def __init__(self, linear: Linear, weight: QuantizedWeight) -> None:
+    def __init__(self, linear: LinearLayer, weight: QuantizedWeight) -> None:
         super().__init__()
         self.weight = Rows(weight)
         self.register_buffer("bias", torch.tensor(linear.bias))
@@ -170,28 +200,30 @@ class Classifier(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         ops = torch.ops.quantized_decomposed
         # The pattern that XNNPACK knows. There each row has a scale of its own; here all rows have one.
-        affine = ops.choose_qparams.tensor(x, INT8_MIN, INT8_MAX, SMALLEST_STEP, torch.int8)
-        integers = ops.quantize_per_tensor.tensor(x, *affine, *INT8)
-        return F.linear(ops.dequantize_per_tensor.tensor(integers, *affine, *INT8), self.weight(), self.bias)
+        encoding = ops.choose_qparams.tensor(x, INT8_MIN, INT8_MAX, SMALLEST_STEP, torch.int8)
+        integers = ops.quantize_per_tensor.tensor(x, *encoding, *INT8)
+        return F.linear(
+            ops.dequantize_per_tensor.tensor(integers, *encoding, *INT8), self.weight(), self.bias
+        )
 
 
-def quantize(x: Tensor, affine: Affine) -> Tensor:
+def quantize(x: Tensor, encoding: Int8Encoding) -> Tensor:
     """Reals as int8."""
     integers: Tensor = torch.ops.quantized_decomposed.quantize_per_tensor.default(
-        x, affine.step, affine.zero_point, *INT8
+        x, encoding.step, encoding.zero_point, *INT8
     )
     return integers
 
 
-def dequantize(x: Tensor, affine: Affine) -> Tensor:
+def dequantize(x: Tensor, encoding: Int8Encoding) -> Tensor:
     """int8 as reals."""
     reals: Tensor = torch.ops.quantized_decomposed.dequantize_per_tensor.default(
-        x, affine.step, affine.zero_point, *INT8
+        x, encoding.step, encoding.zero_point, *INT8
     )
     return reals
 
 
-def pointwise(linear: Linear) -> nn.Conv2d:
+def pointwise(linear: LinearLayer) -> nn.Conv2d:
     """The same function of (N, C, 1, 1), in XNNPACK's layout."""
     conv = nn.Conv2d(linear.weight.shape[1], linear.weight.shape[0], 1)
     conv.weight.data = torch.tensor(linear.weight[:, :, None, None])

@@ -14,20 +14,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mobileone.backends.quantized import Affine
-from mobileone.backends.table import FORMATS, require
+from mobileone.backends.quantized_network import Int8Encoding
+from mobileone.backends.table import BACKENDS, require
 
 FILE_IDENTIFIER = b"TFL3"
 SCHEMA_VERSION = 3
 
 
 @dataclass(frozen=True, slots=True)
-class Tensor:
+class GraphTensor:
     """A tensor of the graph: its index there, its shape and how its integers are read."""
 
     index: int
     shape: tuple[int, ...]
-    affine: Affine | None = None
+    encoding: Int8Encoding | None = None
 
 
 def schema() -> ModuleType:
@@ -36,7 +36,7 @@ def schema() -> ModuleType:
     Raises:
         MissingExtraError: without LiteRT's runtime.
     """
-    return require("ai_edge_litert.schema_py_generated", FORMATS["litert"])
+    return require("ai_edge_litert.schema_py_generated", BACKENDS["litert"])
 
 
 class FlatBuffer:
@@ -58,55 +58,55 @@ class FlatBuffer:
         self._codes: list[str] = []
 
     def tensor(
-        self, name: str, shape: Sequence[int], dtype: type[np.generic], affine: Affine | None = None
-    ) -> Tensor:
+        self, name: str, shape: Sequence[int], dtype: type[np.generic], encoding: Int8Encoding | None = None
+    ) -> GraphTensor:
         """A tensor that is computed or fed."""
-        return self._add(name, tuple(shape), np.dtype(dtype), affine, buffer=0, activation=True)
+        return self._add(name, tuple(shape), np.dtype(dtype), encoding, buffer=0, activation=True)
 
-    def computed_constant(self, name: str, shape: Sequence[int], dtype: type[np.generic]) -> Tensor:
+    def computed_constant(self, name: str, shape: Sequence[int], dtype: type[np.generic]) -> GraphTensor:
         """A tensor that is computed from constants, so that its shape does not follow the batch."""
         return self._add(name, tuple(shape), np.dtype(dtype), None, buffer=0, activation=False)
 
-    def constant(self, name: str, values: NDArray[Any], affine: Affine | None = None) -> Tensor:
+    def constant(self, name: str, values: NDArray[Any], encoding: Int8Encoding | None = None) -> GraphTensor:
         """A tensor whose values are part of the file."""
         buffer = self._schema.BufferT()
         buffer.data = np.frombuffer(np.ascontiguousarray(values).tobytes(), dtype=np.uint8)
         self._buffers.append(buffer)
         last = len(self._buffers) - 1
-        return self._add(name, values.shape, values.dtype, affine, buffer=last, activation=False)
+        return self._add(name, values.shape, values.dtype, encoding, buffer=last, activation=False)
 
     def _add(
         self,
         name: str,
         shape: tuple[int, ...],
         dtype: np.dtype[Any],
-        affine: Affine | None,
+        encoding: Int8Encoding | None,
         *,
         buffer: int,
         activation: bool,
-    ) -> Tensor:
+    ) -> GraphTensor:
         tensor = self._schema.TensorT()
         tensor.name, tensor.shape, tensor.buffer, tensor.hasRank = name, list(shape), buffer, True
         tensor.type = getattr(self._schema.TensorType, dtype.name.upper())
         if activation and self._dynamic_batch:
             tensor.shapeSignature = [-1, *shape[1:]]
-        if affine is not None:
+        if encoding is not None:
             tensor.quantization = self._schema.QuantizationParametersT()
-            tensor.quantization.scale = list(affine.scale)
-            tensor.quantization.zeroPoint = [affine.zero_point] * len(affine.scale)
-            tensor.quantization.quantizedDimension = affine.dim
+            tensor.quantization.scale = list(encoding.scale)
+            tensor.quantization.zeroPoint = [encoding.zero_point] * len(encoding.scale)
+            tensor.quantization.quantizedDimension = encoding.dim
         self._tensors.append(tensor)
-        return Tensor(len(self._tensors) - 1, shape, affine)
+        return GraphTensor(len(self._tensors) - 1, shape, encoding)
 
     def operator(
         self,
         kind: str,
-        inputs: Sequence[Tensor],
-        output: Tensor,
+        inputs: Sequence[GraphTensor],
+        output: GraphTensor,
         *,
         options: str | None = None,
         **fields: Any,
-    ) -> Tensor:
+    ) -> GraphTensor:
         """Append an operator; its output.
 
         Args:
@@ -130,7 +130,9 @@ class FlatBuffer:
         self._operators.append(operator)
         return output
 
-    def pack(self, inputs: Sequence[Tensor], outputs: Sequence[Tensor], *, description: str = "") -> bytes:
+    def pack(
+        self, inputs: Sequence[GraphTensor], outputs: Sequence[GraphTensor], *, description: str = ""
+    ) -> bytes:
         """The file's content, with one signature, `serving_default`, of the inputs' and outputs' names."""
         import flatbuffers
 
@@ -149,7 +151,7 @@ class FlatBuffer:
         builder.Finish(model.Pack(builder), file_identifier=FILE_IDENTIFIER)
         return bytes(builder.Output())
 
-    def _named(self, tensor: Tensor) -> Any:
+    def _named(self, tensor: GraphTensor) -> Any:
         entry = self._schema.TensorMapT()
         entry.name, entry.tensorIndex = self._tensors[tensor.index].name, tensor.index
         return entry

@@ -10,14 +10,14 @@ import numpy as np
 from mobileone.backends.manifest import Manifest
 from mobileone.backends.quiet import quiet
 from mobileone.backends.session import Array, as_logits
-from mobileone.backends.table import FORMATS, Precision, require
+from mobileone.backends.table import BACKENDS, Precision, require
 
 
 class LiteRtSession:
     """A .tflite file in LiteRT's interpreter."""
 
     def __init__(self, path: Path, manifest: Manifest, *, threads: int, precision: Precision) -> None:
-        interpreter = require("ai_edge_litert.interpreter", FORMATS["litert"]).Interpreter
+        interpreter = require("ai_edge_litert.interpreter", BACKENDS["litert"]).Interpreter
         with quiet():  # it tells which delegate it made
             self._interpreter = interpreter(model_path=str(path), num_threads=threads)
             self._interpreter.allocate_tensors()

@@ -10,38 +10,46 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from mobileone.backends.deployable import INPUT_NAME, OUTPUT_NAME, Options, tensor_spec
-from mobileone.backends.layers import PIXEL_MAX, Conv, Floats, Layers, Linear, SqueezeExcite, layers_of
-from mobileone.backends.litert.flatbuffer import FlatBuffer, Tensor, schema
+from mobileone.backends.export_options import INPUT_NAME, OUTPUT_NAME, ExportOptions, tensor_spec
+from mobileone.backends.fused_layers import (
+    PIXEL_MAX,
+    AttentionLayer,
+    ConvLayer,
+    Floats,
+    FusedLayers,
+    LinearLayer,
+    layers_of,
+)
+from mobileone.backends.litert.flatbuffer import FlatBuffer, GraphTensor, schema
 from mobileone.backends.manifest import TensorSpec
-from mobileone.backends.quantized import GATE, Affine, Quantized
-from mobileone.backends.table import FORMATS, require
+from mobileone.backends.quantized_network import GATE, Int8Encoding, QuantizedNetwork
+from mobileone.backends.table import BACKENDS, require
 from mobileone.errors import ConfigError
 from mobileone.model.network import MobileOne
 
 
-def check(options: Options) -> None:
+def check(options: ExportOptions) -> None:
     """LiteRT holds every option; `half` stores the weights as float16 and computes in float32."""
-    require("ai_edge_litert", FORMATS["litert"])
+    require("ai_edge_litert", BACKENDS["litert"])
 
 
-def tensor(model: MobileOne, options: Options) -> TensorSpec:
+def tensor(model: MobileOne, options: ExportOptions) -> TensorSpec:
     """Channels last, as LiteRT computes; raw pixels are bytes."""
     return tensor_spec(model, options, layout="NHWC", uint8=True)
 
 
-def write(model: MobileOne, path: Path, options: Options) -> Sequence[Path]:
+def write(model: MobileOne, path: Path, options: ExportOptions) -> Sequence[Path]:
     """One file, weights inside."""
     path.write_bytes(litert_model(layers_of(model), options))
     return [path]
 
 
 def versions() -> Mapping[str, str]:
-    """Of LiteRT, whose schema is written."""
+    """LiteRT, whose schema is written."""
     return {"ai-edge-litert": version("ai-edge-litert")}
 
 
-def litert_model(layers: Layers, options: Options) -> bytes:
+def litert_model(layers: FusedLayers, options: ExportOptions) -> bytes:
     """A float32 .tflite file: images, channels last, to logits (N, classes).
 
     Every ReLU is part of its convolution. PyTorch pads on both sides, TFLite's "SAME" below and to the right
@@ -62,7 +70,7 @@ def litert_model(layers: Layers, options: Options) -> bytes:
     shape = (options.batch or 1, spec.size, spec.size, spec.in_chans)
     first, *others = layers.convs
     if options.raw_input:
-        images = graph.tensor(INPUT_NAME, shape, np.uint8, Affine((1.0,)))
+        images = graph.tensor(INPUT_NAME, shape, np.uint8, Int8Encoding((1.0,)))
         x = writer.centred_pixels(images, spec.mean)
         std = np.float32(PIXEL_MAX) * np.asarray(spec.std, np.float32)
         first = replace(first, weight=first.weight / std[None, :, None, None])
@@ -76,33 +84,37 @@ def litert_model(layers: Layers, options: Options) -> bytes:
 class LayerWriter:
     """Layers, each appended to a graph; in int8 where `quantized` has integers for them."""
 
-    def __init__(self, graph: FlatBuffer, quantized: Quantized | None = None, *, half: bool = False) -> None:
+    def __init__(
+        self, graph: FlatBuffer, quantized: QuantizedNetwork | None = None, *, half: bool = False
+    ) -> None:
         self.graph = graph
         self.quantized = quantized
         self.half = half
         self.relu = schema().ActivationFunctionType.RELU
 
-    def output(self, name: str, shape: Sequence[int]) -> Tensor:
+    def output(self, name: str, shape: Sequence[int]) -> GraphTensor:
         """A computed tensor, in int8 where there is a scale for that name."""
-        affine = self.quantized.activations.get(name) if self.quantized else None
-        return self.graph.tensor(name, shape, np.float32 if affine is None else np.int8, affine)
+        encoding = self.quantized.activations.get(name) if self.quantized else None
+        return self.graph.tensor(name, shape, np.float32 if encoding is None else np.int8, encoding)
 
-    def weights(self, part: Conv | Linear, x: Tensor, *, layout: tuple[int, ...], dim: int) -> list[Tensor]:
+    def weights(
+        self, part: ConvLayer | LinearLayer, x: GraphTensor, *, layout: tuple[int, ...], dim: int
+    ) -> list[GraphTensor]:
         """Weight, its axes in that order with the output channels at `dim`, and bias."""
         integers = self.quantized.weights.get(part.name) if self.quantized else None
         name = f"{part.name}.weight"
         if integers is None:
             weight = self.floats(name, part.weight.transpose(layout))
         else:
-            affine = Affine(tuple(integers.scale.tolist()), 0, dim)
-            weight = self.graph.constant(name, integers.values.transpose(layout), affine)
+            encoding = Int8Encoding(tuple(integers.scale.tolist()), 0, dim)
+            weight = self.graph.constant(name, integers.values.transpose(layout), encoding)
         if integers is None or integers.bias is None:
             return [weight, self.floats(f"{part.name}.bias", part.bias)]
-        assert x.affine is not None
-        scale = Affine(tuple((np.float32(x.affine.step) * integers.scale).tolist()))
+        assert x.encoding is not None
+        scale = Int8Encoding(tuple((np.float32(x.encoding.step) * integers.scale).tolist()))
         return [weight, self.graph.constant(f"{part.name}.bias", integers.bias, scale)]
 
-    def floats(self, name: str, values: Floats) -> Tensor:
+    def floats(self, name: str, values: Floats) -> GraphTensor:
         """A constant; stored as float16 with `half`, and widened when the file is loaded."""
         if not self.half:
             return self.graph.constant(name, values)
@@ -110,7 +122,7 @@ class LayerWriter:
         widened = self.graph.computed_constant(name, values.shape, np.float32)
         return self.graph.operator("DEQUANTIZE", [stored], widened, options="DequantizeOptions")
 
-    def centred_pixels(self, image: Tensor, mean: Sequence[float]) -> Tensor:
+    def centred_pixels(self, image: GraphTensor, mean: Sequence[float]) -> GraphTensor:
         """uint8 pixels minus the mean colour, as float32 in units of a pixel's step."""
         graph = self.graph
         pixels = graph.tensor("pixels", image.shape, np.float32)
@@ -121,7 +133,7 @@ class LayerWriter:
         centred = graph.tensor("centred", image.shape, np.float32)
         return graph.operator("SUB", [pixels, colour], centred, options="SubOptions")
 
-    def conv(self, x: Tensor, conv: Conv) -> Tensor:
+    def conv(self, x: GraphTensor, conv: ConvLayer) -> GraphTensor:
         """Padding, convolution, attention, ReLU."""
         size = conv.output_size((x.shape[1], x.shape[2]))
         x = self.pad(x, conv)
@@ -151,7 +163,7 @@ class LayerWriter:
             raise ConfigError(f"{conv.name}: LiteRT takes groups of 1 or of all channels, got {conv.groups}")
         return output if conv.attention is None else self.attend(output, conv.name, conv.attention)
 
-    def pad(self, x: Tensor, conv: Conv) -> Tensor:
+    def pad(self, x: GraphTensor, conv: ConvLayer) -> GraphTensor:
         """The convolution's zeros around height and width."""
         if conv.padding == (0, 0):
             return x
@@ -160,12 +172,12 @@ class LayerWriter:
             [[0, 0], [above, above], [beside, beside], [0, 0]], dtype=np.int32
         )
         padding = self.graph.constant(f"{conv.name}.padding", amounts)
-        dtype = np.float32 if x.affine is None else np.int8
+        dtype = np.float32 if x.encoding is None else np.int8
         shape = (n, height + 2 * above, width + 2 * beside, channels)
-        padded = self.graph.tensor(f"{conv.name}.padded", shape, dtype, x.affine)
+        padded = self.graph.tensor(f"{conv.name}.padded", shape, dtype, x.encoding)
         return self.graph.operator("PAD", [x, padding], padded, options="PadOptions")
 
-    def attend(self, x: Tensor, name: str, attention: SqueezeExcite) -> Tensor:
+    def attend(self, x: GraphTensor, name: str, attention: AttentionLayer) -> GraphTensor:
         """ReLU of x times its channels' gates, which are computed in float."""
         graph, average = self.graph, f"{name}.attn.mean"
         pooled = self.mean(x, average, keep_dims=True)
@@ -173,7 +185,7 @@ class LayerWriter:
             self.linear(self.dequantize(pooled, average), attention.reduce, relu=True), attention.expand
         )
         gate = graph.operator("LOGISTIC", [gate], graph.tensor(f"{name}.attn.gate", gate.shape, np.float32))
-        if x.affine is not None:
+        if x.encoding is not None:
             rounded = graph.tensor(f"{name}.attn.gate.int8", gate.shape, np.int8, GATE)
             gate = graph.operator("QUANTIZE", [gate], rounded)
         output = self.output(f"{name}.attn", x.shape)
@@ -181,27 +193,29 @@ class LayerWriter:
             "MUL", [x, gate], output, options="MulOptions", fusedActivationFunction=self.relu
         )
 
-    def dequantize(self, x: Tensor, name: str) -> Tensor:
+    def dequantize(self, x: GraphTensor, name: str) -> GraphTensor:
         """x as float32, if it is not yet."""
-        if x.affine is None:
+        if x.encoding is None:
             return x
         real = self.graph.tensor(f"{name}.real", x.shape, np.float32)
         return self.graph.operator("DEQUANTIZE", [x], real, options="DequantizeOptions")
 
-    def head(self, x: Tensor, layers: Layers) -> Tensor:
+    def head(self, x: GraphTensor, layers: FusedLayers) -> GraphTensor:
         """The average, and the classifier where there is one."""
         if layers.classifier is None:
             return self.mean(x, OUTPUT_NAME)
         return self.linear(self.mean(x, "pooled"), layers.classifier, name=OUTPUT_NAME)
 
-    def mean(self, x: Tensor, name: str, *, keep_dims: bool = False) -> Tensor:
+    def mean(self, x: GraphTensor, name: str, *, keep_dims: bool = False) -> GraphTensor:
         """(N, H, W, C) to (N, C), or (N, 1, 1, C)."""
         axes = self.graph.constant(f"{name}.axes", np.array([1, 2], dtype=np.int32))
         shape = (x.shape[0], 1, 1, x.shape[3]) if keep_dims else (x.shape[0], x.shape[3])
-        output = self.graph.tensor(name, shape, np.float32 if x.affine is None else np.int8, x.affine)
+        output = self.graph.tensor(name, shape, np.float32 if x.encoding is None else np.int8, x.encoding)
         return self.graph.operator("MEAN", [x, axes], output, options="ReducerOptions", keepDims=keep_dims)
 
-    def linear(self, x: Tensor, linear: Linear, *, relu: bool = False, name: str = "") -> Tensor:
+    def linear(
+        self, x: GraphTensor, linear: LinearLayer, *, relu: bool = False, name: str = ""
+    ) -> GraphTensor:
         """(N, ..., in) to (N, ..., out)."""
         weights = self.weights(linear, x, layout=(0, 1), dim=0)
         output = self.output(name or linear.name, (*x.shape[:-1], len(linear.bias)))

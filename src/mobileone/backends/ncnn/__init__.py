@@ -1,1 +1,1 @@
-"""ncnn."""
+"""ncnn, converted by pnnx, run image by image."""

@@ -8,7 +8,7 @@ import numpy as np
 
 from mobileone.backends.manifest import Manifest
 from mobileone.backends.session import Array, as_logits
-from mobileone.backends.table import FORMATS, Precision, require
+from mobileone.backends.table import BACKENDS, Precision, require
 from mobileone.errors import ArtifactError
 
 # Names that pnnx gives.
@@ -19,7 +19,7 @@ class NcnnSession:
     """An ncnn network on the CPU; it takes one image at a time, so a batch runs image by image."""
 
     def __init__(self, path: Path, manifest: Manifest, *, threads: int, precision: Precision) -> None:
-        ncnn = require("ncnn", FORMATS["ncnn"])
+        ncnn = require("ncnn", BACKENDS["ncnn"])
         net = ncnn.Net()
         net.opt.num_threads = threads
         net.opt.use_vulkan_compute = False

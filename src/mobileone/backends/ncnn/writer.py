@@ -10,33 +10,34 @@ from pathlib import Path
 
 import torch
 
-from mobileone.backends.deployable import Deployable, Options, example, tensor_spec
+from mobileone.backends.export_options import ExportOptions, tensor_spec
 from mobileone.backends.manifest import TensorSpec
 from mobileone.backends.quiet import quiet
-from mobileone.backends.table import FORMATS, require
+from mobileone.backends.table import BACKENDS, require
+from mobileone.backends.traceable import TraceableNetwork, example
 from mobileone.errors import ConfigError, ExportError
 from mobileone.model.network import MobileOne
 
 TIMEOUT_S = 300
 
 
-def check(options: Options) -> None:
+def check(options: ExportOptions) -> None:
     """Refuse a batch: ncnn's blobs have no such axis."""
     for package in ("ncnn", "pnnx"):
-        require(package, FORMATS["ncnn"])
+        require(package, BACKENDS["ncnn"])
     if options.batch != 1:
-        raise ConfigError("ncnn takes one image at a time; drop --dynamic-batch")
+        raise ConfigError("ncnn takes one image at a time; give batch_size=1")
 
 
-def tensor(model: MobileOne, options: Options) -> TensorSpec:
+def tensor(model: MobileOne, options: ExportOptions) -> TensorSpec:
     """Raw pixels are floats from 0 to 255, as `ncnn::Mat::from_pixels` makes them of a camera's bytes."""
     return tensor_spec(model, options, layout="NCHW", uint8=False)
 
 
-def write(model: MobileOne, path: Path, options: Options) -> Sequence[Path]:
-    """The two files."""
+def write(model: MobileOne, path: Path, options: ExportOptions) -> Sequence[Path]:
+    """The graph, and the weights beside it."""
     spec = tensor(model, options)
-    module = Deployable(model, layout="NCHW", raw_input=options.raw_input, half=False)
+    module = TraceableNetwork(model, layout="NCHW", raw_input=options.raw_input, half=False)
     weights = path.with_name(path.name.removesuffix(".param") + ".bin")
     with tempfile.TemporaryDirectory(prefix="mobileone-ncnn-") as folder:
         traced = Path(folder) / "network.pt"
@@ -51,7 +52,7 @@ def write(model: MobileOne, path: Path, options: Options) -> Sequence[Path]:
 
 def _run_pnnx(traced: Path, spec: TensorSpec, *, half: bool) -> None:
     """pnnx is a program; its Python package only calls it."""
-    pnnx = require("pnnx", FORMATS["ncnn"])
+    pnnx = require("pnnx", BACKENDS["ncnn"])
     shape = ",".join(str(size) for size in spec.shape(1))
     command = [pnnx.EXEC_PATH, str(traced), f"inputshape=[{shape}]f32", f"fp16={int(half)}"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_S, cwd=traced.parent)
@@ -61,5 +62,5 @@ def _run_pnnx(traced: Path, spec: TensorSpec, *, half: bool) -> None:
 
 
 def versions() -> Mapping[str, str]:
-    """Of ncnn and pnnx."""
+    """ncnn, whose format it is, and pnnx, which converts."""
     return {name: version(name) for name in ("ncnn", "pnnx")}

@@ -6,14 +6,14 @@ from pathlib import Path
 
 from mobileone.backends.manifest import Manifest
 from mobileone.backends.session import Array, as_logits
-from mobileone.backends.table import FORMATS, Precision, require
+from mobileone.backends.table import BACKENDS, Precision, require
 
 
 class OnnxSession:
     """An .onnx file in ONNX Runtime, on the CPU, with every graph optimisation."""
 
     def __init__(self, path: Path, manifest: Manifest, *, threads: int, precision: Precision) -> None:
-        ort = require("onnxruntime", FORMATS["onnx"])
+        ort = require("onnxruntime", BACKENDS["onnx"])
         options = ort.SessionOptions()
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
         options.intra_op_num_threads = threads

@@ -8,38 +8,31 @@ from pathlib import Path
 
 import torch
 
-from mobileone.backends.deployable import (
-    INPUT_NAME,
-    OUTPUT_NAME,
-    Deployable,
-    Options,
-    dynamic_shapes,
-    example,
-    tensor_spec,
-)
+from mobileone.backends.export_options import INPUT_NAME, OUTPUT_NAME, ExportOptions, tensor_spec
 from mobileone.backends.manifest import TensorSpec
 from mobileone.backends.quiet import quiet
-from mobileone.backends.table import FORMATS, require
+from mobileone.backends.table import BACKENDS, require
+from mobileone.backends.traceable import TraceableNetwork, dynamic_shapes, example
 from mobileone.model.network import MobileOne
 
 OPSET = 18  # the lowest that the exporter writes without converting, and the one that most runtimes read
 
 
-def check(options: Options) -> None:
+def check(options: ExportOptions) -> None:
     """ONNX holds every option."""
     for package in ("onnx", "onnxscript", "onnxruntime"):
-        require(package, FORMATS["onnx"])
+        require(package, BACKENDS["onnx"])
 
 
-def tensor(model: MobileOne, options: Options) -> TensorSpec:
+def tensor(model: MobileOne, options: ExportOptions) -> TensorSpec:
     """Raw pixels are bytes as a camera orders them."""
     return tensor_spec(model, options, layout="NHWC" if options.raw_input else "NCHW", uint8=True)
 
 
-def write(model: MobileOne, path: Path, options: Options) -> Sequence[Path]:
+def write(model: MobileOne, path: Path, options: ExportOptions) -> Sequence[Path]:
     """One file, weights inside."""
     spec = tensor(model, options)
-    module = Deployable(model, layout=spec.layout, raw_input=options.raw_input, half=options.half)
+    module = TraceableNetwork(model, layout=spec.layout, raw_input=options.raw_input, half=options.half)
     with quiet(), torch.no_grad():
         program = torch.onnx.export(
             module,
@@ -57,5 +50,5 @@ def write(model: MobileOne, path: Path, options: Options) -> Sequence[Path]:
 
 
 def versions() -> Mapping[str, str]:
-    """Of ONNX and of the exporter's library."""
+    """ONNX, and the library that PyTorch's exporter writes with."""
     return {name: version(name) for name in ("onnx", "onnxscript")}

@@ -2,20 +2,40 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mobileone.backends.deployable import INPUT_NAME, OUTPUT_NAME
-from mobileone.backends.layers import Conv, Linear, SqueezeExcite
-from mobileone.backends.quantized import GATE, UINT8_OFFSET, Affine, Quantized
-from mobileone.backends.table import FORMATS, require
+from mobileone.backends.export_options import INPUT_NAME, OUTPUT_NAME
+from mobileone.backends.fused_layers import AttentionLayer, ConvLayer, LinearLayer
+from mobileone.backends.quantized_network import GATE, UINT8_OFFSET, Int8Encoding, QuantizedNetwork
+from mobileone.backends.table import BACKENDS, require
 
 OPSET, IR_VERSION = 19, 9
 
 
-def onnx_int8_model(quantized: Quantized, *, batch: int | None = 1) -> bytes:
+def check() -> None:
+    """ONNX writes the file and ONNX Runtime proves it."""
+    for package in ("onnx", "onnxruntime"):
+        require(package, BACKENDS["onnx"])
+
+
+def write_int8(quantized: QuantizedNetwork, path: Path, *, batch: int) -> Sequence[Path]:
+    """One file, weights inside."""
+    path.write_bytes(onnx_int8_model(quantized, batch=batch))
+    return [path]
+
+
+def versions() -> Mapping[str, str]:
+    """ONNX, which builds and checks the graph."""
+    return {"onnx": version("onnx")}
+
+
+def onnx_int8_model(quantized: QuantizedNetwork, *, batch: int | None = 1) -> bytes:
     """An int8 .onnx file: uint8 pixels, channels last, to float32 logits (N, classes).
 
     Activations are uint8, for which processors have dot products with int8 weights, and start at zero, so
@@ -30,7 +50,7 @@ def onnx_int8_model(quantized: Quantized, *, batch: int | None = 1) -> bytes:
     Raises:
         MissingExtraError: without onnx.
     """
-    onnx = require("onnx", FORMATS["onnx"])
+    onnx = require("onnx", BACKENDS["onnx"])
     writer = _Writer(quantized)
     spec, layers = quantized.layers.input_spec, quantized.layers
     n = "N" if batch is None else batch
@@ -60,7 +80,7 @@ def onnx_int8_model(quantized: Quantized, *, batch: int | None = 1) -> bytes:
 class _Writer:
     """Layers, each appended to a list of nodes; a value is known by its name."""
 
-    def __init__(self, quantized: Quantized) -> None:
+    def __init__(self, quantized: QuantizedNetwork) -> None:
         self.quantized = quantized
         self.nodes: list[Any] = []
         self.constants: list[Any] = []
@@ -104,28 +124,28 @@ class _Writer:
         shape = self.node("Concat", [count, ones], f"border.{axis}.shape", axis=0)
         return self.node("Expand", [edge, shape], f"border.{axis}.all")
 
-    def _affine(self, name: str, affine: Affine) -> list[str]:
-        zero = np.array(affine.zero_point + UINT8_OFFSET, np.uint8)
+    def _encoding(self, name: str, encoding: Int8Encoding) -> list[str]:
+        zero = np.array(encoding.zero_point + UINT8_OFFSET, np.uint8)
         return [
-            self.constant(f"{name}.scale", np.array(affine.step, np.float32)),
+            self.constant(f"{name}.scale", np.array(encoding.step, np.float32)),
             self.constant(f"{name}.zero_point", zero),
         ]
 
-    def dequantize(self, x: str, name: str, affine: Affine) -> str:
+    def dequantize(self, x: str, name: str, encoding: Int8Encoding) -> str:
         """uint8 as reals."""
-        real = self.node("DequantizeLinear", [x, *self._affine(name, affine)], f"{name}.real")
-        self._steps[real] = affine.step
+        real = self.node("DequantizeLinear", [x, *self._encoding(name, encoding)], f"{name}.real")
+        self._steps[real] = encoding.step
         return real
 
-    def rounded(self, x: str, name: str, affine: Affine) -> str:
+    def rounded(self, x: str, name: str, encoding: Int8Encoding) -> str:
         """Reals that uint8 can hold."""
-        numbers = self._affine(name, affine)
+        numbers = self._encoding(name, encoding)
         integers = self.node("QuantizeLinear", [x, *numbers], f"{name}.uint8")
         real = self.node("DequantizeLinear", [integers, *numbers], f"{name}.real")
-        self._steps[real] = affine.step
+        self._steps[real] = encoding.step
         return real
 
-    def conv(self, x: str, conv: Conv, *, padding: tuple[int, int]) -> str:
+    def conv(self, x: str, conv: ConvLayer, *, padding: tuple[int, int]) -> str:
         """Convolution, attention, and the rounding that is the ReLU."""
         weight = self.quantized.weights[conv.name]
         assert weight.bias is not None
@@ -155,7 +175,7 @@ class _Writer:
         ]
         return self.node("DequantizeLinear", numbers, name, axis=axis)
 
-    def _attend(self, x: str, name: str, attention: SqueezeExcite) -> str:
+    def _attend(self, x: str, name: str, attention: AttentionLayer) -> str:
         activations, prefix = self.quantized.activations, f"{name}.attn"
         average = self.node("GlobalAveragePool", [x], f"{prefix}.average")
         average = self.rounded(average, f"{prefix}.mean", activations[name])
@@ -171,7 +191,7 @@ class _Writer:
         product = self.node("Mul", [x, gate], f"{prefix}.product")
         return self.rounded(product, prefix, activations[prefix])
 
-    def linear(self, x: str, linear: Linear, output: str) -> str:
+    def linear(self, x: str, linear: LinearLayer, output: str) -> str:
         """(N, in) to (N, out), float; int8 weights where there are."""
         weight = self.quantized.weights.get(linear.name)
         if weight is None:

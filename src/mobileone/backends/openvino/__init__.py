@@ -1,1 +1,1 @@
-"""OpenVINO."""
+"""OpenVINO, a graph in .xml and its weights in .bin."""

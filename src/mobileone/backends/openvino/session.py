@@ -6,7 +6,7 @@ from pathlib import Path
 
 from mobileone.backends.manifest import Manifest
 from mobileone.backends.session import Array, as_logits
-from mobileone.backends.table import FORMATS, Precision, require
+from mobileone.backends.table import BACKENDS, Precision, require
 from mobileone.errors import ArtifactError
 
 # The CPU plugin runs a float32 model in bfloat16 where the processor can, unless told.
@@ -20,7 +20,7 @@ class OpenVinoSession:
     """
 
     def __init__(self, path: Path, manifest: Manifest, *, threads: int, precision: Precision) -> None:
-        ov = require("openvino", FORMATS["openvino"])
+        ov = require("openvino", BACKENDS["openvino"])
         compiled = ov.Core().compile_model(
             str(path),
             "CPU",

@@ -8,35 +8,29 @@ from pathlib import Path
 
 import torch
 
-from mobileone.backends.deployable import (
-    INPUT_NAME,
-    OUTPUT_NAME,
-    Deployable,
-    Options,
-    example,
-    tensor_spec,
-)
+from mobileone.backends.export_options import INPUT_NAME, OUTPUT_NAME, ExportOptions, tensor_spec
 from mobileone.backends.manifest import TensorSpec
 from mobileone.backends.quiet import quiet
-from mobileone.backends.table import FORMATS, require
+from mobileone.backends.table import BACKENDS, require
+from mobileone.backends.traceable import TraceableNetwork, example
 from mobileone.model.network import MobileOne
 
 
-def check(options: Options) -> None:
+def check(options: ExportOptions) -> None:
     """OpenVINO holds every option; `half` stores the weights as float16."""
-    require("openvino", FORMATS["openvino"])
+    require("openvino", BACKENDS["openvino"])
 
 
-def tensor(model: MobileOne, options: Options) -> TensorSpec:
+def tensor(model: MobileOne, options: ExportOptions) -> TensorSpec:
     """Raw pixels are bytes as a camera orders them."""
     return tensor_spec(model, options, layout="NHWC" if options.raw_input else "NCHW", uint8=True)
 
 
-def write(model: MobileOne, path: Path, options: Options) -> Sequence[Path]:
-    """The two files."""
-    ov = require("openvino", FORMATS["openvino"])
+def write(model: MobileOne, path: Path, options: ExportOptions) -> Sequence[Path]:
+    """The graph, and the weights beside it."""
+    ov = require("openvino", BACKENDS["openvino"])
     spec = tensor(model, options)
-    module = Deployable(model, layout=spec.layout, raw_input=options.raw_input, half=False)
+    module = TraceableNetwork(model, layout=spec.layout, raw_input=options.raw_input, half=False)
     shape = (-1 if options.batch is None else options.batch, *spec.shape(options.batch or 1)[1:])
     with quiet(), torch.no_grad():
         # By tracing: the graph from torch.export's program runs 1.5 % slower.
@@ -48,5 +42,5 @@ def write(model: MobileOne, path: Path, options: Options) -> Sequence[Path]:
 
 
 def versions() -> Mapping[str, str]:
-    """Of OpenVINO."""
+    """OpenVINO, which converts and writes."""
     return {"openvino": version("openvino")}

@@ -2,20 +2,47 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mobileone.backends.deployable import INPUT_NAME, OUTPUT_NAME
-from mobileone.backends.layers import PIXEL_MAX, Conv, Linear, SqueezeExcite
-from mobileone.backends.quantized import GATE, INT8_MAX, INT8_MIN, Affine, Quantized, QuantizedWeight
-from mobileone.backends.table import FORMATS, require
+from mobileone.backends.export_options import INPUT_NAME, OUTPUT_NAME
+from mobileone.backends.fused_layers import PIXEL_MAX, AttentionLayer, ConvLayer, LinearLayer
+from mobileone.backends.quantized_network import (
+    GATE,
+    INT8_MAX,
+    INT8_MIN,
+    Int8Encoding,
+    QuantizedNetwork,
+    QuantizedWeight,
+)
+from mobileone.backends.table import BACKENDS, require
 
 LEVELS = 256
 
 
-def openvino_int8_model(quantized: Quantized, *, batch: int | None = 1) -> Any:
+def check() -> None:
+    """OpenVINO both writes and runs it."""
+    require("openvino", BACKENDS["openvino"])
+
+
+def write_int8(quantized: QuantizedNetwork, path: Path, *, batch: int) -> Sequence[Path]:
+    """The graph, and the weights beside it."""
+    ov = require("openvino", BACKENDS["openvino"])
+    ov.save_model(openvino_int8_model(quantized, batch=batch), str(path), compress_to_fp16=False)
+    return [path, path.with_suffix(".bin")]
+
+
+def versions() -> Mapping[str, str]:
+    """OpenVINO, which builds the graph."""
+    return {"openvino": version("openvino")}
+
+
+def openvino_int8_model(quantized: QuantizedNetwork, *, batch: int | None = 1) -> Any:
     """An int8 `openvino.Model`: uint8 pixels, channels last, to float32 logits (N, classes).
 
     Roundings are FakeQuantize operators, which the CPU plugin makes part of the convolutions. The bytes pass
@@ -30,7 +57,7 @@ def openvino_int8_model(quantized: Quantized, *, batch: int | None = 1) -> Any:
     Raises:
         MissingExtraError: without OpenVINO.
     """
-    ov = require("openvino", FORMATS["openvino"])
+    ov = require("openvino", BACKENDS["openvino"])
     writer = _Writer(quantized)
     spec, layers, op = quantized.layers.input_spec, quantized.layers, writer.op
     shape = ov.PartialShape([-1 if batch is None else batch, spec.size, spec.size, spec.in_chans])
@@ -56,23 +83,23 @@ def openvino_int8_model(quantized: Quantized, *, batch: int | None = 1) -> Any:
 class _Writer:
     """Layers as OpenVINO operators."""
 
-    def __init__(self, quantized: Quantized) -> None:
+    def __init__(self, quantized: QuantizedNetwork) -> None:
         self.quantized = quantized
-        self.op: Any = require("openvino.opset13", FORMATS["openvino"])
+        self.op: Any = require("openvino.opset13", BACKENDS["openvino"])
 
     def rounded(self, x: Any, values: tuple[Any, Any], become: tuple[Any, Any]) -> Any:
         """x cut to the first range, in 256 levels, moved to the second."""
         ends = (self.op.constant(np.asarray(end, np.float32)) for end in (*values, *become))
         return self.op.fake_quantize(x, *ends, levels=LEVELS)
 
-    def within(self, x: Any, affine: Affine) -> Any:
+    def within(self, x: Any, encoding: Int8Encoding) -> Any:
         """x rounded to what eight bits hold."""
-        low, high = (affine.step * (end - affine.zero_point) for end in (INT8_MIN, INT8_MAX))
+        low, high = (encoding.step * (end - encoding.zero_point) for end in (INT8_MIN, INT8_MAX))
         return self.rounded(x, (low, high), (low, high))
 
     def conv(
-        self, x: Any, conv: Conv, source: Affine, border: NDArray[np.uint8] | None
-    ) -> tuple[Any, Affine]:
+        self, x: Any, conv: ConvLayer, source: Int8Encoding, border: NDArray[np.uint8] | None
+    ) -> tuple[Any, Int8Encoding]:
         """Convolution, attention, and the rounding that is the ReLU; and how its output is read."""
         weight, activations = self.quantized.weights[conv.name], self.quantized.activations
         assert weight.bias is not None
@@ -90,12 +117,12 @@ class _Writer:
             shape = (conv.groups, out // conv.groups, inside, *kernel)
             total = self.op.group_convolution(x, self.weights(weight, shape), *geometry)
         total = self.op.add(total, self.op.constant(shift))
-        affine = activations[conv.name]
-        output = self.within(total, affine)
+        encoding = activations[conv.name]
+        output = self.within(total, encoding)
         if conv.attention is None:
-            return output, affine
+            return output, encoding
         attended = activations[f"{conv.name}.attn"]
-        return self.within(self.attend(output, conv.attention, affine), attended), attended
+        return self.within(self.attend(output, conv.attention, encoding), attended), attended
 
     def weights(self, weight: QuantizedWeight, shape: tuple[int, ...]) -> Any:
         """int8 weights as reals, in that shape."""
@@ -110,10 +137,10 @@ class _Writer:
         """(N, C, H, W) to (N, C, 1, 1)."""
         return self.op.reduce_mean(x, self.op.constant(np.array([2, 3])), True)
 
-    def attend(self, x: Any, attention: SqueezeExcite, affine: Affine) -> Any:
+    def attend(self, x: Any, attention: AttentionLayer, encoding: Int8Encoding) -> Any:
         """x times its channels' gates."""
         op = self.op
-        average = self.within(self.average(x), affine)
+        average = self.within(self.average(x), encoding)
         inner = op.relu(
             self.linear(op.reshape(average, op.constant(np.array([0, -1])), True), attention.reduce)
         )
@@ -121,7 +148,7 @@ class _Writer:
         shape = op.constant(np.array([0, -1, 1, 1]))
         return op.multiply(x, op.reshape(gate, shape, True))
 
-    def linear(self, x: Any, linear: Linear) -> Any:
+    def linear(self, x: Any, linear: LinearLayer) -> Any:
         """(N, in) to (N, out), float; int8 weights where there are."""
         weight = self.quantized.weights.get(linear.name)
         if weight is None:

@@ -14,21 +14,18 @@ from mobileone.functional.kernels import native
 NUM_TASKS = 32
 
 
-class _Affine(ctypes.Structure):
+class _Operands(ctypes.Structure):
     _fields_ = (
         *((name, ctypes.c_void_p) for name in ("y", "mean_y", "a", "x", "mean_x", "c", "b")),
         *((name, ctypes.c_int64) for name in ("rows", "channels", "relu")),
     )
 
 
-def supports(x: Tensor) -> bool:
-    """Whether x has a dtype and device that the kernels take, and they can be compiled."""
-    return x.device.type == "cpu" and x.dtype in native.REALS and native.load("affine", x.dtype) is not None
-
-
 @dataclass(frozen=True, slots=True)
-class Affine:
-    """The operands. y and x are (N, C, H, W) in channels_last, all else (C,), of one dtype.
+class AffineOfTwo:
+    """The operands of relu(a (y − m) + c (x − k) + b).
+
+    y and x are (N, C, H, W) in channels_last, all else (C,), of one dtype.
 
     Attributes:
         y: first tensor.
@@ -50,13 +47,13 @@ class Affine:
     c: Tensor | None = None
     relu: bool = True
 
-    def _struct(self) -> _Affine:
+    def _struct(self) -> _Operands:
         pointers = [
             None if value is None else value.data_ptr()
             for value in (self.y, self.mean_y, self.a, self.x, self.mean_x, self.c, self.b)
         ]
         channels = self.y.shape[1]
-        return _Affine(*pointers, self.y.numel() // channels, channels, int(self.relu))
+        return _Operands(*pointers, self.y.numel() // channels, channels, int(self.relu))
 
     def _call(self, name: str, *args: Tensor | int) -> None:
         native.call("affine", name, self.y.dtype, self._struct(), *args)

@@ -1,4 +1,4 @@
-"""C kernels: compiled once by the machine's own compiler, kept in the user's cache folder, called by address.
+"""C kernels: compiled once by the machine's own compiler, kept in the cache folder, called by address.
 
 It needs a C compiler with OpenMP (gcc or clang; the variable CC names another) and takes two seconds; there
 is nothing to install with the package. Where that fails, `load` says so once and returns None.
@@ -22,6 +22,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from mobileone.cache import cache_dir
+
 SOURCES = Path(__file__).parent
 FLAGS = ("-O3", "-march=native", "-fopenmp", "-fPIC", "-w")
 REALS = {torch.float32: ("float", "int32_t"), torch.float64: ("double", "int64_t")}
@@ -30,12 +32,6 @@ TIMEOUT_S = 120
 
 class BuildError(Exception):
     """The reason why there is no library, in one line."""
-
-
-def cache_folder() -> Path:
-    """Where compiled kernels are kept: $XDG_CACHE_HOME/mobileone, ~/.cache/mobileone by default."""
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(base) / "mobileone"
 
 
 @functools.cache
@@ -48,7 +44,7 @@ def load(name: str, dtype: torch.dtype) -> ctypes.CDLL | None:
     try:
         return compiled(SOURCES / f"{name}.c", dtype)
     except BuildError as error:
-        _warn(str(error))
+        warn_without_kernels(str(error))
         return None
 
 
@@ -96,7 +92,8 @@ def compiled(source: Path, dtype: torch.dtype = torch.float32) -> ctypes.CDLL:
 
 
 @functools.cache
-def _warn(reason: str) -> None:
+def warn_without_kernels(reason: str) -> None:
+    """Say once a process and reason that plain torch takes the kernels' place."""
     warnings.warn(
         f"the compiled CPU kernels are not available ({reason}); training runs as plain torch, which is "
         "slower. Install a C compiler with OpenMP (gcc or clang), or name one in CC",
@@ -110,7 +107,7 @@ def _build(source: Path, real: tuple[str, str]) -> Path:
     code = b"".join(path.read_bytes() for path in (source, *sorted(SOURCES.glob("*.h"))))
     key = hashlib.sha256(code + repr((command, FLAGS, real, _processor())).encode()).hexdigest()[:16]
     try:
-        folder = cache_folder()
+        folder = cache_dir()
         folder.mkdir(parents=True, exist_ok=True)
     except (OSError, RuntimeError):  # no home, or one that cannot be written
         folder = Path(tempfile.mkdtemp(prefix="mobileone-"))

@@ -16,25 +16,27 @@ from mobileone.errors import ConfigError
 C = TypeVar("C")
 
 
-def changed(config: C, settings: Iterable[str]) -> C:
+def changed(config: C, settings: Iterable[str], *, short_names: Mapping[str, str]) -> C:
     """A dataclass with fields replaced, each setting a text `field=value`, or `group.field=value`.
 
     Args:
-        config: a frozen dataclass; a field may be one itself.
+        config: a frozen dataclass; a field may be one itself, a group.
         settings: values are plain words and numbers, lists with commas, or JSON; `none` where a field may be
             None.
+        short_names: full names of fields in groups, by other names that are taken as well.
 
     Raises:
         ConfigError: on an unknown field (with the nearest known one) or a value of the wrong type or range.
     """
     values: dict[str, Any] = {}
     for setting in settings:
-        name, equals, text = setting.partition("=")
+        given, equals, text = setting.partition("=")
         if not equals:
             raise ConfigError(f"a setting must be field=value, got {setting!r}")
-        hint = _hint(type(config), name.strip())
-        values[name.strip()] = _convert(hint, name.strip(), _parse(hint, text.strip()))
-    return _replace(config, values)
+        name = short_names.get(given.strip(), given.strip())
+        hint = _hint(type(config), name, short_names)
+        values[name] = _convert(hint, name, _parse(hint, text.strip()))
+    return replaced(config, values)
 
 
 def converted(kind: type[C], values: Mapping[str, Any]) -> dict[str, Any]:
@@ -46,18 +48,33 @@ def converted(kind: type[C], values: Mapping[str, Any]) -> dict[str, Any]:
     return {name: _convert(_hint(kind, name), name, value) for name, value in values.items()}
 
 
-def _replace(config: C, values: Mapping[str, Any]) -> C:
-    """All fields at once, for they are checked together."""
+def replaced(config: C, values: Mapping[str, Any]) -> C:
+    """A dataclass with fields replaced, by `field` or `group.field`, all at once: they are checked together.
+
+    Raises:
+        ConfigError: on an unknown field or a value out of range.
+    """
+    for name in values:
+        _hint(type(config), name)  # refuses what it does not know
     plain = {name: value for name, value in values.items() if "." not in name}
     for group in dict.fromkeys(name.partition(".")[0] for name in values if "." in name):
-        inner = {
-            name.removeprefix(f"{group}."): value
-            for name, value in values.items()
-            if name.startswith(f"{group}.")
-        }
-        plain[group] = _replace(plain.get(group, getattr(config, group)), inner)
+        start = f"{group}."
+        inner = {name.removeprefix(start): value for name, value in values.items() if name.startswith(start)}
+        plain[group] = replaced(plain.get(group, getattr(config, group)), inner)
     result: C = dataclasses.replace(config, **plain)  # type: ignore[type-var]
     return result
+
+
+def flattened(config: object, values: Mapping[str, Any]) -> dict[str, Any]:
+    """The values of a dataclass as its JSON has them, those of groups under `group.field`."""
+    groups = [name for name, hint in get_type_hints(type(config)).items() if dataclasses.is_dataclass(hint)]
+    flat: dict[str, Any] = {}
+    for name, value in values.items():
+        if name in groups:
+            flat |= {f"{name}.{inner}": item for inner, item in value.items()}
+        else:
+            flat[name] = value
+    return flat
 
 
 @functools.cache
@@ -71,12 +88,13 @@ def _fields(kind: type[Any]) -> dict[str, Any]:
     return fields
 
 
-def _hint(kind: type[Any], name: str) -> Any:
+def _hint(kind: type[Any], name: str, short_names: Iterable[str] = ()) -> Any:
     fields = _fields(kind)  # type: ignore[arg-type]
     if name in fields:
         return fields[name]
     inner = {field.rpartition(".")[2]: field for field in fields if "." in field}
-    near = [inner[name]] if name in inner else difflib.get_close_matches(name, fields, n=1)
+    known = [*fields, *short_names]
+    near = [inner[name]] if name in inner else difflib.get_close_matches(name, known, n=1)
     hint = f"; did you mean {near[0]}?" if near else f" (known: {', '.join(fields)})"
     raise ConfigError(f"unknown training field {name!r}{hint}")
 

@@ -11,10 +11,11 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from mobileone.errors import ConfigError
-from mobileone.training.config.options import Augment
-from mobileone.training.config.train_config import Phase as Phase
-from mobileone.training.config.train_config import TrainConfig as TrainConfig
-from mobileone.training.config.train_config import override as override
+from mobileone.input_spec import InputSpec
+from mobileone.training.config.augmentation import Augment, Phase
+from mobileone.training.config.optimization import Optim
+from mobileone.training.config.resources import Loading
+from mobileone.training.config.train_config import TrainConfig
 
 
 def reference() -> TrainConfig:
@@ -27,10 +28,9 @@ def reference() -> TrainConfig:
         data="ImageNet",
         epochs=300,
         batch_size=256,
-        base_lr=0.1,
-        min_lr=1e-4,
-        interpolation=("bilinear", "bicubic"),
-        num_workers=8,
+        augment=Augment(interpolation=("bilinear", "bicubic")),
+        optim=Optim(base_lr=0.1, min_lr=1e-4),
+        loading=Loading(num_workers=8),
     )
 
 
@@ -41,10 +41,9 @@ def _paper(variant: str) -> TrainConfig:
         data="ImageNet",
         epochs=300,
         batch_size=32,
-        base_lr=0.1,
-        min_lr=0.0,
-        eval_crop=0.875,
-        num_workers=8,
+        input_spec=InputSpec(crop=0.875),
+        optim=Optim(base_lr=0.1, min_lr=0.0),
+        loading=Loading(num_workers=8),
     )
 
 
@@ -95,16 +94,11 @@ def digits() -> TrainConfig:
         data="digits",
         epochs=12,
         batch_size=64,
-        base_lr=0.2,
-        min_lr=0.0,
-        warmup_epochs=1,
         residual_start=True,
-        input_size=32,
-        crop_scale=(0.8, 1.0),
-        flip=0.0,
-        interpolation=("bilinear", "bicubic"),
-        eval_crop=1.0,
-        num_workers=0,
+        input_spec=InputSpec(size=32, crop=1.0),
+        augment=Augment(crop_scale=(0.8, 1.0), flip=0.0, interpolation=("bilinear", "bicubic")),
+        optim=Optim(base_lr=0.2, min_lr=0.0, warmup_epochs=1),
+        loading=Loading(num_workers=0),
     )
 
 
@@ -116,24 +110,17 @@ def finetune() -> TrainConfig:
         data="data",
         epochs=30,
         batch_size=64,
-        base_lr=0.02,
-        min_lr=0.0,
-        warmup_epochs=1,
-        crop_scale=(0.25, 1.0),
-        num_workers=4,
+        augment=Augment(crop_scale=(0.25, 1.0)),
+        optim=Optim(base_lr=0.02, min_lr=0.0, warmup_epochs=1),
+        loading=Loading(num_workers=4),
     )
 
 
 def linear_probe() -> TrainConfig:
     """A fresh classifier on published S0 features that stay as they are, crop and flip alone."""
-    return replace(
-        finetune(),
-        epochs=10,
-        base_lr=0.1,
-        weight_decay=0.0,
-        weight_decay_end=0.0,
-        freeze=("stem", "stages"),
-    )
+    start = finetune()
+    optim = replace(start.optim, base_lr=0.1, weight_decay=0.0, weight_decay_end=0.0)
+    return replace(start, epochs=10, optim=optim, freeze=("stem", "stages"))
 
 
 RECIPES: dict[str, Callable[[], TrainConfig]] = {

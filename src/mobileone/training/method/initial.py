@@ -64,7 +64,7 @@ def initial_model(config: TrainConfig, source: ImageSource) -> MobileOne:
     """
     torch.manual_seed(config.seed)
     classes = tuple(source.classes)
-    spec = config.input_spec()
+    spec = config.input_spec
     if config.init is None:
         assert config.model is not None
         fresh = create_model(config.model, num_classes=len(classes), input_spec=spec, class_names=classes)
@@ -102,7 +102,7 @@ def _start_head_(model: MobileOne, config: TrainConfig) -> None:
     throws the network off (the prior of arXiv 1708.02002, section 3.3).
     """
     head = model.get_classifier()
-    if config.loss == "bce" and isinstance(head, nn.Linear) and head.out_features > 1:
+    if config.objective.loss == "bce" and isinstance(head, nn.Linear) and head.out_features > 1:
         nn.init.constant_(head.bias, -math.log(head.out_features - 1))
 
 
@@ -113,6 +113,6 @@ def _probe(source: ImageSource, spec: InputSpec, config: TrainConfig) -> Tensor:
         EvalTransform.from_spec(spec),
         batch_size=PROBE_IMAGES,
         world_size=max(len(source) // PROBE_IMAGES, 1),  # takes every n-th image
-        on_bad_image=config.on_bad_image,
+        on_bad_image=config.loading.on_bad_image,
     )
     return normalize(next(iter(loader)).images, spec)

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from mobileone.errors import ConfigError
-from mobileone.training.config.options import LossName
+from mobileone.training.config.objective import LossName
 from mobileone.training.config.train_config import TrainConfig
 from mobileone.training.method.mix import Blend
 
@@ -174,10 +174,10 @@ class TrainLoss:
         Raises:
             ConfigError: if it has weights for another number of classes.
         """
-        weights = class_weights(config.class_weights, labels, num_classes)
+        weights = class_weights(config.objective.class_weights, labels, num_classes)
         return cls(
-            kind=config.loss,
-            smoothing=config.label_smoothing,
+            kind=config.objective.loss,
+            smoothing=config.objective.label_smoothing,
             class_weights=None if weights is None else weights.to(device),
             teacher_weight=config.distill.weight,
             temperature=config.distill.temperature,

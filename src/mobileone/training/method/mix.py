@@ -13,7 +13,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 from torch import Tensor
 
-from mobileone.training.config.options import Mix
+from mobileone.training.config.objective import Mix
 
 # The loader's keys have one number (an epoch's order) or two (an image of an epoch).
 KEY = (0, 0)

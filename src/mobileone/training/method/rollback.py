@@ -10,17 +10,17 @@ from torch import Tensor, nn
 _INTEGERS = {2: torch.int16, 4: torch.int32, 8: torch.int64}
 
 
-class Undo:
+class Rollback:
     """Remembers a network's buffers (BatchNorm's running statistics), to set them back if a step was bad.
 
     Args:
         model: whose buffers are watched; they must stay the same tensors.
 
     >>> norm = nn.BatchNorm2d(1)
-    >>> undo = Undo(norm)
-    >>> undo.remember()
+    >>> rollback = Rollback(norm)
+    >>> rollback.remember()
     >>> _ = norm.running_mean.fill_(float("nan"))
-    >>> undo.where(torch.tensor(True))
+    >>> rollback.where(torch.tensor(True))
     >>> norm.running_mean
     tensor([0.])
     """

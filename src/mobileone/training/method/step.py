@@ -21,7 +21,7 @@ from mobileone.training.method.ema import ModelEma
 from mobileone.training.method.loss import TrainLoss
 from mobileone.training.method.mix import Blend, Mixer, neighbours
 from mobileone.training.method.optim import set_schedule_
-from mobileone.training.method.rollback import Undo
+from mobileone.training.method.rollback import Rollback
 from mobileone.training.method.schedule import batch_norm_momentum
 from mobileone.training.method.teacher import Teacher
 
@@ -92,10 +92,10 @@ class TrainStep:
     clip_norm: float = 0.0
     accumulate: int = 1
     fresh_norms: Sequence[tuple[_BatchNorm, float]] = ()
-    _undo: Undo = field(init=False)
+    _rollback: Rollback = field(init=False)
 
     def __post_init__(self) -> None:
-        self._undo = Undo(self.network)
+        self._rollback = Rollback(self.network)
 
     def __call__(self, batch: Batch, *, lr: float, weight_decay: float, step: int = 0) -> StepResult:
         """One step on the rank's batch.
@@ -115,7 +115,7 @@ class TrainStep:
             images, blend = self.mixer(images, step=step)
         targets = _Targets(labels, neighbours(labels) if blend else None, blend)
         self.optimizer.zero_grad(set_to_none=True)
-        self._undo.remember()
+        self._rollback.remember()
         mean = self.dist.reduce_sum(self._gradients(images, targets, step)) / self.dist.world_size
         finite = mean.isfinite()
         if self.scaler.is_enabled():
@@ -126,7 +126,7 @@ class TrainStep:
             self.scaler.update()
         else:
             finite = self._step_if(finite)
-        self._undo.where(~finite)
+        self._rollback.where(~finite)
         if self.ema is not None:
             self.ema.update(self.network)
         return StepResult(mean, finite)

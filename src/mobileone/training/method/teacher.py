@@ -10,15 +10,15 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mobileone.backends.artifact import Artifact
-from mobileone.backends.table import format_of
+from mobileone.backends.table import backend_of
 from mobileone.checkpoint.load import load_model
-from mobileone.data.pixels import normalize
 from mobileone.errors import ConfigError
 from mobileone.imagenet import resolve_classes
 from mobileone.inference.classifier import Classifier
+from mobileone.inference.torch_classifier import torch_logits
 from mobileone.input_spec import InputSpec
 from mobileone.model.network import MobileOne
-from mobileone.precision import AmpDtype, autocast
+from mobileone.precision import AmpDtype
 from mobileone.variants import VARIANTS
 
 
@@ -43,14 +43,12 @@ class ModuleTeacher:
         self, module: nn.Module, *, input_spec: InputSpec, device: torch.device, amp: AmpDtype | None = None
     ) -> None:
         self.module = module.to(device).eval()
-        self.input_spec, self.device, self.amp = input_spec, device, amp
+        self.input_spec, self.amp = input_spec, amp
 
     @torch.no_grad()
     def __call__(self, pixels: Tensor) -> Tensor:
         """Logits, float32."""
-        with autocast(self.device, self.amp):
-            logits: Tensor = self.module(normalize(pixels, self.input_spec))
-        return logits.float()
+        return torch_logits(self.module, pixels, self.input_spec, amp=self.amp)
 
 
 class FileTeacher:
@@ -98,7 +96,7 @@ def open_teacher(
     name = type(source).__name__ if isinstance(source, nn.Module) else os.fspath(source)
     teacher: Teacher
     known: tuple[str, ...] | None = None
-    if not isinstance(source, nn.Module) and format_of(source) is not None:
+    if not isinstance(source, nn.Module) and backend_of(source) is not None:
         artifact = Artifact(source, threads=torch.get_num_threads())  # a rank's share of the machine
         teacher = FileTeacher(artifact)
         known = resolve_classes(artifact.num_classes, artifact.class_names)

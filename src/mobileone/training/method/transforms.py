@@ -7,7 +7,7 @@ from collections.abc import Callable
 from mobileone.data.augment import Policy, TrainTransform
 from mobileone.data.auto_augment import AutoAugment
 from mobileone.data.rand_augment import RandAugment, TrivialAugment
-from mobileone.training.config.options import Augment
+from mobileone.training.config.augmentation import Augment
 from mobileone.training.config.train_config import TrainConfig
 
 
@@ -19,14 +19,14 @@ def transform_at(config: TrainConfig) -> Callable[[int], TrainTransform]:
     """
 
     def at_epoch(epoch: int) -> TrainTransform:
-        scale = config.phase_at(epoch)
+        images = config.images_at(epoch)
         return TrainTransform(
-            size=scale.size,
-            interpolation=config.interpolation,
-            flip=config.flip,
-            scale=config.crop_scale,
-            ratio=config.crop_ratio,
-            policy=policy_of(config.augment, factor=scale.strength),
+            size=images.size,
+            interpolation=config.augment.interpolation,
+            flip=config.augment.flip,
+            scale=config.augment.crop_scale,
+            ratio=config.augment.crop_ratio,
+            policy=policy_of(config.augment, factor=images.strength),
             erasing=config.augment.erasing,
         )
 

@@ -21,13 +21,13 @@ BUFFER_OPTION = next(
 )
 
 
-def spread(network: nn.Module, config: TrainConfig, dist: Distributed) -> nn.Module:
+def wrap_ddp(network: nn.Module, config: TrainConfig, dist: Distributed) -> nn.Module:
     """The network as several ranks train it; alone it is itself."""
     if dist.world_size == 1:
         return network
-    if config.sync_bn:
+    if config.compute.sync_bn:
         network = convert_sync_batch_norm(network)
-    options: dict[str, Any] = {BUFFER_OPTION: not config.sync_bn}
+    options: dict[str, Any] = {BUFFER_OPTION: not config.compute.sync_bn}
     # A 1×1 kernel's last two strides mean nothing, and DDP warns where they are not the ones it would choose.
     warnings.filterwarnings("ignore", message="Grad strides do not match bucket view strides")
     return DistributedDataParallel(

@@ -1,225 +1,258 @@
-"""A training run from its configuration to its folder of results."""
+"""The loop of a training run: epochs, their steps, evaluation, and what is saved when."""
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Sequence
-from contextlib import ExitStack
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+import time
+from collections.abc import Callable, Sequence
 
-from torch import nn
+import torch
 
-from mobileone.data.open import open_data
-from mobileone.errors import ConfigError, TrainingError
-from mobileone.evaluation.metrics import EvalResult
-from mobileone.ranks.distributed import Distributed, distributed
-from mobileone.training.config.train_config import TrainConfig
-from mobileone.training.run.callback import Callback as Callback
-from mobileone.training.run.progress import EpochRecord, duration
-from mobileone.training.run.run import Run
-from mobileone.training.run.run_dir import Resume, RunDir
+from mobileone.checkpoint.store import save_model
+from mobileone.data.loader import BadImage
+from mobileone.data.source import ImageSource
+from mobileone.errors import MissingExtraError, PreemptedError, TrainingError
+from mobileone.progress_bar import progress_bar
+from mobileone.training.run.log_lines import bar_line, epoch_line, seconds_to_go
+from mobileone.training.run.losses import Losses
+from mobileone.training.run.progress import EpochProgress, RunProgress, Waits
+from mobileone.training.run.random_state import seed_everything
+from mobileone.training.run.run_dir import RunDir
+from mobileone.training.run.savepoints import Savepoints
+from mobileone.training.run.stop_signal import StopSignal
 from mobileone.training.run.trainer import Trainer
+from mobileone.training.watch.callback import Callback
+from mobileone.training.watch.curves import draw_curves
+from mobileone.training.watch.memory import is_out_of_memory, what_would_have_fitted
+from mobileone.training.watch.records import EpochRecord, FitResult, StepReport
+
+UNSAVED_S = 60.0
+"""Training longer than this is saved before an evaluation, which may fail on its own, and may take long."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FitResult:
-    """What a run came to.
-
-    Attributes:
-        run_dir: its folder.
-        best_epoch: first epoch of the largest top-1; 1 is the first.
-        best_acc1: that top-1, percent.
-        last: evaluation after the last epoch.
-        records: every epoch.
-        skipped: names of training images that could not be read.
-        seconds: wall time of training, without evaluation, over all epochs.
-    """
-
-    run_dir: Path
-    best_epoch: int
-    best_acc1: float
-    last: EvalResult
-    records: tuple[EpochRecord, ...]
-    skipped: tuple[str, ...]
-    seconds: float
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values, for JSON."""
-        return {
-            "run_dir": str(self.run_dir),
-            "best_epoch": self.best_epoch,
-            "best_acc1": self.best_acc1,
-            "last": self.last.to_dict(),
-            "records": [dataclasses.asdict(record) for record in self.records],
-            "skipped": list(self.skipped),
-            "seconds": self.seconds,
-        }
-
-
-def fit(
-    config: TrainConfig | None,
-    *,
-    run_dir: str | Path,
-    resume: Resume = False,
-    callbacks: Sequence[Callback] = (),
-    teacher: nn.Module | None = None,
-    progress: bool = True,
-) -> FitResult:
-    """Train as `config` says; under torchrun as one of its ranks, else alone.
-
-    After every epoch the averaged weights are evaluated, and the folder has config.json, metrics.csv,
-    train.log, curves.png and the models `last` and `best` (averaged weights; best by top-1). Resume files in
-    checkpoints/ are written then, and within an epoch as `config.checkpoint_every` says. On SIGTERM or
-    SIGUSR1 the run is saved at the next step and ends (docs/fault_tolerance.md).
+class TrainLoop:
+    """Goes through a run from where its progress stands to the end.
 
     Args:
-        config: the run; None, with `resume=True`, takes the stored one.
-        run_dir: the folder to write, without a run in it. To resume, every rank must see it.
-        resume: go on with the run in `run_dir` from its newest resume file; the result is that of a run never
-            interrupted, to the last bit on a CPU. `"auto"` starts one if there is none. Ranks that torchrun
-            starts again after a fault resume by themselves.
-        callbacks: told what happens, on the main rank.
-        teacher: a module to learn from as `config.distill` says, instead of one that is named there. It is
-            put into eval mode. A run that is resumed needs it again.
-        progress: whether to print epochs and a bar on stderr; train.log is written anyway.
+        trainer: the network in training.
+        progress: where to start; moves with the run.
+        savepoints: its resume files.
+        files: its folder.
+        val_set: validation images.
+        log: takes a line of the log.
+        show: whether to draw bars on stderr.
+        callbacks: told what happens; none but on the main rank.
 
-    Raises:
-        ConfigError: if `run_dir` holds a run and `resume` is not set, or holds another configuration.
-        TrainingError: if there is nothing to resume, another process trains there, too many losses are not
-            finite, memory runs out, or another rank is lost.
-        PreemptedError: if it was told to stop; it is saved.
-        DataError: if the data cannot be used.
-        CheckpointError: if no resume file can be read.
-        MobileOneError: if the folder cannot be written.
+    Attributes:
+        stop: whether to end soon.
     """
-    if config is None and resume is not True:
-        raise ConfigError("a new run needs a config; pass one, or resume=True to go on with a stored run")
-    config = config or RunDir(Path(run_dir)).read_config()
-    files = RunDir(Path(run_dir), config.weights_suffix)
-    with distributed(config.device) as dist:
-        # A function of its own, so that the wrapped network is gone when the ranks part.
-        return _train(
-            config,
-            files,
-            dist,
-            resume=resume,
-            callbacks=callbacks,
-            teacher=teacher,
-            show=progress and dist.is_main,
-        )
 
+    def __init__(
+        self,
+        trainer: Trainer,
+        progress: RunProgress,
+        savepoints: Savepoints,
+        files: RunDir,
+        val_set: ImageSource,
+        *,
+        log: Callable[[str], None],
+        show: bool,
+        callbacks: Sequence[Callback] = (),
+    ) -> None:
+        self.trainer, self.progress, self.savepoints = trainer, progress, savepoints
+        self.files, self.val_set, self.log, self.show = files, val_set, log, show
+        self.callbacks, self.stop = callbacks, StopSignal()
+        self.config, self.dist = trainer.config, trainer.dist
 
-def _train(
-    config: TrainConfig,
-    files: RunDir,
-    dist: Distributed,
-    *,
-    resume: Resume,
-    callbacks: Sequence[Callback],
-    teacher: nn.Module | None,
-    show: bool,
-) -> FitResult:
-    decide = lambda: files.start(config, resume=resume, world_size=dist.world_size)  # noqa: E731
-    start = dist.from_main(decide)
-    train_set = open_data(config.data, split="train")
-    val_set = open_data(config.val_data or config.data, split="val", classes=tuple(train_set.classes))
-    with ExitStack() as owned:
-        step_images = config.batch_size * start.world_size
-        trainer = Trainer(config, train_set, dist, step_images=step_images, teacher=teacher)
-        owned.callback(trainer.loader.close)
-        run = Run(trainer, files, dist, val_set, show=show, callbacks=callbacks if dist.is_main else ())
-        trainer.report = run.log
-        dist.from_main(lambda: owned.enter_context(files.lock()) if dist.is_main else None)
-        start = dist.from_main(decide)  # again, now that nobody else can change it
-        if start.resumes:
-            run.restore()
-        else:
-            dist.from_main(lambda: files.claim(config, world_size=dist.world_size))
-        run.log(_headline(run, len(train_set), len(val_set), started_with=start.world_size))
-        owned.enter_context(run.stop.noted())
+    def run(self) -> FitResult:
+        """Every epoch that is left: train, evaluate, write, save.
+
+        Raises:
+            PreemptedError: if the process was told to stop; the run is saved.
+            TrainingError: if too many steps were skipped, a validation loss is not finite, or memory ran out.
+            MobileOneError: if the files of an epoch cannot be written.
+        """
+        for callback in self.callbacks:
+            callback.on_start(self.files.path, self.config, step=self.progress.step)
+        while self.progress.now.epoch < self.config.epochs:
+            epoch = self.progress.now.epoch
+            self._train()
+            if self.config.is_tested(epoch):
+                self._save_before_evaluation()
+                self.progress.last = self.trainer.evaluate(self.val_set, epoch=epoch, show=self.show)
+            record = self._finish_epoch()
+            self.log(epoch_line(record, self.trainer, self.progress))
+            for callback in self.callbacks:
+                callback.on_epoch_end(record)
+        result = self._result()
+        for callback in self.callbacks:
+            callback.on_end(result)
+        return result
+
+    # --- the steps of an epoch
+
+    def _train(self) -> None:
+        """The steps that are left of the epoch."""
+        now = self.progress.now
+        if not now.steps:
+            seed_everything(self.config.seed + 1_000_003 * now.epoch + self.dist.rank)
+        ran_out = False
         try:
-            return _go_on(run)
-        except KeyboardInterrupt:
-            run.log("interrupted; --resume goes on from the newest checkpoint")
-            raise
-        except RuntimeError as error:
-            if dist.world_size == 1 or not is_lost_rank(error):
+            if now.steps < self.trainer.steps_per_epoch:
+                self._steps()
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
                 raise
-            reason = str(error).strip().rpartition("\n")[2]
+            error.__traceback__ = None  # its frames hold the failed step's tensors
+            ran_out = True
+        if ran_out:
+            size = self.config.images_at(now.epoch).size
             raise TrainingError(
-                f"rank {dist.rank} lost another rank ({reason}); the run goes on from its newest checkpoint: "
-                "by itself under torchrun --max-restarts N, else by --resume"
-            ) from error
+                what_would_have_fitted(self.trainer.step, size=size, batch_size=self.config.batch_size)
+            )
+        self._note_bad_images()
+        if not now.losses:
+            raise TrainingError(
+                f"every step of epoch {now.epoch + 1} was skipped, no loss or no gradient was finite; "
+                "try a lower base_lr or a longer warmup_epochs"
+            )
 
+    def _steps(self) -> None:
+        trainer, now, total = self.trainer, self.progress.now, self.trainer.steps_per_epoch
+        losses = Losses(trainer, self.progress, log=self.log)
+        waits = Waits(trainer.batches(now.epoch, start=now.steps))
+        first, seconds, waiting = now.steps, now.seconds, now.waiting
+        title = f"epoch {now.epoch + 1}/{self.config.epochs}"
+        started = time.perf_counter()
+        with progress_bar(
+            waits, title=title, unit="step", hidden=not self.show, initial=first, total=total
+        ) as bar:
+            for index, batch in enumerate(bar, start=first):
+                losses.add(batch.indices, trainer.take(batch, step=now.epoch * total + index))
+                now.bad += batch.bad
+                if not losses.are_due(is_last=index + 1 == total):
+                    continue
+                losses.read()
+                elapsed = time.perf_counter() - started
+                now.seconds, now.waiting = seconds + elapsed, waiting + waits.seconds
+                report = self._report(elapsed / (index + 1 - first), waits.seconds / elapsed)
+                if self.show:
+                    line = bar_line(report, self.progress.last, self.dist.device)
+                    bar.set_postfix_str(line, refresh=False)
+                for callback in self.callbacks:
+                    callback.on_steps(report)
+                self._pause()
 
-def _go_on(run: Run) -> FitResult:
-    """Every epoch that is left."""
-    config = run.trainer.config
-    for callback in run.callbacks:
-        callback.on_start(run.files.path, config, step=run.step)
-    while run.progress.epoch < config.epochs:
-        record = run.finish_epoch()
-        run.log(_line(record, run))
-        for callback in run.callbacks:
-            callback.on_epoch_end(record)
-    best = run.best()
-    assert best is not None
-    assert best.acc1 is not None
-    assert run.last is not None
-    result = FitResult(
-        run_dir=run.files.path,
-        best_epoch=best.epoch,
-        best_acc1=best.acc1,
-        last=run.last,
-        records=tuple(run.records),
-        skipped=tuple(sorted(run.skipped)),
-        seconds=sum(record.seconds for record in run.records),
-    )
-    for callback in run.callbacks:
-        callback.on_end(result)
-    return result
-
-
-def is_lost_rank(error: RuntimeError) -> bool:
-    """Whether the error is what a process group says when another of its processes has gone."""
-    text = str(error)
-    return any(sign in text for sign in ("gloo", "NCCL", "Connection closed by peer", "Connection reset"))
-
-
-def _headline(run: Run, num_train: int, num_val: int, *, started_with: int) -> str:
-    trainer, dist, progress = run.trainer, run.dist, run.progress
-    config, network = trainer.config, trainer.network
-    resumed = f"resumed in epoch {progress.epoch + 1} after step {progress.steps}: " if run.step else ""
-    shares = f"{dist.world_size} × {config.batch_size} images each"
-    if started_with != dist.world_size:
-        shares = (
-            f"{trainer.step_images} images each as with the {started_with} ranks at the start, now on "
-            f"{dist.world_size}"
+    def _report(self, step_seconds: float, data_wait: float) -> StepReport:
+        trainer, now, step = self.trainer, self.progress.now, self.progress.step
+        size = self.config.images_at(now.epoch).size
+        return StepReport(
+            step=step,
+            epoch=now.epoch + 1,
+            loss=now.losses[-1] if now.losses else float("nan"),
+            lr=trainer.schedule.lr(step - 1),
+            weight_decay=trainer.schedule.decay(step - 1),
+            images_per_second=trainer.step_images / step_seconds,
+            data_wait=data_wait,
+            seconds_left=seconds_to_go(self.config, self.progress, step_seconds=step_seconds, size=size),
         )
-    return (
-        f"{resumed}{network.variant.name} on {config.data}: {num_train} training and {num_val} validation "
-        f"images, {network.num_classes} classes; {config.epochs} epochs of {trainer.steps_per_epoch} steps, "
-        f"{shares}; peak lr {trainer.schedule.peak_lr:.4g}; "
-        f"{dist.device.type}, amp {trainer.step.amp or 'off'}"
-    )
 
+    def _pause(self) -> None:
+        """Between two steps, the same ones on all ranks: save if it is time, leave if told to."""
+        # The main rank's clock counts; a signal may have reached any of the ranks.
+        due = self.savepoints.is_due() and self.dist.is_main
+        flags = torch.tensor([bool(self.stop.received), due], dtype=torch.int32)
+        stops, saves = self.dist.reduce_sum(flags).tolist()
+        if stops:
+            if not self.savepoints.is_saved:
+                self._save()
+            self._leave()
+        if saves:
+            self._try_to_save()
 
-def _line(record: EpochRecord, run: Run) -> str:
-    trainer = run.trainer
-    tested = ""
-    if record.acc1 is not None:
-        tested = f"val loss {record.val_loss:.4f}  acc@1 {record.acc1:.2f}  acc@5 {record.acc5:.2f}  "
-    line = (
-        f"epoch {record.epoch}/{trainer.config.epochs}  train loss {record.train_loss:.4f}  {tested}"
-        f"lr {record.lr:.4g}  {record.seconds:.1f} s  {record.images_per_second:.0f} images/s  "
-        f"data {record.data_wait:.0%}"
-    )
-    if record.epoch < trainer.config.epochs:
-        step_seconds = trainer.step_images / record.images_per_second
-        left = trainer.seconds_left(
-            run.progress, step_seconds, size=trainer.config.phase_at(record.epoch - 1).size
+    def _leave(self) -> None:
+        names = [name for name in self.dist.gather(self.stop.received) if name]
+        position = f"epoch {self.progress.now.epoch + 1}, step {self.progress.now.steps}"
+        line = f"stopped by {names[0]} and saved ({position}); start it again with --resume to go on"
+        self.log(line)
+        raise PreemptedError(f"{self.files.path}: {line}")
+
+    # --- the end of an epoch
+
+    def _save_before_evaluation(self) -> None:
+        is_long = torch.tensor([self.savepoints.age_s > UNSAVED_S], dtype=torch.int32)
+        if self.dist.reduce_sum(is_long) and not self.savepoints.is_saved:
+            self._try_to_save()
+
+    def _finish_epoch(self) -> EpochRecord:
+        """Note the epoch, write its files, and save."""
+        record = self._record()
+        self.progress.records.append(record)
+        self.progress.now = EpochProgress(epoch=record.epoch)
+        self.dist.from_main(lambda: self._write_results(record))
+        self._save()
+        return record
+
+    def _record(self) -> EpochRecord:
+        now, trainer = self.progress.now, self.trainer
+        tested = self.progress.last if self.config.is_tested(now.epoch) else None
+        final_step = (now.epoch + 1) * trainer.steps_per_epoch - 1
+        return EpochRecord(
+            epoch=now.epoch + 1,
+            step=final_step + 1,
+            train_loss=now.mean_loss,
+            val_loss=None if tested is None else tested.loss,
+            acc1=None if tested is None else tested.acc1,
+            acc5=None if tested is None else tested.acc5,
+            lr=trainer.schedule.lr(final_step),
+            weight_decay=trainer.schedule.decay(final_step),
+            seconds=now.seconds,
+            images_per_second=now.steps * trainer.step_images / now.seconds,
+            data_wait=now.waiting / now.seconds,
         )
-        line += f"  {duration(left)} left"
-    return line + ("  best" if record is run.best() else "")
+
+    def _write_results(self, record: EpochRecord) -> None:
+        """The files of a finished epoch that are made for people."""
+        model = self.trainer.averaged
+        extra = {"epoch": record.epoch, "acc1": record.acc1, "acc5": record.acc5}
+        if record is self.progress.best():
+            save_model(model, self.files.weights("best"), extra=extra)
+        save_model(model, self.files.weights("last"), extra=extra)
+        self.files.write_metrics(self.progress.records)
+        try:
+            draw_curves(self.progress.records, self.files.curves)
+        except MissingExtraError as error:  # the picture is not worth a run
+            if record.epoch == 1:
+                self.log(str(error))
+
+    def _save(self) -> None:
+        self._note_bad_images()
+        self.savepoints.save()
+
+    def _try_to_save(self) -> None:
+        self._note_bad_images()
+        self.savepoints.try_to_save()
+
+    def _note_bad_images(self) -> None:
+        """Log every unreadable image once."""
+        now, skipped = self.progress.now, self.progress.skipped
+        images: list[BadImage] = [image for part in self.dist.gather(now.bad) for image in part]
+        now.bad.clear()
+        for image in images:
+            if image.path not in skipped:
+                skipped.add(image.path)
+                self.log(f"skipped {image.path}: {image.reason}")
+
+    def _result(self) -> FitResult:
+        best, last = self.progress.best(), self.progress.last
+        assert best is not None
+        assert best.acc1 is not None
+        assert last is not None
+        return FitResult(
+            run_dir=self.files.path,
+            best_epoch=best.epoch,
+            best_acc1=best.acc1,
+            last=last,
+            records=tuple(self.progress.records),
+            skipped=tuple(sorted(self.progress.skipped)),
+            seconds=sum(record.seconds for record in self.progress.records),
+        )

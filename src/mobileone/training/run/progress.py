@@ -1,83 +1,17 @@
-"""How far a run has come, as values that a resume file can hold. Imports no torch."""
+"""How far a run has come, as values that a resume file can hold."""
 
 from __future__ import annotations
 
-import csv
 import dataclasses
-import io
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from mobileone.data.loader import BadImage, Batch, BatchLoader
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EpochRecord:
-    """One line of metrics.csv.
-
-    Attributes:
-        epoch: 1 for the first.
-        step: steps of the whole run so far.
-        train_loss: mean loss of the epoch's steps, over all ranks, with label smoothing.
-        val_loss: cross-entropy of the averaged weights on the validation images; None if not evaluated.
-        acc1: their top-1, percent; likewise.
-        acc5: their top-5, percent; likewise.
-        lr: learning rate of the last step.
-        weight_decay: weight decay of the last step.
-        seconds: wall time of the training part.
-        images_per_second: training images over all ranks in a second of it.
-        data_wait: share of it in which the main rank waited for images.
-    """
-
-    epoch: int
-    step: int
-    train_loss: float
-    val_loss: float | None
-    acc1: float | None
-    acc5: float | None
-    lr: float
-    weight_decay: float
-    seconds: float
-    images_per_second: float
-    data_wait: float
-
-
-COLUMNS = {
-    "epoch": "epoch",
-    "step": "step",
-    "train_loss": "train_loss",
-    "val_loss": "val_loss",
-    "acc1": "acc@1",
-    "acc5": "acc@5",
-    "lr": "lr",
-    "weight_decay": "weight_decay",
-    "seconds": "seconds",
-    "images_per_second": "images/s",
-    "data_wait": "data_wait",
-}
-"""Fields of `EpochRecord` and the names of their columns in metrics.csv."""
-
-WALL_CLOCK = ("seconds", "images/s", "data_wait")
-"""Columns that no two runs share."""
-
-
-def metrics_table(records: Sequence[EpochRecord]) -> str:
-    """metrics.csv: a header and one line an epoch."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(COLUMNS.values())
-    for record in records:
-        values = dataclasses.asdict(record)
-        writer.writerow("" if values[name] is None else _short(values[name]) for name in COLUMNS)
-    return text.getvalue()
-
-
-def _short(value: Any) -> str:
-    return f"{value:.6g}" if isinstance(value, float) else str(value)
+from mobileone.data.loader import BadImage, Batch, BatchLoader
+from mobileone.evaluation.metrics import EvalResult
+from mobileone.training.watch.records import EpochRecord
 
 
 @dataclass(slots=True, kw_only=True)
@@ -106,7 +40,7 @@ class EpochProgress:
         return math.fsum(self.losses) / len(self.losses) if self.losses else math.nan
 
     def state_dict(self, *, step_images: int) -> dict[str, Any]:
-        """Plain values. The position is counted in images, whatever a step is."""
+        """Plain values, for `from_state_dict`. The position is counted in images, whatever a step is."""
         return {
             "epoch": self.epoch,
             "images": self.steps * step_images,
@@ -117,7 +51,11 @@ class EpochProgress:
 
     @classmethod
     def from_state_dict(cls, state: dict[str, Any], *, step_images: int) -> EpochProgress:
-        """The way back."""
+        """The epoch that `state_dict` gave.
+
+        Raises:
+            ValueError: if it stood between two steps of that many images.
+        """
         steps, rest = divmod(int(state["images"]), step_images)
         if rest:
             raise ValueError(f"{state['images']} images are no whole number of steps of {step_images}")
@@ -128,6 +66,56 @@ class EpochProgress:
             seconds=float(state["seconds"]),
             waiting=float(state["waiting"]),
         )
+
+
+@dataclass(slots=True, kw_only=True)
+class RunProgress:
+    """The epochs of a run so far, and the one that is under way.
+
+    Attributes:
+        steps_per_epoch: optimizer steps.
+        step_images: images a step over all ranks.
+        now: the epoch that is under way.
+        records: the finished epochs.
+        last: evaluation of the last one that had one.
+        skipped: names of training images that could not be read.
+        num_skipped: steps that were skipped because something was not finite.
+    """
+
+    steps_per_epoch: int
+    step_images: int
+    now: EpochProgress = field(default_factory=lambda: EpochProgress(epoch=0))
+    records: list[EpochRecord] = field(default_factory=list)
+    last: EvalResult | None = None
+    skipped: set[str] = field(default_factory=set)
+    num_skipped: int = 0
+
+    @property
+    def step(self) -> int:
+        """Steps of the whole run so far."""
+        return self.now.epoch * self.steps_per_epoch + self.now.steps
+
+    def best(self) -> EpochRecord | None:
+        """The first epoch of the largest top-1; None before the first evaluation."""
+        tested = [record for record in self.records if record.acc1 is not None]
+        return max(tested, key=lambda record: record.acc1 or 0.0, default=None)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Plain values, for `load_state_dict`. The skipped steps are kept with the trainer's state."""
+        return {
+            "progress": self.now.state_dict(step_images=self.step_images),
+            "records": [dataclasses.asdict(record) for record in self.records],
+            "last": self.last and self.last.to_dict(),
+            "skipped": sorted(self.skipped),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take over a state of `state_dict`; a step may have another number of images now."""
+        self.now = EpochProgress.from_state_dict(state["progress"], step_images=self.step_images)
+        self.records = [EpochRecord(**values) for values in state["records"]]
+        last = state["last"]
+        self.last = last and EvalResult(**last | {"skipped": tuple(last["skipped"])})
+        self.skipped = set(state["skipped"])
 
 
 class Waits:
@@ -150,18 +138,3 @@ class Waits:
             if batch is None:
                 return
             yield batch
-
-
-def duration(seconds: float) -> str:
-    """Wall time for people.
-
-    >>> duration(59), duration(600), duration(5000), duration(300_000)
-    ('59 s', '10 min', '1 h 23 min', '3 d 11 h')
-    """
-    minutes = round(seconds / 60)
-    if seconds < 60:
-        return f"{seconds:.0f} s"
-    if minutes < 60:
-        return f"{minutes} min"
-    hours = minutes // 60
-    return f"{hours} h {minutes % 60:02} min" if hours < 24 else f"{hours // 24} d {hours % 24} h"

@@ -19,8 +19,8 @@ from tqdm import tqdm
 
 from mobileone.atomic import atomic_path, leftovers
 from mobileone.errors import ConfigError, MobileOneError, TrainingError
-from mobileone.training.config.train_config import TrainConfig
-from mobileone.training.run.progress import EpochRecord, metrics_table
+from mobileone.training.config.train_config import CONFIG_VERSION, TrainConfig
+from mobileone.training.watch.records import EpochRecord, metrics_table
 
 Resume = bool | Literal["auto"]
 
@@ -31,12 +31,12 @@ LOCK_NAME = ".lock"
 MAY_CHANGE = (
     "data",
     "val_data",
-    "device",
-    "num_workers",
-    "on_bad_image",
-    "checkpoint_every",
-    "keep_checkpoints",
     "max_skipped_steps",
+    "compute.device",
+    "loading.num_workers",
+    "loading.on_bad_image",
+    "saving.checkpoint_every",
+    "saving.keep_checkpoints",
 )
 
 
@@ -96,12 +96,14 @@ class RunDir:
         return self.path / f"{which}{self.suffix}"
 
     def read_config(self) -> TrainConfig:
-        """The configuration of the run that is there.
+        """The configuration of the run that is there, also one that an earlier version began.
 
         Raises:
             TrainingError: if there is none.
+            ConfigError: if a later version wrote it.
         """
-        return TrainConfig.from_dict(self._read()["config"])
+        stored = self._read()
+        return TrainConfig.from_dict(stored["config"], version=stored["version"])
 
     def _read(self) -> dict[str, Any]:
         if not self.config.exists():
@@ -109,11 +111,12 @@ class RunDir:
         try:
             content = json.loads(self.config.read_text(encoding="utf-8"))
             return {
+                "version": int(content.get("version", 1)),
                 "config": dict(content["config"]),
                 "world_size": int(content["environment"]["world_size"]),
                 "launch": content["environment"].get("launch"),
             }
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise TrainingError(f"cannot resume: {self.config} is not a run's config: {error}") from error
 
     @contextmanager
@@ -178,8 +181,7 @@ class RunDir:
 
     def _check_same(self, config: TrainConfig) -> int:
         """The number of ranks of the run that is there, if it has this configuration."""
-        stored = self._read()
-        before, now = TrainConfig.from_dict(stored["config"]).to_dict(), config.to_dict()
+        before, now = self.read_config().settings(), config.settings()
         changed = [name for name in now if now[name] != before[name] and name not in MAY_CHANGE]
         if changed:
             raise ConfigError(
@@ -187,7 +189,7 @@ class RunDir:
                 + (f" (and {len(changed) - 1} more differ)" if len(changed) > 1 else "")
                 + "; resume it with its own settings, or choose another --run-dir"
             )
-        return int(stored["world_size"])
+        return int(self._read()["world_size"])
 
     def claim(self, config: TrainConfig, *, world_size: int) -> None:
         """Write config.json: from here on the folder holds a run."""
@@ -200,7 +202,8 @@ class RunDir:
             "threads": torch.get_num_threads(),
             "started": datetime.now().astimezone().isoformat(timespec="seconds"),
         }
-        text = json.dumps({"config": config.to_dict(), "environment": environment}, indent=2)
+        content = {"version": CONFIG_VERSION, "config": config.to_dict(), "environment": environment}
+        text = json.dumps(content, indent=2)
         with atomic_path(self.config) as temporary:
             temporary.write_text(text + "\n", encoding="utf-8")
 

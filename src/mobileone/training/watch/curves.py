@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mobileone.report.figure import new_figure, save_figure
-from mobileone.training.run.progress import EpochRecord
+from mobileone.training.watch.records import EpochRecord
 
 
 def draw_curves(records: Sequence[EpochRecord], path: Path) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import gc
+import math
 import resource
 import sys
 import weakref
@@ -15,11 +17,8 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from mobileone.model.branch_mode import set_branch_mode
-from mobileone.model.create import create_model
-from mobileone.model.network import MobileOne
-from mobileone.precision import AmpDtype, autocast
-from mobileone.variants import BranchMode
+from mobileone.training.method.step import TrainStep
+from mobileone.training.watch.trial import Trial
 
 SAFETY = 0.9  # of what there was; allocators waste some
 
@@ -127,47 +126,28 @@ def _goes_through(step: Callable[[int], None], batch_size: int, device: torch.de
     return True
 
 
-def trial_step(
-    network: MobileOne,
-    *,
-    size: int,
-    device: torch.device,
-    amp: AmpDtype | None,
-    channels_last: bool,
-    branch_mode: BranchMode,
-) -> Callable[[int], None]:
-    """Forward and backward of a fresh network like `network`, alone on this rank, as a function of the batch.
+def what_would_have_fitted(step: TrainStep, *, size: int, batch_size: int) -> str:
+    """Why a run ends whose memory ran out in a step: the message, with the batch that would have fitted.
+
+    Found by steps on this rank alone, of a fresh network; the run's own gradients are given up.
 
     Args:
-        network: gives the shape.
-        size: side of the images, pixels.
-        device: where to run.
-        amp: mixed precision, or None.
-        channels_last: whether activations lie as (N, H, W, C).
-        branch_mode: how units compute.
+        step: of the run, as it failed.
+        size: side of its images, pixels.
+        batch_size: images a rank that the configuration asks for.
     """
-    layout = torch.channels_last if channels_last else torch.contiguous_format
-    fresh = create_model(
-        network.variant,
-        num_classes=network.num_classes,
-        form=network.form,
-        in_chans=network.in_chans,
-        output_stride=network.output_stride,
-    ).to(device)
-    fresh.train().to(memory_format=layout)  # type: ignore[call-overload]
-    if network.form == "train":
-        set_branch_mode(fresh, branch_mode)
-
-    def run(batch_size: int) -> None:
-        try:
-            pixels = torch.zeros(batch_size, network.in_chans, size, size, device=device)
-            with autocast(device, amp):
-                loss = fresh(pixels.contiguous(memory_format=layout)).float().square().mean()
-            loss.backward()
-        finally:
-            fresh.zero_grad(set_to_none=True)
-
-    return run
+    step.optimizer.zero_grad(set_to_none=True)
+    gc.collect()
+    parts = step.accumulate
+    images = math.ceil((step.step_images or batch_size) / step.dist.world_size / parts)
+    trial = Trial.alone(step)
+    fits = batch_that_fits(lambda count: trial(count, size), batch_size=images, device=step.device)
+    message = f"out of memory with batches of {images} images of {size} px on a rank; "
+    if fits is None:
+        return message + "lower batch_size or input_size, or raise accumulate"
+    message += f"about {fits} would have fitted, as trials of smaller batches tell: batch_size={fits * parts}"
+    more = math.ceil(images * parts / fits)
+    return message + (f", or accumulate={more}" if 2 * more <= batch_size else "")
 
 
 def available_bytes(device: torch.device) -> int | None:

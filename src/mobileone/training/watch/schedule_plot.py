@@ -30,7 +30,7 @@ def draw_schedule(config: TrainConfig, schedule: Schedule, path: Path) -> None:
     rate.plot(at, [schedule.lr(step) for step in steps])
     decay.plot(at, [schedule.decay(step) for step in steps])
     edges = list(range(config.epochs + 1))
-    scales = [config.phase_at(epoch) for epoch in edges[:-1]]
+    scales = [config.images_at(epoch) for epoch in edges[:-1]]
     policy = config.augment.policy
     size.stairs([scale.size for scale in scales], edges, baseline=None, linewidth=1.5)
     strength.stairs(
@@ -39,7 +39,7 @@ def draw_schedule(config: TrainConfig, schedule: Schedule, path: Path) -> None:
         baseline=None,
         linewidth=1.5,
     )
-    size.set_ylim(0, 1.1 * config.input_size)
+    size.set_ylim(0, 1.1 * config.input_spec.size)
     strength.set_ylim(-0.05, 1.1)
     titles = {
         rate: "learning rate",

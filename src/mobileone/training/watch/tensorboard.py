@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from mobileone.errors import MissingExtraError
 from mobileone.training.config.train_config import TrainConfig
-from mobileone.training.run.callback import Callback, StepReport
-from mobileone.training.run.progress import EpochRecord
-
-if TYPE_CHECKING:
-    from mobileone.training.run.loop import FitResult
+from mobileone.training.watch.callback import Callback
+from mobileone.training.watch.records import EpochRecord, FitResult, StepReport
 
 FOLDER = "tensorboard"
 
@@ -40,7 +37,7 @@ class TensorBoard(Callback):
         """Open the log, and write the configuration into it."""
         self._writer = self._open(str(run_dir / FOLDER), purge_step=step + 1)
         if not step:
-            lines = [f"    {name}: {value}" for name, value in config.to_dict().items()]
+            lines = [f"    {name}: {value}" for name, value in config.settings().items()]
             self._writer.add_text("config", "\n".join(lines), 0)
 
     def on_steps(self, report: StepReport) -> None:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from mobileone.training.config.train_config import TrainConfig
-from mobileone.training.run.progress import EpochProgress
 
 
 def seconds_left(
     config: TrainConfig,
-    progress: EpochProgress,
     *,
+    epoch: int,
+    steps: int,
     steps_per_epoch: int,
     step_seconds: float,
     size: int,
@@ -19,23 +19,38 @@ def seconds_left(
 
     Args:
         config: of the run.
-        progress: where it is.
+        epoch: that is under way, 0 for the first.
+        steps: of it that are over.
         steps_per_epoch: optimizer steps.
         step_seconds: what a step took.
         size: side of that step's images, pixels.
         test_seconds: what an evaluation takes.
 
     >>> config = TrainConfig(epochs=3, eval_every=2)
-    >>> progress = EpochProgress(epoch=1, steps=4)
-    >>> seconds_left(config, progress, steps_per_epoch=5, step_seconds=1.0, size=112, test_seconds=100)
+    >>> seconds_left(
+    ...     config, epoch=1, steps=4, steps_per_epoch=5, step_seconds=1.0, size=112, test_seconds=100
+    ... )
     224.0
     """
 
     def at_size(epoch: int) -> float:  # seconds a step
-        return step_seconds * (config.phase_at(epoch).size / size) ** 2
+        return step_seconds * (config.images_at(epoch).size / size) ** 2
 
-    epochs = range(progress.epoch, config.epochs)
-    steps = sum(steps_per_epoch * at_size(epoch) for epoch in epochs)
-    done = progress.steps * at_size(progress.epoch)
-    tests = sum((epoch + 1) % config.eval_every == 0 or epoch + 1 == config.epochs for epoch in epochs)
-    return steps - done + tests * test_seconds
+    epochs = range(epoch, config.epochs)
+    training = sum(steps_per_epoch * at_size(each) for each in epochs) - steps * at_size(epoch)
+    return training + test_seconds * sum(config.is_tested(each) for each in epochs)
+
+
+def duration(seconds: float) -> str:
+    """Wall time for people.
+
+    >>> duration(59), duration(600), duration(5000), duration(300_000)
+    ('59 s', '10 min', '1 h 23 min', '3 d 11 h')
+    """
+    minutes = round(seconds / 60)
+    if seconds < 60:
+        return f"{seconds:.0f} s"
+    if minutes < 60:
+        return f"{minutes} min"
+    hours = minutes // 60
+    return f"{hours} h {minutes % 60:02} min" if hours < 24 else f"{hours // 24} d {hours % 24} h"

@@ -1,0 +1,22 @@
+"""What --device means for a model or an exported file."""
+
+from __future__ import annotations
+
+from mobileone.backends.table import backend_of
+from mobileone.errors import ConfigError
+
+
+def device_for(source: str, device: str) -> str:
+    """The device to ask for: an exported file runs on the CPU alone.
+
+    Raises:
+        ConfigError: if another one is asked for.
+
+    >>> device_for("s0.onnx", "auto"), device_for("mobileone_s0", "auto")
+    ('cpu', 'auto')
+    """
+    if backend_of(source) is None:
+        return device
+    if device not in ("auto", "cpu"):
+        raise ConfigError(f"{source} runs on the CPU; drop --device {device}")
+    return "cpu"

@@ -1,0 +1,58 @@
+"""`mobileone info`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from tyro.conf import Positional, arg
+
+from mobileone.cli.output import megabytes, print_json, table
+
+
+@dataclass(frozen=True, kw_only=True)
+class Info:
+    """What a model is and costs, without running it.
+
+    Example: mobileone info mobileone_s0
+    """
+
+    model: Annotated[Positional[str], arg(metavar="MODEL")]
+    """MODEL, see mobileone --help."""
+    input_size: int | None = None
+    """Side of the square input that the cost is for, pixels. Default: the model's."""
+    json: bool = False
+    """Print the result as JSON."""
+
+    def run(self) -> int:
+        from mobileone.checkpoint.inspect import describe
+        from mobileone.profiling.cost import network_cost
+
+        card = describe(self.model)
+        size = self.input_size or card.input_spec.size
+        costs = {
+            form: network_cost(
+                card.variant, input_size=size, form=form, num_classes=card.num_classes, in_chans=card.in_chans
+            )
+            for form in ("train", "inference")
+        }
+        if self.json:
+            costs_json = {form: cost.to_dict() for form, cost in costs.items()}
+            print_json({**card.to_dict(), "cost": {"input_size": size, **costs_json}})
+            return 0
+        spec = card.input_spec
+        facts = [("variant", card.variant.name), ("form", card.form), ("format", card.format)]
+        facts += [("file", megabytes(card.size_bytes))] if card.size_bytes else []
+        facts += [
+            ("classes", f"{card.num_classes}"),
+            ("input", f"{card.in_chans} × {spec.size} × {spec.size}, crop {spec.crop}, {spec.interpolation}"),
+            ("mean, std", f"{spec.mean}, {spec.std}"),
+        ]
+        print("\n".join(f"{name:<10} {value}" for name, value in facts))
+        rows = [
+            [form, f"{cost.params:,}", f"{cost.macs / 1e6:,.2f}", f"{cost.flops / 1e9:.6f}"]
+            for form, cost in costs.items()
+        ]
+        print()
+        print(table(["form", "params", f"MMACs at {size} px", "GFLOP"], rows))
+        return 0

@@ -1,0 +1,53 @@
+"""`mobileone reparameterize`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+from tyro.conf import Positional, arg
+
+from mobileone.cli.arguments import refuse_existing
+from mobileone.cli.output import print_json
+from mobileone.errors import ReparameterizeError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reparameterize:
+    """Fuse a train-form model, prove that it computes the same, and write it.
+
+    Example: mobileone reparameterize runs/s0 -o s0.safetensors
+    """
+
+    model: Annotated[Positional[str], arg(metavar="MODEL")]
+    """MODEL in train form."""
+    output: Annotated[Path, arg(aliases=("-o",))]
+    """File to write: .safetensors or .pt, or a folder."""
+    force: bool = False
+    """Overwrite an existing file."""
+    json: bool = False
+    """Print the report as JSON."""
+
+    def run(self) -> int:
+        import torch
+
+        from mobileone.checkpoint.load import load_with_card
+        from mobileone.checkpoint.store import save_model
+        from mobileone.reparam.fuse import reparameterize
+        from mobileone.reparam.verify import verify
+
+        refuse_existing(self.output, force=self.force)
+        model, card = load_with_card(self.model)
+        if model.form == "inference":
+            raise ReparameterizeError(f"nothing to reparameterize: {self.model} is in inference form already")
+        fused = reparameterize(model)
+        size = model.input_spec.size
+        x = torch.randn(2, model.in_chans, size, size, generator=torch.Generator().manual_seed(0))
+        report = verify(model, fused, x).require()
+        written = save_model(fused, self.output, extra=card.metadata)
+        if self.json:
+            print_json({"output": str(written), "verify": report.to_dict()})
+        else:
+            print(f"{report}\nwrote {written}")
+        return 0

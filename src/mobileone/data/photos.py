@@ -1,0 +1,140 @@
+"""Photos as a network sees them, from files, folders and data sets."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from mobileone.data.folder import IMAGE_EXTENSIONS
+from mobileone.data.open import open_data
+from mobileone.errors import ConfigError
+from mobileone.imagenet import resolve_classes
+from mobileone.images.any_image import AnyImage, as_image
+from mobileone.images.eval_transform import EvalTransform
+from mobileone.input_spec import InputSpec
+from mobileone.progress_bar import progress_bar
+
+
+def photo_pixels(photos: Iterable[AnyImage], spec: InputSpec) -> Tensor:
+    """Photos resized and cut as a network sees them, uint8 (N, 3, size, size); at least one.
+
+    Args:
+        photos: paths, images or pixels.
+        spec: the network's.
+
+    Raises:
+        BadImageError: if one cannot be decoded; the message names it.
+
+    >>> photo_pixels([np.zeros((40, 60, 3), dtype=np.uint8)], InputSpec(size=32)).shape
+    torch.Size([1, 3, 32, 32])
+    """
+    transform = EvalTransform.from_spec(spec)
+    return torch.stack([transform(as_image(photo)) for photo in photos])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Photos:
+    """Photos to compare networks on, read as they are needed.
+
+    Attributes:
+        read: a photo of the place they come from, by its number there.
+        chosen: numbers of those that are meant.
+        labels: class indices of the chosen ones, int64 (N,); None where they are unknown.
+        title: what they are, in words.
+    """
+
+    read: Callable[[int], AnyImage]
+    chosen: Sequence[int]
+    labels: NDArray[np.int64] | None
+    title: str
+
+    def __len__(self) -> int:
+        return len(self.chosen)
+
+    def pixels(self, spec: InputSpec, *, progress: bool) -> Tensor:
+        """All of them, cut to size: uint8 (N, 3, size, size).
+
+        Raises:
+            BadImageError: if one cannot be read.
+        """
+        bar = progress_bar(self.chosen, title="decoding", unit="image", hidden=not progress)
+        return photo_pixels(map(self.read, bar), spec)
+
+    def batches(self, spec: InputSpec, batch_size: int) -> Iterator[Tensor]:
+        """The same, so many at a time."""
+        for start in range(0, len(self), batch_size):
+            yield photo_pixels(map(self.read, self.chosen[start : start + batch_size]), spec)
+
+
+def read_photos(
+    source: str | os.PathLike[str],
+    *,
+    num_classes: int,
+    class_names: Sequence[str] | None,
+    most: int | None = None,
+    seed: int = 0,
+) -> Photos:
+    """Photos to compare networks on: with labels from class folders, shards or `digits`, or a flat folder's.
+
+    A folder that holds class folders and photos beside them is read by its class folders, if the network
+    knows one of them.
+
+    Args:
+        source: the place.
+        num_classes: of the network.
+        class_names: of the network; None where unknown.
+        most: more photos than these are left out, by a seeded draw; None takes all.
+        seed: of the draw.
+
+    Raises:
+        DataError: if the folder is not there, or its classes are not the network's.
+        ConfigError: if there are more classes or fewer than the network has.
+    """
+    name = os.fspath(source)
+    classes = resolve_classes(num_classes, class_names)
+    files = _flat_folder(Path(name), classes)
+    labels: NDArray[np.int64] | None = None
+    read: Callable[[int], AnyImage]
+    if files:
+        total, read = len(files), files.__getitem__
+    else:
+        data = open_data(name, split="val", classes=classes)
+        if len(data.classes) != num_classes:
+            raise ConfigError(
+                f"{name} has {len(data.classes)} classes, the network has {num_classes}; "
+                "give images of its classes, or a folder of images without class folders"
+            )
+        total, read, labels = len(data), data.read, data.labels
+    chosen = _draw(total, most, seed)
+    kind = "images without labels" if labels is None else "labelled images"
+    part = "" if len(chosen) == total else f", a seeded draw from {total}"
+    return Photos(
+        read=read,
+        chosen=chosen.tolist(),
+        labels=None if labels is None else labels[chosen],
+        title=f"{len(chosen)} {kind} of {name}{part}",
+    )
+
+
+def _flat_folder(folder: Path, classes: tuple[str, ...] | None) -> list[Path]:
+    """The photos that lie in the folder itself; none if it is read by its class folders, or is no folder."""
+    if not folder.is_dir() or any((folder / name).is_dir() for name in classes or ()):
+        return []
+    return sorted(
+        file
+        for file in folder.iterdir()
+        if file.suffix.lower() in IMAGE_EXTENSIONS and not file.name.startswith(".")
+    )
+
+
+def _draw(total: int, most: int | None, seed: int) -> NDArray[np.int64]:
+    if most is None or total <= most:
+        return np.arange(total)
+    return np.sort(np.random.default_rng(seed).permutation(total)[:most])

@@ -1,0 +1,291 @@
+"""A data set in shards as an `ImageSource`: any image by its number, whatever shard it lies in.
+
+Local shards are read in any order, so epochs are those of the folder they were made from, to the last bit.
+Shards behind URLs and pipes are fetched whole, into a cache of bounded size (cache.py), and their epochs are
+shuffled so that few of them are in use at a time (`RemoteShards.epoch_order`). Both are deterministic, and go
+on in the middle of an epoch, by the same rule: the order is a function of seed and epoch, the position is one
+number.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import OrderedDict
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from mobileone.data.folder import PackedNames, Split
+from mobileone.data.shards.address import (
+    expand,
+    index_address,
+    is_remote,
+    open_remote,
+    shard_name,
+    split_addresses,
+)
+from mobileone.data.shards.index import MAX_INDEX_BYTES, ShardIndex
+from mobileone.data.shards.shard_cache import RemoteShard, ShardCache
+from mobileone.errors import DataError
+from mobileone.images.decode import EncodedImage, printable
+
+OPEN_FILES = 128
+INDEX_THREADS = 16
+LANES = 64
+"""Shards of a remote data set that are read side by side, over all ranks."""
+
+
+class Shards:
+    """Labelled images in local tar files, with their indexes; made by `open_shards`.
+
+    Images are in the order of the folder that the shards were made from.
+
+    Attributes:
+        addresses: of the shards.
+        classes: class names, which the labels index into.
+        labels: class index of every image, int64 (num_images,).
+    """
+
+    def __init__(
+        self, addresses: Sequence[str], indexes: Sequence[ShardIndex], *, classes: Sequence[str] | None = None
+    ) -> None:
+        self.addresses = tuple(addresses)
+        self.classes, self.labels = _labels(addresses, indexes, classes)
+        ids = np.concatenate([np.array(index.ids, dtype=np.int64) for index in indexes])
+        lengths = [len(index) for index in indexes]
+        shard = np.repeat(np.arange(len(indexes)), lengths)
+        order = np.argsort(ids, kind="stable")
+        twice = np.flatnonzero(np.diff(ids[order]) == 0)
+        if len(twice):
+            one, other = (addresses[shard[order[i]]] for i in (twice[0], twice[0] + 1))
+            raise DataError(
+                f"{one} and {other} hold the same images, or are of two data sets; give one of them"
+            )
+        self.labels, self._shard = self.labels[order], shard[order]
+        self._offsets = np.concatenate([np.array(index.offsets, dtype=np.int64) for index in indexes])[order]
+        self._sizes = np.concatenate([np.array(index.sizes, dtype=np.int64) for index in indexes])[order]
+        names = [name for index in indexes for name in index.names]
+        self._names = PackedNames.pack(names[i] for i in order)
+        self._files: OrderedDict[int, int] = OrderedDict()
+
+    def __getstate__(self) -> dict[str, object]:
+        return self.__dict__ | {"_files": OrderedDict()}  # every process opens its own
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def name(self, index: int) -> str:
+        """The shard's address and the image's own path: `out/train-000003.tar: cat/7.jpg`."""
+        return f"{printable(self.addresses[self._shard[index]])}: {printable(self._names[index])}"
+
+    def read(self, index: int) -> EncodedImage:
+        """Content of an image.
+
+        Raises:
+            DataError: if its shard cannot be read, or is not the one of its index.
+        """
+        shard, size = int(self._shard[index]), int(self._sizes[index])
+        try:
+            data = os.pread(self._open(shard), size, int(self._offsets[index]))
+        except OSError as error:
+            raise DataError(f"{self.name(index)}: cannot be read ({error.strerror or error})") from None
+        if len(data) != size:
+            raise DataError(f"{self.name(index)}: the shard ends before it; it was changed since the start")
+        return EncodedImage(self.name(index), data)
+
+    def _open(self, shard: int) -> int:
+        """File descriptor of a shard; this process keeps the last ones used open."""
+        if shard in self._files:
+            self._files.move_to_end(shard)
+            return self._files[shard]
+        self._files[shard] = self._open_file(shard)
+        if len(self._files) > OPEN_FILES:
+            os.close(self._files.popitem(last=False)[1])
+        return self._files[shard]
+
+    def _open_file(self, shard: int) -> int:
+        return os.open(self.addresses[shard], os.O_RDONLY | os.O_CLOEXEC)
+
+    def __del__(self) -> None:
+        for descriptor in getattr(self, "_files", {}).values():
+            os.close(descriptor)
+
+
+class RemoteShards(Shards):
+    """Labelled images in shards behind URLs and pipes; a `StreamedSource`."""
+
+    def __init__(
+        self,
+        addresses: Sequence[str],
+        indexes: Sequence[ShardIndex],
+        *,
+        classes: Sequence[str] | None = None,
+        cache: ShardCache | None = None,
+    ) -> None:
+        super().__init__(addresses, indexes, classes=classes)
+        self._remote = [
+            RemoteShard(address, index.tar_bytes, index.tar_sha256)
+            for address, index in zip(addresses, indexes, strict=True)
+        ]
+        self._cache = cache or ShardCache()
+
+    def _open_file(self, shard: int) -> int:
+        return self._cache.open(self._remote[shard])
+
+    def epoch_order(self, generator: torch.Generator) -> Tensor:
+        """Every image once, shuffled so that few shards are in use at a time; int64 (num_images,).
+
+        The shards are put in random order, the images of each one too, and the whole is cut into up to 64
+        lanes of equal length; the order takes one image of each lane in turn. So images of 64 shards are
+        mixed, and a rank that takes every n-th image, n a divisor of 64, reads lanes of its own. The order
+        itself does not depend on the ranks.
+        """
+        images = np.argsort(self._shard, kind="stable")
+        ends = np.cumsum(np.bincount(self._shard, minlength=len(self.addresses)))
+        parts = []
+        for shard in torch.randperm(len(ends), generator=generator).tolist():
+            own = torch.from_numpy(images[(ends[shard - 1] if shard else 0) : ends[shard]])
+            parts.append(own[torch.randperm(len(own), generator=generator)])
+        order = torch.cat(parts)
+        lanes = min(LANES, len(ends))
+        even = len(order) // lanes * lanes
+        return torch.cat([order[:even].view(lanes, -1).T.reshape(-1), order[even:]])
+
+    def expect(self, indices: Sequence[int]) -> None:
+        """Begin to fetch the shards of images that will be read soon."""
+        self._cache.expect(
+            self._remote[shard] for shard in dict.fromkeys(self._shard[list(indices)].tolist())
+        )
+
+
+def open_shards(data: str | Path, *, split: Split, classes: Sequence[str] | None = None) -> Shards:
+    """The images of one split of a data set in shards.
+
+    Args:
+        data: a folder that `mobileone shard` wrote; or shards in WebDataset's notation, of any split:
+            `DIR/train-{000000..000007}.tar`, `https://…/train-{000000..000007}.tar`, `pipe:cat ….tar`.
+            Where the shards named are of another split, those of `split` beside them are taken.
+        split: "train" or "val".
+        classes: class names that the labels must index into, a network's for example. None takes the
+            shards' own.
+
+    Raises:
+        DataError: if a shard or its index is missing, damaged, torn, or does not belong with the others; if
+            there is no such split, or a class is not among `classes`.
+        MissingExtraError: without webdataset, for braces, URLs and pipes.
+    """
+    addresses = _in_folder(Path(data), split) if os.path.isdir(data) else expand(str(data))
+    first = read_index(addresses[0])
+    if first.split != split:
+        beside = split_addresses(addresses[0], first, split)
+        if beside is None:
+            raise DataError(
+                f"{addresses[0]} is of split {first.split}, and its index does not know where {split} is; "
+                f"name {split} shards (for validation as val_data)"
+            )
+        addresses, first = beside, read_index(beside[0])
+    with ThreadPoolExecutor(INDEX_THREADS if is_remote(addresses[0]) else 1) as pool:
+        indexes = [first, *pool.map(read_index, addresses[1:])]
+    _check_together(addresses, indexes, split)
+    kind = RemoteShards if is_remote(addresses[0]) else Shards
+    return kind(_absolute(addresses), indexes, classes=classes)
+
+
+def _in_folder(folder: Path, split: Split) -> tuple[str, ...]:
+    """Every shard of a split in a folder, none missing."""
+    for other in (split, "val", "train"):
+        name = str(folder / f"{shard_name(other, 0)}.tar")
+        if Path(index_address(name)).exists() or Path(name).exists():
+            return split_addresses(name, read_index(name), split) or (name,)
+    raise DataError(
+        f"{folder} holds tar files, but no {shard_name(split, 0)}.tar to begin with; name the shards, as in "
+        f"'{folder}/NAME-{{000000..000007}}.tar'"
+    )
+
+
+def _absolute(addresses: Sequence[str]) -> list[str]:
+    # Workers start in the folder where this process started.
+    return [address if is_remote(address) else os.path.abspath(address) for address in addresses]
+
+
+def read_index(address: str) -> ShardIndex:
+    """The index of a shard; a local shard is looked at too."""
+    name = index_address(address)
+    if is_remote(address):
+        with open_remote(name) as chunks:
+            text = b""
+            for chunk in chunks:
+                text += chunk
+                if len(text) > MAX_INDEX_BYTES:
+                    raise DataError(f"{name} is larger than {MAX_INDEX_BYTES} bytes: no shard's index")
+        return ShardIndex.from_json(text, name=name)
+    shown = printable(name)
+    try:
+        size = os.stat(address).st_size
+    except OSError as error:
+        raise DataError(
+            f"{printable(address)} cannot be read ({error.strerror or error}); a shard is missing"
+        ) from None
+    try:
+        if os.stat(name).st_size > MAX_INDEX_BYTES:
+            raise DataError(f"{shown} is larger than {MAX_INDEX_BYTES} bytes: no shard's index")
+        text = Path(name).read_bytes()
+    except OSError as error:
+        raise DataError(
+            f"{shown}, the shard's index, cannot be read ({error.strerror or error}); for shards that "
+            "`mobileone shard` did not write, `mobileone shard --index` makes it"
+        ) from None
+    index = ShardIndex.from_json(text, name=shown)
+    if size != index.tar_bytes:
+        raise DataError(
+            f"{printable(address)} has {size} bytes, its index says {index.tar_bytes}; it is torn, or the "
+            "index is another's; fetch both again"
+        )
+    return index
+
+
+def _check_together(addresses: Sequence[str], indexes: Sequence[ShardIndex], split: Split) -> None:
+    first = indexes[0]
+    for address, index in zip(addresses, indexes, strict=True):
+        if index.split != split:
+            raise DataError(f"{address} is of split {index.split}, {addresses[0]} of {first.split}")
+        if index.classes != first.classes:
+            raise DataError(f"{address} and {addresses[0]} have different classes; they are of two data sets")
+        if index.shards != first.shards or index.settings != first.settings:
+            raise DataError(f"{address} and {addresses[0]} were not written together")
+        if is_remote(address) != is_remote(addresses[0]):
+            raise DataError(f"{address} and {addresses[0]}: give only local shards, or only URLs and pipes")
+    numbers = {index.number for index in indexes}
+    missing = set(range(min(numbers), max(numbers))) - numbers
+    if missing:
+        raise DataError(
+            f"the list of shards has a gap: {shard_name(split, min(missing))}.tar is not in it, shards "
+            "before and after it are; name it too"
+        )
+    if not sum(len(index) for index in indexes):
+        raise DataError(f"there are no images in {addresses[0]} and the {len(addresses) - 1} shards with it")
+
+
+def _labels(
+    addresses: Sequence[str], indexes: Sequence[ShardIndex], classes: Sequence[str] | None
+) -> tuple[tuple[str, ...], NDArray[np.int64]]:
+    """Class names, and labels that index into them."""
+    own = indexes[0].classes
+    labels = np.concatenate([np.array(index.labels, dtype=np.int64) for index in indexes])
+    if classes is None or tuple(classes) == own:
+        return own, labels
+    place = {name: label for label, name in enumerate(classes)}
+    used = [own[label] for label in np.unique(labels)]
+    unknown = [name for name in used if name not in place]
+    if unknown:
+        more = f" (and {len(unknown) - 1} more)" if len(unknown) > 1 else ""
+        raise DataError(
+            f"class {unknown[0]}{more} of {addresses[0]} is none of the model's {len(classes)} classes "
+            f"({classes[0]} … {classes[-1]}); use data of the model's classes, or a model of these"
+        )
+    return tuple(classes), np.array([place.get(name, -1) for name in own], dtype=np.int64)[labels]

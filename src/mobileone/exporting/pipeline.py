@@ -1,0 +1,210 @@
+"""The one way to an artifact: write it, load it in its own runtime, compare, only then put it in place."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from mobileone.atomic import refuse_existing, staging
+from mobileone.backends.artifact import Artifact
+from mobileone.backends.manifest import Manifest, TensorSpec, manifest_path, record_files
+from mobileone.backends.quiet import quiet
+from mobileone.backends.table import BACKENDS, Backend, Precision
+from mobileone.errors import ConfigError, ExportError, MobileOneError
+from mobileone.exporting.parity import compare
+from mobileone.model.network import MobileOne
+from mobileone.reparam.fuse import reparameterize
+
+MAX_SIZE = 4096
+
+
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class Evidence:
+    """What an artifact is held against.
+
+    Attributes:
+        pixels: uint8 (N, C, size, size).
+        expected: PyTorch's logits for them in float32, (N, classes).
+        images: what the pixels are, for the report.
+        tolerance: greatest relative difference that passes; None where it is not to be the same function.
+    """
+
+    pixels: Tensor
+    expected: Tensor
+    images: str
+    tolerance: float | None
+
+
+def choose_target(
+    model: nn.Module, path: str | os.PathLike[str], backend: Backend, *, force: bool = False
+) -> Path:
+    """The file that will be written, before any work.
+
+    Raises:
+        ConfigError: on another format's suffix, or an existing file without `force`.
+    """
+    target = artifact_path(path, backend, getattr(getattr(model, "variant", None), "name", "model"))
+    refuse_existing(target, force=force)
+    return target
+
+
+def artifact_path(path: str | os.PathLike[str], backend: Backend, name: str) -> Path:
+    """The main file for an output argument: itself, or named after the network in a folder.
+
+    Raises:
+        ConfigError: if it has another format's suffix, or none and is no folder's name.
+    """
+    target, suffix = Path(path), backend.suffix
+    folder = str(path).endswith(("/", os.sep)) or (target.is_dir() and not target.name.endswith(suffix))
+    if folder or not target.suffix:
+        return target / f"{name}{suffix}"
+    if not target.name.lower().endswith(suffix) or target.name.lower() == suffix:
+        raise ConfigError(f"a file of {backend.name} is called *{suffix}, got {target.name}")
+    return target
+
+
+def ready(model: nn.Module, *, input_size: int | None = None) -> MobileOne:
+    """The network to export: fused, float32, on the CPU, with this input size.
+
+    Raises:
+        ConfigError: if it is no MobileOne classifier, or the size makes no sense for it.
+        ExportError: if it is in training mode, or a weight is NaN or infinite.
+    """
+    if not isinstance(model, MobileOne):
+        raise ConfigError(f"export takes a MobileOne classifier, got {type(model).__name__}")
+    if not model.num_classes:
+        raise ConfigError("this model has no classifier (num_classes=0), so there are no logits to compare")
+    if model.training:
+        raise ExportError("cannot export a model in training mode; call model.eval() first")
+    bad = [name for name, value in model.state_dict().items() if not value.isfinite().all()]
+    if bad:
+        raise ExportError(f"cannot export: {bad[0]} has NaN or infinite values; the weights are no use")
+    size = model.input_spec.size if input_size is None else input_size
+    if not model.output_stride <= size <= MAX_SIZE:
+        raise ConfigError(
+            f"input size must be between {model.output_stride}, the network's stride, and {MAX_SIZE} pixels, "
+            f"got {size}"
+        )
+    fused = reparameterize(model) if model.form == "train" else copy.deepcopy(model)
+    network = fused.to("cpu", torch.float32)
+    network.input_spec = replace(network.input_spec, size=size)
+    return network.eval()
+
+
+def describe(
+    network: MobileOne,
+    *,
+    format: str,
+    precision: Precision,
+    tensor: TensorSpec,
+    options: Mapping[str, Any],
+    versions: Mapping[str, str],
+    source: str,
+    note: str = "",
+) -> Manifest:
+    """The manifest of what will be written; `write_artifact` adds the files and the comparison.
+
+    Args:
+        network: in float, fused.
+        format: the backend's name.
+        precision: of the artifact's arithmetic.
+        tensor: its input.
+        options: of the export.
+        versions: of the libraries that write it, beside this package and PyTorch.
+        source: where the network came from.
+        note: what a user must know.
+    """
+    return Manifest(
+        format=format,
+        files=(),
+        variant=network.variant.name,
+        source=source,
+        weights_sha256=weights_sha256(network),
+        precision=precision,
+        tensor=tensor,
+        input_spec=network.input_spec,
+        num_classes=network.num_classes,
+        class_names=network.class_names,
+        options=options,
+        versions={**package_versions(), **versions},
+        parity=None,
+        note=note,
+    )
+
+
+def write_artifact(
+    write: Callable[[Path], Sequence[Path]], target: Path, manifest: Manifest, evidence: Evidence
+) -> Manifest:
+    """Write an artifact with its manifest, once its runtime has executed it.
+
+    Args:
+        write: writes it to a path and gives all its files, the main one first; any exception is a failure.
+        target: where it goes.
+        manifest: as `describe` gives it.
+        evidence: what it must compute.
+
+    Returns:
+        The manifest with the files and the comparison's result, or a note where there can be none.
+
+    Raises:
+        ExportError: if it cannot be written, or computes something else; nothing is there then that was not
+            there before.
+    """
+    with staging(target) as folder:
+        written = folder / target.name
+        files = _written(write, written, manifest)
+        manifest = _compared(replace(manifest, files=record_files(written, files)), written, evidence)
+        manifest.write(manifest_path(written))
+    return manifest
+
+
+def _written(write: Callable[[Path], Sequence[Path]], path: Path, manifest: Manifest) -> Sequence[Path]:
+    try:
+        with quiet():
+            return write(path)
+    except MobileOneError:
+        raise
+    except Exception as error:  # the converters' own exceptions have no common base
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        reason = lines[0][:300] if lines else type(error).__name__
+        how = " in int8" if manifest.precision == "int8" else ""
+        raise ExportError(f"{manifest.format} cannot be written{how}: {reason}") from error
+
+
+def _compared(manifest: Manifest, path: Path, evidence: Evidence) -> Manifest:
+    """The manifest with the comparison's result, or with a note where there can be none."""
+    backend = BACKENDS[manifest.format]
+    if not backend.executes:
+        where = f"{backend.runtime} runs on {backend.elsewhere} only"
+        return replace(manifest, note=f"not compared with PyTorch: {where}; check it there")
+    parity = compare(
+        Artifact(path, manifest=manifest),
+        evidence.expected,
+        evidence.pixels,
+        images=evidence.images,
+        tolerance=evidence.tolerance,
+    )
+    return replace(manifest, parity=parity)
+
+
+def weights_sha256(network: MobileOne) -> str:
+    """Of all parameters and buffers with their names, in their order."""
+    digest = hashlib.sha256()
+    for name, value in network.state_dict().items():
+        digest.update(f"{name} {tuple(value.shape)} {value.dtype}\n".encode())
+        digest.update(value.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def package_versions() -> Mapping[str, str]:
+    """This package's and PyTorch's, for the manifest."""
+    return {"mobileone": version("mobileone"), "torch": str(torch.__version__)}

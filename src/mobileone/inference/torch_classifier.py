@@ -1,0 +1,79 @@
+"""Networks of ours as classifiers: pixels to logits in PyTorch."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from mobileone.data.pixels import normalize
+from mobileone.input_spec import InputSpec
+from mobileone.model.network import MobileOne
+from mobileone.precision import AmpDtype, autocast
+from mobileone.reparam.fuse import reparameterize
+
+
+def torch_logits(
+    module: nn.Module,
+    pixels: Tensor,
+    input_spec: InputSpec,
+    *,
+    dtype: torch.dtype = torch.float32,
+    amp: AmpDtype | None = None,
+) -> Tensor:
+    """Logits of pixels, float32 (N, K), from any module that takes normalised images.
+
+    Args:
+        module: in whatever mode it is; gradients are as the caller has set them.
+        pixels: (N, C, H, W), uint8 or float in 0..255, on the module's device. Their memory format is kept,
+            so channels-last pixels are computed channels last.
+        input_spec: gives mean and std.
+        dtype: of the images that the module takes.
+        amp: mixed precision, or None.
+    """
+    with autocast(pixels.device, amp):
+        logits: Tensor = module(normalize(pixels, input_spec, dtype=dtype))
+    return logits.float()
+
+
+class TorchClassifier:
+    """A network in PyTorch as a `Classifier`.
+
+    Args:
+        model: in eval mode, or in inference form.
+        device: where to compute: the network is moved there. None is where it is.
+        amp: mixed precision, or None.
+        fuse: bring a network with branches into inference form, as a copy.
+
+    Attributes:
+        model: the network; where it is not fused here, not a copy.
+    """
+
+    def __init__(
+        self,
+        model: MobileOne,
+        *,
+        device: str | torch.device | None = None,
+        amp: AmpDtype | None = None,
+        fuse: bool = False,
+    ) -> None:
+        network = reparameterize(model) if fuse and model.form == "train" else model
+        self.model = network if device is None else network.to(device)
+        self.amp = amp
+        self.input_spec = model.input_spec
+        self.num_classes = model.num_classes
+        self.class_names = model.class_names
+
+    def __str__(self) -> str:
+        return "fused" if self.model.form == "inference" else "in train form"
+
+    @property
+    def device(self) -> torch.device:
+        """Where the network is, and its logits come out."""
+        return next(self.model.parameters()).device
+
+    @torch.inference_mode()
+    def logits(self, pixels: Tensor) -> Tensor:
+        """Logits, float32 (N, num_classes), of images cut to size: uint8 (N, C, H, W), on any device."""
+        weight = next(self.model.parameters())
+        pixels = pixels.to(weight.device, non_blocking=True)
+        return torch_logits(self.model, pixels, self.input_spec, dtype=weight.dtype, amp=self.amp)

@@ -1,0 +1,93 @@
+"""What training minimises: the loss of the labels, mixed images, a teacher. Imports no torch."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from mobileone.training.config.rules import is_finite_from, require, require_choice
+
+LossName = Literal["cross_entropy", "bce"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Objective:
+    """The loss of images and labels.
+
+    Attributes:
+        loss: `"cross_entropy"`, or `"bce"`, a binary cross-entropy for every class (see docs/training.md).
+        label_smoothing: share of the target spread over all classes, in [0, 1).
+        class_weights: factor of each class in the loss: `"none"`, `"balanced"` (so that every class counts
+            the same, however many images it has), or one number a class.
+
+    Raises:
+        ConfigError: on a value out of range.
+    """
+
+    loss: LossName = "cross_entropy"
+    label_smoothing: float = 0.1
+    class_weights: Literal["none", "balanced"] | tuple[float, ...] = "none"
+
+    def __post_init__(self) -> None:
+        require_choice("objective.loss", self.loss, get_args(LossName))
+        smoothing, weights = self.label_smoothing, self.class_weights
+        require("objective.label_smoothing", 0 <= smoothing < 1, "in [0, 1)", smoothing)
+        known = weights in ("none", "balanced") or (
+            isinstance(weights, tuple) and all(is_finite_from(w, 0) for w in weights) and any(weights)
+        )
+        wanted = "none, balanced, or one number a class, 0 or more"
+        require("objective.class_weights", known, wanted, weights)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mix:
+    """Mixing the images of a batch with one another.
+
+    Attributes:
+        mixup: alpha of mixup's Beta(alpha, alpha); 0 is off.
+        cutmix: alpha of cutmix's; 0 is off. With both, every batch gets one of them, with equal chance.
+        probability: that a batch is mixed at all.
+
+    Raises:
+        ConfigError: on a value out of range.
+    """
+
+    mixup: float = 0.0
+    cutmix: float = 0.0
+    probability: float = 1.0
+
+    def __post_init__(self) -> None:
+        for name in ("mixup", "cutmix"):
+            value = getattr(self, name)
+            require(f"mix.{name}", is_finite_from(value, 0), "0 or more", value)
+        require("mix.probability", 0 < self.probability <= 1, "in (0, 1]", self.probability)
+
+    @property
+    def is_on(self) -> bool:
+        """Whether anything is mixed."""
+        return self.mixup > 0 or self.cutmix > 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Distill:
+    """Learning from a teacher (arXiv 1503.02531).
+
+    Attributes:
+        teacher: anything `load_classifier` reads, a model or an exported file; None is no teacher, or the
+            module that is handed to `fit`.
+        weight: share of the teacher in the loss, in (0, 1].
+        temperature: both softmaxes are taken of logits divided by it, above 0.
+
+    Raises:
+        ConfigError: on a value out of range.
+    """
+
+    teacher: str | None = None
+    weight: float = 0.5
+    temperature: float = 1.0
+
+    def __post_init__(self) -> None:
+        require("distill.weight", 0 < self.weight <= 1, "in (0, 1]", self.weight)
+        fits = 0 < self.temperature < math.inf
+        require("distill.temperature", fits, "above 0", self.temperature)

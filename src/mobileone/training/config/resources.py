@@ -1,0 +1,94 @@
+"""The machine's side of a run: how it computes, loads and saves. Imports no torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from mobileone.training.config.interval import Interval
+from mobileone.training.config.rules import require, require_choice
+from mobileone.variants import BranchMode
+
+Amp = Literal["auto", "off", "bf16", "fp16"]
+OnBadImage = Literal["error", "skip"]
+WeightsSuffix = Literal[".safetensors", ".pt"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Compute:
+    """How a step is computed.
+
+    Attributes:
+        device: `"auto"` (CUDA if there is one), `"cpu"`, `"cuda"` or `"cuda:N"`.
+        amp: mixed precision: `"off"`, `"bf16"`, `"fp16"` (with a gradient scaler), or `"auto"` (bf16 on a
+            GPU that computes in it, fp16 on another, off on the CPU).
+        channels_last: whether activations lie as (N, H, W, C) in memory.
+        sync_bn: whether BatchNorm's statistics are those of all ranks.
+        branch_mode: how train-form units compute: `"branches"`, `"online"` (one convolution a unit, the same
+            function), or `"auto"`, the faster one where that was measured.
+        accumulate: parts that a step's images are taken in, one after the other, to need less memory.
+
+    Raises:
+        ConfigError: on a value out of range.
+    """
+
+    device: str = "auto"
+    amp: Amp = "auto"
+    channels_last: bool = True
+    sync_bn: bool = True
+    branch_mode: BranchMode = "auto"
+    accumulate: int = 1
+
+    def __post_init__(self) -> None:
+        require_choice("compute.amp", self.amp, get_args(Amp))
+        require_choice("compute.branch_mode", self.branch_mode, get_args(BranchMode))
+        require("compute.accumulate", self.accumulate >= 1, "at least 1", self.accumulate)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Loading:
+    """How images are read.
+
+    Attributes:
+        num_workers: loader processes a rank; 0 loads in the training process.
+        on_bad_image: `"error"` stops at an unreadable image, `"skip"` counts it and goes on.
+
+    Raises:
+        ConfigError: on a value out of range.
+    """
+
+    num_workers: int = 4
+    on_bad_image: OnBadImage = "error"
+
+    def __post_init__(self) -> None:
+        require("loading.num_workers", self.num_workers >= 0, "0 or more", self.num_workers)
+        require_choice("loading.on_bad_image", self.on_bad_image, get_args(OnBadImage))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Saving:
+    """What a run leaves on the disk, and how often.
+
+    Attributes:
+        checkpoint_every: time or steps between checkpoints within an epoch: `"1000s"`, `"500steps"` or
+            `"none"`; one is written at the end of an epoch anyway.
+        keep_checkpoints: how many of the newest stay; with 2 or more, a damaged one can be done without.
+        weights_suffix: kind of the `last` and `best` files: `".safetensors"` or `".pt"`.
+
+    Raises:
+        ConfigError: on a value out of range.
+    """
+
+    checkpoint_every: str = "1000s"
+    keep_checkpoints: int = 2
+    weights_suffix: WeightsSuffix = ".safetensors"
+
+    def __post_init__(self) -> None:
+        Interval.parse(self.checkpoint_every)  # refuses what it cannot read
+        require("saving.keep_checkpoints", self.keep_checkpoints >= 1, "at least 1", self.keep_checkpoints)
+        require_choice("saving.weights_suffix", self.weights_suffix, get_args(WeightsSuffix))
+
+    @property
+    def interval(self) -> Interval:
+        """What `checkpoint_every` says."""
+        return Interval.parse(self.checkpoint_every)

@@ -1,0 +1,132 @@
+"""A training run from its configuration to its folder of results. The loop itself is loop.py."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+from torch import nn
+
+from mobileone.data.open import open_data
+from mobileone.errors import ConfigError, TrainingError
+from mobileone.ranks.distributed import Distributed, distributed
+from mobileone.training.config.train_config import TrainConfig
+from mobileone.training.run.log_lines import start_line
+from mobileone.training.run.loop import TrainLoop
+from mobileone.training.run.progress import RunProgress
+from mobileone.training.run.run_dir import Resume, RunDir
+from mobileone.training.run.savepoints import Savepoints
+from mobileone.training.run.trainer import Trainer
+from mobileone.training.watch.callback import Callback
+from mobileone.training.watch.records import FitResult
+
+
+def fit(
+    config: TrainConfig | None,
+    *,
+    run_dir: str | Path,
+    resume: Resume = False,
+    callbacks: Sequence[Callback] = (),
+    teacher: nn.Module | None = None,
+    progress: bool = True,
+) -> FitResult:
+    """Train as `config` says; under torchrun as one of its ranks, else alone.
+
+    After every epoch the averaged weights are evaluated, and the folder has config.json, metrics.csv,
+    train.log, curves.png and the models `last` and `best` (averaged weights; best by top-1). Resume files in
+    checkpoints/ are written then, and within an epoch as `config.saving.checkpoint_every` says. On SIGTERM or
+    SIGUSR1 the run is saved at the next step and ends (docs/fault_tolerance.md).
+
+    Args:
+        config: the run; None, with `resume=True`, takes the stored one.
+        run_dir: the folder to write, without a run in it. To resume, every rank must see it.
+        resume: go on with the run in `run_dir` from its newest resume file; the result is that of a run never
+            interrupted, to the last bit on a CPU. `"auto"` starts one if there is none. Ranks that torchrun
+            starts again after a fault resume by themselves.
+        callbacks: told what happens, on the main rank.
+        teacher: a module to learn from as `config.distill` says, instead of one that is named there. It is
+            put into eval mode. A run that is resumed needs it again.
+        progress: whether to print epochs and a bar on stderr; train.log is written anyway.
+
+    Raises:
+        ConfigError: if `run_dir` holds a run and `resume` is not set, or holds another configuration.
+        TrainingError: if there is nothing to resume, another process trains there, too many losses are not
+            finite, memory runs out, or another rank is lost.
+        PreemptedError: if it was told to stop; it is saved.
+        DataError: if the data cannot be used.
+        CheckpointError: if no resume file can be read.
+        MobileOneError: if the folder cannot be written.
+    """
+    if config is None and resume is not True:
+        raise ConfigError("a new run needs a config; pass one, or resume=True to go on with a stored run")
+    config = config or RunDir(Path(run_dir)).read_config()
+    files = RunDir(Path(run_dir), config.saving.weights_suffix)
+    with distributed(config.compute.device) as dist:
+        # A function of its own, so that the wrapped network is gone when the ranks part.
+        return _train(
+            config,
+            files,
+            dist,
+            resume=resume,
+            callbacks=callbacks,
+            teacher=teacher,
+            show=progress and dist.is_main,
+        )
+
+
+def _train(
+    config: TrainConfig,
+    files: RunDir,
+    dist: Distributed,
+    *,
+    resume: Resume,
+    callbacks: Sequence[Callback],
+    teacher: nn.Module | None,
+    show: bool,
+) -> FitResult:
+    """Set everything up on this rank, go back to where the run was, and start the loop."""
+    decide = lambda: files.start(config, resume=resume, world_size=dist.world_size)  # noqa: E731
+    start = dist.from_main(decide)
+    train_set = open_data(config.data, split="train")
+    val_set = open_data(config.val_data or config.data, split="val", classes=tuple(train_set.classes))
+
+    def log(line: str) -> None:
+        if dist.is_main:
+            files.log(line, show=show)
+
+    with ExitStack() as owned:
+        step_images = config.batch_size * start.world_size
+        trainer = Trainer(config, train_set, dist, step_images=step_images, teacher=teacher, log=log)
+        owned.callback(trainer.loader.close)
+        progress = RunProgress(steps_per_epoch=trainer.steps_per_epoch, step_images=trainer.step_images)
+        dist.from_main(lambda: owned.enter_context(files.lock()) if dist.is_main else None)
+        start = dist.from_main(decide)  # again, now that nobody else can change it
+        savepoints = Savepoints(trainer, progress, files, log=log)
+        if start.resumes:
+            savepoints.restore()
+        else:
+            dist.from_main(lambda: files.claim(config, world_size=dist.world_size))
+        log(start_line(trainer, progress, num_val=len(val_set), started_with=start.world_size))
+        told = callbacks if dist.is_main else ()
+        loop = TrainLoop(trainer, progress, savepoints, files, val_set, log=log, show=show, callbacks=told)
+        owned.enter_context(loop.stop.noted())
+        try:
+            return loop.run()
+        except KeyboardInterrupt:
+            log("interrupted; --resume goes on from the newest checkpoint")
+            raise
+        except RuntimeError as error:
+            if dist.world_size == 1 or not is_lost_rank(error):
+                raise
+            reason = str(error).strip().rpartition("\n")[2]
+            raise TrainingError(
+                f"rank {dist.rank} lost another rank ({reason}); the run goes on from its newest checkpoint: "
+                "by itself under torchrun --max-restarts N, else by --resume"
+            ) from error
+
+
+def is_lost_rank(error: RuntimeError) -> bool:
+    """Whether the error is what a process group says when another of its processes has gone."""
+    text = str(error)
+    return any(sign in text for sign in ("gloo", "NCCL", "Connection closed by peer", "Connection reset"))

@@ -1,0 +1,79 @@
+"""What a run says in words: its start, an epoch, and the line beside the progress bar."""
+
+from __future__ import annotations
+
+import torch
+
+from mobileone.evaluation.metrics import EvalResult
+from mobileone.training.config.train_config import TrainConfig
+from mobileone.training.run.progress import RunProgress
+from mobileone.training.run.trainer import Trainer
+from mobileone.training.watch.memory import peak_memory_gb
+from mobileone.training.watch.records import EpochRecord, StepReport
+from mobileone.training.watch.time_left import duration, seconds_left
+
+
+def start_line(trainer: Trainer, progress: RunProgress, *, num_val: int, started_with: int) -> str:
+    """What is trained on what, and where it goes on.
+
+    Args:
+        trainer: of the run.
+        progress: where it stands.
+        num_val: validation images.
+        started_with: number of ranks that the run was first started with.
+    """
+    config, network, dist, now = trainer.config, trainer.network, trainer.dist, progress.now
+    resumed = f"resumed in epoch {now.epoch + 1} after step {now.steps}: " if progress.step else ""
+    shares = f"{dist.world_size} × {config.batch_size} images each"
+    if started_with != dist.world_size:
+        shares = (
+            f"{trainer.step_images} images each as with the {started_with} ranks at the start, now on "
+            f"{dist.world_size}"
+        )
+    return (
+        f"{resumed}{network.variant.name} on {config.data}: {len(trainer.train_set)} training and {num_val} "
+        f"validation images, {network.num_classes} classes; {config.epochs} epochs of "
+        f"{trainer.steps_per_epoch} steps, {shares}; peak lr {trainer.schedule.peak_lr:.4g}; "
+        f"{dist.device.type}, amp {trainer.step.amp or 'off'}"
+    )
+
+
+def epoch_line(record: EpochRecord, trainer: Trainer, progress: RunProgress) -> str:
+    """A finished epoch; `progress` stands at the start of the next one."""
+    config = trainer.config
+    tested = ""
+    if record.acc1 is not None:
+        tested = f"val loss {record.val_loss:.4f}  acc@1 {record.acc1:.2f}  acc@5 {record.acc5:.2f}  "
+    line = (
+        f"epoch {record.epoch}/{config.epochs}  train loss {record.train_loss:.4f}  {tested}"
+        f"lr {record.lr:.4g}  {record.seconds:.1f} s  {record.images_per_second:.0f} images/s  "
+        f"data {record.data_wait:.0%}"
+    )
+    if record.epoch < config.epochs:
+        step_seconds = trainer.step_images / record.images_per_second
+        size = config.images_at(record.epoch - 1).size
+        left = seconds_to_go(config, progress, step_seconds=step_seconds, size=size)
+        line += f"  {duration(left)} left"
+    return line + ("  best" if record is progress.best() else "")
+
+
+def bar_line(report: StepReport, last: EvalResult | None, device: torch.device) -> str:
+    """Where a run is, for the progress bar."""
+    test = f"acc@1 {last.acc1:.2f}, " if last else ""
+    return (
+        f"loss {report.loss:.3f}, {test}lr {report.lr:.4f}, {report.images_per_second:.0f} images/s, "
+        f"data {report.data_wait:.0%}, {peak_memory_gb(device):.1f} GB, {duration(report.seconds_left)} left"
+    )
+
+
+def seconds_to_go(config: TrainConfig, progress: RunProgress, *, step_seconds: float, size: int) -> float:
+    """What a run still takes, when a step of images of `size` pixels a side took `step_seconds`."""
+    return seconds_left(
+        config,
+        epoch=progress.now.epoch,
+        steps=progress.now.steps,
+        steps_per_epoch=progress.steps_per_epoch,
+        step_seconds=step_seconds,
+        size=size,
+        test_seconds=progress.last.seconds if progress.last else 0.0,
+    )

@@ -1,0 +1,209 @@
+"""What a finished run came to: pictures, and one self-contained page."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from mobileone.atomic import atomic_path
+from mobileone.checkpoint.load import load_model
+from mobileone.data.open import open_data
+from mobileone.data.source import ImageSource
+from mobileone.errors import TrainingError
+from mobileone.evaluation.answers import Answers, answer
+from mobileone.evaluation.confusion import class_results, confused_pairs
+from mobileone.evaluation.pictures import draw_confusion, draw_mistakes, draw_worst_classes
+from mobileone.imagenet import human_name
+from mobileone.model.network import MobileOne
+from mobileone.ranks.device import pick_device
+from mobileone.report.page import Cell, document, picture, sortable_table, tiles
+from mobileone.training.config.train_config import TrainConfig
+from mobileone.training.run.run_dir import RunDir
+from mobileone.training.watch.time_left import duration
+
+MAX_PAIRS = 100
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunReport:
+    """Files of a run's report.
+
+    Attributes:
+        page: report.html, with the pictures inside.
+        pictures: confusion.png, worst_classes.png and mistakes.png (where there are mistakes).
+        answers: of the best weights.
+    """
+
+    page: Path
+    pictures: tuple[Path, ...]
+    answers: Answers
+
+
+def write_report(
+    run_dir: str | Path, *, data: str | None = None, device: str | None = None, progress: bool = True
+) -> RunReport:
+    """Evaluate the best weights of a run once more, image by image, and write what they get wrong.
+
+    Into the run's folder: confusion.png, worst_classes.png, mistakes.png and report.html, which holds these,
+    curves.png, a table of all classes, the commonest mistakes, and the configuration.
+
+    Args:
+        run_dir: of a run with at least one evaluated epoch.
+        data: the validation images; None is where the run had them.
+        device: where to compute; None is the run's.
+        progress: whether to show a bar on stderr.
+
+    Raises:
+        TrainingError: if there is no such run.
+        DataError: if the data cannot be used.
+        MissingExtraError: without matplotlib.
+    """
+    files = RunDir(Path(run_dir))
+    config = files.read_config()
+    files = RunDir(Path(run_dir), config.saving.weights_suffix)
+    best = files.weights("best")
+    if not best.exists():
+        raise TrainingError(f"{run_dir} has no {best.name} yet; a report needs an evaluated epoch")
+    model = load_model(best, form="inference", device=pick_device(device or config.compute.device))
+    if data is None:
+        source = open_data(config.val_data or config.data, split="val", classes=model.class_names)
+    else:
+        source = open_data(data, split="val", classes=model.class_names)
+    answers = answer(
+        model,
+        source,
+        batch_size=config.batch_size,
+        num_workers=config.loading.num_workers,
+        on_bad_image=config.loading.on_bad_image,
+        progress=progress,
+    )
+    pictures = _draw(files, answers, source)
+    page = files.path / "report.html"
+    with atomic_path(page) as temporary:
+        temporary.write_text(_page(files, config, model, answers), encoding="utf-8")
+    return RunReport(page=page, pictures=pictures, answers=answers)
+
+
+def _draw(files: RunDir, answers: Answers, source: ImageSource) -> tuple[Path, ...]:
+    confusion, worst, mistakes = (
+        files.path / name for name in ("confusion.png", "worst_classes.png", "mistakes.png")
+    )
+    matrix = answers.confusion()
+    draw_confusion(matrix, answers.classes, confusion)
+    draw_worst_classes(matrix, answers.classes, worst)
+    mistakes.unlink(missing_ok=True)  # an earlier report's
+    if not draw_mistakes(answers, source, mistakes):
+        return confusion, worst
+    return confusion, worst, mistakes
+
+
+def _page(files: RunDir, config: TrainConfig, model: MobileOne, answers: Answers) -> str:
+    environment = json.loads(files.config.read_text(encoding="utf-8"))["environment"]
+    with files.metrics.open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    name = f"{model.variant.name} on {config.data}"
+    parts = [_summary(rows, model, answers)]
+    for title, key, note in (
+        ("Curves", "curves.png", "Validation is that of the averaged weights."),
+        (
+            "Confusion",
+            "confusion.png",
+            "Images of a class (row) that were seen as another (column).",
+        ),
+        ("Worst classes", "worst_classes.png", ""),
+        (
+            "Mistakes",
+            "mistakes.png",
+            "The wrong images it was surest of: class, then prediction.",
+        ),
+    ):
+        path = files.path / key
+        if path.exists():
+            parts.append(
+                f"<section><h2>{title}</h2>{picture(path.read_bytes(), alt=title)}"
+                f'<p class="soft">{escape(note)}</p></section>'
+            )
+    parts.append(f"<section><h2>Commonest mistakes</h2>{_pairs(answers)}</section>")
+    parts.append(f"<section><h2>Every class</h2>{_classes(answers)}</section>")
+    parts.append(f"<section><h2>Epochs</h2>{_epochs(rows)}</section>")
+    settings = config.settings() | {f"({name})": value for name, value in environment.items()}
+    parts.append(f"<section><h2>Configuration</h2>{_settings(settings)}</section>")
+    return document(f"Training of {name}", [f"<h1>{escape(name)}</h1>", *parts])
+
+
+def _summary(rows: Sequence[dict[str, str]], model: MobileOne, answers: Answers) -> str:
+    seconds = sum(float(row["seconds"]) for row in rows)
+    tested = [row for row in rows if row["acc@1"]]
+    best = max(tested, key=lambda row: float(row["acc@1"]))
+    spec = model.input_spec
+    values = [
+        (f"{answers.acc1:.2f} %", f"top-1 of the best weights, {len(answers):,} images"),
+        (f"{answers.acc5:.2f} %", "top-5"),
+        (f"{best['epoch']} of {rows[-1]['epoch']}", "best epoch"),
+        (duration(seconds), "training, without evaluation"),
+        (f"{float(rows[-1]['images/s']):,.0f}", "images/s in the last epoch"),
+        (f"{float(rows[-1]['data_wait']):.0%}", "of it waiting for images"),
+        (f"{sum(p.numel() for p in model.parameters()):,}", "parameters, fused"),
+        (f"{spec.size} px", f"crop {spec.crop:g}, {spec.interpolation}"),
+    ]
+    return tiles(values)
+
+
+def _pairs(answers: Answers) -> str:
+    body: list[list[Cell]] = []
+    for pair in confused_pairs(answers.confusion(), limit=MAX_PAIRS):
+        label, seen = (human_name(answers.classes[index]) for index in (pair.label, pair.predicted))
+        share = 100 * pair.times / pair.num_images
+        body.append(
+            [
+                (label, label),
+                (seen, seen),
+                (str(pair.times), pair.times),
+                (str(pair.num_images), pair.num_images),
+                (f"{share:.1f}", share),
+            ]
+        )
+    header = ["class", "seen as", "images", "of", "% of the class"]
+    if not body:
+        return "<p>None: every image was right.</p>"
+    return sortable_table(header, body, text=("class", "seen as"))
+
+
+def _classes(answers: Answers) -> str:
+    body: list[list[Cell]] = []
+    for result in class_results(answers.confusion()):
+        name = human_name(answers.classes[result.label])
+        other = "" if result.mistaken_for is None else human_name(answers.classes[result.mistaken_for])
+        precision = result.precision
+        body.append(
+            [
+                (name, name),
+                (str(result.num_images), result.num_images),
+                (f"{result.recall:.1f}", result.recall),
+                ("–" if precision is None else f"{precision:.1f}", precision),
+                (other, other),
+                (str(result.num_mistaken), result.num_mistaken),
+            ]
+        )
+    header = ["class", "images", "top-1, %", "precision, %", "mostly taken for", "images so"]
+    return sortable_table(header, body, text=("class", "mostly taken for"))
+
+
+def _epochs(rows: Sequence[dict[str, str]]) -> str:
+    body: list[list[Cell]] = [
+        [(value or "–", float(value) if value else None) for value in row.values()] for row in rows
+    ]
+    return sortable_table(list(rows[0]), body, text=())
+
+
+def _settings(values: dict[str, Any]) -> str:
+    body: list[list[Cell]] = []
+    for name, value in values.items():
+        shown = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+        body.append([(name, name), (shown, shown)])
+    return sortable_table(["field", "value"], body, text=("field", "value"))

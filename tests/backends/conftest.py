@@ -1,0 +1,56 @@
+"""Artifacts of the small networks, for the tests of sessions."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from mobileone.backends.export_options import ExportOptions, tensor_spec
+from mobileone.backends.manifest import manifest_path, record_files
+from mobileone.backends.table import BACKENDS
+from mobileone.exporting.pipeline import describe
+from mobileone.inference.torch_classifier import TorchClassifier
+from mobileone.quantization.quantize import write_quantized
+
+
+@pytest.fixture
+def int8_file(small_network, quantized, other_pictures, tmp_path) -> Callable[[str], Path]:
+    """`int8_file(name)`: the small network in int8 for a backend, two images at a time."""
+
+    def write(name: str) -> Path:
+        path = tmp_path / f"int8{BACKENDS[name].suffix}"
+        write_quantized(
+            quantized,
+            small_network,
+            path,
+            format=name,
+            images=other_pictures,
+            expected=TorchClassifier(small_network).logits(other_pictures),
+            options={"batch": 2},
+        )
+        return path
+
+    return write
+
+
+@pytest.fixture
+def garbage(network, tmp_path) -> Callable[[str], Path]:
+    """`garbage(name)`: a file that is no network, with a manifest that fits it."""
+
+    def write(name: str) -> Path:
+        path = tmp_path / f"garbage{BACKENDS[name].suffix}"
+        path.write_bytes(b"no network")
+        manifest = describe(
+            network,
+            format=name,
+            precision="fp32",
+            tensor=tensor_spec(network, ExportOptions(), layout="NCHW", uint8=False),
+            options={},
+            versions={},
+            source="test",
+        )
+        replace(manifest, files=record_files(path, [path])).write(manifest_path(path))
+        return path
+
+    return write

@@ -1,0 +1,105 @@
+"""A whole benchmark, with measurements made up."""
+
+import shlex
+from dataclasses import replace
+
+import pytest
+
+from mobileone.benchmarking import bench as bench_module
+from mobileone.benchmarking.bench import bench
+from mobileone.benchmarking.latency import Latency
+from mobileone.checkpoint.store import save_model
+from mobileone.errors import ConfigError
+from mobileone.input_spec import InputSpec
+from mobileone.model.create import create_model
+
+from .conftest import CEILINGS
+
+
+def test_networks_of_different_classes_are_evaluated_one_at_a_time(tiny, tmp_path):
+    models = [create_model(tiny, num_classes=n, input_spec=InputSpec(size=32)).eval() for n in (2, 3)]
+    with pytest.raises(ConfigError, match="different classes"):
+        bench(*models, backends=("litert",), eval_data=tmp_path, progress=False)
+    with pytest.raises(ConfigError, match="nothing to benchmark"):
+        bench(backends=("litert",))
+
+
+@pytest.fixture
+def quick(monkeypatch):
+    """Benchmarks without any process: candidates get these medians, in ms, in their order."""
+    plans = []
+
+    def apply(*medians):
+        def measure(candidates, plan, noise, *, reference):
+            plans.append(plan)
+            times = [
+                Latency(((ms / 1e3,),) * 20, each.batch_size)
+                for each, ms in zip(candidates, medians, strict=True)
+            ]
+            return [
+                each.row(latency=found, runtime="fake 1")
+                for each, found in zip(candidates, times, strict=True)
+            ]
+
+        monkeypatch.setattr(bench_module, "measure", measure)
+        monkeypatch.setattr(
+            bench_module, "measure_ceilings", lambda cores: replace(CEILINGS, threads=len(cores))
+        )
+        return plans
+
+    return apply
+
+
+def test_rows_come_by_batch_size_and_median_with_a_floor_and_a_recommendation(quick, tiny, tmp_path):
+    quick(3.0, 9.0, 1.0, 8.0)
+    path = save_model(
+        create_model(tiny, num_classes=2, input_spec=InputSpec(size=32)).eval(), tmp_path / "a b.pt"
+    )
+    found = bench(
+        path, backends=("torch",), batch_sizes=(1, 4), baselines=("PyTorch fused",), progress=False, seed=3
+    )
+    rows = [(row.batch_size, row.backend, row.latency.median_ms) for row in found.rows]
+    assert rows == [
+        (1, "torch", pytest.approx(1.0)),
+        (1, "PyTorch fused", pytest.approx(3.0)),
+        (4, "torch", pytest.approx(8.0)),
+        (4, "PyTorch fused", pytest.approx(9.0)),
+    ]
+    assert all(row.of_floor > 1 for row in found.rows)
+    first, second = found.recommendations
+    assert first.command == f"mobileone export {shlex.quote(str(path))} -o 'a b.pt2'"
+    assert second.command == f"{first.command} --batch-size 4"
+    assert (found.protocol.seed, found.protocol.runtimes) == (3, ("fake 1",))
+    assert found.eval_data is None
+    assert found.protocol.input == "tiny: seeded noise, 32×32"
+
+
+def test_what_is_recommended_needs_no_command_where_nothing_is_to_be_written(quick, model):
+    quick(1.0, 2.0)
+    found = bench(model, backends=("torch",), baselines=("PyTorch fused",), progress=False)
+    assert found.recommendations[0].row.is_baseline
+    assert found.recommendations[0].command is None
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"threads": ()}, "threads must be one or more different values"),
+        ({"threads": (1, 1)}, "different values"),
+        ({"threads": (0,)}, "the cores of this machine, got 0"),
+        ({"batch_sizes": (0,)}, "batch sizes must be at least 1"),
+        ({"precisions": ("fp8",)}, "precisions must be among"),
+        ({"baselines": ("TensorFlow",)}, "baselines must be among"),
+        ({"runs": 0}, "runs must be at least 1"),
+        ({"eval_images": 0}, "eval images must be at least 1"),
+        ({"budget_s": float("nan")}, "time budget"),
+        ({"tolerance": -1.0}, "tolerance"),
+        ({"backends": ()}, "got none"),
+        ({"backends": ("abacus",)}, "got abacus"),
+    ],
+)
+def test_arguments_that_make_no_sense_are_refused_before_anything_runs(quick, model, options, message):
+    plans = quick()
+    with pytest.raises(ConfigError, match=message):
+        bench(model, **{"backends": ("torch",), "progress": False} | options)
+    assert plans == []

@@ -1,0 +1,46 @@
+"""What is benchmarked, and under which title."""
+
+import pytest
+
+from mobileone.benchmarking.subject import read_subjects
+from mobileone.checkpoint.store import save_model
+from mobileone.errors import ConfigError, MobileOneError
+from mobileone.exporting.export import export
+from mobileone.input_spec import InputSpec
+from mobileone.model.create import create_model
+
+
+def test_a_network_is_fused_and_its_shapes_are_known(tiny, tmp_path):
+    trained = create_model(tiny, num_classes=3, input_spec=InputSpec(size=32)).eval()
+    path = save_model(trained, tmp_path / "m.pt")
+    (subject,) = read_subjects([path])
+    assert (subject.source, subject.network, subject.artifact) == (str(path), "tiny", None)
+    assert subject.model.form == "inference"
+    assert (subject.shapes.variant, subject.shapes.input_size, subject.shapes.num_classes) == (tiny, 32, 3)
+    assert subject.num_classes == 3
+
+
+def test_two_networks_of_one_variant_are_told_apart(tiny, tmp_path, model):
+    other = save_model(create_model(tiny, num_classes=2, form="inference").eval(), tmp_path / "other.pt")
+    assert [each.network for each in read_subjects([model, other, model])] == [
+        "tiny",
+        f"tiny ({other})",
+        "tiny",
+    ]
+
+
+def test_an_artifact_carries_the_title_of_its_network_wherever_it_stands(model, tmp_path):
+    path = tmp_path / "mine.pt2"
+    export(model, path, format="torch")
+    network, artifact = read_subjects([path, model])
+    assert (network.network, artifact.network) == ("tiny", "tiny")
+    assert (artifact.artifact, artifact.model) == (path, None)
+    assert artifact.manifest.format == "torch"
+    assert artifact.shapes is None, "of a variant that nobody knows there is no floor"
+
+
+def test_what_cannot_be_benchmarked(tmp_path):
+    with pytest.raises(ConfigError, match="nothing to benchmark"):
+        read_subjects([])
+    with pytest.raises(MobileOneError, match=r"nowhere\.onnx"):
+        read_subjects([tmp_path / "nowhere.onnx"])

@@ -1,0 +1,96 @@
+"""Weights and config within what others pickle."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from mobileone.checkpoint.config import ModelConfig
+from mobileone.checkpoint.load import load_model
+from mobileone.checkpoint.pickle_values import Record, StorageRef, TensorRef
+from mobileone.checkpoint.state_finder import find_config, find_state
+from mobileone.errors import CheckpointError
+
+
+def test_training_checkpoints_of_others(tmp_path, model, same_state):
+    state = {f"module.{name}": value for name, value in model.state_dict().items()}
+    other = {name: torch.zeros_like(value) for name, value in state.items()}
+    torch.save(
+        {"state_dict": other, "state_dict_ema": state, "epoch": 3, "args": {"lr": 0.1}}, tmp_path / "t.pt"
+    )
+    same_state(load_model(tmp_path / "t.pt"), model)
+    torch.save({"model": {"state_dict": state}}, tmp_path / "n.pt")
+    same_state(load_model(tmp_path / "n.pt"), model)
+
+
+def test_mmpretrain_class_names(tmp_path, fused):
+    meta = {"dataset_meta": {"classes": tuple("vwxyz")}, "epoch": 300}
+    torch.save({"meta": meta, "state_dict": fused.state_dict()}, tmp_path / "mm.pth")
+    assert load_model(tmp_path / "mm.pth").class_names == tuple("vwxyz")
+
+
+REF = TensorRef(StorageRef("0", "F32", 4), 0, (4,), (1,))
+
+
+def module(parameters=(), buffers=(), children=(), transient=()):
+    """A pickled module, as the reader leaves it."""
+    state = {
+        "_parameters": dict(parameters), "_buffers": dict(buffers), "_modules": dict(children),
+        "_non_persistent_buffers_set": set(transient),
+    }  # fmt: skip
+    return Record("nets.nn.Thing", state=state)
+
+
+def find(tree):
+    return find_state(tree, source=Path("x.pt"))
+
+
+def test_a_module_becomes_its_state_dict_in_order():
+    inner = module({"weight": REF, "bias": None}, {"seen": REF, "scratch": REF}, transient=["scratch"])
+    tree = {"model": module({"scale": REF}, children={"first": inner, "none": None, "second": inner})}
+    state, wrapper = find(tree)
+    assert wrapper == "model"
+    assert list(state) == ["scale", "first.weight", "first.seen", "second.weight", "second.seen"]
+
+
+def test_averaged_weights_go_before_raw_ones_and_wrappers_nest():
+    tree = {"epoch": 3, "model": {"state_dict": {"raw": REF}}, "model_ema": {"module": {"averaged": REF}}}
+    assert find(tree) == ({"averaged": REF}, "model_ema.module")
+    assert find({"w": REF}) == ({"w": REF}, "")
+
+
+@pytest.mark.parametrize(
+    ("tree", "message"),
+    [
+        ([1], "its content is of type list, not weights"),
+        (REF, "its content is a tensor, not weights"),
+        ({"lr": 0.1, "epoch": 3}, "no weights in it; its keys: lr, epoch"),
+        ({"w": REF, "note": "x"}, "'note' among its weights is of type str"),
+        ({"state_dict": {"model": {"state_dict": {"model": {"w": REF}}}}}, "not weights"),
+        (Record("a.B"), "no module with weights"),
+        (module(children={"a": Record("a.B")}), "'a' in it is of class a.B, no module with weights"),
+        (module({"a\nb": REF}), "no proper name"),
+    ],
+)
+def test_what_holds_no_weights(tree, message):
+    with pytest.raises(CheckpointError, match=message):
+        find(tree)
+
+
+def test_a_module_within_itself_ends():
+    endless = module()
+    endless.state["_modules"]["again"] = endless
+    with pytest.raises(CheckpointError):
+        find(endless)
+
+
+def test_whose_config_is_read():
+    own = ModelConfig(num_classes=3, package_version="1")
+    assert find_config({"mobileone": own.to_dict()}, source="x") == own
+    assert find_config({"meta": {"mobileone": own.to_dict()}}, source="x") == own
+    assert find_config({"meta": {"dataset_meta": {"CLASSES": ["a", "b"]}}}, source="x").class_names == (
+        "a",
+        "b",
+    )
+    assert find_config({"meta": {"dataset_meta": {"classes": ["a", 3]}}}, source="x") == ModelConfig()
+    assert find_config([1], source="x") == ModelConfig()

@@ -1,0 +1,65 @@
+"""From arguments to an exit code, with one line on stderr where something is wrong."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from mobileone.cli.main import COMMANDS, guard, read_command
+from mobileone.errors import ConfigError, PreemptedError
+
+
+def raising(error):
+    def work():
+        raise error
+
+    return work
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "line"),
+    [
+        (ConfigError("wanted this,\n got that"), 1, "mobileone: error: wanted this, got that"),
+        (PreemptedError("stopped and saved"), 75, "mobileone: stopped and saved"),
+        (KeyboardInterrupt(), 130, "mobileone: interrupted"),
+    ],
+)
+def test_errors_are_a_line_and_a_code(capsys, error, code, line):
+    assert guard(raising(error), prog="mobileone") == code
+    assert capsys.readouterr() == ("", f"{line}\n")
+
+
+def test_a_bug_stays_a_traceback():
+    with pytest.raises(ZeroDivisionError):
+        guard(raising(ZeroDivisionError()), prog="mobileone")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "wanted"), [(["predcit"], "predcit"), (["info"], "MODEL"), ([], "train")]
+)
+def test_wrong_usage_is_one_line(run, arguments, wanted):
+    code, out, err = run(*arguments)
+    assert (code, out) == (2, "")
+    assert err.startswith("mobileone: usage: ")
+    assert wanted in err
+    assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_has_help_with_an_example_or_few_words(run, name):
+    code, out, _ = run(name, "--help")
+    assert code == 0
+    assert COMMANDS[name].__doc__.splitlines()[0].split()[0] in out
+
+
+def test_a_command_is_read_and_not_run():
+    command = read_command(["info", "nowhere", "--input-size", "64"])
+    assert (command.model, command.input_size) == ("nowhere", 64)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="pipes of a shell")
+def test_a_reader_that_goes_away_is_no_error():
+    command = f"{sys.executable} -m mobileone weights | head -1; exit ${{PIPESTATUS[0]}}"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (0, "")

@@ -1,0 +1,94 @@
+"""`mobileone train` and `mobileone report`: from start to resumed end, a dry run, a stop."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+
+from mobileone.checkpoint.load import load_model
+from mobileone.checkpoint.store import save_model
+from mobileone.model.create import create_model
+
+
+def test_train_then_resume_then_use(run, photos, tiny, tmp_path):
+    weights = save_model(create_model(tiny, num_classes=5).eval(), tmp_path / "start.safetensors")
+    command = [
+        "train",
+        "--data",
+        photos,
+        "--recipe",
+        "finetune",
+        "--init",
+        weights,
+        "--run-dir",
+        tmp_path / "run",
+    ]
+    settings = ["--set", "epochs=2", "batch_size=4", "input_size=32", "num_workers=0", "amp=off"]
+    code, out, err = run(*command, *settings)
+    assert (code, "acc@1" in out) == (0, True), err
+    assert load_model(tmp_path / "run").class_names == ("cat", "dog")
+    assert f"report: {tmp_path / 'run' / 'report.html'}" in err
+    assert (tmp_path / "run" / "report.html").exists()
+    code, _, err = run(*command, *settings)
+    assert code == 1
+    assert "holds a run already" in err
+    code, out, _ = run("train", "--run-dir", tmp_path / "run", "--resume", "--json")
+    assert (code, len(json.loads(out)["records"])) == (0, 2)
+
+
+def test_a_dry_run_prints_what_the_run_would_be(run, photos, tmp_path):
+    weights = save_model(create_model("mobileone_s0", num_classes=2), tmp_path / "start.safetensors")
+    settings = [
+        "--set",
+        "epochs=2",
+        "batch_size=2",
+        "input_size=32",
+        "--set",
+        "num_workers=0",
+        "mix.mixup=0.2",
+    ]
+    command = ["train", "--data", photos, "--recipe", "linear_probe", "--init", weights]
+    command += ["--run-dir", tmp_path / "run", "--dry-run", "--device", "cpu"]
+    code, out, err = run(*command, *settings)
+    assert code == 0, err
+    headline = "16 training images of 2 classes; 2 epochs of 8 steps of 2 images on 1 rank"
+    for line in (headline, "frozen", "GB a rank", "optim.weight_decay"):
+        assert line in out
+    assert [path.name for path in (tmp_path / "run").iterdir()] == ["schedule.png"]
+    code, out, _ = run(*command, "--json", *settings)
+    assert (code, json.loads(out)["config"]["mix"]["mixup"]) == (0, 0.2)
+
+
+def test_a_run_that_is_told_to_stop_exits_with_75(photos, tiny, tmp_path):
+    command = [sys.executable, "-m", "mobileone", "train", "--data", photos, "--run-dir", tmp_path / "run"]
+    command += ["--checkpoint-every", "1steps", "--resume", "auto", "--set"]
+    command += [f"model={json.dumps(tiny.to_dict())}", "batch_size=8", "epochs=400", "residual_start=false"]
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
+    with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        for line in process.stderr:
+            if "epoch 1/400" in line:
+                process.send_signal(signal.SIGUSR1)
+                break
+        rest = process.stderr.read()
+    assert process.returncode == 75, rest
+    assert "mobileone: " in rest.splitlines()[-1]
+    assert "stopped by SIGUSR1 and saved" in rest.splitlines()[-1]
+    assert "Traceback" not in rest
+    assert "--resume" in rest.splitlines()[-1]
+
+
+def test_flags_are_fields_and_settings_go_over_them(run, photos, tmp_path):
+    command = ["train", "--data", photos, "--run-dir", tmp_path / "run", "--dry-run", "--json"]
+    command += ["--on-bad-image", "skip", "--checkpoint-every", "5steps", "--device", "cpu"]
+    small = ["epochs=2", "batch_size=4", "num_workers=0"]
+    code, out, err = run(*command, "--set", *small, "checkpoint_every=none", "crop_scale=0.5,1")
+    assert code == 0, err
+    config = json.loads(out)["config"]
+    assert config["data"] == str(photos)
+    assert config["loading"] == {"num_workers": 0, "on_bad_image": "skip"}
+    assert config["saving"]["checkpoint_every"] == "none"
+    assert config["augment"]["crop_scale"] == [0.5, 1.0]
+    code, _, err = run(*command, "--set", "epoch=3")
+    assert (code, "unknown training field 'epoch'; did you mean epochs?" in err) == (1, True)

@@ -1,0 +1,47 @@
+import pytest
+import torch
+
+from mobileone.errors import ConfigError
+from mobileone.input_spec import InputSpec
+from mobileone.model.create import create_model
+from mobileone.model.network import ClassifierHead, FeatureInfo, MobileOne
+
+
+def test_reset_classifier(tiny):
+    model = create_model(tiny, num_classes=3).eval().double()
+    model.reset_classifier(5, class_names=list("abcde"))
+    out = model(torch.zeros(1, 3, 32, 32, dtype=torch.float64))
+    assert (out.shape, out.dtype, model.class_names) == ((1, 5), torch.float64, tuple("abcde"))
+    model.reset_classifier(0)
+    assert model(torch.zeros(1, 3, 32, 32, dtype=torch.float64)).shape == (1, 32)
+    with pytest.raises(ConfigError, match="2 class names given for 3"):
+        model.reset_classifier(3, class_names=["a", "b"])
+
+
+def test_the_head_pools_then_multiplies():
+    head, x = ClassifierHead(4, 3).double(), torch.randn(2, 4, 5, 5, dtype=torch.float64)
+    pooled = x.mean((2, 3))
+    assert torch.allclose(head(x), pooled @ head.fc.weight.T + head.fc.bias)
+    assert torch.equal(head(x, pre_logits=True), pooled)
+    assert torch.equal(ClassifierHead(4, 0)(x), pooled)
+
+
+def test_feature_info_picks_levels():
+    info = FeatureInfo(
+        [{"num_chs": 8 * 2**i, "reduction": 2**i, "module": f"m{i}"} for i in range(3)], (0, 2)
+    )
+    assert (info.channels(), info.reduction(), info.module_name()) == ([8, 32], [1, 4], ["m0", "m2"])
+    assert (len(info), info[1]["num_chs"]) == (3, 16)
+
+
+def test_form_is_train_while_any_unit_has_branches(tiny):
+    assert MobileOne(tiny).form == "train"
+    fused = MobileOne(tiny, form="inference")
+    assert fused.form == "inference"
+    fused.stages[0][0] = MobileOne(tiny).stages[0][0]
+    assert fused.form == "train"
+
+
+def test_an_input_spec_of_other_channels_is_refused(tiny):
+    with pytest.raises(ConfigError, match="input_spec is for 1 channels, in_chans=3"):
+        MobileOne(tiny, input_spec=InputSpec.for_channels(1))

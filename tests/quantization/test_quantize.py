@@ -1,0 +1,101 @@
+"""Quantising refuses what it cannot calibrate, and calibrates once for any number of runtimes."""
+
+import pytest
+import torch
+
+from mobileone.backends.manifest import read_manifest
+from mobileone.backends.writer import check_installed
+from mobileone.errors import ConfigError, DataError, ExportError, MissingExtraError
+from mobileone.quantization import quantize as module
+from mobileone.quantization.quantize import Quantizer, check_target, quantize
+
+
+@pytest.fixture(autouse=True)
+def _runtimes():
+    for name in ("onnx", "litert"):
+        try:
+            check_installed(name)
+        except MissingExtraError as error:
+            pytest.skip(str(error))
+
+
+def test_the_result_tells_what_was_done(small_network, small_pictures, tmp_path):
+    done = quantize(
+        small_network, tmp_path, images=small_pictures, format="litert", batch_size=2, source="mine"
+    )
+    assert done.path == tmp_path / "tiny.tflite"
+    manifest = read_manifest(done.path)
+    assert manifest == done.manifest
+    assert manifest.options == {"raw_input": True, "batch": 2, "rule": "mse", "calibration_images": 16}
+    assert (manifest.precision, manifest.source, manifest.tensor.batch) == ("int8", "mine", 2)
+    assert manifest.versions.keys() == {"mobileone", "torch", "ai-edge-litert"}
+    assert manifest.parity.images == "calibration images"
+    assert manifest.parity.tolerance is None
+    assert "compared with float on the calibration images" in manifest.note
+    weights = sum(p.numel() for p in small_network.parameters())
+    values = done.to_dict()
+    assert values["float_bytes"] == 4 * weights
+    assert values["int8_bytes"] == manifest.size_bytes
+    assert values["layers"][0]["name"] == "stem"
+    assert "2 of 16 calibration images are one colour" in values["warnings"][0]
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "wanted"),
+    [
+        ({"format": "coreml"}, ConfigError, "int8 is written as onnx, openvino.*got 'coreml'"),
+        ({"batch_size": 0}, ConfigError, "batch_size must be at least 1, got 0"),
+        ({"images": "no such folder"}, DataError, "takes a folder of photos"),
+        ({"images": torch.zeros(1, 3, 32, 32)}, ConfigError, r"must be uint8 \(N, 3, 32, 32\), got float32"),
+        ({"images": torch.zeros(1, 3, 9, 9, dtype=torch.uint8)}, ConfigError, r"got uint8 \(1, 3, 9, 9\)"),
+        ({"images": torch.zeros(0, 3, 32, 32, dtype=torch.uint8)}, ConfigError, "at least one"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(small_network, small_pictures, tmp_path, change, error, wanted):
+    values = {"images": small_pictures, "format": "onnx"} | change
+    with pytest.raises(error, match=wanted):
+        quantize(small_network, tmp_path / "net.onnx", **values)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_logits_that_overflow_are_refused(network, small_pictures, tmp_path):
+    with torch.no_grad():
+        network.head.fc.weight.fill_(3e38)
+    with pytest.raises(ExportError, match="NaN or infinite logits in float already"):
+        quantize(network, tmp_path / "net.onnx", images=small_pictures, format="onnx")
+
+
+def test_a_failing_writer_leaves_nothing(small_network, small_pictures, tmp_path, monkeypatch):
+    def broken(quantized, path, *, batch):
+        path.write_bytes(b"half")
+        raise RuntimeError("no such operator")
+
+    monkeypatch.setattr("mobileone.backends.litert.writer_int8.write_int8", broken)
+    with pytest.raises(ExportError, match=r"^litert cannot be written in int8: no such operator$"):
+        quantize(small_network, tmp_path / "net.tflite", images=small_pictures, format="litert")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_target_is_checked_before_any_work(small_network, tmp_path):
+    (tmp_path / "net.onnx").touch()
+    with pytest.raises(ConfigError, match="exists already"):
+        check_target(small_network, tmp_path / "net.onnx", format="onnx", force=False)
+    with pytest.raises(ConfigError, match=r"a file of litert is called \*\.tflite"):
+        check_target(small_network, tmp_path / "net.onnx", format="litert", force=True)
+    target = check_target(small_network, tmp_path / "net.onnx", format="onnx", force=True)
+    assert target == tmp_path / "net.onnx"
+
+
+def test_a_network_is_calibrated_once_for_all_runtimes(small_network, small_pictures, tmp_path, monkeypatch):
+    calls, original = [], module.calibrate
+
+    def counted(layers, pixels, **options):
+        calls.append(len(pixels))
+        return original(layers, pixels, **options)
+
+    monkeypatch.setattr(module, "calibrate", counted)
+    quantizer = Quantizer(small_pictures)
+    for format, suffix in (("litert", ".tflite"), ("onnx", ".onnx")):
+        path = quantizer(small_network, tmp_path / f"net{suffix}", format, 1)
+        assert read_manifest(path).precision == "int8"
+    assert calls == [16]

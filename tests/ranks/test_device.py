@@ -1,0 +1,21 @@
+"""The device that a name and a rank mean."""
+
+import pytest
+import torch
+
+from mobileone.errors import ConfigError
+from mobileone.ranks.device import pick_device
+
+
+def test_devices_that_are_not_there_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ConfigError, match="device must be auto"):
+        pick_device("tpu?")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert pick_device("auto", local_rank=1) == torch.device("cuda", 1)
+    with pytest.raises(ConfigError, match="cuda:2 wanted, 2 CUDA devices found"):
+        pick_device("cuda", local_rank=2)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert pick_device("auto") == torch.device("cpu")
+    with pytest.raises(ConfigError, match="cuda:0 wanted, 0 CUDA devices found"):
+        pick_device("cuda")
