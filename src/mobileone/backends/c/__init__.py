@@ -1,1 +1,1 @@
-"""C source: an int8 network as one C file with its own kernels, and the session that compiles and calls it."""
+"""An int8 network as one C file with its own kernels, and the session that compiles and calls it."""

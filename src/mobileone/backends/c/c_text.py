@@ -9,9 +9,7 @@ from numpy.typing import NDArray
 
 LITERAL_BYTES = 80  # a line of a string literal
 # Three octal digits end an escape whatever follows; "?" is escaped for what trigraphs once were.
-_ESCAPES = {
-    code: f"\\{code:03o}" for code in range(256) if not 32 <= code < 127 or chr(code) in '"\\?'
-}
+_ESCAPES = {code: f"\\{code:03o}" for code in range(256) if not 32 <= code < 127 or chr(code) in '"\\?'}
 
 
 def c_string(text: str) -> str:
@@ -24,7 +22,7 @@ def c_string(text: str) -> str:
 
 
 def byte_array(name: str, values: NDArray[np.int8] | NDArray[np.uint8], *, kind: str = "int8_t") -> str:
-    """An array of bytes as a string literal: a compiler reads it a hundred times as fast as a list of numbers.
+    """An array of bytes as a string literal, which compilers read much faster than a list of numbers.
 
     >>> print(byte_array("w", np.array([65, -1], np.int8)))
     static const ALIGNED int8_t w[2 + 1] =
@@ -49,9 +47,9 @@ def number_array(name: str, values: NDArray[np.int32] | NDArray[np.float32]) -> 
       0.100000001f};
     """
     if values.dtype == np.float32:
-        kind, texts = "float", [_float(value) for value in values.ravel().tolist()]
+        kind, texts = "float", [c_float(value) for value in values.ravel().tolist()]
     else:
-        kind, texts = "int32_t", [_int(value) for value in values.ravel().tolist()]
+        kind, texts = "int32_t", [_int(int(value)) for value in values.ravel().tolist()]
     return f"static const ALIGNED {kind} {name}[{len(texts)}] = {{\n" + _wrapped(texts) + "};"
 
 
@@ -61,6 +59,16 @@ def string_array(name: str, texts: Sequence[str]) -> str:
     return f"static const char *const {name}[{len(texts)}] = {{\n{lines}}};"
 
 
+def c_float(value: float) -> str:
+    """A float constant, exactly.
+
+    >>> c_float(0.5), c_float(1), c_float(1e-8)
+    ('0.5f', '1.0f', '9.99999994e-09f')
+    """
+    text = f"{np.float32(value):.9g}"
+    return (text if any(mark in text for mark in ".e") else f"{text}.0") + "f"
+
+
 def section(title: str) -> str:
     """A heading.
 
@@ -68,11 +76,6 @@ def section(title: str) -> str:
     True
     """
     return f"/* ==== {title} ".ljust(107, "=") + " */\n"
-
-
-def _float(value: float) -> str:
-    text = f"{value:.9g}"
-    return (text if any(mark in text for mark in ".e") else f"{text}.0") + "f"
 
 
 def _int(value: int) -> str:

@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mobileone.backends.layers import Conv, SqueezeExcite
-from mobileone.backends.quantized import GATE, STEPS, UINT8_OFFSET, Affine, Quantized, QuantizedWeight
+from mobileone.backends.fused_layers import AttentionLayer, ConvLayer
+from mobileone.backends.quantized_network import (
+    GATE,
+    STEPS,
+    UINT8_OFFSET,
+    Int8Encoding,
+    QuantizedNetwork,
+    QuantizedWeight,
+)
 
-Bytes, Sums = NDArray[np.uint8], NDArray[np.int64]
+Bytes: TypeAlias = NDArray[np.uint8]
+Sums: TypeAlias = NDArray[np.int64]
 FNV_START, FNV_PRIME = 2166136261, 16777619
 
 
@@ -38,23 +47,23 @@ class IntegerResult:
         return value
 
 
-def conv_scale(weight: QuantizedWeight, source: Affine, output: Affine) -> NDArray[np.float32]:
+def conv_scale(weight: QuantizedWeight, source: Int8Encoding, output: Int8Encoding) -> NDArray[np.float32]:
     """From a channel's sums to the output's steps, float32, in the order of the runtimes."""
     scale = np.float32(source.step) * weight.scale / np.float32(output.step)
     return np.asarray(scale, np.float32)
 
 
-def gate_scale(source: Affine, output: Affine) -> np.float32:
+def gate_scale(source: Int8Encoding, output: Int8Encoding) -> np.float32:
     """From value times gate to the output's steps."""
     return np.float32(np.float32(source.step) * np.float32(GATE.step) / np.float32(output.step))
 
 
-def zero_offset(affine: Affine) -> int:
+def zero_offset(affine: Int8Encoding) -> int:
     """The byte that stands for zero."""
     return affine.zero_point + UINT8_OFFSET
 
 
-def run_integers(quantized: Quantized, image: Bytes) -> IntegerResult:
+def run_integers(quantized: QuantizedNetwork, image: Bytes) -> IntegerResult:
     """One image, uint8 (H, W, C), through the network.
 
     Args:
@@ -71,7 +80,9 @@ def run_integers(quantized: Quantized, image: Bytes) -> IntegerResult:
         padding = conv.padding if index else (0, 0)  # the image has its border already
         output = activations[conv.name]
         weight = quantized.weights[conv.name]
-        x = _rounded(_products(conv, weight, x, padding), conv_scale(weight, source, output), zero_offset(output))
+        x = _rounded(
+            _products(conv, weight, x, padding), conv_scale(weight, source, output), zero_offset(output)
+        )
         source = output
         if conv.attention is not None:
             source = activations[f"{conv.name}.attn"]
@@ -89,7 +100,9 @@ def run_integers(quantized: Quantized, image: Bytes) -> IntegerResult:
     return IntegerResult(sums=sums, class_sums=class_sums, outputs=logits.astype(np.float32))
 
 
-def _products(conv: Conv, weight: QuantizedWeight, x: Bytes, padding: tuple[int, int]) -> NDArray[np.float64]:
+def _products(
+    conv: ConvLayer, weight: QuantizedWeight, x: Bytes, padding: tuple[int, int]
+) -> NDArray[np.float64]:
     """Sums of products and bias (H', W', C'), whole numbers."""
     above, beside = padding
     kernel_height, kernel_width = conv.weight.shape[2:]
@@ -109,12 +122,13 @@ def _products(conv: Conv, weight: QuantizedWeight, x: Bytes, padding: tuple[int,
     return sums
 
 
-def _rounded(sums: NDArray[np.float64], scale: NDArray[np.float32], offset: int) -> Bytes:
+def _rounded(sums: NDArray[np.float64], scale: NDArray[np.float32] | np.float32, offset: int) -> Bytes:
     whole = np.rint(sums.astype(np.float32) * scale) + np.float32(offset)
-    return np.clip(whole, 0, STEPS).astype(np.uint8)
+    rounded: Bytes = np.clip(whole, 0, STEPS).astype(np.uint8)
+    return rounded
 
 
-def _attend(attention: SqueezeExcite, x: Bytes, source: Affine, output: Affine) -> Bytes:
+def _attend(attention: AttentionLayer, x: Bytes, source: Int8Encoding, output: Int8Encoding) -> Bytes:
     offset, count = zero_offset(source), np.float32(x.shape[0] * x.shape[1])
     centred = x.astype(np.int64) - offset
     mean = np.rint(centred.sum((0, 1)).astype(np.float32) / count)

@@ -1,4 +1,4 @@
-"""What the C file does for one image, as data: steps, the maps between them, and where those lie in memory."""
+"""What the C file does for one image, as data: steps, the maps between them, and their memory."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import Literal
 
 import numpy as np
 
-from mobileone.backends.layers import Conv, SqueezeExcite
-from mobileone.backends.quantized import INT8_MIN, Quantized
+from mobileone.backends.fused_layers import AttentionLayer, ConvLayer
+from mobileone.backends.quantized_network import INT8_MIN, QuantizedNetwork
 from mobileone.errors import ExportError
 from mobileone.variants import Pair
 
@@ -18,7 +18,9 @@ StepKind = Literal[
 LINE = 64  # bytes of a cache line, and of the widest vector
 VECTOR = 16  # channels that every map is padded to, and lanes of the widest vector
 DEPTHWISE_BLOCK = 64  # channels of the widest vector of bytes
-STRIP_BYTES = 16_384  # of a depthwise layer's output that wait for the pointwise layer: half of a small L1 cache
+STRIP_BYTES = (
+    16_384  # of a depthwise layer's output that wait for the pointwise layer: half of a small L1 cache
+)
 LATE_PIXELS = 64  # maps up to that size are cut by channels, not by rows
 MOST_TILE_PIXELS = 14
 
@@ -74,9 +76,9 @@ class NetworkStep:
     kind: StepKind
     source: MapSpec
     target: MapSpec
-    depthwise: Conv | None = None
-    pointwise: Conv | None = None
-    attention: Conv | None = None
+    depthwise: ConvLayer | None = None
+    pointwise: ConvLayer | None = None
+    attention: ConvLayer | None = None
     rows: int = 0
 
 
@@ -95,7 +97,7 @@ class NetworkPlan:
         stem_bytes: of a thread's rows of the first convolution.
     """
 
-    stem: Conv
+    stem: ConvLayer
     image: Pair
     stem_size: Pair
     steps: tuple[NetworkStep, ...]
@@ -110,12 +112,12 @@ class NetworkPlan:
         return next(step.source for step in self.steps if step.kind == "POOL")
 
 
-def stem_groups(stem: Conv) -> int:
+def stem_groups(stem: ConvLayer) -> int:
     """Groups of four values that an output of the first convolution reads."""
     return round_up(int(np.prod(stem.weight.shape[1:])), 4) // 4
 
 
-def plan_network(quantized: Quantized, size: Pair) -> NetworkPlan:
+def plan_network(quantized: QuantizedNetwork, size: Pair) -> NetworkPlan:
     """Steps and memory for images of that (height, width).
 
     Raises:
@@ -124,8 +126,10 @@ def plan_network(quantized: Quantized, size: Pair) -> NetworkPlan:
     stem, *others = quantized.layers.convs
     _check_stem(stem)
     if len(others) % 2:
-        raise ExportError("the C engine knows a first convolution and pairs of depthwise and pointwise ones; "
-                          f"got {len(others)} behind the first")
+        raise ExportError(
+            "the C engine knows a first convolution and pairs of depthwise and pointwise ones; "
+            f"got {len(others)} behind the first"
+        )
     units = list(zip(others[::2], others[1::2], strict=True))
     for depthwise, pointwise in units:
         _check_unit(depthwise, pointwise)
@@ -138,7 +142,7 @@ def plan_network(quantized: Quantized, size: Pair) -> NetworkPlan:
 
 
 class _Builder:
-    def __init__(self, image: Pair, stem: Conv) -> None:
+    def __init__(self, image: Pair, stem: ConvLayer) -> None:
         self.image, self.stem = image, stem
         self.stem_size = stem.output_size(image)
         self.steps: list[NetworkStep] = []
@@ -148,7 +152,7 @@ class _Builder:
         self.strip = self.wide = self.stem_bytes = 0
         self._strip(1, width, 4 * stem_groups(stem))
 
-    def unit(self, depthwise: Conv, pointwise: Conv, *, is_last: bool) -> None:
+    def unit(self, depthwise: ConvLayer, pointwise: ConvLayer, *, is_last: bool) -> None:
         size = depthwise.output_size((self.at.height, self.at.width))
         pitch = round_up(depthwise.in_channels, DEPTHWISE_BLOCK)
         target = MapSpec(
@@ -180,7 +184,9 @@ class _Builder:
             self._add("DEPTHWISE", dense, depthwise=depthwise)
             self._attend(depthwise)
             rows = size[0] if late else rows
-            self._add("PANELS" if late else "POINTWISE", target, pointwise=pointwise, rows=0 if late else rows)
+            self._add(
+                "PANELS" if late else "POINTWISE", target, pointwise=pointwise, rows=0 if late else rows
+            )
         self._behind(pointwise, rows, size[1], pitch)
 
     def done(self, *, has_classifier: bool) -> NetworkPlan:
@@ -208,8 +214,8 @@ class _Builder:
         kind: StepKind,
         target: MapSpec,
         *,
-        depthwise: Conv | None = None,
-        pointwise: Conv | None = None,
+        depthwise: ConvLayer | None = None,
+        pointwise: ConvLayer | None = None,
         rows: int = 0,
     ) -> None:
         step = NetworkStep(
@@ -218,11 +224,11 @@ class _Builder:
         self.steps.append(step)
         self.at = target
 
-    def _behind(self, pointwise: Conv, rows: int, width: int, pitch: int) -> None:
+    def _behind(self, pointwise: ConvLayer, rows: int, width: int, pitch: int) -> None:
         self._strip(rows, width, pitch)
         self._attend(pointwise)
 
-    def _attend(self, conv: Conv) -> None:
+    def _attend(self, conv: ConvLayer) -> None:
         if conv.attention is not None:
             for kind in ("AVERAGE", "GATE"):
                 self.steps.append(NetworkStep(kind=kind, source=self.at, target=self.at, attention=conv))
@@ -233,30 +239,46 @@ class _Builder:
         self.strip, self.wide = max(self.strip, values), max(self.wide, values)
 
 
-def _check_stem(stem: Conv) -> None:
+def _check_stem(stem: ConvLayer) -> None:
     if stem.groups != 1 or stem.dilation != (1, 1):
-        raise ExportError(f"{stem.name}: the C engine's first convolution has no groups and no dilation, got "
-                          f"groups={stem.groups}, dilation={stem.dilation}")
+        raise ExportError(
+            f"{stem.name}: the C engine's first convolution has no groups and no dilation, got "
+            f"groups={stem.groups}, dilation={stem.dilation}"
+        )
 
 
-def _check_unit(depthwise: Conv, pointwise: Conv) -> None:
+def _check_unit(depthwise: ConvLayer, pointwise: ConvLayer) -> None:
     shape, stride = depthwise.weight.shape, depthwise.stride
     if depthwise.groups != shape[0] or shape[1:] != (1, 3, 3) or stride not in ((1, 1), (2, 2)):
-        raise ExportError(f"{depthwise.name}: the C engine has depthwise convolutions of 3×3 with stride 1 or 2, "
-                          f"got weights {shape}, groups={depthwise.groups}, stride={stride}")
+        raise ExportError(
+            f"{depthwise.name}: the C engine has depthwise convolutions of 3×3 with stride 1 or 2, "
+            f"got weights {shape}, groups={depthwise.groups}, stride={stride}"
+        )
     if depthwise.padding != (1, 1) or depthwise.dilation != (1, 1):
-        raise ExportError(f"{depthwise.name}: the C engine has padding 1 and no dilation, got "
-                          f"padding={depthwise.padding}, dilation={depthwise.dilation}; use output_stride=32")
+        raise ExportError(
+            f"{depthwise.name}: the C engine has padding 1 and no dilation, got "
+            f"padding={depthwise.padding}, dilation={depthwise.dilation}; use output_stride=32"
+        )
     shape = pointwise.weight.shape
-    if pointwise.groups != 1 or shape[2:] != (1, 1) or pointwise.stride != (1, 1) or pointwise.padding != (0, 0):
-        raise ExportError(f"{pointwise.name}: the C engine wants a plain 1×1 convolution here, got weights {shape}, "
-                          f"groups={pointwise.groups}, stride={pointwise.stride}, padding={pointwise.padding}")
+    if (
+        pointwise.groups != 1
+        or shape[2:] != (1, 1)
+        or pointwise.stride != (1, 1)
+        or pointwise.padding != (0, 0)
+    ):
+        raise ExportError(
+            f"{pointwise.name}: the C engine wants a plain 1×1 convolution here, got weights {shape}, "
+            f"groups={pointwise.groups}, stride={pointwise.stride}, padding={pointwise.padding}"
+        )
 
 
-def _check_zero_points(quantized: Quantized, conv: Conv) -> None:
+def _check_zero_points(quantized: QuantizedNetwork, conv: ConvLayer) -> None:
     name = conv.name if conv.attention is None else f"{conv.name}.attn"
     zero = quantized.activations[name].zero_point
     if zero != INT8_MIN:
         raise ExportError(f"{name}: the C engine reads activations that start at zero, got zero point {zero}")
-    if isinstance(conv.attention, SqueezeExcite) and conv.attention.expand.weight.shape[0] != conv.out_channels:
+    if (
+        isinstance(conv.attention, AttentionLayer)
+        and conv.attention.expand.weight.shape[0] != conv.out_channels
+    ):
         raise ExportError(f"{name}: an attention must give a gate for each of {conv.out_channels} channels")

@@ -6,6 +6,7 @@ One order serves vectors of 16, 8 and 4 lanes: the narrower ones read their shar
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +14,9 @@ from numpy.typing import NDArray
 from mobileone.backends.c.network_steps import DEPTHWISE_BLOCK, VECTOR, round_up
 from mobileone.errors import ExportError
 
-Int8s, Int32s, Float32s = NDArray[np.int8], NDArray[np.int32], NDArray[np.float32]
+Int8s: TypeAlias = NDArray[np.int8]
+Int32s: TypeAlias = NDArray[np.int32]
+Float32s: TypeAlias = NDArray[np.float32]
 UINT8_MAX, INT32_MAX = 255, 2**31 - 1
 KERNEL_TAPS = 3
 # Pixels of a tile, at most: as many sums as there are registers, by the vectors of sums that a pixel has.
@@ -63,7 +66,7 @@ class PackedPanel:
 
 @dataclass(frozen=True, slots=True, order=True)
 class TileShape:
-    """A pointwise kernel's constants: bytes between pixels, vectors of a block, pixels a tile by instruction set."""
+    """A pointwise kernel's constants: bytes between pixels, vectors of a block, pixels a tile."""
 
     pitch: int
     vectors: int
@@ -144,9 +147,9 @@ def pack_panels(weight: Int8s, bias: Int32s, scale: Float32s, *, groups: int) ->
 
 
 def pack_depthwise(weight: Int8s, bias: Int32s, scale: Float32s, *, stride: int) -> PackedLayer:
-    """(C, 1, 3, 3) as (blocks of 64, column of the kernel, row of output, 4 vectors, 16 lanes, 4 rows of input).
+    """(C, 1, 3, 3) as (blocks of 64, kernel's column, row of output, 4 vectors, 16 lanes, 4 rows of input).
 
-    With stride 1 two rows of output are computed of four rows of input; the second one's kernel is one row lower.
+    With stride 1 two rows of output come from four rows of input; the second one's kernel is one row lower.
     """
     channels, rows = len(weight), 2 if stride == 1 else 1
     blocks = round_up(channels, DEPTHWISE_BLOCK) // DEPTHWISE_BLOCK
@@ -175,8 +178,10 @@ def safe_bias(name: str, weight: Int8s, bias: Int32s, scale: Float32s) -> Int32s
     return safe.astype(np.int32)
 
 
-def _packed(weights: Int8s, lanes: NDArray[np.int64], bias: Int32s, scale: Float32s, rows: Int8s) -> PackedLayer:
-    def in_lanes(values: NDArray[np.generic]) -> NDArray[np.generic]:
+def _packed(
+    weights: Int8s, lanes: NDArray[np.int64], bias: Int32s, scale: Float32s, rows: Int8s
+) -> PackedLayer:
+    def in_lanes(values: NDArray[Any]) -> NDArray[Any]:
         padded = np.zeros(len(rows), values.dtype)
         padded[: len(values)] = values
         return padded[lanes]

@@ -15,9 +15,6 @@ static void run_alone(const job *j) {
   for (int i = 0; i < NUM_STEPS; i++) {
     const int chunks = chunks_of(&steps[i], 1);
     for (int chunk = 0; chunk < chunks; chunk++) run_chunk(j, 0, &steps[i], chunk, chunks);
-#ifdef PREFIX_TRACE
-    PREFIX_trace(i, j->workspace, &steps[i]);
-#endif
   }
 }
 
@@ -26,14 +23,13 @@ static void run_alone(const job *j) {
 /* The integers that decide the output, of an image whose rows overlap in a few kilobytes of pseudo-random bytes; the
    generator computed what they must be. */
 static int is_exact(const kernels *k, void *workspace, float *logits) {
-  static const int rows_apart = 13;
   uint8_t *image = (uint8_t *)workspace + TEST_IMAGE_AT;
   uint32_t state = 1;
   for (int i = 0; i < TEST_IMAGE_BYTES; i++) {
     state = state * 1664525u + 1013904223u;
     image[i] = (uint8_t)(state >> 24);
   }
-  const job j = {image, rows_apart, workspace, logits, k, 1};
+  const job j = {image, TEST_ROW_BYTES, workspace, logits, k, 1};
   run_alone(&j);
   uint32_t hash = 2166136261u;
   const int32_t *sums = (const int32_t *)(const void *)((const uint8_t *)workspace + SUMS_AT);

@@ -1,16 +1,7 @@
-/* ==== NEON, $title: 4 lanes ================================================================== */
+/* ---- vectors of 4 lanes ---- */
 
-#ifdef __clang__
-#define V_TARGET __attribute__((target("$extension")))
-#else
-#define V_TARGET __attribute__((target("arch=armv8.2-a+$extension")))
-#endif
-#define V_INLINE V_TARGET static inline __attribute__((always_inline))
-#define V_KERNEL V_TARGET static __attribute__((noinline))
-enum { V_LANES = 4, V_SLICE = 4, V_TURN = 4, V_MOST_PIXELS = 5, V_SIGNED = $signed };
-typedef int32x4_t V_ints;
+enum { V_LANES = 4, V_SLICE = 4, V_TURN = 4, V_MOST_PIXELS = 5 };
 typedef uint8_t V_pixel;
-typedef ${values} V_bytes;
 
 V_INLINE V_ints V_load(const int32_t *p) { return vld1q_s32(p); }
 V_INLINE V_ints V_zero(void) { return vdupq_n_s32(0); }
@@ -25,8 +16,6 @@ V_INLINE const V_pixel *V_prepare(const uint8_t *strip, int pixels, int pitch, i
 
 V_INLINE V_ints V_start(const int32_t *bias) { return vld1q_s32(bias); }
 V_INLINE int8x16_t V_weights(const int8_t *p) { return vld1q_s8(p); }
-
-$operations
 
 V_INLINE V_bytes V_broadcast(const uint8_t *p) {
   uint32_t four;
