@@ -55,6 +55,8 @@ class Trainer:
         schedule: learning rate and weight decay of every step.
         steps_per_epoch: optimizer steps an epoch, the same on every rank.
         step_images: images a step over all ranks.
+        step: one step of the network; `take` does it at the schedule's rates.
+        loader: of this rank's share of the training images; to be closed at the end.
     """
 
     def __init__(
