@@ -186,7 +186,8 @@ class LayerTables:
         self.tables.append(
             f"static const attention {name}_attention = {{{name}_reduce, {name}_reduce_bias, {name}_expand, "
             f"{name}_expand_bias,\n  {conv.out_channels}, {len(attention.reduce.bias)}, "
-            f"{c_float(source.step)}, {c_float(float(gate_scale(source, output)))}, {zero_offset(source)}, {zero_offset(output)}}};"
+            f"{c_float(source.step)}, {c_float(float(gate_scale(source, output)))}, "
+            f"{zero_offset(source)}, {zero_offset(output)}}};"
         )
 
     def _classifier(self) -> int:
