@@ -131,7 +131,7 @@ def candidates(variant: str, backends: list[str], threads: list[int], folder: Pa
     from mobileone.backends.quiet import quiet
     from mobileone.backends.table import BACKENDS
     from mobileone.benchmarking.candidate import Candidate
-    from mobileone.benchmarking.candidates import SESSION
+    from mobileone.benchmarking.candidate_builder import SESSION
 
     torch.manual_seed(0)
     model = mobileone.create_model(f"mobileone_{variant}", form="inference").eval()

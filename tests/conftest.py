@@ -14,7 +14,9 @@ from torch import Tensor, nn
 
 from mobileone.backends.fused_layers import layers_of
 from mobileone.backends.quantized_network import QuantizedNetwork
+from mobileone.backends.writer import check_installed
 from mobileone.data.folder import ImageFolder, find_images
+from mobileone.errors import MissingExtraError
 from mobileone.exporting.parity import seeded_pictures
 from mobileone.functional.kernels import native
 from mobileone.model.create import create_model
@@ -63,6 +65,19 @@ def network(tiny: Variant) -> MobileOne:
     model = create_model(tiny, num_classes=7, form="inference").eval()
     model.set_input_size(32)
     return model
+
+
+@pytest.fixture(scope="session")
+def needs_backend() -> Callable[[str], None]:
+    """`needs_backend(name)` skips where its libraries are not installed, naming the extra."""
+
+    def check(name: str) -> None:
+        try:
+            check_installed(name)
+        except MissingExtraError as error:
+            pytest.skip(str(error))
+
+    return check
 
 
 @pytest.fixture(scope="session")

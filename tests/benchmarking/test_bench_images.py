@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from mobileone.backends.artifact import prepare
 from mobileone.backends.manifest import read_manifest
 from mobileone.benchmarking.bench_images import InputFiles
 from mobileone.exporting.export import export
@@ -43,3 +44,11 @@ def test_photos_stay_the_photos_that_they_are(files):
     written = np.load(files.photos(pixels, None, SPEC))
     back = written * np.array(SPEC.std).reshape(3, 1, 1) + np.array(SPEC.mean).reshape(3, 1, 1)
     np.testing.assert_allclose(255 * back, pixels.numpy(), atol=1e-3)
+
+
+def test_an_artifact_gets_what_its_manifest_says(files, model, tmp_path):
+    raw = read_manifest(export(model, tmp_path / "raw.pt2", format="torch", raw_input=True).path)
+    pixels = torch.randint(0, 256, (3, 3, 32, 32), dtype=torch.uint8)
+    written = np.load(files.photos(pixels, raw, SPEC))
+    assert (written.dtype, written.shape) == (np.uint8, (3, 32, 32, 3))
+    assert np.array_equal(written, prepare(pixels, raw))

@@ -1,49 +1,6 @@
 """The command line as a user meets it: results on stdout; errors one line on stderr, exit code 1 or 2."""
 
-import json
-from pathlib import Path
-
 import pytest
-from PIL import Image
-
-ROOT = Path(__file__).resolve().parents[2]
-
-
-def test_test_fuses_first_and_counts_every_image(run, model_file, photos):
-    code, out, err = run("test", model_file, "--data", photos, "--json", "--workers", 0)
-    result = json.loads(out)
-    assert (code, result["num_images"], result["form"]) == (0, 6, "inference")
-    assert 0 <= result["acc1"] <= result["acc5"] == 100.0
-    assert "fused" in err
-
-
-def test_unreadable_images_stop_or_are_named(run, model_file, photos):
-    (photos / "val" / "cat" / "bad.jpg").write_bytes(b"not a picture")
-    code, out, err = run("test", model_file, "--data", photos, "--workers", 0)
-    assert (code, out) == (1, "")
-    assert "bad.jpg" in err.splitlines()[-1]
-    command = ["test", model_file, "--data", photos, "--workers", 0, "--on-bad-image", "skip"]
-    code, out, err = run(*command)
-    assert code == 0
-    assert "n 6  skipped 1" in out
-    assert "bad.jpg" in err
-
-
-def test_predict_names_classes_and_draws_them(run, model_file, photos, tmp_path):
-    images = sorted((photos / "val" / "cat").glob("*.jpg"))
-    picture = tmp_path / "sheet.png"
-    code, out, _ = run("predict", model_file, *images, "--json", "--png", picture)
-    predictions = json.loads(out)
-    assert code == 0
-    assert [p["image"] for p in predictions] == [str(i) for i in images]
-    for prediction in predictions:
-        assert {score["class_name"] for score in prediction["scores"]} == {"cat", "dog"}
-        assert sum(score["probability"] for score in prediction["scores"]) == pytest.approx(1)
-    with Image.open(picture) as sheet:
-        assert sheet.size[0] == 1200
-    code, out, _ = run("predict", model_file, images[0], "--topk", 1)
-    assert code == 0
-    assert out.count("%") == 1
 
 
 @pytest.mark.parametrize(

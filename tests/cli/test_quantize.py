@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from mobileone.backends.artifact import Artifact
+from mobileone.backends.table import BACKENDS, backend_of, writing
 from mobileone.checkpoint.store import save_model
 from mobileone.cli.main import main
 from mobileone.exporting.parity import seeded_pictures
@@ -15,10 +16,8 @@ from mobileone.input_spec import InputSpec
 from mobileone.model.create import create_model
 
 CLASSES = ("bird", "cat", "dog")
-SUFFIX = {"onnx": ".onnx", "openvino": ".xml", "litert": ".tflite", "executorch": ".pte"}
-LOWERING = pytest.param(
-    "executorch", marks=pytest.mark.slow
-)  # seconds; the fast one is in backends/executorch/test_writer_int8.py
+SLOW = {"executorch"}  # lowering takes seconds; its fast test is in backends/executorch
+FORMATS = [pytest.param(name, marks=[pytest.mark.slow] * (name in SLOW)) for name in writing("int8")]
 
 
 def run(capsys, *arguments):
@@ -46,9 +45,10 @@ def photos(tmp_path):
     return tmp_path / "photos"
 
 
-@pytest.mark.parametrize("name", ["onnx", "openvino", "litert", LOWERING])
-def test_a_usable_artifact(capsys, model_file, photos, tmp_path, name):
-    target = tmp_path / "out" / f"tiny{SUFFIX[name]}"
+@pytest.mark.parametrize("name", FORMATS)
+def test_a_usable_artifact(needs_backend, capsys, model_file, photos, tmp_path, name):
+    needs_backend(name)
+    target = tmp_path / "out" / f"tiny{BACKENDS[name].suffix}"
     code, out, err = run(
         capsys, model_file, "--calib", photos, "-o", target, "--eval", photos, "--num-images", 16
     )
@@ -70,7 +70,8 @@ def test_a_usable_artifact(capsys, model_file, photos, tmp_path, name):
     assert any(name in capsys.readouterr().out for name in CLASSES)
 
 
-def test_json_and_unlabelled_photos(capsys, model_file, photos, tmp_path):
+def test_json_and_unlabelled_photos(needs_backend, capsys, model_file, photos, tmp_path):
+    needs_backend("onnx")
     flat = photos / "cat"
     code, out, err = run(
         capsys, model_file, "--calib", photos, "-o", tmp_path / "t.onnx", "--eval", flat, "--json"
@@ -85,7 +86,7 @@ def test_json_and_unlabelled_photos(capsys, model_file, photos, tmp_path):
 
 
 def assert_nothing_written(folder):
-    assert [path.name for path in folder.rglob("*") if path.suffix in tuple(SUFFIX.values())] == []
+    assert [path.name for path in folder.rglob("*") if backend_of(path) is not None] == []
     assert [path.name for path in folder.iterdir() if path.name.startswith(".")] == []
 
 
@@ -97,7 +98,8 @@ def refused(capsys, tmp_path, *arguments):
     return err
 
 
-def test_bad_calibration_folders(capsys, model_file, photos, tmp_path):
+def test_bad_calibration_folders(needs_backend, capsys, model_file, photos, tmp_path):
+    needs_backend("onnx")
     target = ("-o", tmp_path / "t.onnx")
     (tmp_path / "empty").mkdir()
     assert "no images below" in refused(capsys, tmp_path, model_file, "--calib", tmp_path / "empty", *target)
@@ -109,7 +111,8 @@ def test_bad_calibration_folders(capsys, model_file, photos, tmp_path):
     assert "broken.png: damaged" in refused(capsys, tmp_path, model_file, "--calib", photos, *target)
 
 
-def test_bad_models_and_targets(capsys, model_file, photos, tmp_path, tiny):
+def test_bad_models_and_targets(needs_backend, capsys, model_file, photos, tmp_path, tiny):
+    needs_backend("onnx")
     model = create_model(tiny, num_classes=3, form="inference", input_spec=InputSpec(size=32)).eval()
     with torch.no_grad():
         model.stem.reparam_conv.bias[0] = torch.nan
@@ -132,7 +135,8 @@ def test_an_existing_artifact_stays(capsys, model_file, photos, tmp_path):
     assert target.read_text() == "mine"
 
 
-def test_warnings_say_why(capsys, model_file, photos, tmp_path):
+def test_warnings_say_why(needs_backend, capsys, model_file, photos, tmp_path):
+    needs_backend("litert")
     black = tmp_path / "black"
     black.mkdir()
     for index in range(16):

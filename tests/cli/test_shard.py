@@ -8,7 +8,6 @@ import signal
 
 import pytest
 import torch
-from PIL import Image
 
 from mobileone.checkpoint.load import load_model
 from mobileone.errors import PreemptedError
@@ -123,24 +122,3 @@ def test_bad_shards_are_refused_before_the_first_step(run, photos, tmp_path, bre
     assert (code, text, len(err.splitlines())) == (1, "", 1)
     assert ("wolf" if break_it == "class" else "train-000002") in err
     assert not train.exists()
-
-
-def test_check_data_reports_and_previews(run, photos, tmp_path):
-    sheet = tmp_path / "batch.png"
-    code, text, err = run("check-data", photos, "--preview", sheet, "--recipe", "paper_s2", "--workers", 0)
-    assert code == 0
-    assert text.splitlines()[1].split()[:3] == ["train", "16", "0"]
-    assert "batch.png: 3 batches" in err
-    with Image.open(sheet) as picture:
-        assert picture.width > 8 * 224
-    (photos / "val" / "cat" / "leak.jpg").write_bytes((photos / "train" / "dog" / "1.jpg").read_bytes())
-    (photos / "train" / "cat" / "bad.jpg").write_bytes(b"not a picture")
-    code, text, err = run("check-data", photos, "--workers", 0, "--json")
-    report = json.loads(text)
-    assert code == 1
-    assert "1 images cannot be decoded, 1 are in both train and val" in err
-    assert report["splits"]["train"]["bad"][0]["path"].endswith("bad.jpg")
-    assert len(report["shared"]) == len(report["contradictory"]) == 1
-    code, text, _ = run("check-data", photos / "val", "--workers", 0)
-    assert code == 0  # a folder without train/ and val/ is one split
-    assert text.splitlines()[1].split()[0] == "val"

@@ -32,7 +32,7 @@ def test_train_then_resume_then_use(run, photos, tiny, tmp_path):
     assert (tmp_path / "run" / "report.html").exists()
     code, _, err = run(*command, *settings)
     assert code == 1
-    assert "holds a run already" in err
+    assert "holds a run already (config.json); go on with it by --resume, or choose another --run-dir" in err
     code, out, _ = run("train", "--run-dir", tmp_path / "run", "--resume", "--json")
     assert (code, len(json.loads(out)["records"])) == (0, 2)
 

@@ -5,16 +5,17 @@ import pytest
 import torch
 
 from mobileone.backends.artifact import Artifact
-from mobileone.backends.table import BACKENDS
-from mobileone.backends.writer import check_installed
-from mobileone.errors import ArtifactError, MissingExtraError
+from mobileone.backends.export_options import ExportOptions
+from mobileone.backends.table import BACKENDS, writing
+from mobileone.backends.writer import find_writer
+from mobileone.errors import ArtifactError, ConfigError
 from mobileone.exporting.export import export
 from mobileone.exporting.parity import seeded_pictures
 from mobileone.inference.predictor import Predictor
 from mobileone.inference.torch_classifier import TorchClassifier
 from mobileone.model.create import create_model
 
-RUNNING = [kind for kind in BACKENDS.values() if kind.executes]
+RUNNING = [kind for kind in BACKENDS.values() if kind.executes and "fp32" in kind.writes]
 
 
 @pytest.fixture
@@ -24,11 +25,12 @@ def network(tiny):
     return model
 
 
-def skip_unless_installed(kind):
+def takes_batches(kind):
     try:
-        check_installed(kind.name)
-    except MissingExtraError as error:
-        pytest.skip(str(error))
+        find_writer(kind.name).check(ExportOptions(batch=None))
+    except ConfigError:
+        return False
+    return True
 
 
 def assert_close(got, expected):
@@ -36,15 +38,15 @@ def assert_close(got, expected):
 
 
 @pytest.mark.parametrize("kind", RUNNING, ids=lambda kind: kind.name)
-def test_every_runtime_sees_the_same(network, tmp_path, kind):
+def test_every_runtime_sees_the_same(needs_backend, network, tmp_path, kind):
     """From camera bytes to logits for any number of pictures, and from a picture of any size to classes."""
-    skip_unless_installed(kind)
+    needs_backend(kind.name)
     done = export(
         network,
         tmp_path / f"net{kind.suffix}",
         format=kind.name,
         raw_input=True,
-        dynamic_batch=kind.name != "ncnn",
+        dynamic_batch=takes_batches(kind),
     )
     assert done.manifest.parity.max_rel < 1e-4
     artifact = Artifact(done.path, threads=1)
@@ -63,18 +65,18 @@ def test_every_runtime_sees_the_same(network, tmp_path, kind):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", RUNNING, ids=lambda kind: kind.name)
-def test_normalised_input_and_a_fixed_batch(network, tmp_path, kind):
-    skip_unless_installed(kind)
-    batch_size = 1 if kind.name == "ncnn" else 2
+def test_normalised_input_and_a_fixed_batch(needs_backend, network, tmp_path, kind):
+    needs_backend(kind.name)
+    batch_size = 2 if takes_batches(kind) else 1
     done = export(network, tmp_path / f"net{kind.suffix}", format=kind.name, batch_size=batch_size)
     pixels = seeded_pictures(network.input_spec, number=3, seed=1)
     assert_close(Artifact(done.path, threads=1).logits(pixels), TorchClassifier(network).logits(pixels))
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", [k for k in RUNNING if k.name != "executorch"], ids=lambda kind: kind.name)
-def test_half_precision_halves_the_weights(tmp_path, kind):
-    skip_unless_installed(kind)
+@pytest.mark.parametrize("kind", [k for k in RUNNING if "fp16" in k.writes], ids=lambda kind: kind.name)
+def test_half_precision_halves_the_weights(needs_backend, tmp_path, kind):
+    needs_backend(kind.name)
     network = create_model("mobileone_s0", num_classes=10, form="inference").eval()
     done = export(network, tmp_path / f"half{kind.suffix}", format=kind.name, half=True, input_size=64)
     assert done.manifest.precision == "fp16"
@@ -82,9 +84,20 @@ def test_half_precision_halves_the_weights(tmp_path, kind):
     assert done.manifest.size_bytes == pytest.approx(weights / 2, rel=0.2)
 
 
-def test_core_ml_is_written_and_says_that_nobody_ran_it(network, tmp_path):
+@pytest.mark.parametrize("name", writing("fp32"))
+def test_halves_are_refused_before_any_work_where_the_table_has_none(needs_backend, name):
+    needs_backend(name)
+    half = ExportOptions(half=True)
+    if "fp16" in BACKENDS[name].writes:
+        find_writer(name).check(half)
+    else:
+        with pytest.raises(ConfigError, match="half"):
+            find_writer(name).check(half)
+
+
+def test_core_ml_is_written_and_says_that_nobody_ran_it(needs_backend, network, tmp_path):
     kind = BACKENDS["coreml"]
-    skip_unless_installed(kind)
+    needs_backend(kind.name)
     done = export(network, tmp_path / "net.mlpackage", format="coreml", raw_input=True)
     assert done.manifest.parity is None
     assert "not compared with PyTorch" in done.manifest.note

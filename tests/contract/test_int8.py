@@ -7,8 +7,6 @@ import pytest
 
 from mobileone.backends.artifact import Artifact
 from mobileone.backends.table import BACKENDS, writing
-from mobileone.backends.writer import find_int8_writer
-from mobileone.errors import MissingExtraError
 from mobileone.inference.torch_classifier import TorchClassifier
 from mobileone.quantization.quantize import write_quantized
 from mobileone.quantization.simulate import simulate
@@ -27,12 +25,9 @@ def step(logits):
     "name", [pytest.param(name, marks=[pytest.mark.slow] * (name in SLOW)) for name in writing("int8")]
 )
 def test_every_runtime_computes_the_simulators_integers(
-    small_network, quantized, other_pictures, tmp_path, name
+    small_network, quantized, other_pictures, tmp_path, needs_backend, name
 ):
-    try:
-        find_int8_writer(name).check()
-    except MissingExtraError as error:
-        pytest.skip(str(error))
+    needs_backend(name)
     backend, pixels = BACKENDS[name], other_pictures
     manifest = write_quantized(
         quantized,

@@ -8,7 +8,7 @@ import pytest
 import mobileone.backends
 from mobileone.backends.artifact import Artifact
 from mobileone.backends.table import BACKENDS, Backend
-from mobileone.benchmarking.candidates import choose_backends
+from mobileone.benchmarking.candidate_builder import choose_backends
 from mobileone.cli.main import main
 from mobileone.errors import ArtifactError, ConfigError
 from mobileone.exporting.export import export

@@ -10,7 +10,6 @@ from PIL import Image
 from torch.nn import functional as F
 
 from mobileone.data.digits import load_digits
-from mobileone.data.open import open_data
 from mobileone.errors import BadImageError, DataError
 from mobileone.evaluation.evaluate import evaluate
 from mobileone.input_spec import InputSpec
@@ -120,9 +119,3 @@ def test_classes_that_are_not_the_models_are_refused(model: MobileOne, folder: P
     wrong = dataclasses.replace(load_digits("val"), labels=load_digits("val").labels + 5)
     with pytest.raises(DataError, match=r"labels must be in 0\.\.9, the data has 14"):
         evaluate(model, wrong, progress=False)
-
-
-def test_digits_are_a_word_and_folders_are_paths(tmp_path: Path) -> None:
-    assert len(open_data("digits", split="train")) == 1437
-    with pytest.raises(DataError):
-        open_data(tmp_path / "digits", split="val")

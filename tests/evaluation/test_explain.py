@@ -1,13 +1,8 @@
 """Explanations of images, and the command that draws them."""
 
-from pathlib import Path
-
 import pytest
 import torch
-from PIL import Image
 
-from mobileone.checkpoint.store import save_model
-from mobileone.cli.main import main
 from mobileone.errors import ConfigError
 from mobileone.evaluation.explain import explain, find_class
 from mobileone.images.decode import DecodedImage
@@ -40,28 +35,3 @@ def test_a_class_has_names_and_a_number() -> None:
     assert find_class("goldfish", ("n01440764", "n01443537")) == 1
     with pytest.raises(ConfigError, match=r"no class 'gldfish'; did you mean goldfish\?"):
         find_class("gldfish", ("n01440764", "n01443537"))
-
-
-def test_the_command_draws_a_row_an_image(
-    model: MobileOne, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    weights = str(save_model(model, tmp_path / "model.safetensors"))
-    photos = []
-    for index in range(2):
-        photos.append(str(tmp_path / f"{index}.png"))
-        Image.new("RGB", (80, 70), (40 * index, 90, 120)).save(photos[-1])
-    picture = str(tmp_path / "maps.png")
-    assert main(["explain", weights, *photos, "--png", picture, "--input-size", "96"]) == 0
-    captured = capsys.readouterr()
-    assert captured.out.strip() == picture
-    assert "1512.04150" in captured.err
-    with Image.open(picture) as drawn:
-        assert drawn.size == (4 * 286, 2 * 330)
-    for arguments, message in (
-        ([weights, *photos, "--png", "maps.jpg"], "must end in .png"),
-        ([weights, "--png", picture], "takes 1 to 24 image files, got 0"),
-        (["model.onnx", *photos, "--png", picture], "is an exported file"),
-        ([weights, *photos, "--png", picture, "--class", "cow"], "no class 'cow'"),
-    ):
-        assert main(["explain", *arguments]) == 1
-        assert message in capsys.readouterr().err

@@ -113,9 +113,6 @@ def test_weights_whose_logits_overflow_are_refused(network, tmp_path):
         ("net.pt2", {"format": "tensorrt"}, "format must be one of onnx"),
         ("net.pt2", {"batch_size": 0}, "batch size of at least 1"),
         ("net.pt2", {"batch_size": 4, "dynamic_batch": True}, "or a dynamic batch"),
-        ("net.ncnn.param", {"format": "ncnn", "dynamic_batch": True}, "one image at a time"),
-        ("net.mlpackage", {"format": "coreml", "raw_input": True, "batch_size": 2}, "one image at a time"),
-        ("net.pte", {"format": "executorch", "half": True}, "leave half out"),
     ],
 )
 def test_options_that_do_not_fit_are_refused_before_any_work(network, tmp_path, name, options, wanted):

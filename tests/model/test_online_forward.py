@@ -288,6 +288,15 @@ def network(tiny, mode="auto"):
     return set_branch_mode(mobileone.create_model(tiny, num_classes=5), mode)
 
 
+def test_a_network_for_grey_images_trains(tiny):
+    """Its stem has one channel and one group, so it is depthwise and dense at once."""
+    torch.manual_seed(0)
+    start, x = mobileone.create_model(tiny, in_chans=1, num_classes=5), torch.randn(4, 1, 32, 32)
+    exact = run(copy.deepcopy(start).double(), "branches", x.double())[0]
+    for mode in ("online", "auto"):
+        assert relative(run(start, mode, x)[0].double(), exact) < 1e-3
+
+
 def test_fp16_with_a_gradient_scaler(tiny):
     """In either mode scaled gradients stay finite, an overflow skips its step, and the loss falls."""
     torch.manual_seed(0)

@@ -4,19 +4,15 @@ import pytest
 import torch
 
 from mobileone.backends.manifest import read_manifest
-from mobileone.backends.writer import check_installed
-from mobileone.errors import ConfigError, DataError, ExportError, MissingExtraError
+from mobileone.errors import ConfigError, DataError, ExportError
 from mobileone.quantization import quantize as module
 from mobileone.quantization.quantize import Quantizer, check_target, quantize
 
 
 @pytest.fixture(autouse=True)
-def _runtimes():
+def _runtimes(needs_backend):
     for name in ("onnx", "litert"):
-        try:
-            check_installed(name)
-        except MissingExtraError as error:
-            pytest.skip(str(error))
+        needs_backend(name)
 
 
 def test_the_result_tells_what_was_done(small_network, small_pictures, tmp_path):

@@ -25,9 +25,14 @@ from mobileone.benchmarking.bench_result import (
     Recommendation,
     group,
 )
-from mobileone.benchmarking.candidates import Builder, Grid, Quantizer, choose_backends
+from mobileone.benchmarking.candidate_builder import (
+    CandidateBuilder,
+    CandidateGrid,
+    Quantizer,
+    choose_backends,
+)
 from mobileone.benchmarking.ceilings import Ceilings, measure_ceilings
-from mobileone.benchmarking.floor import NetworkShapes
+from mobileone.benchmarking.floor import Floor
 from mobileone.benchmarking.measure import WAKE_S, WARMUP_RUNS, MeasurementPlan, measure
 from mobileone.benchmarking.noise import Noise
 from mobileone.benchmarking.recommendation import recommend
@@ -104,7 +109,7 @@ def bench(
     )
     formats, notes = choose_backends(backends)
     subjects = read_subjects(models)
-    grid = Grid(
+    grid = CandidateGrid(
         backends=formats, precisions=precisions, threads=threads, batch_sizes=batch_sizes, baselines=baselines
     )
     noise = Noise(cores)
@@ -114,11 +119,9 @@ def bench(
             subjects, eval_data, most=eval_images, seed=seed, workspace=workspace, progress=progress
         )
         files = InputFiles(workspace, seed=seed)
-        builder = Builder(
+        builder = CandidateBuilder(
             grid, workspace, files, pixels=evaluation.pixels, quantize=quantize, progress=progress
         )
-        candidates = builder.candidates(subjects)
-        before = [measure_ceilings(cores[-number:]) for number in threads]
         plan = MeasurementPlan(
             runs=runs,
             budget_s=budget_s,
@@ -128,12 +131,14 @@ def bench(
             labels=evaluation.photos.labels if evaluation.photos else None,
             progress=progress,
         )
+        candidates = builder.candidates(subjects)
+        # Ceilings are measured on either side of the candidates: a disturbance seldom lasts through both.
+        before = [measure_ceilings(cores[-number:]) for number in threads]
         rows = measure(candidates, plan, noise, reference=evaluation.logits.get)
         after = [measure_ceilings(cores[-number:]) for number in threads]
         reference = evaluation.accuracy()
     ceilings = [first.best(second) for first, second in zip(before, after, strict=True)]
-    shapes = {subject.network: subject.shapes for subject in subjects if subject.shapes}
-    rows = _ordered([_with_floor(row, ceilings, shapes.get(row.network)) for row in rows])
+    rows = _ordered(_with_floors(rows, ceilings, subjects))
     evaluated = evaluation.photos is not None
     return BenchResult(
         rows=tuple(rows),
@@ -215,12 +220,20 @@ def _check(
     return cores
 
 
-def _with_floor(row: BenchRow, ceilings: Sequence[Ceilings], shapes: NetworkShapes | None) -> BenchRow:
-    if row.latency is None or shapes is None:
-        return row
-    own = next(each for each in ceilings if each.threads == row.threads)
-    machine = own.machine(row.precision)
-    return replace(row, floor=shapes.floor(machine, batch_size=row.batch_size, precision=row.precision))
+def _with_floors(
+    rows: Sequence[BenchRow], ceilings: Sequence[Ceilings], subjects: Sequence[BenchSubject]
+) -> list[BenchRow]:
+    """The rows with the floor of their network, precision, threads and batch, where all are known."""
+    shapes = {subject.network: subject.shapes for subject in subjects if subject.shapes}
+    by_threads = {each.threads: each for each in ceilings}
+
+    def floor_of(row: BenchRow) -> Floor | None:
+        if row.latency is None or row.network not in shapes:
+            return None
+        machine = by_threads[row.threads].machine(row.precision)
+        return shapes[row.network].floor(machine, batch_size=row.batch_size, precision=row.precision)
+
+    return [replace(row, floor=floor_of(row)) for row in rows]
 
 
 def _ordered(rows: Sequence[BenchRow]) -> list[BenchRow]:

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Annotated
 
 from tyro.conf import Positional, arg
 
-from mobileone.cli.output import Counting, print_json, table
+from mobileone.cli.output import CountingBar, print_json
 from mobileone.errors import DataError
+from mobileone.report.aligned_table import aligned_table
 
 if TYPE_CHECKING:
     from mobileone.data.check import DataReport, SplitReport
@@ -48,7 +49,7 @@ class CheckData:
         sources = self._sources()
         if self.preview is not None:
             self._draw(sources)
-        with Counting("checking", unit="image") as bar:
+        with CountingBar("checking", unit="image") as bar:
             report = check_data(sources, num_workers=self.workers, on_images=bar.show)
         if self.json:
             print_json(report.to_dict())
@@ -98,7 +99,7 @@ class CheckData:
 def _lines(report: DataReport) -> list[str]:
     """The report for people."""
     header = ["split", "images", "damaged", "classes", "a class: fewest", "median", "most", "height", "width"]
-    lines = [table(header, [_row(name, split) for name, split in report.splits.items()])]
+    lines = [aligned_table(header, [_row(name, split) for name, split in report.splits.items()])]
     for name, split in report.splits.items():
         kinds = ", ".join(f"{number} {kind}" for kind, number in split.kinds.items())
         lines.append(f"{name}: {kinds}")

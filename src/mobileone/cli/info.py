@@ -7,7 +7,8 @@ from typing import Annotated
 
 from tyro.conf import Positional, arg
 
-from mobileone.cli.output import megabytes, print_json, table
+from mobileone.cli.output import megabytes, print_json
+from mobileone.report.aligned_table import aligned_table
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,5 +55,5 @@ class Info:
             for form, cost in costs.items()
         ]
         print()
-        print(table(["form", "params", f"MMACs at {size} px", "GFLOP"], rows))
+        print(aligned_table(["form", "params", f"MMACs at {size} px", "GFLOP"], rows))
         return 0

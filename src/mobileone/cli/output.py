@@ -1,9 +1,8 @@
-"""How results look on a terminal: one JSON form, one table form."""
+"""How results look on a terminal: JSON, sizes, lines and bars."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -17,31 +16,6 @@ def print_json(value: Any) -> None:
     print(json.dumps(value, indent=2, allow_nan=False, default=str, ensure_ascii=False))
 
 
-def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Columns aligned: the first to the left, the others to the right where they are numbers.
-
-    >>> print(table(["name", "n"], [["a", "10"], ["bcd", "7"]]))
-    name   n
-    a     10
-    bcd    7
-    """
-    columns = list(zip(header, *rows, strict=True))
-    widths = [max(len(cell) for cell in column) for column in columns]
-    numeric = [i > 0 and all(_is_number(cell) for cell in column[1:]) for i, column in enumerate(columns)]
-    lines = (
-        "  ".join(
-            cell.rjust(width) if right else cell.ljust(width)
-            for cell, width, right in zip(row, widths, numeric, strict=True)
-        ).rstrip()
-        for row in (header, *rows)
-    )
-    return "\n".join(lines)
-
-
-def _is_number(text: str) -> bool:
-    return text == "–" or text.replace(",", "").replace(".", "", 1).isdigit()
-
-
 def megabytes(size: int) -> str:
     """Bytes as MB of 1e6.
 
@@ -52,19 +26,19 @@ def megabytes(size: int) -> str:
 
 
 def result_line(result: EvalResult) -> str:
-    """An evaluation in one line."""
+    """Accuracy, loss and number of images, in one line."""
     line = f"acc@1 {result.acc1:.3f}  acc@5 {result.acc5:.3f}  loss {result.loss:.4f}  n {result.num_images}"
     return f"{line}  skipped {len(result.skipped)}" if result.skipped else line
 
 
-class Counting:
+class CountingBar:
     """A progress bar on stderr that learns its length with the first news."""
 
     def __init__(self, title: str, *, unit: str) -> None:
         self.title, self.unit = title, unit
         self.bar: tqdm[object] | None = None
 
-    def __enter__(self) -> Counting:
+    def __enter__(self) -> CountingBar:
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -13,8 +13,9 @@ from tyro.conf import Positional, arg
 from mobileone.backends.manifest import manifest_path
 from mobileone.backends.table import backend_of, writing
 from mobileone.cli.arguments import format_choice, refuse_existing
-from mobileone.cli.output import megabytes, print_json, table
+from mobileone.cli.output import megabytes, print_json
 from mobileone.errors import ConfigError
+from mobileone.report.aligned_table import aligned_table
 
 if TYPE_CHECKING:
     from mobileone.model.network import MobileOne
@@ -152,7 +153,7 @@ def layer_table(layers: Any) -> str:
     rows = [
         [layer.name, layer.kind, f"{layer.sqnr_db:.1f}", f"{100 * layer.logit_share:.1f}"] for layer in layers
     ]
-    return table(["layer", "kind", "SQNR dB", "% of the logits' noise"], rows)
+    return aligned_table(["layer", "kind", "SQNR dB", "% of the logits' noise"], rows)
 
 
 def summary(layers: Any) -> str:

@@ -20,6 +20,7 @@ from tyro.conf import arg
 from mobileone.atomic import atomic_path
 from mobileone.cli.main import guard, parse
 from mobileone.cli.test import load_for_test
+from mobileone.cli.train import told_by_flags
 from mobileone.errors import CheckpointError
 from mobileone.processor import num_cores
 from mobileone.profiling.cost import network_cost
@@ -129,9 +130,11 @@ class Reference:
             }
         )
         if not self.resume:
-            ranks.from_main(lambda: keep_earlier_run(WEIGHTS))
+            with told_by_flags():
+                ranks.from_main(lambda: keep_earlier_run(WEIGHTS))
         step_log = StepLog(WEIGHTS)
-        fit(config, run_dir=WEIGHTS, resume=self.resume, callbacks=[step_log] if ranks.is_main else [])
+        with told_by_flags():
+            fit(config, run_dir=WEIGHTS, resume=self.resume, callbacks=[step_log] if ranks.is_main else [])
         if ranks.is_main:
             step_log.write()
 

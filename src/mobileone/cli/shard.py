@@ -9,8 +9,9 @@ from typing import Annotated, Literal
 
 from tyro.conf import Positional, arg
 
-from mobileone.cli.output import Counting, megabytes, print_json, table
+from mobileone.cli.output import CountingBar, megabytes, print_json
 from mobileone.errors import ConfigError
+from mobileone.report.aligned_table import aligned_table
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,7 +60,7 @@ class Shard:
         settings = ShardSettings(
             shard_size=self.shard_size, resize_short=self.resize_short, quality=self.quality
         )
-        with Counting("writing", unit="shard") as bar:
+        with CountingBar("writing", unit="shard") as bar:
             splits = write_shards(
                 self.source, self.output, settings=settings, num_workers=self.workers, on_shard=bar.show
             )
@@ -71,13 +72,13 @@ class Shard:
             [split.split, str(split.num_shards), str(split.num_images), megabytes(split.size_bytes)]
             for split in splits
         ]
-        print(table(["split", "shards", "images", "size"], rows))
+        print(aligned_table(["split", "shards", "images", "size"], rows))
         return 0
 
     def _verify(self) -> int:
         from mobileone.data.shards.verify_shards import verify_shards
 
-        with Counting("verifying", unit="shard") as bar:
+        with CountingBar("verifying", unit="shard") as bar:
             shards, images = verify_shards(self.source, num_workers=self.workers, on_shard=bar.show)
         if self.json:
             print_json({"source": self.source, "shards": shards, "images": images})
@@ -88,7 +89,7 @@ class Shard:
     def _index(self) -> int:
         from mobileone.data.shards.index_shards import index_shards
 
-        with Counting("indexing", unit="shard") as bar:
+        with CountingBar("indexing", unit="shard") as bar:
             images = index_shards(self.source, split=self.split, num_workers=self.workers, on_shard=bar.show)
         if self.json:
             print_json({"source": self.source, "images": images})

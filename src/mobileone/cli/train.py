@@ -6,6 +6,8 @@ import itertools
 import json
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -13,8 +15,9 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from tyro.conf import Positional, UseAppendAction, arg
 from tyro.constructors import PrimitiveConstructorSpec
 
-from mobileone.cli.output import print_json, result_line, table
+from mobileone.cli.output import print_json, result_line
 from mobileone.errors import MobileOneError
+from mobileone.report.aligned_table import aligned_table
 
 if TYPE_CHECKING:
     from mobileone.training.config.train_config import TrainConfig
@@ -30,6 +33,15 @@ RESUME = PrimitiveConstructorSpec(
     is_instance=lambda value: value in ("no", "yes", "auto"),
     str_from_instance=lambda value: [value],
 )
+
+
+# What the library says of its arguments, and what the flags are called.
+FLAGS = {
+    "resume=True": "--resume",
+    "leave resume out": "leave --resume out",
+    "choose another run_dir": "choose another --run-dir",
+    "TensorBoard needs": "--tensorboard needs",
+}
 
 
 def _resume(words: list[str]) -> str:
@@ -76,6 +88,10 @@ class Train:
     """Print the result as JSON."""
 
     def run(self) -> int:
+        with told_by_flags():
+            return self._run()
+
+    def _run(self) -> int:
         from mobileone.training.config.recipe import recipe
         from mobileone.training.config.train_config import override
         from mobileone.training.run.fit import fit
@@ -124,6 +140,18 @@ class Train:
         return 0
 
 
+@contextmanager
+def told_by_flags() -> Iterator[None]:
+    """Errors of a run that speak of arguments, in the words of the command line."""
+    try:
+        yield
+    except MobileOneError as error:
+        text = str(error)
+        for argument, flag in FLAGS.items():
+            text = text.replace(argument, flag)
+        raise type(error)(text) from error
+
+
 def _report(run_dir: Path) -> None:
     """The report of a finished run; pictures that cannot be drawn are no failure of the training."""
     from mobileone.training.run.run_report import write_report
@@ -151,20 +179,21 @@ class Report:
     def run(self) -> int:
         from mobileone.training.run.run_report import write_report
 
-        result = write_report(self.run_dir, data=self.data, device=self.device)
+        with told_by_flags():
+            result = write_report(self.run_dir, data=self.data, device=self.device)
         print(result_text(result))
         return 0
 
 
 def result_text(result: RunReport) -> str:
-    """Accuracy, and every file."""
+    """Accuracy of the best weights, then the path of every file that was written."""
     answers = result.answers
     lines = [f"acc@1 {answers.acc1:.3f}  acc@5 {answers.acc5:.3f}  n {len(answers)}"]
     return "\n".join([*lines, *map(str, (*result.pictures, result.page))])
 
 
 def plan_text(planned: RunPlan) -> str:
-    """A plan for people."""
+    """What a run would be, as tables: its settings, parameters and phases, then memory and time."""
     from mobileone.training.watch.time_left import duration
 
     config = planned.config
@@ -195,11 +224,11 @@ def plan_text(planned: RunPlan) -> str:
             f"of {planned.steps_per_epoch} steps of {planned.step_images} images on {planned.ranks} "
             f"rank{'s' if planned.ranks > 1 else ''}; peak lr {planned.peak_lr:.4g}",
             "",
-            table(["field", "value"], settings),
+            aligned_table(["field", "value"], settings),
             "",
-            table(["parameters", "tensors", "numbers", "weight decay"], groups),
+            aligned_table(["parameters", "tensors", "numbers", "weight decay"], groups),
             "",
-            table(["epochs", "pixels", "strength", "s a step", "images/s"], phases),
+            aligned_table(["epochs", "pixels", "strength", "s a step", "images/s"], phases),
             "",
             f"loading: {planned.data_seconds:.3f} s a step with num_workers={config.loading.num_workers}",
             f"memory: {planned.memory_bytes / 1e9:.2f} GB a rank",

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from mobileone.cli.output import print_json, table
+from mobileone.cli.output import print_json
+from mobileone.report.aligned_table import aligned_table
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,7 +26,7 @@ class Weights:
             [e.name, e.form, _percent(e.top1), _percent(e.top5), f"{e.input_spec.crop}", e.licence, e.source]
             for e in entries
         ]
-        print(table(["name", "form", "top-1", "top-5", "crop", "licence", "source"], rows))
+        print(aligned_table(["name", "form", "top-1", "top-5", "crop", "licence", "source"], rows))
         print("\nTop-1 and top-5 on ImageNet-1k at 224 px as their publishers state them, in percent.")
         return 0
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from html import escape
 
+from mobileone.profiling.log_axes import LogAxes
 from mobileone.profiling.profile_result import ProfileResult, ProfileRow
 from mobileone.profiling.roofline import Machine
-from mobileone.report.charts import HEIGHT, WIDTH, LogAxes, bar_list
+from mobileone.report.charts import HEIGHT, WIDTH, bar_list
 
 MAX_BARS = 24
 

@@ -5,15 +5,38 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 
-def aligned_table(header: Sequence[str], rows: Iterable[Sequence[str]], *, num_text: int) -> str:
-    """Columns of aligned text, the first `num_text` to the left."""
+def aligned_table(
+    header: Sequence[str], rows: Iterable[Sequence[str]], *, num_text: int | None = None
+) -> str:
+    """Columns of aligned text.
+
+    Args:
+        header: names of the columns.
+        rows: of cells, as many as the header.
+        num_text: columns that are laid to the left; the others go to the right. By default the first does,
+            and every other that does not hold numbers alone.
+
+    >>> print(aligned_table(["name", "n"], [["a", "10"], ["bcd", "7"]]))
+    name   n
+    a     10
+    bcd    7
+    """
     everything = [list(header), *map(list, rows)]
-    widths = [max(map(len, column)) for column in zip(*everything, strict=True)]
+    columns = list(zip(*everything, strict=True))
+    widths = [max(map(len, column)) for column in columns]
+    if num_text is None:
+        to_right = [i > 0 and all(map(_is_number, column[1:])) for i, column in enumerate(columns)]
+    else:
+        to_right = [i >= num_text for i in range(len(columns))]
     lines = (
         "  ".join(
-            cell.ljust(width) if i < num_text else cell.rjust(width)
-            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
+            cell.rjust(width) if right else cell.ljust(width)
+            for cell, width, right in zip(row, widths, to_right, strict=True)
         ).rstrip()
         for row in everything
     )
     return "\n".join(lines)
+
+
+def _is_number(text: str) -> bool:
+    return text == "–" or text.replace(",", "").replace(".", "", 1).isdigit()

@@ -11,7 +11,7 @@ pytest.importorskip("coremltools", reason="needs mobileone[coreml]")
 
 @pytest.mark.parametrize("batch", [2, None])
 def test_an_image_input_takes_one_image(batch):
-    with pytest.raises(ConfigError, match="takes one image at a time; give batch_size=1"):
+    with pytest.raises(ConfigError, match="takes one image at a time; leave dynamic_batch"):
         check(ExportOptions(raw_input=True, batch=batch))
     check(ExportOptions(batch=batch, half=True))
 

@@ -12,7 +12,7 @@ pnnx = pytest.importorskip("pnnx", reason="needs mobileone[ncnn]")
 
 @pytest.mark.parametrize("batch", [2, None])
 def test_a_batch_is_refused_in_words_of_arguments(batch):
-    with pytest.raises(ConfigError, match="one image at a time; give batch_size=1"):
+    with pytest.raises(ConfigError, match="one image at a time; leave dynamic_batch"):
         check(ExportOptions(batch=batch))
     check(ExportOptions())
 

@@ -75,6 +75,18 @@ def test_output_and_gradients_are_those_of_the_branches(case, relu):
         torch.testing.assert_close(got, exact, rtol=1e-8, atol=1e-8, check_stride=False)
 
 
+@pytest.mark.parametrize("case", CASES)
+def test_in_float32_it_is_as_near_as_rounding_allows(case):
+    """A stem of one channel has its moments from the depthwise kernels, in float64."""
+    merged, *shape = CASES[case]
+    branches = unit(*shape, dtype=torch.float32)
+    x = torch.randn(3, shape[2], 9, 8)
+    out = merged(x, branches, as_they_are, relu=False)
+    wanted = written_out(x, branches)
+    assert out.dtype == torch.float32
+    assert (out - wanted).abs().max() < 1e-5 * wanted.abs().max()
+
+
 @pytest.mark.parametrize("case", ["depthwise", "pointwise"])
 def test_what_settle_gives_is_normalised_with_and_gradients_flow_through_it(case):
     merged, *shape = CASES[case]

@@ -10,7 +10,6 @@ from torch.nn import functional as F
 from mobileone.data.loader import Batch
 from mobileone.input_spec import InputSpec
 from mobileone.model.create import create_model
-from mobileone.precision import resolve_amp
 from mobileone.ranks.distributed import Distributed
 from mobileone.training.config.objective import Mix
 from mobileone.training.method.ema import ModelEma
@@ -116,11 +115,6 @@ def test_a_rank_with_more_images_weighs_more(tiny: Variant, monkeypatch: pytest.
         step(batch(), lr=0.1, weight_decay=0.0)
         gradients.append(model.head.fc.bias.grad.clone())
     torch.testing.assert_close(gradients[1], gradients[0] * (4 * 2 / 6))
-
-
-def test_amp_on_a_cpu_is_off_unless_asked_for() -> None:
-    cpu = torch.device("cpu")
-    assert [resolve_amp(a, cpu) for a in ("auto", "off", "bf16", "fp16")] == [None, None, "bf16", "fp16"]
 
 
 class Frozen(nn.Module):

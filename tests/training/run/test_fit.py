@@ -168,7 +168,9 @@ def test_a_folder_with_a_run_is_refused_and_left_alone(config: TrainConfig, tmp_
     run_dir = tmp_path / "run"
     run_dir.mkdir()
     (run_dir / "metrics.csv").write_text("mine")
-    with pytest.raises(ConfigError, match=r"holds a run already \(metrics.csv\); .*--resume.*--run-dir"):
+    with pytest.raises(
+        ConfigError, match=r"holds a run already \(metrics.csv\); .*resume=True.*another run_dir"
+    ):
         fit(config, run_dir=run_dir, progress=False)
     assert [path.name for path in run_dir.iterdir()] == ["metrics.csv"]
     assert (run_dir / "metrics.csv").read_text() == "mine"
@@ -182,7 +184,7 @@ def test_resuming_nothing_or_something_else_is_refused(config: TrainConfig, tmp_
     assert not (tmp_path / "none").exists()
     with pytest.raises(StoppedError):
         fit(config, run_dir=tmp_path / "run", callbacks=[StopAfter(1)], progress=False)
-    with pytest.raises(ConfigError, match=r"has optim\.base_lr=0\.4, got 0\.2; .*choose another --run-dir"):
+    with pytest.raises(ConfigError, match=r"has optim\.base_lr=0\.4, got 0\.2; .*choose another run_dir"):
         fit(config.with_values({"optim.base_lr": 0.2}), run_dir=tmp_path / "run", resume=True, progress=False)
     for path in (tmp_path / "run" / "checkpoints").iterdir():
         path.write_bytes(b"not a state")

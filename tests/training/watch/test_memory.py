@@ -21,14 +21,15 @@ from mobileone.training.watch.memory import LiveTensors, available_bytes, batch_
 from mobileone.training.watch.trial import Trial
 
 LIMITED = """
-import dataclasses, json, resource, sys, torch
+import json, resource, sys, torch
 from mobileone.training.config.train_config import TrainConfig
 from mobileone.ranks.distributed import Distributed
 from mobileone.training.run.fit import fit
 
 torch.set_num_threads(1)
 config = TrainConfig.from_dict(json.loads(sys.argv[1]))
-fit(dataclasses.replace(config, batch_size=2, accumulate=1), run_dir=sys.argv[2] + "/warm", progress=False)
+warm = config.with_values({"batch_size": 2, "accumulate": 1})
+fit(warm, run_dir=sys.argv[2] + "/warm", progress=False)
 used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
 resource.setrlimit(resource.RLIMIT_AS, (used + 400_000_000,) * 2)
 try:

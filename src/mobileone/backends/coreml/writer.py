@@ -22,7 +22,9 @@ def check(options: ExportOptions) -> None:
     with quiet():
         require("coremltools", BACKENDS["coreml"])
     if options.raw_input and options.batch != 1:
-        raise ConfigError("coreml: an image input takes one image at a time; give batch_size=1")
+        raise ConfigError(
+            "coreml: an image input takes one image at a time; leave dynamic_batch and batch_size out"
+        )
 
 
 def tensor(model: MobileOne, options: ExportOptions) -> TensorSpec:

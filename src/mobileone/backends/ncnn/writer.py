@@ -26,7 +26,7 @@ def check(options: ExportOptions) -> None:
     for package in ("ncnn", "pnnx"):
         require(package, BACKENDS["ncnn"])
     if options.batch != 1:
-        raise ConfigError("ncnn takes one image at a time; give batch_size=1")
+        raise ConfigError("ncnn takes one image at a time; leave dynamic_batch and batch_size out")
 
 
 def tensor(model: MobileOne, options: ExportOptions) -> TensorSpec:

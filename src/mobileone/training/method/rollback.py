@@ -34,7 +34,7 @@ class Rollback:
         self._groups = [(group, [torch.empty_like(buffer) for buffer in group]) for group in groups.values()]
 
     def remember(self) -> None:
-        """Take the present values."""
+        """Keep the present values, until the next call."""
         for buffers, kept in self._groups:
             torch._foreach_copy_(kept, buffers)
 

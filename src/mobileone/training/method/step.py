@@ -43,7 +43,7 @@ class _Targets(NamedTuple):
     blend: Blend | None
 
     def of(self, part: slice) -> _Targets:
-        """Those of some of the images."""
+        """The targets of the images of `part` alone."""
         partners = None if self.partners is None else self.partners[part]
         return _Targets(self.labels[part], partners, self.blend)
 

@@ -1,1 +1,1 @@
-"""A run: its epochs, its folder, and how it goes on after a stop."""
+"""A run: its loop, its folder, how it goes on after a stop; the look ahead at it and the report after it."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from torch import nn
@@ -111,19 +111,26 @@ def _train(
         told = callbacks if dist.is_main else ()
         loop = TrainLoop(trainer, progress, savepoints, files, val_set, log=log, show=show, callbacks=told)
         owned.enter_context(loop.stop.noted())
-        try:
-            return loop.run()
-        except KeyboardInterrupt:
-            log("interrupted; --resume goes on from the newest checkpoint")
+        owned.enter_context(_explained(dist, log))
+        return loop.run()
+
+
+@contextmanager
+def _explained(dist: Distributed, log: Callable[[str], None]) -> Iterator[None]:
+    """Say how a run goes on that ended by an interrupt, or because another rank has gone."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        log("interrupted; resume=True goes on from the newest checkpoint")
+        raise
+    except RuntimeError as error:
+        if dist.world_size == 1 or not is_lost_rank(error):
             raise
-        except RuntimeError as error:
-            if dist.world_size == 1 or not is_lost_rank(error):
-                raise
-            reason = str(error).strip().rpartition("\n")[2]
-            raise TrainingError(
-                f"rank {dist.rank} lost another rank ({reason}); the run goes on from its newest checkpoint: "
-                "by itself under torchrun --max-restarts N, else by --resume"
-            ) from error
+        reason = str(error).strip().rpartition("\n")[2]
+        raise TrainingError(
+            f"rank {dist.rank} lost another rank ({reason}); the run goes on from its newest checkpoint: "
+            "by itself under torchrun --max-restarts N, else by resume=True"
+        ) from error
 
 
 def is_lost_rank(error: RuntimeError) -> bool:

@@ -172,7 +172,7 @@ class TrainLoop:
     def _leave(self) -> None:
         names = [name for name in self.dist.gather(self.stop.received) if name]
         position = f"epoch {self.progress.now.epoch + 1}, step {self.progress.now.steps}"
-        line = f"stopped by {names[0]} and saved ({position}); start it again with --resume to go on"
+        line = f"stopped by {names[0]} and saved ({position}); start it again with resume=True to go on"
         self.log(line)
         raise PreemptedError(f"{self.files.path}: {line}")
 

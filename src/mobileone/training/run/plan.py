@@ -116,7 +116,7 @@ class RunPlan:
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, for JSON."""
+        """Plain values, for JSON; with `seconds`, the whole training."""
         return dataclasses.asdict(self) | {"config": self.config.to_dict(), "seconds": self.seconds}
 
 

@@ -73,7 +73,7 @@ class RunDir:
 
     @property
     def metrics(self) -> Path:
-        """One line an epoch."""
+        """metrics.csv: one line an epoch."""
         return self.path / "metrics.csv"
 
     @property
@@ -83,12 +83,12 @@ class RunDir:
 
     @property
     def curves(self) -> Path:
-        """The metrics as a picture."""
+        """curves.png: the metrics as a picture."""
         return self.path / "curves.png"
 
     @property
     def log_file(self) -> Path:
-        """What was printed, with the time."""
+        """train.log: what was printed, with the time."""
         return self.path / "train.log"
 
     def weights(self, which: str) -> Path:
@@ -107,7 +107,7 @@ class RunDir:
 
     def _read(self) -> dict[str, Any]:
         if not self.config.exists():
-            raise TrainingError(f"{self.path} holds no run to resume; leave --resume out to start one")
+            raise TrainingError(f"{self.path} holds no run to resume; leave resume out to start one")
         try:
             content = json.loads(self.config.read_text(encoding="utf-8"))
             return {
@@ -140,7 +140,7 @@ class RunDir:
         except Timeout:
             raise TrainingError(
                 f"another process is training in {self.path} (it holds {path}); "
-                "wait for it, or choose another --run-dir"
+                "wait for it, or choose another run_dir"
             ) from None
         except OSError as error:
             raise MobileOneError(f"cannot write {path}: {error.strerror or error}") from error
@@ -170,7 +170,7 @@ class RunDir:
             if path.exists():
                 raise ConfigError(
                     f"{self.path} holds a run already ({path.name}); "
-                    "go on with it by --resume, or choose another --run-dir"
+                    "go on with it by resume=True, or choose another run_dir"
                 )
         return Start(resumes=False, world_size=world_size)
 
@@ -187,7 +187,7 @@ class RunDir:
             raise ConfigError(
                 f"the run in {self.path} has {changed[0]}={before[changed[0]]!r}, got {now[changed[0]]!r}"
                 + (f" (and {len(changed) - 1} more differ)" if len(changed) > 1 else "")
-                + "; resume it with its own settings, or choose another --run-dir"
+                + "; resume it with its own settings, or choose another run_dir"
             )
         return int(self._read()["world_size"])
 

@@ -55,6 +55,8 @@ class Trainer:
         schedule: learning rate and weight decay of every step.
         steps_per_epoch: optimizer steps an epoch, the same on every rank.
         step_images: images a step over all ranks.
+        step: one step of the network; `take` does it at the schedule's rates.
+        loader: of this rank's share of the training images; to be closed at the end.
     """
 
     def __init__(
@@ -73,21 +75,31 @@ class Trainer:
         self.loader = self._loader()
         self.steps_per_epoch = len(self.loader)
         self.schedule = _schedule(config, self.steps_per_epoch, step_images)
-        self.network = initial_model(config, train_set).to(dist.device)
-        freeze_(self.network, config.freeze)
-        if config.compute.channels_last:
-            self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        if self.network.form == "train":
-            set_branch_mode(self.network, config.compute.branch_mode)
+        self.network = self._network()
         # The average stays a plain network: copied before the conversion for several ranks.
         self.ema = ModelEma(self.network, decay=config.optim.ema_decay) if config.optim.ema_decay else None
+        self.step = self._step(teacher)
+
+    def _network(self) -> MobileOne:
+        """The network before its first step, on its device."""
+        network = initial_model(self.config, self.train_set).to(self.dist.device)
+        freeze_(network, self.config.freeze)
+        if self.config.compute.channels_last:
+            network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        if network.form == "train":
+            set_branch_mode(network, self.config.compute.branch_mode)
+        return network
+
+    def _step(self, teacher: nn.Module | None) -> TrainStep:
+        """A step of the network, as the configuration wants it."""
+        config, network, dist = self.config, self.network, self.dist
         amp = resolve_amp(config.compute.amp, dist.device)
-        self.step = TrainStep(
-            model=wrap_ddp(self.network, config, dist),
-            network=self.network,
-            input_spec=self.network.input_spec,
+        return TrainStep(
+            model=wrap_ddp(network, config, dist),
+            network=network,
+            input_spec=network.input_spec,
             optimizer=create_optimizer(
-                self.network,
+                network,
                 lr=self.schedule.peak_lr,
                 momentum=config.optim.momentum,
                 weight_decay=config.optim.weight_decay,
@@ -99,13 +111,13 @@ class Trainer:
             step_images=self.step_images,
             amp=amp,
             channels_last=config.compute.channels_last,
-            loss=TrainLoss.of(config, train_set.labels, self.network.num_classes, device=dist.device),
+            loss=TrainLoss.of(config, self.train_set.labels, network.num_classes, device=dist.device),
             mixer=Mixer(options=config.mix, seed=config.seed) if config.mix.is_on else None,
             teacher=self._teacher(teacher, amp),
             clip_norm=config.optim.clip_norm,
             accumulate=config.compute.accumulate,
             # Statistics that come with weights are worth more than the first batch's.
-            fresh_norms=() if config.init else _norms(self.network),
+            fresh_norms=() if config.init else _norms(network),
         )
 
     @property

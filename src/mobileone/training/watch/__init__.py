@@ -1,1 +1,1 @@
-"""What a run shows: what it would take, its curves, its report."""
+"""What a run tells while it goes on: records, callbacks, curves, memory, and the time that is left."""

@@ -11,7 +11,7 @@ from mobileone.training.watch.records import EpochRecord, FitResult, StepReport
 class Callback:
     """Told what happens, on the main rank alone; override what you need.
 
-    Training waits for it. An error in it ends the run, which `--resume` goes on with.
+    Training waits for it. An error in it ends the run, which can be resumed.
 
     >>> class Print(Callback):
     ...     def on_epoch_end(self, record: EpochRecord) -> None:

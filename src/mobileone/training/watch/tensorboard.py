@@ -28,7 +28,7 @@ class TensorBoard(Callback):
             from torch.utils.tensorboard import SummaryWriter
         except ImportError as error:
             raise MissingExtraError(
-                "--tensorboard needs tensorboard, which is not there; pip install 'mobileone[tensorboard]'"
+                "TensorBoard needs the package tensorboard, not there; pip install 'mobileone[tensorboard]'"
             ) from error
         self._open = SummaryWriter
         self._writer: Any = None

@@ -9,7 +9,7 @@ import torch
 from mobileone.backends.manifest import manifest_path
 from mobileone.backends.table import BACKENDS
 from mobileone.benchmarking.bench_images import InputFiles
-from mobileone.benchmarking.candidates import Builder, Grid, choose_backends
+from mobileone.benchmarking.candidate_builder import CandidateBuilder, CandidateGrid, choose_backends
 from mobileone.benchmarking.subject import read_subjects
 from mobileone.exporting.export import export
 from mobileone.input_spec import InputSpec
@@ -23,7 +23,7 @@ def build(tmp_path):
     pytest.importorskip("ai_edge_litert", reason="needs mobileone[litert]")
 
     def apply(*models, quantize=None, **axes):
-        grid = Grid(
+        grid = CandidateGrid(
             **{
                 "backends": [BACKENDS["litert"]],
                 "precisions": ["fp32"],
@@ -38,7 +38,7 @@ def build(tmp_path):
         workspace.mkdir(exist_ok=True)
         files = InputFiles(workspace, seed=0)
         pixels = {each.input_spec: torch.zeros(3, 3, 32, 32, dtype=torch.uint8) for each in subjects}
-        builder = Builder(grid, workspace, files, pixels=pixels, quantize=quantize, progress=False)
+        builder = CandidateBuilder(grid, workspace, files, pixels=pixels, quantize=quantize, progress=False)
         return builder.candidates(subjects)
 
     return apply

@@ -69,7 +69,7 @@ def choose_backends(names: Sequence[str]) -> tuple[list[Backend], list[str]]:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Grid:
+class CandidateGrid:
     """The combinations wanted, each attribute one axis."""
 
     backends: Sequence[Backend]
@@ -90,7 +90,7 @@ class Grid:
         )
 
 
-class Builder:
+class CandidateBuilder:
     """Makes the candidates of a grid.
 
     Args:
@@ -104,7 +104,7 @@ class Builder:
 
     def __init__(
         self,
-        grid: Grid,
+        grid: CandidateGrid,
         workspace: Path,
         files: InputFiles,
         *,

@@ -1,0 +1,26 @@
+"""The check-data command."""
+
+import json
+
+from PIL import Image
+
+
+def test_check_data_reports_and_previews(run, photos, tmp_path):
+    sheet = tmp_path / "batch.png"
+    code, text, err = run("check-data", photos, "--preview", sheet, "--recipe", "paper_s2", "--workers", 0)
+    assert code == 0
+    assert text.splitlines()[1].split()[:3] == ["train", "16", "0"]
+    assert "batch.png: 3 batches" in err
+    with Image.open(sheet) as picture:
+        assert len(picture.convert("RGB").getcolors(1 << 24)) > 1000, "photos of noise, after augmentation"
+    (photos / "val" / "cat" / "leak.jpg").write_bytes((photos / "train" / "dog" / "1.jpg").read_bytes())
+    (photos / "train" / "cat" / "bad.jpg").write_bytes(b"not a picture")
+    code, text, err = run("check-data", photos, "--workers", 0, "--json")
+    report = json.loads(text)
+    assert code == 1
+    assert "1 images cannot be decoded, 1 are in both train and val" in err
+    assert report["splits"]["train"]["bad"][0]["path"].endswith("bad.jpg")
+    assert len(report["shared"]) == len(report["contradictory"]) == 1
+    code, text, _ = run("check-data", photos / "val", "--workers", 0)
+    assert code == 0  # a folder without train/ and val/ is one split
+    assert text.splitlines()[1].split()[0] == "val"

@@ -1,0 +1,60 @@
+"""The predict command."""
+
+import csv
+import json
+
+import pytest
+from PIL import Image
+
+from mobileone.cli.predict import COLUMNS, expand_folders
+from mobileone.errors import ConfigError
+
+
+def test_predict_names_classes_and_draws_them(run, model_file, photos, tmp_path):
+    images = sorted((photos / "val" / "cat").glob("*.jpg"))
+    picture = tmp_path / "sheet.png"
+    code, out, _ = run("predict", model_file, *images, "--json", "--png", picture)
+    predictions = json.loads(out)
+    assert code == 0
+    assert [p["image"] for p in predictions] == [str(i) for i in images]
+    for prediction in predictions:
+        assert {score["class_name"] for score in prediction["scores"]} == {"cat", "dog"}
+        assert sum(score["probability"] for score in prediction["scores"]) == pytest.approx(1)
+    with Image.open(picture) as sheet, Image.open(images[0]) as photo:
+        colours = {colour for _, colour in sheet.convert("RGB").getcolors(1 << 24)}
+        shown = colours & {colour for _, colour in photo.getcolors(1 << 24)}
+    assert len(shown) > 100, "the photos' own colours are on the sheet"
+    code, out, _ = run("predict", model_file, images[0], "--topk", 1)
+    assert code == 0
+    assert out.count("%") == 1
+
+
+def test_predictions_go_to_a_file_a_line_a_class_or_a_line_an_image(run, model_file, photos, tmp_path):
+    folder = photos / "val" / "cat"
+    (folder / "bad.jpg").write_bytes(b"no picture")
+    table, lines = tmp_path / "p.csv", tmp_path / "p.jsonl"
+    for target in (table, lines):
+        code, out, err = run("predict", model_file, folder, "--on-bad-image", "skip", "-o", target)
+        assert (code, out) == (0, "")
+        assert f"wrote {target}" in err
+        assert "skipped: " in err
+    rows = list(csv.DictReader(table.read_text(encoding="utf-8").splitlines()))
+    assert tuple(rows[0]) == COLUMNS
+    assert len(rows) == 3 * 2 + 1
+    assert [row["rank"] for row in rows[:2]] == ["1", "2"]
+    (bad,) = [row for row in rows if row["error"]]
+    assert (bad["image"], bad["class_name"]) == (str(folder / "bad.jpg"), "")
+    images = [json.loads(line) for line in lines.read_text(encoding="utf-8").splitlines()]
+    assert [image["image"] for image in images] == sorted(map(str, folder.iterdir()))
+    assert float(rows[0]["probability"]) == images[0]["scores"][0]["probability"]
+    code, _, err = run("predict", model_file, folder, "-o", table)
+    assert code == 1
+    assert "exists already" in err
+
+
+def test_folders_stand_for_their_images(photos):
+    val = photos / "val"
+    found = expand_folders([str(val / "dog" / "0.jpg"), str(val)])
+    assert found == [str(val / "dog" / "0.jpg"), *sorted(map(str, val.glob("*/*.jpg")))]
+    with pytest.raises(ConfigError, match="at least one image file or folder"):
+        expand_folders([])

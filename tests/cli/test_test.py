@@ -1,0 +1,51 @@
+"""The test command."""
+
+import json
+
+
+def test_test_fuses_first_and_counts_every_image(run, model_file, photos):
+    code, out, err = run("test", model_file, "--data", photos, "--json", "--workers", 0)
+    result = json.loads(out)
+    assert (code, result["num_images"], result["form"]) == (0, 6, "inference")
+    assert 0 <= result["acc1"] <= result["acc5"] == 100.0
+    assert "fused" in err
+
+
+def test_unreadable_images_stop_or_are_named(run, model_file, photos):
+    (photos / "val" / "cat" / "bad.jpg").write_bytes(b"not a picture")
+    code, out, err = run("test", model_file, "--data", photos, "--workers", 0)
+    assert (code, out) == (1, "")
+    assert "bad.jpg" in err.splitlines()[-1]
+    command = ["test", model_file, "--data", photos, "--workers", 0, "--on-bad-image", "skip"]
+    code, out, err = run(*command)
+    assert code == 0
+    assert "n 6  skipped 1" in out
+    assert "bad.jpg" in err
+
+
+def test_size_and_crop_of_the_view_can_be_set(run, model_file, photos):
+    code, out, err = run(
+        "test", model_file, "--data", photos, "--workers", 0, "--input-size", 64, "--crop", 1, "--json"
+    )
+    assert code == 0
+    assert "fused; 64 px, crop 1.0, bilinear" in err
+    spec = json.loads(out)["input_spec"]
+    assert (spec["size"], spec["crop"]) == (64, 1.0)
+
+
+def test_an_exported_file_says_what_runs_it_and_keeps_its_size(run, model_file, photos, tmp_path):
+    target = tmp_path / "net.pt2"
+    assert run("export", model_file, "-o", target)[0] == 0
+    common = ("test", target, "--data", photos, "--workers", 0)
+    code, out, err = run(*common, "--crop", 1, "--json")
+    result = json.loads(out)
+    assert (code, result["num_images"], result["input_spec"]["crop"]) == (0, 6, 1.0)
+    assert result["runs"].startswith("PyTorch ")
+    assert result["runs"] in err
+    for options, wanted in (
+        (["--input-size", 64], "exported for one size; export it with another --input-size"),
+        (["--device", "cuda"], "runs on the CPU; drop --device cuda"),
+    ):
+        code, _, err = run(*common, *options)
+        assert code == 1
+        assert wanted in err

@@ -1,0 +1,25 @@
+"""Mixed precision by device."""
+
+import pytest
+import torch
+
+from mobileone.precision import autocast, resolve_amp
+
+
+def test_amp_on_a_cpu_is_off_unless_asked_for() -> None:
+    cpu = torch.device("cpu")
+    assert [resolve_amp(a, cpu) for a in ("auto", "off", "bf16", "fp16")] == [None, None, "bf16", "fp16"]
+
+
+def test_autocast_is_on_where_it_is_asked_for() -> None:
+    cpu = torch.device("cpu")
+    x = torch.ones(2, 2)
+    for amp, dtype in ((None, torch.float32), ("bf16", torch.bfloat16), ("fp16", torch.float16)):
+        with autocast(cpu, amp):
+            assert (x @ x).dtype == dtype
+
+
+@pytest.mark.gpu
+def test_amp_on_a_gpu_is_the_dtype_that_it_computes_natively() -> None:
+    native = torch.cuda.is_bf16_supported(including_emulation=False)
+    assert resolve_amp("auto", torch.device("cuda")) == ("bf16" if native else "fp16")
