@@ -15,6 +15,7 @@ from mobileone.errors import ConfigError
 from mobileone.exporting.pipeline import ready, weights_sha256
 from mobileone.input_spec import InputSpec
 from mobileone.model.network import MobileOne
+from mobileone.model.wrapped import unwrap
 from mobileone.variants import VARIANTS
 
 
@@ -54,6 +55,7 @@ def read_subjects(sources: Sequence[str | os.PathLike[str] | MobileOne]) -> list
     """
     if not sources:
         raise ConfigError("nothing to benchmark: give at least one MODEL")
+    sources = [unwrap(source) for source in sources]
     titles: dict[str, str] = {}  # by the hash of the weights
     found = []
     # Networks first, so that their artifacts find the title.

@@ -17,6 +17,7 @@ from mobileone.imagenet import human_name, resolve_classes
 from mobileone.images.any_image import AnyImage, as_image
 from mobileone.images.eval_transform import EvalTransform
 from mobileone.model.network import MobileOne
+from mobileone.model.wrapped import as_network
 from mobileone.report.figure import new_figure, require_png, save_figure
 
 MAX_IMAGES = 24
@@ -81,6 +82,7 @@ def explain(
         ConfigError: on an unknown class, or a model without a classifier.
         BadImageError: if a file cannot be decoded.
     """
+    model = as_network(model, wanted="explain takes a MobileOne")
     if topk < 1:
         raise ConfigError(f"topk must be at least 1, got {topk}")
     classes = resolve_classes(model.num_classes, model.class_names)

@@ -53,25 +53,27 @@ def as_classifier(
     """A classifier as it is; a network of ours, in either form, as one.
 
     Args:
-        model: either.
+        model: either; what DataParallel, DistributedDataParallel, torch.compile and AveragedModel wrap is
+            taken out.
         device: where a network computes: it is moved there. None is where it is.
         amp: a network's mixed precision, or None.
         fuse: bring a network with branches into inference form, as a copy; it must be in eval mode.
 
     Raises:
-        ConfigError: if it is neither.
+        ConfigError: if it is neither, or there is no such device.
+        ReparameterizeError: with `fuse`, if the network is in training mode or cannot be fused exactly.
     """
     if isinstance(model, Classifier):
         return model
     from mobileone.inference.torch_classifier import TorchClassifier
-    from mobileone.model.network import MobileOne
+    from mobileone.model.wrapped import as_network
 
-    if not isinstance(model, MobileOne):
-        raise ConfigError(
-            "a model is a MobileOne, or an object with input_spec, num_classes, class_names, device and "
-            f"logits(pixels), got {type(model).__name__}"
-        )
-    return TorchClassifier(model, device=device, amp=amp, fuse=fuse)
+    network = as_network(
+        model,
+        wanted="a model is a MobileOne, or an object with input_spec, num_classes, class_names, device and "
+        "logits(pixels)",
+    )
+    return TorchClassifier(network, device=device, amp=amp, fuse=fuse)
 
 
 @contextmanager
@@ -131,4 +133,4 @@ def load_classifier(
     from mobileone.checkpoint.load import load_model
     from mobileone.inference.torch_classifier import TorchClassifier
 
-    return TorchClassifier(load_model(source, form="inference"), device=device or "cpu")
+    return TorchClassifier(load_model(source, form="inference"), device="cpu" if device is None else device)
