@@ -23,9 +23,18 @@ from mobileone.cli import reference
         (["train", "--dry"], "unknown option --dry; did you mean --dry-run?; see mobileone train --help"),
         (["info", "a", "--zzz"], "unknown option --zzz; see mobileone info --help"),
         (["info", "a", "b c"], "unexpected argument 'b c'; see mobileone info --help"),
-        (["info", "a", "--input-size", "x"], "--input-size wants a whole number, got 'x'; see mobileone info --help"),
-        (["predict", "m", "i", "--topk", "x"], "--topk wants a whole number, got 'x'; see mobileone predict --help"),
-        (["test", "m", "--data", "d", "--crop", "x"], "--crop wants a number, got 'x'; see mobileone test --help"),
+        (
+            ["info", "a", "--input-size", "x"],
+            "--input-size wants a whole number, got 'x'; see mobileone info --help",
+        ),
+        (
+            ["predict", "m", "i", "--topk", "x"],
+            "--topk wants a whole number, got 'x'; see mobileone predict --help",
+        ),
+        (
+            ["test", "m", "--data", "d", "--crop", "x"],
+            "--crop wants a number, got 'x'; see mobileone test --help",
+        ),
         (["test", "m", "--data"], "--data needs a value; see mobileone test --help"),
         (
             ["convert", "a", "-o", "b", "--to", "appel"],
@@ -37,7 +46,7 @@ from mobileone.cli import reference
             "--resume takes nothing or auto, got maybe; see mobileone train --help",
         ),
     ],
-)  # fmt: skip
+)
 def test_a_complaint_is_short_and_names_the_nearest_right_form(run, arguments, line):
     assert run(*arguments) == (2, "", f"mobileone: usage: {line}\n")
 
