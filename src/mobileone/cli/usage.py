@@ -70,7 +70,7 @@ def complaint(boxed: str, read_help: Callable[[list[str]], str], given: Sequence
     if found := re.match(r"Missing value for argument '(.*)'", text):
         return command, f"{found[1]} needs a value"
     if found := re.match(r"Error parsing (\S+?): (.*)", text):
-        return command, _bad_value(*found.groups(), lines)
+        return command, _bad_value(found[1], found[2], lines)
     return command, text.rstrip(".")
 
 
