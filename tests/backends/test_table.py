@@ -52,7 +52,7 @@ def test_suffixes_are_known_in_capitals_and_other_files_are_not():
 
 
 def test_what_a_precision_is_written_in():
-    assert writing("int8") == ["onnx", "openvino", "litert", "executorch"]
+    assert writing("int8") == ["onnx", "openvino", "litert", "executorch", "c"]
     assert set(writing("fp32")) >= set(writing("fp16"))
 
 

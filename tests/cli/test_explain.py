@@ -33,7 +33,9 @@ def test_the_command_draws_a_row_an_image(
     assert captured.out.strip() == picture
     assert "1512.04150" in captured.err
     with Image.open(picture) as drawn:
-        assert drawn.size == (4 * 286, 2 * 330)
+        colours = {colour for _, colour in drawn.convert("RGB").getcolors(1 << 24)}
+    assert {(0, 90, 120), (40, 90, 120)} <= colours, "both photos, in their own colours"
+    assert len(colours) > 100, "and the maps over them"
     for arguments, message in (
         ([weights, *photos, "--png", "maps.jpg"], "must end in .png"),
         ([weights, "--png", picture], "takes 1 to 24 image files, got 0"),

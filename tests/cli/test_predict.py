@@ -20,8 +20,10 @@ def test_predict_names_classes_and_draws_them(run, model_file, photos, tmp_path)
     for prediction in predictions:
         assert {score["class_name"] for score in prediction["scores"]} == {"cat", "dog"}
         assert sum(score["probability"] for score in prediction["scores"]) == pytest.approx(1)
-    with Image.open(picture) as sheet:
-        assert sheet.size[0] == 1200
+    with Image.open(picture) as sheet, Image.open(images[0]) as photo:
+        colours = {colour for _, colour in sheet.convert("RGB").getcolors(1 << 24)}
+        shown = colours & {colour for _, colour in photo.getcolors(1 << 24)}
+    assert len(shown) > 100, "the photos' own colours are on the sheet"
     code, out, _ = run("predict", model_file, images[0], "--topk", 1)
     assert code == 0
     assert out.count("%") == 1

@@ -64,3 +64,10 @@ def test_files_are_opened_late_but_read_at_once(tmp_path):
 def test_other_things_are_refused_by_kind(wrong, named):
     with pytest.raises(ConfigError, match=f"an image is a path, .* got {named}$"):
         as_image(wrong)
+
+
+def test_damaged_content_is_an_image_until_it_is_asked():
+    damaged = EncodedImage("damaged.jpg", b"no picture")
+    assert as_image(damaged) is damaged
+    with pytest.raises(BadImageError, match=r"damaged\.jpg"):
+        _ = damaged.height

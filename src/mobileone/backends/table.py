@@ -95,6 +95,15 @@ BACKENDS: dict[str, Backend] = {
             int8_head="dynamic",
         ),
         Backend(
+            name="c",
+            suffix=".c",
+            runtime="C",
+            extra="c",
+            writes=("int8",),
+            executes=("int8",),
+            int8_head="static",
+        ),
+        Backend(
             name="coreml",
             suffix=".mlpackage",
             runtime="Core ML",

@@ -79,7 +79,7 @@ class Evaluation:
         return cls(photos=photos, pixels=pixels, logits=logits)
 
     def accuracy(self) -> dict[str, Accuracy]:
-        """Of PyTorch in float."""
+        """How right PyTorch in float is, by network."""
         labels = self.photos.labels if self.photos else None
         return {
             network: score(np.load(path), labels=labels, reference=path)

@@ -36,7 +36,7 @@ class InputFiles:
         return self._write("noise", pixels, manifest, spec)
 
     def photos(self, pixels: Tensor, manifest: Manifest | None, spec: InputSpec) -> Path:
-        """Decoded photos, likewise."""
+        """Photos cut to size, uint8 (N, C, H, W), as that artifact takes them, or as our networks do."""
         return self._write("photos", pixels, manifest, spec)
 
     def _write(self, kind: str, pixels: Tensor, manifest: Manifest | None, spec: InputSpec) -> Path:

@@ -26,7 +26,7 @@ def megabytes(size: int) -> str:
 
 
 def result_line(result: EvalResult) -> str:
-    """An evaluation in one line."""
+    """Accuracy, loss and number of images, in one line."""
     line = f"acc@1 {result.acc1:.3f}  acc@5 {result.acc5:.3f}  loss {result.loss:.4f}  n {result.num_images}"
     return f"{line}  skipped {len(result.skipped)}" if result.skipped else line
 

@@ -157,7 +157,7 @@ def csv_rows(prediction: Prediction) -> Iterator[tuple[str | int | float, ...]]:
 
 
 def print_prediction(prediction: Prediction) -> None:
-    """For people."""
+    """The image, then a line a class, for people."""
     if prediction.error is None:
         print(prediction.image)
     for score in prediction.scores:

@@ -45,7 +45,7 @@ class Digits:
         return f"digits/{self.split}/{index}"
 
     def read(self, index: int) -> DecodedImage:
-        """One scan."""
+        """A scan, decoded."""
         return DecodedImage(self.name(index), self.images[index])
 
 

@@ -68,7 +68,7 @@ class Photos:
         return photo_pixels(map(self.read, bar), spec)
 
     def batches(self, spec: InputSpec, batch_size: int) -> Iterator[Tensor]:
-        """The same, so many at a time."""
+        """All of them in parts of so many, read when a part is asked for."""
         for start in range(0, len(self), batch_size):
             yield photo_pixels(map(self.read, self.chosen[start : start + batch_size]), spec)
 

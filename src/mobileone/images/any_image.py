@@ -10,7 +10,7 @@ import PIL.Image
 from numpy.typing import NDArray
 
 from mobileone.errors import ConfigError
-from mobileone.images.decode import DecodedImage, Image, read_image
+from mobileone.images.decode import DecodedImage, EncodedImage, Image, read_image
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -31,7 +31,8 @@ def as_image(given: AnyImage) -> Image:
     """
     if isinstance(given, str | os.PathLike):
         return read_image(os.fspath(given))
-    if isinstance(given, Image):
+    # The known kinds first: asking a file's content for an `Image`'s properties would read its header.
+    if isinstance(given, EncodedImage | DecodedImage | Image):
         return given
     import torch
 

@@ -76,10 +76,11 @@ def integer_attention(
 ) -> Tensor:
     """Integers of ReLU(x · gate), from integers x (N, C, H, W) less their zero point.
 
-    The average is rounded to x's own integers, the gate is computed in float and rounded to 1/256.
+    The average is rounded to x's own integers, the gate is computed in double precision, so that the order of
+    its sums does not show, and rounded to 1/256.
     """
     average = x.mean((2, 3)).round_() * source.step
-    gate = float_gate(attention, average).mul(1 / GATE.step).round_().clamp_(0, STEPS)
+    gate = float_gate(attention, average.double()).mul(1 / GATE.step).round_().clamp_(0, STEPS).float()
     scale = np.float32(source.step) * np.float32(GATE.step) / np.float32(output.step)
     product = x * gate[:, :, None, None]
     return requantize(product, torch.full((x.shape[1],), float(scale)), output)
@@ -101,10 +102,11 @@ def float_layer(conv: ConvLayer, x: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def float_gate(attention: AttentionLayer, average: Tensor) -> Tensor:
-    """The channels' gates (N, C) in 0..1, from their averages."""
+    """The channels' gates (N, C) in 0..1, from their averages, in those' precision."""
     inner = average
     for part in (attention.reduce, attention.expand):
-        inner = F.linear(inner.relu() if part is attention.expand else inner, *linear_tensors(part))
+        weight, bias = (each.to(average.dtype) for each in linear_tensors(part))
+        inner = F.linear(inner.relu() if part is attention.expand else inner, weight, bias)
     return inner.sigmoid()
 
 

@@ -1,0 +1,130 @@
+"""The machine's C compiler, and zig's, which compiles for other systems. Imports no torch."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+
+from mobileone.errors import ConfigError, ExportError, MissingExtraError
+
+TIMEOUT_S = 300
+FLAGS = ("-std=c11", "-O2")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CompileTarget:
+    """A system that a network is compiled for.
+
+    Attributes:
+        name: what users call it.
+        triple: what zig calls it.
+        suffix: of its shared libraries.
+        flags: that it needs.
+    """
+
+    name: str
+    triple: str
+    suffix: str
+    flags: tuple[str, ...] = ("-shared", "-fPIC")
+
+
+TARGETS: dict[str, CompileTarget] = {
+    each.name: each
+    for each in (
+        CompileTarget(name="x86_64-linux", triple="x86_64-linux-gnu.2.17", suffix=".so"),
+        CompileTarget(name="aarch64-linux", triple="aarch64-linux-gnu.2.17", suffix=".so"),
+        CompileTarget(name="aarch64-android", triple="aarch64-linux-android", suffix=".so"),
+        CompileTarget(name="aarch64-macos", triple="aarch64-macos.11.0", suffix=".dylib"),
+        CompileTarget(name="x86_64-windows", triple="x86_64-windows-gnu", suffix=".dll", flags=("-shared",)),
+        CompileTarget(
+            name="wasm32",
+            triple="wasm32-wasi",
+            suffix=".wasm",
+            flags=("-mexec-model=reactor", "-Wl,--export-dynamic", "-msimd128"),
+        ),
+    )
+}
+
+
+def find_target(name: str) -> CompileTarget:
+    """The target of that name.
+
+    Raises:
+        ConfigError: if there is none.
+    """
+    if name not in TARGETS:
+        raise ConfigError(f"target must be one of {', '.join(TARGETS)}, got {name!r}")
+    return TARGETS[name]
+
+
+def find_compiler() -> list[str]:
+    """The command of this machine's C compiler: CC's, else cc, gcc, clang, or zig's where it is installed.
+
+    Raises:
+        ConfigError: if CC names none that is there.
+        MissingExtraError: if there is none.
+    """
+    if given := shlex.split(os.environ.get("CC", "")):
+        if shutil.which(given[0]) is None:
+            raise ConfigError(
+                f"CC names the C compiler {given[0]!r}, which is not there; name another or unset CC"
+            )
+        return given
+    for name in ("cc", "gcc", "clang"):
+        if shutil.which(name):
+            return [name]
+    if find_spec("ziglang") is not None:
+        return zig_compiler()
+    raise MissingExtraError(
+        "no C compiler found; install gcc or clang, name one in CC, or pip install 'mobileone[c]'"
+    )
+
+
+def zig_compiler() -> list[str]:
+    """The command of zig's C compiler.
+
+    Raises:
+        MissingExtraError: if it is not installed.
+    """
+    if find_spec("ziglang") is None:
+        raise MissingExtraError("compiling for other systems needs ziglang; pip install 'mobileone[c]'")
+    return [sys.executable, "-m", "ziglang", "cc"]
+
+
+def compile_c(command: Sequence[str], source: Path, output: Path) -> None:
+    """Run a compiler on a C file; `output` is whole or not there.
+
+    Args:
+        command: the compiler and its flags, all but the source and the output.
+        source: the C file.
+        output: what to write; its folder is there.
+
+    Raises:
+        ExportError: if the compiler does not run, or refuses: its first error.
+    """
+    with tempfile.TemporaryDirectory(dir=output.parent) as folder:
+        made = Path(folder) / output.name
+        try:
+            done = subprocess.run(
+                [*command, str(source), "-o", str(made)], capture_output=True, text=True, timeout=TIMEOUT_S
+            )
+        except (OSError, subprocess.TimeoutExpired) as error:
+            raise ExportError(f"the C compiler {command[0]} did not run on {source}: {error}") from error
+        if done.returncode or not made.exists():
+            lines = [line.strip() for line in done.stderr.splitlines() if line.strip()]
+            first = next((line for line in lines if "error" in line), lines[0] if lines else "no message")
+            raise ExportError(f"the C compiler {command[0]} failed on {source}: {first}")
+        made.replace(output)
+
+
+def library_suffix() -> str:
+    """Of shared libraries on this system."""
+    return {"darwin": ".dylib", "win32": ".dll"}.get(sys.platform, ".so")

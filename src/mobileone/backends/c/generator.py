@@ -1,0 +1,219 @@
+"""An int8 network as C: constants and a table of steps, between templates that are the same for all."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from string import Template
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mobileone import __version__
+from mobileone.backends.c.c_text import c_float, c_string, section, string_array
+from mobileone.backends.c.integers import run_integers
+from mobileone.backends.c.kernel_sets import all_kernels, template
+from mobileone.backends.c.layer_tables import LayerTables
+from mobileone.backends.c.network_steps import NetworkPlan, plan_network, stem_groups
+from mobileone.backends.c.workspace import Workspace, plan_workspace
+from mobileone.backends.quantized_network import QuantizedNetwork
+from mobileone.errors import ConfigError, ExportError
+from mobileone.variants import Pair
+
+DEFAULT_PREFIX = "mobileone_net"
+SMALLEST_SIDE = 32
+TEST_ROW_BYTES = 13  # from one row of the self-test's image to the next
+KEYWORDS = re.compile(
+    "auto|break|case|char|class|const|continue|default|do|double|else|enum|extern|float|for|goto|if|inline|int|"
+    "long|namespace|new|private|public|register|restrict|return|short|signed|sizeof|static|struct|switch|"
+    "template|this|typedef|union|unsigned|void|volatile|while"
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CSource:
+    """The text of the two files, and what they take.
+
+    Attributes:
+        code: the .c file.
+        header: the .h file.
+        weight_bytes: of the constants.
+        workspace_bytes: of one thread.
+        thread_bytes: of every further one.
+    """
+
+    code: str
+    header: str
+    weight_bytes: int
+    workspace_bytes: int
+    thread_bytes: int
+
+
+def generate(
+    quantized: QuantizedNetwork,
+    *,
+    size: Pair | None = None,
+    prefix: str = DEFAULT_PREFIX,
+    visibility: str = "",
+    header_name: str = "net.h",
+    title: str = "MobileOne, int8",
+) -> CSource:
+    """The network as one C11 file and its header.
+
+    Args:
+        quantized: the network.
+        size: (height, width) of the image; None is the input spec's.
+        prefix: of all public names.
+        visibility: what stands before the public functions, `static` for one.
+        header_name: what the code includes.
+        title: the files' first line.
+
+    Raises:
+        ConfigError: on a prefix that is no C identifier, or an image smaller than 32 pixels.
+        ExportError: if a layer is none that the C kernels know, or a weight is not finite.
+    """
+    check_prefix(prefix)
+    side = quantized.layers.input_spec.size
+    size = size or (side, side)
+    if min(size) < SMALLEST_SIDE:
+        raise ConfigError(f"the C engine takes images of at least 32×32, got {size[0]}×{size[1]}")
+    _check_finite(quantized)
+    plan, tables = plan_network(quantized, size), LayerTables(quantized)
+    stem_panels = tables.stem(plan.stem, image_width=size[1], width=plan.stem_size[1])
+    steps = [tables.step(index, step) for index, step in enumerate(plan.steps)]
+    image = test_image(plan)
+    workspace = plan_workspace(plan, quantized.layers, test_bytes=test_image_bytes(plan))
+    defines = _defines(quantized, plan, workspace, stem_panels) | {
+        "TEST_IMAGE_BYTES": str(test_image_bytes(plan)),
+        "TEST_ROW_BYTES": str(TEST_ROW_BYTES),
+        "TEST_HASH": f"0x{run_integers(quantized, image).digest:08X}u",
+        "VERSION_TEXT": c_string(f"mobileone {__version__}, {title}"),
+    }
+    names = quantized.layers.class_names
+    named = names is not None and quantized.layers.classifier is not None
+    parts = [
+        f"/* {title}. Made by mobileone {__version__}; {header_name} says how it is used. */\n",
+        Template(template("preamble.c")).substitute(header=header_name),
+        "\n".join(f"#define {name} {value}" for name, value in defines.items()) + "\n",
+        template("types.c"),
+        template("plain.c"),
+        template("processor.c"),
+        all_kernels(tables.shapes),
+        section("Constants: weights as the kernels read them"),
+        *tables.constants,
+        *([string_array("class_names", names)] if names is not None and named else []),
+        "",
+        template("engine_types.c"),
+        section("Maps, layers and steps"),
+        tables.map_table(workspace.slots),
+        *tables.tables,
+        "\nstatic const step steps[] = {\n" + ",\n".join(steps) + "};\n",
+        *map(template, ("engine.c", "run.c", "threads.c", "api.c")),
+    ]
+    code = "\n".join(parts).replace("PREFIX_UPPER", prefix.upper()).replace("PREFIX", prefix)
+    return CSource(
+        code=code,
+        header=_header(quantized, plan, workspace, tables.weight_bytes, prefix, visibility, title),
+        weight_bytes=tables.weight_bytes,
+        workspace_bytes=workspace.shared_bytes + workspace.thread_bytes,
+        thread_bytes=workspace.thread_bytes,
+    )
+
+
+def check_prefix(prefix: str) -> None:
+    """Refuse a prefix that cannot begin a C name.
+
+    Raises:
+        ConfigError: then.
+    """
+    if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", prefix) or KEYWORDS.fullmatch(prefix):
+        raise ConfigError(f"the prefix must be a C identifier that starts with a letter, got {prefix!r}")
+
+
+def test_image_bytes(plan: NetworkPlan) -> int:
+    """Of the self-test's image, whose rows overlap."""
+    height, width = plan.image
+    return width * plan.stem.in_channels + TEST_ROW_BYTES * (height - 1)
+
+
+def test_image(plan: NetworkPlan) -> NDArray[np.uint8]:
+    """The self-test's image (H, W, C), as templates/run.c makes it."""
+    values, state = np.empty(test_image_bytes(plan), np.uint8), 1
+    for i in range(len(values)):
+        state = (state * 1664525 + 1013904223) & 0xFFFFFFFF
+        values[i] = state >> 24
+    channels = plan.stem.in_channels
+    return np.lib.stride_tricks.as_strided(
+        values, (*plan.image, channels), (TEST_ROW_BYTES, channels, 1), writeable=False
+    )
+
+
+def _check_finite(quantized: QuantizedNetwork) -> None:
+    for part in quantized.layers.parts():
+        weight = quantized.weights.get(part.name)
+        scale = np.ones(1) if weight is None else weight.scale
+        if not all(np.isfinite(values).all() for values in (part.weight, part.bias, scale)):
+            raise ExportError(f"{part.name} has NaN or infinite weights; the model is no use")
+
+
+def _defines(
+    quantized: QuantizedNetwork, plan: NetworkPlan, workspace: Workspace, stem_panels: int
+) -> dict[str, str]:
+    layers, stem, activations = quantized.layers, plan.stem, quantized.activations
+    last = layers.convs[-1]
+    numbers = {
+        "IMAGE_HEIGHT": plan.image[0],
+        "IMAGE_WIDTH": plan.image[1],
+        "IMAGE_CHANNELS": stem.in_channels,
+        "STEM_KERNEL_H": stem.weight.shape[2],
+        "STEM_KERNEL_W": stem.weight.shape[3],
+        "STEM_STRIDE_H": stem.stride[0],
+        "STEM_STRIDE_W": stem.stride[1],
+        "STEM_PADDING_H": stem.padding[0],
+        "STEM_PADDING_W": stem.padding[1],
+        "STEM_WIDTH": plan.stem_size[1],
+        "STEM_PITCH": 4 * stem_groups(stem),
+        "STEM_PANELS": stem_panels,
+        "NUM_FEATURES": last.out_channels,
+        "NUM_CLASSES": 0 if layers.classifier is None else len(layers.classifier.bias),
+        "HAS_CLASS_NAMES": int(layers.class_names is not None and layers.classifier is not None),
+        "HAS_ATTENTION": int(any(conv.attention is not None for conv in layers.convs)),
+        "SHARED_BYTES": workspace.shared_bytes,
+        "THREAD_BYTES": workspace.thread_bytes,
+        **workspace.offsets,
+    }
+    step = activations[last.name if last.attention is None else f"{last.name}.attn"].step
+    floats = {"LAST_STEP": c_float(step)}
+    if layers.classifier is not None:
+        floats["POOLED_STEP"] = c_float(activations["pooled"].step)
+    return {name: str(value) for name, value in numbers.items()} | floats
+
+
+def _header(
+    quantized: QuantizedNetwork,
+    plan: NetworkPlan,
+    workspace: Workspace,
+    weight_bytes: int,
+    prefix: str,
+    visibility: str,
+    title: str,
+) -> str:
+    layers, spec = quantized.layers, quantized.layers.input_spec
+    channels = plan.stem.in_channels
+    return Template(template("header.h")).substitute(
+        title=title,
+        prefix=prefix,
+        upper=prefix.upper(),
+        visibility=visibility,
+        height=plan.image[0],
+        width=plan.image[1],
+        channels=channels,
+        order="RGB" if channels == 3 else "in the order that the network was trained with",
+        preprocessing=f"Resize the short side to {round(spec.size / spec.crop)} ({spec.interpolation}, "
+        f"antialiased), then cut the centre.",
+        num_outputs=layers.num_outputs,
+        output_kind="averages of the last map's channels" if layers.classifier is None else "logits",
+        weight_bytes=weight_bytes,
+        workspace_bytes=workspace.shared_bytes + workspace.thread_bytes,
+        thread_bytes=workspace.thread_bytes,
+    )

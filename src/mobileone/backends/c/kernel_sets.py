@@ -1,0 +1,107 @@
+"""The sets of kernels, one an instruction set: which files of templates/ make each up."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib import resources
+from typing import Literal
+
+from mobileone.backends.c.packing import TileShape
+
+Guard = Literal["HAS_X86_KERNELS", "HAS_ARM_KERNELS"]
+POINTWISE_ARGUMENTS = (
+    "const uint8_t *strip, int pixels, const panel *p, int begin, int end, cursor out, uint8_t *scratch"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class KernelSet:
+    """One instruction set's kernels.
+
+    Every name in its files that begins with V_ gets the set's own name in its place.
+
+    Attributes:
+        name: as the C file calls it.
+        family: whose sizes of tiles it takes, a key of `packing.MOST_PIXELS`.
+        files: of templates/, in order: operations on vectors, then kernels written in them.
+        guard: the macro that tells whether the compiler knows it.
+    """
+
+    name: str
+    family: str
+    files: tuple[str, ...]
+    guard: Guard
+
+    def text(self, shapes: Sequence[TileShape]) -> str:
+        """Its part of the C file: operations, kernels, a pointwise kernel for every shape, a table of all."""
+        names = [f"V_pointwise_{s.pitch}_{dict(s.pixels)[self.family]}_{s.vectors}" for s in shapes]
+        instances = {
+            name: f"V_KERNEL void {name}({POINTWISE_ARGUMENTS}) {{\n"
+            f"  V_pointwise(strip, pixels, p, begin, end, out, scratch, "
+            f"{shape.pitch}, {dict(shape.pixels)[self.family]}, {shape.vectors});\n}}\n"
+            for name, shape in zip(names, shapes, strict=True)
+        }
+        macros = "".join(f"#undef V_{name}\n" for name in ("TARGET", "INLINE", "KERNEL", "dot_lane"))
+        parts = [*map(template, self.files), *instances.values(), kernel_table("V", self.name, names), macros]
+        text = re.sub(r"\bV_", f"{self.name}_", "\n".join(parts))
+        return f"#if {self.guard}\n{text}#endif\n"
+
+
+def kernel_table(prefix: str, name: str, pointwise: Sequence[str]) -> str:
+    """The table that the engine calls a set through.
+
+    Args:
+        prefix: of its functions.
+        name: of the set.
+        pointwise: functions, one a shape.
+    """
+    functions = [f"{prefix}_depthwise_1, {prefix}_depthwise_2}}", f"{prefix}_pointwise_table"]
+    functions += [f"{prefix}_{job}" for job in ("add_pixels", "gate_pixels", "classify")]
+    signed = "0" if prefix == "plain" else f"{prefix}_SIGNED"
+    return (
+        f"static void (*const {prefix}_pointwise_table[])({POINTWISE_ARGUMENTS}) = {{\n  "
+        + ",\n  ".join(pointwise)
+        + "};\n"
+        + f'static const kernels {prefix}_kernels = {{\n  "{name}", {prefix}_is_supported, {signed}, {{'
+        + ", ".join(functions)
+        + "};\n"
+    )
+
+
+def template(name: str) -> str:
+    """The text of a file of templates/."""
+    return (resources.files("mobileone.backends.c") / "templates" / name).read_text(encoding="utf-8")
+
+
+_SHARED = ("depthwise.c", "elementwise.c")
+_NEON = ("vectors_neon.c", "pointwise_neon.c", *_SHARED)
+KERNEL_SETS = (
+    KernelSet(
+        "avx512vnni",
+        "avx512vnni",
+        ("vectors_avx512vnni.c", "pointwise.c", *_SHARED),
+        "HAS_X86_KERNELS",
+    ),
+    KernelSet("avxvnni", "avxvnni", ("vectors_avxvnni.c", "pointwise.c", *_SHARED), "HAS_X86_KERNELS"),
+    KernelSet("avx2", "avx2", ("vectors_avx2.c", "pointwise.c", *_SHARED), "HAS_X86_KERNELS"),
+    KernelSet("i8mm", "neon", ("neon_i8mm.c", *_NEON), "HAS_ARM_KERNELS"),
+    KernelSet("dotprod", "neon", ("neon_dotprod.c", *_NEON), "HAS_ARM_KERNELS"),
+)
+"""Best first, of each processor's."""
+
+
+def all_kernels(shapes: Sequence[TileShape]) -> str:
+    """Plain C's table, every set, and the macro that lists what a compiler has of them."""
+
+    def listed(guard: Guard) -> str:
+        return ", ".join([f"&{each.name}_kernels" for each in KERNEL_SETS if each.guard == guard])
+
+    choices = (
+        f"#if HAS_X86_KERNELS\n#define ALL_KERNELS {listed('HAS_X86_KERNELS')}, &plain_kernels\n"
+        f"#elif HAS_ARM_KERNELS\n#define ALL_KERNELS {listed('HAS_ARM_KERNELS')}, &plain_kernels\n"
+        "#else\n#define ALL_KERNELS &plain_kernels\n#endif\n"
+    )
+    plain = kernel_table("plain", "plain", ["plain_pointwise"] * len(shapes))
+    return "\n".join([plain, *(each.text(shapes) for each in KERNEL_SETS), choices])

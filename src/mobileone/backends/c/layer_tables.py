@@ -1,0 +1,206 @@
+"""The layers of a network as C: arrays of constants, and the tables that point to them."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mobileone.backends.c.c_text import byte_array, c_float, number_array
+from mobileone.backends.c.integers import conv_scale, gate_scale, zero_offset
+from mobileone.backends.c.network_steps import DEPTHWISE_BLOCK, MapSpec, NetworkStep, round_up, stem_groups
+from mobileone.backends.c.packing import (
+    PackedLayer,
+    PackedPanel,
+    TileShape,
+    pack_depthwise,
+    pack_panels,
+    safe_bias,
+    tile_shape,
+)
+from mobileone.backends.fused_layers import ConvLayer
+from mobileone.backends.quantized_network import QuantizedNetwork
+
+CLASSIFIER_GROUPS = 4  # the classifier's kernels take four groups of input channels at a time
+
+
+class LayerTables:
+    """Collects what the layers need while they are asked for.
+
+    Args:
+        quantized: the network.
+
+    Attributes:
+        constants: arrays, one text each.
+        tables: that point to them.
+        shapes: of pointwise kernels, in the order of their numbers.
+        maps: in the order of their numbers.
+        weight_bytes: of all arrays that a processor's kernels read.
+    """
+
+    def __init__(self, quantized: QuantizedNetwork) -> None:
+        self.quantized = quantized
+        self.constants: list[str] = []
+        self.tables: list[str] = []
+        self.shapes: list[TileShape] = []
+        self.maps: list[MapSpec] = []
+        self.weight_bytes = 0
+        self._attention = ""
+        self._sources, before = {}, "image"
+        for conv in quantized.layers.convs:
+            self._sources[conv.name] = before
+            before = conv.name if conv.attention is None else f"{conv.name}.attn"
+
+    def stem(self, conv: ConvLayer, *, image_width: int, width: int) -> int:
+        """The first convolution, as a matrix product over gathered pixels; how many panels it has."""
+        weight = self.quantized.weights[conv.name]
+        rows = weight.values.transpose(0, 2, 3, 1).reshape(conv.out_channels, -1)  # (out, ky · kx · channel)
+        groups = stem_groups(conv)
+        count = self._pointwise("stem", conv, rows, groups=groups, pitch=4 * groups, pixels=width)
+        line = np.tile(self.quantized.border, image_width)
+        self._constant(byte_array("border_row", line, kind="uint8_t"), line.nbytes)
+        return count
+
+    def step(self, index: int, step: NetworkStep) -> str:
+        """The initialiser of a step."""
+        name, depthwise, stride = f"step{index}", "NULL", 1
+        panels, count, attention = "NULL", 0, "NULL"
+        if step.depthwise is not None:
+            self._depthwise(name, step.depthwise)
+            depthwise, stride = f"&{name}_filters", step.depthwise.stride[0]
+        if step.pointwise is not None:
+            conv = step.pointwise
+            count = self._pointwise(
+                name,
+                conv,
+                self.quantized.weights[conv.name].values[:, :, 0, 0],
+                groups=round_up(conv.in_channels, 4) // 4,
+                pitch=round_up(conv.in_channels, DEPTHWISE_BLOCK),
+                pixels=(step.rows or step.target.height) * step.target.width,
+            )
+            panels = f"{name}_panels"
+        if step.attention is not None:
+            if step.kind == "AVERAGE":
+                self._gates(name, step.attention)
+            attention = f"&{self._attention}_attention"
+        if step.kind == "CLASSIFY":
+            panels, count = "classifier_panels", self._classifier()
+        convs = [each.name for each in (step.depthwise, step.pointwise, step.attention) if each is not None]
+        source, target = step.source, step.target
+        return (
+            f"  /* {index}: {', '.join(convs) or 'head'}: "
+            f"{source.height} × {source.width} to {target.height} × {target.width} */\n"
+            f"  {{{step.kind}, &maps[{self._map(source)}], &maps[{self._map(target)}], "
+            f"{depthwise}, {stride}, {panels}, {count}, {attention}, {step.rows}}}"
+        )
+
+    def map_table(self, slots: dict[str, int]) -> str:
+        """The maps of all steps, in buffers that start at these offsets."""
+        lines = [f"  {{{slots[m.slot]}, {m.height}, {m.width}, {m.pixel}, {m.border}}}" for m in self.maps]
+        return "static const layout maps[] = {\n" + ",\n".join(lines) + "};\n"
+
+    def _map(self, spec: MapSpec) -> int:
+        if spec not in self.maps:
+            self.maps.append(spec)
+        return self.maps.index(spec)
+
+    def _constant(self, text: str, num_bytes: int) -> None:
+        self.constants.append(text)
+        self.weight_bytes += num_bytes
+
+    def _scale(self, conv: ConvLayer) -> NDArray[np.float32]:
+        activations = self.quantized.activations
+        source = activations[self._sources[conv.name]]
+        return conv_scale(self.quantized.weights[conv.name], source, activations[conv.name])
+
+    def _bias(self, conv: ConvLayer, scale: NDArray[np.float32]) -> NDArray[np.int32]:
+        weight = self.quantized.weights[conv.name]
+        assert weight.bias is not None
+        return safe_bias(conv.name, weight.values, weight.bias, scale)
+
+    def _offset(self, conv: ConvLayer) -> int:
+        return zero_offset(self.quantized.activations[conv.name])
+
+    def _pointwise(
+        self, name: str, conv: ConvLayer, rows: NDArray[np.int8], *, groups: int, pitch: int, pixels: int
+    ) -> int:
+        scale = self._scale(conv)
+        panels = pack_panels(rows, self._bias(conv, scale), scale, groups=groups)
+        self._panels(name, conv.name, panels, pitch=pitch, pixels=pixels, offset=self._offset(conv))
+        return len(panels)
+
+    def _panels(
+        self, name: str, what: str, panels: list[PackedPanel], *, pitch: int, pixels: int, offset: int
+    ) -> None:
+        lines = []
+        for index, panel in enumerate(panels):
+            constants = self._layer(f"{name}_{index}", what, panel.layer)
+            shape = self._shape(tile_shape(pitch, panel.vectors, pixels))
+            lines.append(
+                f"  {{{constants}, {offset}, {panel.groups}, {panel.vectors}, {panel.blocks}, "
+                f"{panel.channel}, {shape}, {pitch}}}"
+            )
+        self.tables.append(f"static const panel {name}_panels[] = {{\n" + ",\n".join(lines) + "};")
+
+    def _shape(self, shape: TileShape) -> int:
+        if shape not in self.shapes:
+            self.shapes.append(shape)
+        return self.shapes.index(shape)
+
+    def _layer(self, name: str, what: str, layer: PackedLayer) -> str:
+        """Its arrays; the initialiser that points to them."""
+        signed = number_array(f"{name}_signed_bias", layer.signed_bias)
+        self.constants.append(f"/* {what} */")
+        self._constant(byte_array(f"{name}_weights", layer.weights), layer.weights.nbytes)
+        self._constant(number_array(f"{name}_bias", layer.bias), layer.bias.nbytes)
+        self._constant(number_array(f"{name}_scale", layer.scale), layer.scale.nbytes)
+        self.constants.append(
+            f"#if HAS_ARM_KERNELS\n{signed}\n#else\n#define {name}_signed_bias {name}_bias\n#endif"
+        )
+        return f"{name}_weights, {{{name}_bias, {name}_signed_bias}}, {name}_scale"
+
+    def _depthwise(self, name: str, conv: ConvLayer) -> None:
+        weight, scale = self.quantized.weights[conv.name], self._scale(conv)
+        layer = pack_depthwise(weight.values, self._bias(conv, scale), scale, stride=conv.stride[0])
+        constants, blocks = (
+            self._layer(f"{name}_depthwise", conv.name, layer),
+            len(layer.bias) // DEPTHWISE_BLOCK,
+        )
+        self.tables.append(
+            f"static const filters {name}_filters = {{{constants}, {self._offset(conv)}, {blocks}}};"
+        )
+
+    def _gates(self, name: str, conv: ConvLayer) -> None:
+        attention, activations = conv.attention, self.quantized.activations
+        assert attention is not None
+        source, output = activations[conv.name], activations[f"{conv.name}.attn"]
+        self.constants.append(f"/* attention of {conv.name} */")
+        for part, values in (
+            ("reduce", attention.reduce.weight.T),
+            ("reduce_bias", attention.reduce.bias),
+            ("expand", attention.expand.weight.T),
+            ("expand_bias", attention.expand.bias),
+        ):
+            array = np.ascontiguousarray(values, np.float32)
+            self._constant(number_array(f"{name}_{part}", array), array.nbytes)
+        self._attention = name
+        self.tables.append(
+            f"static const attention {name}_attention = {{{name}_reduce, {name}_reduce_bias, {name}_expand, "
+            f"{name}_expand_bias,\n  {conv.out_channels}, {len(attention.reduce.bias)}, "
+            f"{c_float(source.step)}, {c_float(float(gate_scale(source, output)))}, "
+            f"{zero_offset(source)}, {zero_offset(output)}}};"
+        )
+
+    def _classifier(self) -> int:
+        classifier = self.quantized.layers.classifier
+        assert classifier is not None
+        weight = self.quantized.weights[classifier.name]
+        out, inputs = weight.values.shape
+        groups = round_up(round_up(inputs, 4) // 4, CLASSIFIER_GROUPS)
+        zeros = np.zeros(out, np.int32)
+        panels = pack_panels(weight.values, zeros, zeros.astype(np.float32), groups=groups)
+        self._panels("classifier", classifier.name, panels, pitch=4 * groups, pixels=1, offset=0)
+        step = np.float32(self.quantized.activations["pooled"].step)
+        for name, values in (("scale", weight.scale * step), ("bias", classifier.bias)):
+            array = np.asarray(values, np.float32)
+            self._constant(number_array(f"classifier_{name}", array), array.nbytes)
+        return len(panels)

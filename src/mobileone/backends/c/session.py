@@ -1,0 +1,211 @@
+"""Run .c files: compiled once by the machine's own compiler, kept in the cache, called through ctypes."""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import platform
+import re
+import threading
+import weakref
+from pathlib import Path
+
+import numpy as np
+
+from mobileone.backends.c.compiler import FLAGS, compile_c, find_compiler, library_suffix
+from mobileone.backends.manifest import Manifest
+from mobileone.backends.session import Array, as_logits
+from mobileone.backends.table import Precision
+from mobileone.cache import cache_dir
+from mobileone.errors import ArtifactError
+
+ALIGNMENT = 64
+MOST_THREADS = 64
+
+
+class CNetwork:
+    """A compiled network: its library, one workspace, and a team of threads where there are several.
+
+    Args:
+        library: the shared library, compiled with threads.
+        prefix: of its functions.
+        threads: that compute one image, 1 to 64.
+
+    Attributes:
+        shape: of an image, (height, width, channels).
+        num_outputs: length of the logits.
+
+    Raises:
+        ArtifactError: if the library has no such functions, or threads cannot be started.
+    """
+
+    def __init__(self, library: Path, prefix: str, *, threads: int = 1) -> None:
+        self._library, self.prefix = ctypes.CDLL(str(library)), prefix
+        try:
+            self._declare()
+        except AttributeError as error:
+            raise ArtifactError(f"{library} is no network of prefix {prefix!r}: {error}") from error
+        self.threads = min(threads, MOST_THREADS)
+        self.shape = tuple(self._function(name)() for name in ("height", "width", "channels"))
+        self.num_outputs: int = self._function("num_outputs")()
+        self._bytes: int = self._function("workspace_for")(self.threads)
+        self._block = ctypes.create_string_buffer(self._bytes + ALIGNMENT)
+        address = ctypes.addressof(self._block)
+        self._workspace = address + -address % ALIGNMENT
+        self._lock = threading.Lock()
+        self._team: int | None = None
+        if self.threads > 1:
+            self._team = self._function("threads_start")(self.threads)
+            if not self._team:
+                raise ArtifactError(f"{self.threads} threads cannot be started")
+            weakref.finalize(self, self._function("threads_stop"), self._team)
+
+    def _function(self, name: str) -> ctypes._FuncPointer:
+        return getattr(self._library, f"{self.prefix}_{name}")  # type: ignore[no-any-return]
+
+    def _declare(self) -> None:
+        """Types of what ctypes would take for int."""
+        for name in ("error_text", "version", "class_name", "kernels", "chosen_kernels"):
+            self._function(name).restype = ctypes.c_char_p
+        for name in ("workspace", "workspace_for"):
+            self._function(name).restype = ctypes.c_size_t
+        self._function("threads_start").restype = ctypes.c_void_p
+        self._function("threads_stop").argtypes = [ctypes.c_void_p]
+        self._function("use_kernels").argtypes = [ctypes.c_char_p]
+        address, size = ctypes.c_void_p, ctypes.c_size_t
+        self._function("run").argtypes = [address, address, address]
+        self._function("run_parallel").argtypes = [
+            address,
+            address,
+            address,
+            size,
+            ctypes.c_int,
+            address,
+            address,
+        ]
+
+    def logits(self, images: Array) -> Array:
+        """Logits, float32 (N, outputs), of uint8 (N, height, width, channels).
+
+        Raises:
+            ArtifactError: if images have another shape, or the library refuses.
+        """
+        if images.dtype != np.uint8 or images.shape[1:] != self.shape:
+            raise ArtifactError(
+                f"the network takes uint8 (N, {', '.join(map(str, self.shape))}), got {images.shape}"
+            )
+        images = np.ascontiguousarray(images)
+        out = np.empty((len(images), self.num_outputs), np.float32)
+        with self._lock:  # one workspace, one image at a time
+            for image, row in zip(images, out, strict=True):
+                self._check(
+                    self._function("run_parallel")(
+                        image.ctypes.data,
+                        row.ctypes.data,
+                        self._workspace,
+                        self._bytes,
+                        self.threads,
+                        None,
+                        self._team,
+                    )
+                )
+        return out
+
+    def kernels(self) -> list[str]:
+        """Names of the sets of kernels in the file, best first."""
+        names: list[str] = []
+        while name := self._function("kernels")(len(names)):
+            names.append(name.decode())
+        return names
+
+    @property
+    def chosen_kernels(self) -> str | None:
+        """Those in use; None before the first image."""
+        name: bytes | None = self._function("chosen_kernels")()
+        return None if name is None else name.decode()
+
+    def use_kernels(self, name: str) -> None:
+        """Take others, for this process.
+
+        Raises:
+            ArtifactError: if there are none, the processor cannot run them, or they compute wrongly.
+        """
+        self._check(self._function("use_kernels")(name.encode()), f"kernels {name}: ")
+
+    def self_test(self) -> None:
+        """Let every set of kernels that this processor runs compute what the generator computed.
+
+        Raises:
+            ArtifactError: if one computes something else.
+        """
+        self._check(self._function("self_test")())
+
+    def class_name(self, index: int) -> str | None:
+        """A class's name; None where there is none."""
+        name: bytes | None = self._function("class_name")(index)
+        return None if name is None else name.decode()
+
+    @property
+    def version(self) -> str:
+        """Of the generator, and what network it is."""
+        return str(self._function("version")().decode())
+
+    def _check(self, error: int, what: str = "") -> None:
+        if error:
+            raise ArtifactError(what + self._function("error_text")(error).decode())
+
+
+class CSession:
+    """A .c file, compiled for this machine."""
+
+    def __init__(self, path: Path, manifest: Manifest, *, threads: int, precision: Precision) -> None:
+        prefix = prefix_of(path.with_suffix(".h"))
+        command = [*find_compiler(), *FLAGS, f"-D{prefix.upper()}_THREADS", "-shared", "-fPIC", "-pthread"]
+        library = compiled_library(path, command)
+        self.network, self._manifest = CNetwork(library, prefix, threads=threads), manifest
+        self.runtime = f"C ({Path(command[0]).name})"
+        self.precision = precision
+
+    def run(self, batch: Array) -> Array:
+        """Logits of a batch."""
+        return as_logits(self.network.logits(batch), self._manifest)
+
+
+open = CSession
+
+
+def prefix_of(header: Path) -> str:
+    """What the names in a generated header begin with.
+
+    Raises:
+        ArtifactError: if it is no such header.
+    """
+    try:
+        found = re.search(
+            r"^#ifndef (\w+)_H$.*?\b(\w+)_error_text\(", header.read_text(encoding="utf-8"), re.M | re.S
+        )
+    except OSError as error:
+        raise ArtifactError(
+            f"{header} cannot be read: {error.strerror or error}; keep it beside the .c file"
+        ) from error
+    if found is None or found[1] != found[2].upper():
+        raise ArtifactError(f"{header} is no header of a generated network; quantize again")
+    return found[2]
+
+
+def compiled_library(source: Path, command: list[str]) -> Path:
+    """The shared library of a .c file, from the cache where it lies there.
+
+    Raises:
+        ExportError: if it cannot be compiled.
+    """
+    code = source.read_bytes() + source.with_suffix(".h").read_bytes()
+    key = hashlib.sha256(code + repr((command, platform.system(), platform.machine())).encode()).hexdigest()[
+        :24
+    ]
+    folder = cache_dir() / "c"
+    folder.mkdir(parents=True, exist_ok=True)
+    library = folder / f"{source.stem}-{key}{library_suffix()}"
+    if not library.exists():
+        compile_c(command, source, library)
+    return library

@@ -1,0 +1,116 @@
+/* ---- depthwise convolution ---- */
+
+/* A row's bytes are interleaved with those of the rows below, so that one dot product takes a whole column of the
+   kernel. Walking along the row, each interleaved column serves three outputs: it ends one, goes on with the next and
+   starts the one after, so three sets of sums take turns. With stride 1, four rows serve two rows of output: the
+   second one's weights are the same, one byte further. V_TURN vectors of channels at a time, as registers allow. */
+
+typedef struct {
+  V_ints upper[V_TURN], lower[V_TURN];
+} V_pair;
+
+/* sums + the products of one column of the kernel with two rows of output. */
+V_INLINE void V_column(V_pair *sums, const V_bytes *d, const int8_t *w) {
+  UNROLL for (int j = 0; j < V_TURN; j++) {
+    sums->upper[j] = V_dot_taps(sums->upper[j], d[j], w + 64 * j);
+    sums->lower[j] = V_dot_taps(sums->lower[j], d[j], w + 256 + 64 * j);
+  }
+}
+
+V_INLINE void V_begin(V_pair *sums, const V_bytes *d, const int8_t *w, const int32_t *bias) {
+  UNROLL for (int j = 0; j < V_TURN; j++) sums->upper[j] = sums->lower[j] = V_load(bias + 16 * j);
+  V_column(sums, d, w);
+}
+
+/* Two rows of output, `width` wide, of four of input from r on. */
+V_INLINE void V_two_rows(const uint8_t *r, ptrdiff_t row, ptrdiff_t pixel, const int8_t *w, const int32_t *bias,
+                         const float *scale, int32_t offset, uint8_t *out, ptrdiff_t out_row, ptrdiff_t out_pixel,
+                         int width, int turn) {
+  const uint8_t *r2 = r + 2 * row;
+  V_pair first, second, third;
+#define V_NEXT                                                        \
+  V_bytes d[V_TURN];                                                  \
+  V_interleave(r, r + row, r2, r2 + row, turn, d);                    \
+  r += pixel;                                                         \
+  r2 += pixel;
+#define V_END(sums)                                                   \
+  V_column(&sums, d, w + 1024);                                       \
+  V_store_turn(out, sums.upper, scale, offset, turn);                 \
+  V_store_turn(out + out_row, sums.lower, scale, offset, turn);       \
+  out += out_pixel;
+  {
+    V_NEXT V_begin(&first, d, w, bias);
+  }
+  {
+    V_NEXT V_column(&first, d, w + 512);
+    V_begin(&second, d, w, bias);
+  }
+  ROLLED for (; width >= 3; width -= 3) {
+    {
+      V_NEXT V_END(first) V_column(&second, d, w + 512);
+      V_begin(&third, d, w, bias);
+    }
+    {
+      V_NEXT V_END(second) V_column(&third, d, w + 512);
+      V_begin(&first, d, w, bias);
+    }
+    {
+      V_NEXT V_END(third) V_column(&first, d, w + 512);
+      V_begin(&second, d, w, bias);
+    }
+  }
+  if (width > 0) {
+    V_NEXT V_END(first) V_column(&second, d, w + 512);
+  }
+  if (width > 1) {
+    V_NEXT V_END(second)
+  }
+#undef V_NEXT
+#undef V_END
+}
+
+/* One row of output with stride 2: of three columns the last is the next one's first. */
+V_INLINE void V_one_row(const uint8_t *r, ptrdiff_t row, ptrdiff_t pixel, const int8_t *w, const int32_t *bias,
+                        const float *scale, int32_t offset, uint8_t *out, ptrdiff_t out_pixel, int width, int turn) {
+  V_bytes last[V_TURN];
+  V_interleave(r, r + row, r + 2 * row, r + 2 * row, turn, last);
+  ROLLED for (int x = 0; x < width; x++) {
+    V_ints sums[V_TURN];
+    V_bytes d[V_TURN];
+    UNROLL for (int j = 0; j < V_TURN; j++)
+      sums[j] = V_dot_taps(V_load(bias + 16 * j), last[j], w + 64 * j);
+    r += pixel;
+    V_interleave(r, r + row, r + 2 * row, r + 2 * row, turn, d);
+    UNROLL for (int j = 0; j < V_TURN; j++) sums[j] = V_dot_taps(sums[j], d[j], w + 256 + 64 * j);
+    r += pixel;
+    V_interleave(r, r + row, r + 2 * row, r + 2 * row, turn, last);
+    UNROLL for (int j = 0; j < V_TURN; j++) sums[j] = V_dot_taps(sums[j], last[j], w + 512 + 64 * j);
+    V_store_turn(out, sums, scale, offset, turn);
+    out += out_pixel;
+  }
+}
+
+/* With an odd number of rows one more is computed; there is room for it below. */
+V_KERNEL void V_depthwise_1(map in, const filters *f, int begin, int end, map out, int width, int rows) {
+  for (int block = begin; block < end; block++)
+    for (int slice = 0; slice < 16; slice += V_LANES)
+      UNROLL for (int turn = 0; turn < 4; turn += V_TURN)
+        for (int y = 0; y < rows; y += 2) {
+          const int channel = 64 * block + 4 * slice, lane = 64 * block + 16 * turn + slice;
+          V_two_rows(in.data + y * in.row + channel, in.row, in.pixel,
+                     f->weights + (ptrdiff_t)block * 1536 + 64 * turn + 4 * slice, f->bias[V_SIGNED] + lane,
+                     f->scale + lane, f->offset, out.data + y * out.row + channel, out.row, out.pixel, width, turn);
+        }
+}
+
+V_KERNEL void V_depthwise_2(map in, const filters *f, int begin, int end, map out, int width, int rows) {
+  for (int block = begin; block < end; block++)
+    for (int slice = 0; slice < 16; slice += V_LANES)
+      UNROLL for (int turn = 0; turn < 4; turn += V_TURN)
+        for (int y = 0; y < rows; y++) {
+          const int channel = 64 * block + 4 * slice, lane = 64 * block + 16 * turn + slice;
+          V_one_row(in.data + 2 * y * in.row + channel, in.row, in.pixel,
+                    f->weights + (ptrdiff_t)block * 768 + 64 * turn + 4 * slice, f->bias[V_SIGNED] + lane,
+                    f->scale + lane, f->offset, out.data + y * out.row + channel, out.pixel, width, turn);
+        }
+}

@@ -1,0 +1,41 @@
+/* ==== What a step is made of ============================================================================ */
+
+typedef struct { /* Squeeze and excitation: gates from averages, in double precision. */
+  const float *reduce, *reduce_bias; /* (channels, hidden), (hidden) */
+  const float *expand, *expand_bias; /* (hidden, channels), (channels) */
+  int32_t channels, hidden;
+  float step, scale; /* of the averages; from value times gate to the output */
+  int32_t in_offset, out_offset;
+} attention;
+
+typedef struct { /* A feature map in the workspace. */
+  uint32_t offset;
+  int32_t height, width;
+  int32_t pixel;  /* bytes from one pixel to the next: its channels, and zeros up to a multiple of 16 */
+  int32_t border; /* zeros around it: 0 or 1 */
+} layout;
+
+enum kind {
+  STEM,       /* first convolution */
+  STEM_UNIT,  /* first convolution, then as UNIT, a few rows at a time: its map is never whole in memory */
+  UNIT,       /* depthwise, then pointwise, a few rows at a time */
+  DEPTHWISE,  /* depthwise alone, by channels */
+  POINTWISE,  /* pointwise alone, by rows */
+  PANELS,     /* pointwise alone, by output channels: late maps have few rows and many channels */
+  AVERAGE,    /* gates of an attention */
+  GATE,       /* its products */
+  POOL,       /* average of the last map */
+  CLASSIFY    /* linear layer */
+};
+
+typedef struct { /* What all threads do before any goes on. */
+  enum kind kind;
+  const layout *in, *out;
+  const filters *depthwise;
+  int32_t stride;
+  const panel *panels; /* one, or two where the channels ask for two kernels */
+  int32_t num_panels;
+  const attention *attention;
+  int32_t rows; /* at a time, at most */
+} step;
+

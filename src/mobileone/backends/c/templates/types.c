@@ -1,0 +1,67 @@
+/* ==== What all kernels share =========================================================================== */
+
+#if defined(__GNUC__) || defined(__clang__)
+#define UNROLL _Pragma("GCC unroll 32") /* whole: what the loop indexes then lives in registers */
+#define ROLLED _Pragma("GCC unroll 1")
+#else
+#define UNROLL
+#define ROLLED
+#endif
+
+/* Activations are bytes, 0 to 255, with 0 for zero; channels of a pixel lie together, rows behind one another,
+   inside a border of zeros. Weights are signed bytes. A sum of products starts at the bias, is multiplied by its
+   channel's scale, rounded half to even, and cut to 0 to 255, which is the ReLU. */
+
+typedef struct { /* A depthwise convolution, 64 channels a block; see pack_depthwise. */
+  const int8_t *weights;
+  const int32_t *bias[2]; /* for activations as they are; for activations less 128 */
+  const float *scale;
+  int32_t offset; /* of the output's zero; 0 but before an attention */
+  int32_t blocks;
+} filters;
+
+typedef struct { /* Output channels of a matrix product, 16 · vectors a block; see pack_panel. */
+  const int8_t *weights;
+  const int32_t *bias[2];
+  const float *scale;
+  int32_t offset;
+  int32_t groups;  /* of four input channels */
+  int32_t vectors; /* 1, 2 or 3 */
+  int32_t blocks;
+  int32_t channel; /* the first block's first */
+  int32_t shape;   /* which of the kernels fits: an index into kernels.pointwise */
+  int32_t pitch;   /* bytes from one input pixel to the next */
+} panel;
+
+typedef struct { /* Where pixels go, one after the other, row after row. */
+  uint8_t *at;
+  int32_t pixel; /* bytes from one to the next */
+  int32_t column, width;
+  int32_t skip; /* bytes between rows */
+} cursor;
+
+typedef struct { /* Rows of pixels in memory; strides in bytes. */
+  uint8_t *data;
+  ptrdiff_t row, pixel;
+} map;
+
+typedef struct { /* One instruction set's functions. */
+  const char *name;
+  int (*is_supported)(void);
+  int is_signed; /* its dot products take activations less 128 */
+  void (*depthwise[2])(map in, const filters *f, int begin, int end, map out, int width, int rows);
+  void (*const *pointwise)(const uint8_t *strip, int pixels, const panel *p, int begin, int end, cursor out,
+                           uint8_t *scratch);
+  void (*add_pixels)(const uint8_t *row, ptrdiff_t pixel, int width, int channels, int32_t *sums);
+  void (*gate_pixels)(uint8_t *row, ptrdiff_t pixel, int width, int channels, const float *gates, float scale,
+                      int in_offset, int out_offset);
+  void (*classify)(const uint8_t *features, const panel *p, int begin, int end, int32_t *sums, uint8_t *scratch);
+} kernels;
+
+static inline void advance(cursor *c) {
+  c->at += c->pixel;
+  if (++c->column == c->width) {
+    c->column = 0;
+    c->at += c->skip;
+  }
+}

@@ -1,0 +1,89 @@
+"""Where everything lies in the workspace of the C engine: what all threads share, then each thread's own."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from mobileone.backends.c.network_steps import LINE, NetworkPlan, round_up
+from mobileone.backends.fused_layers import FusedLayers
+
+INT_BYTES, FLOAT_BYTES, DOUBLE_BYTES = 4, 4, 8
+WIDE_BYTES = 2  # of a value in products of 16 bits
+TILE_SLACK = 16  # pixels that a kernel may read behind the last
+MOST_LANES = 48  # of a block of the classifier
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Workspace:
+    """Offsets and sizes in bytes.
+
+    Attributes:
+        slots: where each buffer of maps starts.
+        offsets: macros of the C file, by name.
+        shared_bytes: of what all threads share.
+        thread_bytes: of each thread's own.
+    """
+
+    slots: dict[str, int]
+    offsets: dict[str, int]
+    shared_bytes: int
+    thread_bytes: int
+
+
+def plan_workspace(plan: NetworkPlan, layers: FusedLayers, *, test_bytes: int) -> Workspace:
+    """Lay out the workspace.
+
+    Args:
+        plan: steps and maps.
+        layers: the network.
+        test_bytes: of the self-test's image.
+    """
+    slots, at = {"stem": 0}, 0
+    for slot, size in plan.slots.items():
+        slots[slot] = at
+        at += size
+    channels = round_up(max(step.source.pixel for step in plan.steps), LINE)
+    features = round_up(layers.convs[-1].out_channels, LINE)
+    hidden = max(
+        [conv.out_channels + len(conv.attention.reduce.bias) for conv in layers.convs if conv.attention],
+        default=0,
+    )
+    offsets, shared = _laid_out(
+        at,
+        {
+            "SUMS_AT": INT_BYTES * channels,
+            "GATES_AT": FLOAT_BYTES * channels if hidden else 0,
+            "HIDDEN_AT": DOUBLE_BYTES * hidden,
+            "FEATURES_AT": features,
+            "CLASS_SUMS_AT": INT_BYTES * (round_up(layers.num_outputs, MOST_LANES) + MOST_LANES),
+            "TEST_IMAGE_AT": test_bytes,
+        },
+    )
+    wide = max(
+        plan.wide_values,
+        features + LINE,
+        *(
+            (s.source.height * s.source.width + TILE_SLACK) * s.source.pixel
+            for s in plan.steps
+            if s.kind == "PANELS"
+        ),
+        0,
+    )
+    own, thread = _laid_out(
+        LINE,  # of which the first bytes say which rows of the first convolution are kept
+        {"STRIP_AT": plan.strip_bytes, "STEM_AT": plan.stem_bytes, "SCRATCH_AT": LINE + WIDE_BYTES * wide},
+    )
+    return Workspace(
+        slots=slots,
+        offsets={**offsets, **own, "FEATURE_BYTES": features},
+        shared_bytes=shared,
+        thread_bytes=thread,
+    )
+
+
+def _laid_out(at: int, sizes: dict[str, int]) -> tuple[dict[str, int], int]:
+    offsets = {}
+    for name, size in sizes.items():
+        offsets[name] = at
+        at += round_up(size, LINE)
+    return offsets, at

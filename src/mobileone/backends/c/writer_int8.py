@@ -1,0 +1,30 @@
+"""Write int8 .c files: the network as C source, with a header beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from mobileone.backends.c.compiler import find_compiler
+from mobileone.backends.c.generator import DEFAULT_PREFIX, generate
+from mobileone.backends.quantized_network import QuantizedNetwork
+
+
+def check() -> None:
+    """A compiler proves the file."""
+    find_compiler()
+
+
+def write_int8(quantized: QuantizedNetwork, path: Path, *, batch: int) -> Sequence[Path]:
+    """Two files: code with weights, and header. It takes one image at a time, so batches of any size."""
+    del batch
+    header = path.with_suffix(".h")
+    source = generate(quantized, prefix=DEFAULT_PREFIX, header_name=header.name)
+    path.write_text(source.code, encoding="utf-8")
+    header.write_text(source.header, encoding="utf-8")
+    return [path, header]
+
+
+def versions() -> Mapping[str, str]:
+    """This package alone writes it."""
+    return {}

@@ -1,0 +1,152 @@
+"""The C file computes the simulator's integers, with every set of kernels and any number of threads."""
+
+import shutil
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from mobileone.backends.c.generator import generate
+from mobileone.backends.c.integers import run_integers
+from mobileone.backends.quantized_network import QuantizedWeight
+from mobileone.errors import ArtifactError, ConfigError, ExportError
+from mobileone.quantization.simulate import simulate
+
+SHAPES = {
+    "one channel each": {"widths": (3, 1, 2, 5), "depths": (1, 2, 1, 2), "size": 40, "num_classes": 1},
+    "many classes": {"widths": (48, 48, 128, 256), "depths": (2, 2, 2, 1), "size": 64, "num_classes": 1000},
+    "seven channels in": {"widths": (100, 16, 65, 33), "depths": (1, 2, 1, 2), "size": 67, "in_chans": 7},
+    "grey, odd": {"widths": (7, 24, 20, 80), "size": 33, "in_chans": 1, "num_classes": 3},
+    "attention everywhere": {
+        "widths": (16, 32, 48, 96),
+        "depths": (2, 1, 2, 2),
+        "se_blocks": (2, 1, 2, 2),
+        "size": 50,
+        "num_classes": 0,
+        "in_chans": 4,
+    },
+    "wide image": {"widths": (17, 20, 33, 47), "depths": (1, 1, 2, 2), "size": 225, "num_classes": 5},
+}
+
+
+def supported(network):
+    """The sets of kernels that this processor runs."""
+    names = []
+    for name in network.kernels():
+        try:
+            network.use_kernels(name)
+        except ArtifactError as error:
+            if "does not have the instructions" not in str(error):
+                raise
+        else:
+            names.append(name)
+    return names
+
+
+def assert_exact(network, quantized, images):
+    """All outputs, bit for bit, with all kernels."""
+    wanted = np.stack([run_integers(quantized, image).outputs for image in images])
+    names = supported(network)
+    assert names[-1] == "plain"
+    for name in names:
+        network.use_kernels(name)
+        np.testing.assert_array_equal(network.logits(images), wanted, err_msg=name)
+    return wanted
+
+
+def test_every_kernel_computes_the_simulators_integers(little, little_library, noise):
+    images = noise(little)
+    wanted = assert_exact(little_library, little, images)
+    oracle = simulate(little, torch.from_numpy(images).permute(0, 3, 1, 2), head="static").numpy()
+    np.testing.assert_allclose(wanted, oracle, rtol=0, atol=1e-5 * np.abs(oracle).max())
+
+
+@pytest.mark.parametrize("threads", [2, 3])
+def test_threads_change_nothing(little, compile_source, noise, threads):
+    network = compile_source(generate(little), threads=threads)
+    assert_exact(network, little, noise(little, 3))
+
+
+def test_rectangles(little, compile_source, noise):
+    size = (50, 93)
+    assert_exact(compile_source(generate(little, size=size)), little, noise(little, size=size))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("command", ["gcc", "clang"])
+@pytest.mark.parametrize("shape", SHAPES)
+def test_other_shapes(make_network, compile_source, noise, shape, command):
+    if shutil.which(command) is None:
+        pytest.skip(f"needs {command}")
+    quantized = make_network(**SHAPES[shape])
+    for threads in (1, 3):
+        network = compile_source(generate(quantized), command=(command,), threads=threads)
+        assert_exact(network, quantized, noise(quantized))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "flags", [("-fsanitize=undefined,bounds", "-fno-sanitize-recover=all"), ("-O3",), ("-O1",)]
+)
+def test_flags_change_nothing(little, compile_source, noise, flags):
+    assert_exact(compile_source(generate(little), *flags), little, noise(little))
+
+
+def test_a_wrong_kernel_is_found_and_not_used(little, compile_source, noise, little_library):
+    """The best set gets a table with two functions in each other's place."""
+    best = supported(little_library)[0]
+    source = generate(little)
+    right = f"{{{best}_depthwise_1, {best}_depthwise_2}}"
+    assert source.code.count(right) == 1
+    broken = replace(source, code=source.code.replace(right, f"{{{best}_depthwise_2, {best}_depthwise_1}}"))
+    network = compile_source(broken)
+    network.logits(noise(little))
+    assert network.chosen_kernels not in (best, None)
+    for wrong in (network.self_test, lambda: network.use_kernels(best)):
+        with pytest.raises(ArtifactError, match="wrong integers"):
+            wrong()
+
+
+def test_the_best_kernels_are_chosen(little_library, little, noise):
+    network = little_library
+    network.self_test()
+    names = supported(network)
+    network.use_kernels(names[0])
+    network.logits(noise(little))
+    assert network.chosen_kernels == names[0]
+
+
+@pytest.mark.parametrize("prefix", ["", "9net", "a-b", "a b", "int", "ä", "_x"])
+def test_prefixes_that_are_no_names(little, prefix):
+    with pytest.raises(ConfigError, match="C identifier"):
+        generate(little, prefix=prefix)
+
+
+def test_the_prefix_is_in_all_public_names(little, compiler, tmp_path):
+    source = generate(little, prefix="camera", visibility="static")
+    assert "mobileone_net" not in source.code + source.header
+    assert "camera_run(" in source.header
+    assert "#define CAMERA_API static" in source.header
+
+
+def test_images_that_are_too_small(little):
+    with pytest.raises(ConfigError, match="at least 32×32, got 31×40"):
+        generate(little, size=(31, 40))
+
+
+def test_weights_that_are_no_numbers(little):
+    name = little.layers.convs[2].name
+    weight = little.weights[name]
+    bad = QuantizedWeight(values=weight.values, scale=weight.scale * np.float32("nan"), bias=weight.bias)
+    with pytest.raises(ExportError, match=f"{name} has NaN"):
+        generate(replace(little, weights={**little.weights, name: bad}))
+
+
+def test_class_names_are_in_the_file(little, compile_source):
+    names = tuple(f'class "{i}" ä?\\' for i in range(37))
+    network = compile_source(generate(replace(little, layers=replace(little.layers, class_names=names))))
+    assert [network.class_name(i) for i in range(37)] == list(names)
+    assert network.class_name(37) is None
+    assert network.class_name(-1) is None
+    assert network.version.startswith("mobileone ")

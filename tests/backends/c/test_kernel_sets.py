@@ -1,0 +1,43 @@
+"""Every template is used, and every set of kernels has names of its own."""
+
+import re
+from importlib import resources
+
+import pytest
+
+from mobileone.backends.c.generator import generate
+from mobileone.backends.c.kernel_sets import KERNEL_SETS, all_kernels, kernel_table, template
+from mobileone.backends.c.packing import tile_shape
+
+SHAPES = [tile_shape(64, 2, 56), tile_shape(64, 3, 56), tile_shape(64, 2, 60)]
+
+
+@pytest.mark.parametrize("kernels", KERNEL_SETS, ids=lambda kernels: kernels.name)
+def test_a_set_has_its_own_names_and_a_kernel_for_every_shape(kernels):
+    text = kernels.text(SHAPES)
+    assert re.search(r"\bV_", text) is None
+    (table,) = re.findall(rf"{kernels.name}_pointwise_table\[\].*?= \{{(.*?)\}};", text, re.DOTALL)
+    functions = [each.strip() for each in table.split(",")]
+    assert len(functions) == len(SHAPES)
+    for function in functions:
+        assert len(re.findall(rf"{function}\(const uint8_t", text)) == 1
+    assert text.startswith(f"#if {kernels.guard}\n")
+    assert text.count("#if") == text.count("#endif")
+
+
+def test_the_best_come_first_and_plain_c_last():
+    lists = re.findall(r"#define ALL_KERNELS (.*)", all_kernels(SHAPES))
+    assert [each.split(", ")[-1] for each in lists] == ["&plain_kernels"] * 3
+    assert lists[0].startswith("&avx512vnni_kernels, &avxvnni_kernels")
+
+
+def test_no_template_lies_about_unused(little):
+    source = generate(little)
+    text = source.code + source.header
+    for file in (resources.files("mobileone.backends.c") / "templates").iterdir():
+        first = re.findall(r"/\* [=-]{4} ([^=:\n]*[^=:\n ])", template(file.name))
+        assert not first or first[0] in text, file.name
+
+
+def test_plain_c_reads_bytes_as_they_are():
+    assert '"plain", plain_is_supported, 0,' in kernel_table("plain", "plain", ["f"])
