@@ -60,7 +60,7 @@ def test_the_guard_sees_a_wrong_command_and_a_wrong_name(capsys):
     page = "```\n$ mobileone test model --nonsense\n```\n```python\nmobileone.no_such_thing(1)\n```\n"
     (arguments,) = command_lines(page)
     with pytest.raises(SystemExit):
-        parse(lambda: read_command(arguments), prog="mobileone")
+        parse(read_command, arguments, prog="mobileone")
     assert public_names(page) == {"no_such_thing"}
     assert deep_imports("```python\nfrom mobileone.errors import DataError\n```\n") == ["mobileone.errors"]
 
