@@ -79,7 +79,7 @@ class BrokenFile:
 
     name = "broken.jpg"
 
-    def read(self):
+    def read(self, size=-1):
         raise ConnectionResetError("gone")
 
 

@@ -10,15 +10,9 @@ import PIL.Image
 from numpy.typing import NDArray
 
 from mobileone.errors import BadImageError
-from mobileone.images.decode import (
-    DecodedImage,
-    EncodedImage,
-    Image,
-    PillowImage,
-    bad_image,
-    printable,
-    read_image,
-)
+from mobileone.images.decode import DecodedImage, EncodedImage, Image, PillowImage, bad_image, read_image
+from mobileone.limits import IMAGE_BYTES
+from mobileone.outside_text import printable
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -87,12 +81,15 @@ def name_of(given: object) -> str:
 
 
 def _content(name: str, file: IO[bytes]) -> bytes:
+    most = IMAGE_BYTES.value
     try:
-        data = file.read()
+        data = file.read(most + 1)
     except Exception as error:  # closed, text that is none, a connection that broke: whatever the file is
         raise bad_image(name, error) from None
     if not isinstance(data, bytes):
         raise BadImageError(f"{name}: open the file in binary mode; its content is {type(data).__name__}")
+    if len(data) > most:
+        raise BadImageError(f"{name}: larger than {IMAGE_BYTES}")
     if not data:
         raise BadImageError(f"{name}: nothing left to read in the open file; if it was read before, seek(0)")
     return data

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import io
 import math
-import os
 import warnings
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -21,15 +20,15 @@ import PIL.Image
 import simplejpeg
 from numpy.typing import NDArray
 
-from mobileone.errors import BadImageError
+from mobileone.errors import BadImageError, ConfigError
 from mobileone.images.orientation import UPRIGHT, jpeg_orientation, orientation_of, swaps_sides, turned
 from mobileone.images.rgb_pixels import rgb_pixels
+from mobileone.limits import IMAGE_BYTES, IMAGE_PIXELS
+from mobileone.outside_text import printable
+from mobileone.regular_file import read_regular
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-MAX_PIXELS = 2 * 1024**3 // 12
-"""Largest image that is decoded, about 179 megapixels (Pillow's own limit): more is a decompression bomb."""
 
 # The only decoders of Pillow that may run: others start programs (EPS) or are rarely exercised.
 PILLOW_FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "GIF", "TIFF", "PPM")
@@ -279,13 +278,15 @@ def read_image(path: str | Path) -> EncodedImage:
     """One image file's content.
 
     Raises:
-        BadImageError: if the file is missing or cannot be read.
+        BadImageError: if the file is missing, no regular file, too large, or cannot be read.
     """
     name = printable(path)
     try:
-        return EncodedImage(name, Path(path).read_bytes())
+        return EncodedImage(name, read_regular(path, IMAGE_BYTES))
     except OSError as error:
         raise BadImageError(f"{name}: cannot be read ({error.strerror or error})") from None
+    except ConfigError:
+        raise
     except ValueError as error:  # a null byte in the path
         raise BadImageError(f"{name}: cannot be read ({error})") from None
 
@@ -305,8 +306,8 @@ def refuse_bomb(name: str, height: int, width: int) -> None:
     Raises:
         BadImageError: if it is.
     """
-    if height * width > MAX_PIXELS:
-        raise BadImageError(f"{name}: {width}×{height} pixels, over the limit of {MAX_PIXELS}")
+    if height * width > IMAGE_PIXELS.value:  # else a small file could fill the memory
+        raise BadImageError(f"{name}: {width}×{height} pixels, over the limit of {IMAGE_PIXELS}")
 
 
 def bad_image(name: str, error: Exception) -> BadImageError:
@@ -316,8 +317,3 @@ def bad_image(name: str, error: Exception) -> BadImageError:
     else:
         reason = " ".join(str(error).split()) or type(error).__name__
     return BadImageError(f"{name}: {reason}")
-
-
-def printable(path: str | Path) -> str:
-    """The path as text that any UTF-8 terminal or file takes, whatever bytes the file system holds."""
-    return os.fsencode(path).decode("utf-8", "backslashreplace")

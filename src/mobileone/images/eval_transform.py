@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from mobileone.errors import BadImageError, ConfigError
-from mobileone.images.decode import MAX_PIXELS, Image, as_stored
+from mobileone.images.decode import Image, as_stored
 from mobileone.images.resize import resize
 from mobileone.input_spec import InputSpec, Interpolation
+from mobileone.limits import IMAGE_PIXELS
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -59,10 +60,10 @@ class EvalTransform:
         image = image if self.exif else as_stored(image)
         short, long = sorted((image.height, image.width))
         new_long = int(self.resize_size * long / short)
-        if self.resize_size * new_long > MAX_PIXELS:
+        if self.resize_size * new_long > IMAGE_PIXELS.value:
             raise BadImageError(
                 f"{image.name}: {image.width}×{image.height} pixels is too elongated to resize "
-                f"its short side to {self.resize_size}"
+                f"its short side to {self.resize_size}: over the limit of {IMAGE_PIXELS} pixels"
             )
         tall = image.height >= image.width
         height, width = (new_long, self.resize_size) if tall else (self.resize_size, new_long)
