@@ -16,7 +16,7 @@ from tyro.conf import Positional, UseAppendAction, arg
 from tyro.constructors import PrimitiveConstructorSpec
 
 from mobileone.cli.output import print_json, result_line
-from mobileone.errors import MobileOneError
+from mobileone.errors import ConfigError, MobileOneError
 from mobileone.report.aligned_table import aligned_table
 
 if TYPE_CHECKING:
@@ -60,8 +60,9 @@ class Train:
     data: str | None = None
     """Folder with train/<class>/ and val/<class>/, shards ('DIR/train-{000000..000007}.tar', a URL or a
     pipe), or `digits` (built in). Default: the recipe's."""
-    recipe: str = "digits"
-    """reference, paper_s0 … paper_s4, digits, finetune or linear_probe."""
+    recipe: str | None = None
+    """reference, paper_s0 … paper_s4, digits, finetune or linear_probe. Default: digits; with --resume, the
+    run's own settings, and a recipe that asks for others is refused."""
     run_dir: Path | None = None
     """Folder for everything the run writes. Default: runs/RECIPE."""
     init: str | None = None
@@ -93,17 +94,24 @@ class Train:
 
     def _run(self) -> int:
         from mobileone.training.config.recipe import recipe
-        from mobileone.training.config.train_config import override
         from mobileone.training.run.fit import fit
         from mobileone.training.run.run_dir import RunDir
 
-        run_dir = self.run_dir or Path("runs") / self.recipe
+        run_dir = self.run_dir or Path("runs") / (self.recipe or "digits")
         stored = RunDir(run_dir)
         resume = {"no": False, "yes": True, "auto": stored.config.exists()}[self.resume]
-        config = stored.read_config() if resume else recipe(self.recipe)
-        names = ("data", "init", "device", "on_bad_image", "checkpoint_every")
-        given = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
-        config = override(config.with_values(given), [*itertools.chain(*self.set)])
+        asked = (
+            None if resume and self.recipe is None else self._with_options(recipe(self.recipe or "digits"))
+        )
+        config = self._with_options(stored.read_config()) if resume else asked
+        assert config is not None
+        if resume and asked is not None and (changes := stored.changes(asked)):
+            name, before, wanted = changes[0]
+            raise ConfigError(
+                f"--recipe {self.recipe} has {name}={wanted!r}, the run in {run_dir} {name}={before!r}"
+                + (f" (and {len(changes) - 1} more differ)" if len(changes) > 1 else "")
+                + "; leave --recipe out to go on with the run as it is, or choose another --run-dir"
+            )
         if self.dry_run:
             return self._plan(config, run_dir / "schedule.png")
         result = fit(config, run_dir=run_dir, resume=resume, callbacks=self._callbacks())
@@ -118,6 +126,14 @@ class Train:
             print(f"best epoch {result.best_epoch}: acc@1 {result.best_acc1:.2f}", file=sys.stderr)
             print(f"everything is in {result.run_dir}", file=sys.stderr)
         return 0
+
+    def _with_options(self, config: TrainConfig) -> TrainConfig:
+        """A configuration with what this command line says of single fields."""
+        from mobileone.training.config.train_config import override
+
+        names = ("data", "init", "device", "on_bad_image", "checkpoint_every")
+        given = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
+        return override(config.with_values(given), [*itertools.chain(*self.set)])
 
     def _callbacks(self) -> list[Callback]:
         if not self.tensorboard:
