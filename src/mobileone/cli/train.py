@@ -246,7 +246,7 @@ def plan_text(planned: RunPlan) -> str:
             "",
             aligned_table(["epochs", "pixels", "strength", "s a step", "images/s"], phases),
             "",
-            f"loading: {planned.data_seconds:.3f} s a step with num_workers={config.loading.num_workers}",
+            f"loading: {planned.data_seconds:.3f} s a step with num_workers={planned.num_workers}",
             f"memory: {planned.memory_bytes / 1e9:.2f} GB a rank",
             f"time: {duration(planned.seconds)} of training, evaluation not counted",
             f"({how})",
