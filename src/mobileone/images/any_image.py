@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, TypeAlias, Union
+import sys
+from typing import TYPE_CHECKING, TypeAlias, TypeGuard, Union
 
 import numpy as np
 import PIL.Image
@@ -34,21 +35,22 @@ def as_image(given: AnyImage) -> Image:
     # The known kinds first: asking a file's content for an `Image`'s properties would read its header.
     if isinstance(given, EncodedImage | DecodedImage | Image):
         return given
-    import torch
-
     if isinstance(given, PIL.Image.Image):
-        given = np.array(given.convert("RGB"))
-    if isinstance(given, np.ndarray) and given.dtype == np.uint8 and given.ndim == 3 and given.shape[2] == 3:
-        given = torch.from_numpy(np.ascontiguousarray(given)).permute(2, 0, 1)  # (H, W, C) → (C, H, W)
-    if (
-        isinstance(given, torch.Tensor)
-        and given.dtype == torch.uint8
-        and given.ndim == 3
-        and given.shape[0] == 3
-    ):
-        return DecodedImage("image", given)
-    shape = f" of {given.dtype} {tuple(given.shape)}" if isinstance(given, np.ndarray | torch.Tensor) else ""
+        return DecodedImage("image", np.array(given.convert("RGB")))
+    pixels = given
+    if _is_tensor(given):
+        pixels = given.numpy(force=True)
+        pixels = np.moveaxis(pixels, 0, 2) if pixels.ndim == 3 else pixels  # (C, H, W) → (H, W, C)
+    is_rgb = isinstance(pixels, np.ndarray) and pixels.dtype == np.uint8 and pixels.shape[2:] == (3,)
+    if is_rgb:
+        return DecodedImage("image", np.ascontiguousarray(pixels))
+    shape = f" of {given.dtype} {tuple(given.shape)}" if isinstance(pixels, np.ndarray) else ""
     raise ConfigError(
         "an image is a path, a Pillow image, uint8 (H, W, 3) of NumPy or uint8 (3, H, W) of PyTorch, "
         f"got {type(given).__name__}{shape}"
     )
+
+
+def _is_tensor(given: object) -> TypeGuard[Tensor]:
+    torch = sys.modules.get("torch")  # where nobody imported it, nobody has a tensor
+    return torch is not None and isinstance(given, torch.Tensor)

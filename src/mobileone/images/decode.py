@@ -1,4 +1,4 @@
-"""From a file's bytes to pixels: uint8 RGB tensors (3, H, W), or one `BadImageError` that names the file.
+"""From a file's bytes to pixels: uint8 RGB arrays (H, W, 3), or one `BadImageError` that names the file.
 
 JPEG goes through simplejpeg (libjpeg-turbo); every other format, and JPEG in colour spaces that simplejpeg
 does not convert (CMYK, YCCK), through Pillow. The content decides, never the extension. Rules (docs/data.md
@@ -15,7 +15,7 @@ import warnings
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 import PIL.Image
@@ -23,9 +23,6 @@ import simplejpeg
 from numpy.typing import NDArray
 
 from mobileone.errors import BadImageError
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 MAX_PIXELS = 2 * 1024**3 // 12
 """Largest image that is decoded, about 179 megapixels (Pillow's own limit): more is a decompression bomb."""
@@ -53,8 +50,8 @@ class Image(Protocol):
     def width(self) -> int:
         """Width before decoding, pixels."""
 
-    def decode(self, *, min_height: int | None = None, min_width: int | None = None) -> Tensor:
-        """Pixels, uint8 (3, H, W).
+    def decode(self, *, min_height: int | None = None, min_width: int | None = None) -> NDArray[np.uint8]:
+        """Pixels, uint8 (H, W, 3).
 
         With a minimum, they may be smaller than the original, not than that, and a few grey levels off.
         """
@@ -91,8 +88,8 @@ class EncodedImage:
         """Width from the header, pixels."""
         return self._header.width
 
-    def decode(self, *, min_height: int | None = None, min_width: int | None = None) -> Tensor:
-        """Pixels as RGB, uint8 (3, H, W), laid out channels last.
+    def decode(self, *, min_height: int | None = None, min_width: int | None = None) -> NDArray[np.uint8]:
+        """Pixels as RGB, uint8 (H, W, 3).
 
         Args:
             min_height: with this or `min_width`, a JPEG is decoded the fast way: at 1/2, 1/4 or 1/8 of its
@@ -104,12 +101,6 @@ class EncodedImage:
         Raises:
             BadImageError: on a zero-byte, truncated, corrupt or oversized file, or one of no known format.
         """
-        import torch
-
-        return torch.from_numpy(self._decode(min_height, min_width)).permute(2, 0, 1)  # (H, W, C) → (C, H, W)
-
-    def _decode(self, min_height: int | None, min_width: int | None) -> NDArray[np.uint8]:
-        """Pixels (H, W, 3)."""
         if self._header.use_simplejpeg:
             fast = min_height is not None or min_width is not None
             pixels = self._decode_jpeg(self._dct_factor(min_height, min_width), fast)
@@ -197,26 +188,29 @@ class EncodedImage:
 class DecodedImage:
     """Pixels that are there already, with an `EncodedImage`'s interface.
 
-    >>> import torch
-    >>> DecodedImage("grey", torch.full((3, 4, 6), 128, dtype=torch.uint8)).width
+    Attributes:
+        name: what errors and reports call it.
+        pixels: uint8 (H, W, 3).
+
+    >>> DecodedImage("grey", np.full((4, 6, 3), 128, dtype=np.uint8)).width
     6
     """
 
     name: str
-    pixels: Tensor
+    pixels: NDArray[np.uint8]
 
     @property
     def height(self) -> int:
         """Height, pixels."""
-        return int(self.pixels.shape[-2])
+        return int(self.pixels.shape[0])
 
     @property
     def width(self) -> int:
         """Width, pixels."""
-        return int(self.pixels.shape[-1])
+        return int(self.pixels.shape[1])
 
-    def decode(self, *, min_height: int | None = None, min_width: int | None = None) -> Tensor:
-        """The pixels themselves, uint8 (3, H, W), at full size: not a copy, so do not write to them."""
+    def decode(self, *, min_height: int | None = None, min_width: int | None = None) -> NDArray[np.uint8]:
+        """The pixels themselves, uint8 (H, W, 3), at full size: not a copy, so do not write to them."""
         return self.pixels
 
 
