@@ -28,6 +28,14 @@ def test_other_channel_counts_get_the_average_colour():
         {"interpolation": "nearest"},
         {"std": (1, 1)},
         {"std": (0, 1, 1)},
+        {"size": 10**9},
+        {"size": 224.5},
+        {"size": "224"},
+        {"crop": 1e-300},
+        {"crop": float("nan")},
+        {"crop": "1"},
+        {"mean": (float("inf"), 0, 0)},
+        {"std": (float("nan"), 1, 1)},
     ],
 )
 def test_values_out_of_range_are_refused(options):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import pickle
 import struct
 import zlib
@@ -13,7 +14,8 @@ import PIL.Image
 import pytest
 
 from mobileone.errors import BadImageError
-from mobileone.images.decode import MAX_PIXELS, DecodedImage, EncodedImage, read_image
+from mobileone.images.decode import DecodedImage, EncodedImage, read_image
+from mobileone.limits import IMAGE_PIXELS
 
 
 def decode(data: bytes) -> np.ndarray:
@@ -219,7 +221,7 @@ def test_noise_in_any_format_is_an_image_or_a_bad_image(picture, encode):
 
 def test_decompression_bombs_are_refused_by_their_header(encode):
     side = 14_000
-    assert side * side > MAX_PIXELS
+    assert side * side > IMAGE_PIXELS.value
     bomb = encode(PIL.Image.new("1", (side, side)), "PNG")
     assert len(bomb) < 100_000
     with pytest.raises(BadImageError, match=r"^bomb: .*limit of \d+"):
@@ -287,6 +289,24 @@ def test_a_minimum_buys_speed_with_colour_that_is_not_interpolated(picture, enco
 def test_only_jpeg_is_scaled(picture, encode):
     image = EncodedImage("png", encode(picture(12, 40, 40), "PNG"))
     assert image.decode(min_height=5, min_width=5).shape == (40, 40, 3)
+
+
+@pytest.mark.parametrize("kind", ["fifo", "device"])
+def test_fifo_and_device_are_bad_images_at_once(kind, tmp_path, no_hang):
+    path = tmp_path / "x.jpg"
+    os.mkfifo(path) if kind == "fifo" else path.symlink_to("/dev/zero")
+    with pytest.raises(BadImageError, match=r"cannot be read \(no regular file but a (pipe|device)\)"):
+        read_image(path)
+
+
+def test_image_files_larger_than_the_limits_are_not_read(tmp_path, monkeypatch, encode, picture):
+    with (tmp_path / "sparse.jpg").open("wb") as file:
+        file.truncate(2**35)
+    with pytest.raises(BadImageError, match=r"larger than .*MOBILEONE_MAX_IMAGE_BYTES"):
+        read_image(tmp_path / "sparse.jpg")
+    monkeypatch.setenv(IMAGE_PIXELS.variable, "100")
+    with pytest.raises(BadImageError, match=r"11×10 pixels, over the limit of 100 \(.*MAX_IMAGE_PIXELS sets"):
+        EncodedImage("small", encode(picture(0, 10, 11), "PNG")).decode()
 
 
 def test_decoded_image_has_the_same_interface():

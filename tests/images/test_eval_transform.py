@@ -50,6 +50,30 @@ def test_eval_transform_is_resize_and_centre_crop(picture, height, width, interp
     assert (result != expected).mean() < 0.01
 
 
+@pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
+@pytest.mark.parametrize("size", [(375, 500), (500, 333), (1000, 90), (57, 64)])
+def test_the_view_is_pillows_resize_of_the_cut_to_the_byte(picture, size, interpolation):
+    """Nothing but Pillow defines the pixels: this is all of it."""
+    image = picture(15, *size)
+    scale = min(size) / 64
+    long = int(64 * max(size) / min(size))
+    height, width = (long, 64) if size[0] >= size[1] else (64, long)
+    top, left = round((height - 56) / 2), round((width - 56) / 2)
+    y, x = size[0] / height, size[1] / width
+    assert min(x, y) == pytest.approx(scale)
+    box = (left * x, top * y, (left + 56) * x, (top + 56) * y)
+    expected = np.asarray(image.resize((56, 56), PILLOW_FILTERS[interpolation], box))
+    view = EvalTransform(size=56, resize_size=64, interpolation=interpolation)(decoded(image))
+    assert np.array_equal(view, expected)
+
+
+@pytest.mark.parametrize("size", [(37, 41), (41, 37), (999, 1000), (123, 7)])
+def test_the_cut_ends_at_the_edge_where_nothing_is_cut_off(picture, size):
+    for resize_size in range(1, 100, 7):
+        view = EvalTransform(size=resize_size, resize_size=resize_size)(decoded(picture(16, *size)))
+        assert view.shape == (resize_size, resize_size, 3)
+
+
 def test_eval_decodes_at_full_size(picture, encode):
     image = Spy(EncodedImage("jpeg", encode(picture(13, 256, 256), "JPEG")))
     EvalTransform(size=16, resize_size=16)(image)

@@ -7,13 +7,10 @@ needs it.
 
 from __future__ import annotations
 
-import io
 import os
-import re
 import sys
 from collections.abc import Callable, Sequence
-from contextlib import redirect_stderr
-from typing import Protocol, TypeVar
+from typing import Protocol
 
 import tyro
 
@@ -30,6 +27,7 @@ from mobileone.cli.reparameterize import Reparameterize
 from mobileone.cli.shard import Shard
 from mobileone.cli.test import Test
 from mobileone.cli.train import Report, Train
+from mobileone.cli.usage import parse
 from mobileone.cli.weights import Weights
 from mobileone.errors import MobileOneError, PreemptedError
 from mobileone.training.run.stop_signal import REQUEUE
@@ -40,9 +38,6 @@ MODEL is a variant name (mobileone_s0 … mobileone_s4, fresh weights), a run fo
 format (ours, timm, Apple, the reference port, mmpretrain), a published weights name (see `mobileone weights`)
 or hf-hub:owner/name. test, predict and bench also take what export
 writes."""
-
-
-T = TypeVar("T")
 
 
 class Command(Protocol):
@@ -69,28 +64,6 @@ COMMANDS: dict[str, Callable[..., Command]] = {
     "shard": Shard,
     "check-data": CheckData,
 }
-
-
-def parse(read: Callable[[], T], *, prog: str) -> T:
-    """What `read`, a call of tyro, gives; its complaint about wrong usage as one line on stderr.
-
-    Raises:
-        SystemExit: with 0 after --help, with 2 on wrong usage.
-    """
-    complaint = io.StringIO()
-    try:
-        with redirect_stderr(complaint):
-            return read()
-    except SystemExit as stop:
-        if stop.code:
-            print(f"{prog}: usage: {_one_line(complaint.getvalue())}", file=sys.stderr)
-        raise
-
-
-def _one_line(boxed: str) -> str:
-    """The text of a message that is drawn as a box over several lines."""
-    lines = (line.strip("│╭╮╰╯─ ") for line in boxed.splitlines())
-    return re.sub(r"\s+", " ", " ".join(line for line in lines if line.strip("- ")))
 
 
 def guard(work: Callable[[], int], *, prog: str) -> int:
@@ -128,4 +101,4 @@ def read_command(arguments: Sequence[str]) -> Command:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the `mobileone` command line; the exit code."""
     given = sys.argv[1:] if arguments is None else arguments
-    return guard(lambda: parse(lambda: read_command(given), prog="mobileone").run(), prog="mobileone")
+    return guard(lambda: parse(read_command, given, prog="mobileone").run(), prog="mobileone")

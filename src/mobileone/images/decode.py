@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import io
 import math
-import os
 import warnings
 from dataclasses import dataclass
 from functools import cached_property
@@ -23,9 +22,9 @@ import simplejpeg
 from numpy.typing import NDArray
 
 from mobileone.errors import BadImageError
-
-MAX_PIXELS = 2 * 1024**3 // 12
-"""Largest image that is decoded, about 179 megapixels (Pillow's own limit): more is a decompression bomb."""
+from mobileone.limits import IMAGE_BYTES, IMAGE_PIXELS
+from mobileone.outside_text import printable
+from mobileone.regular_file import read_regular
 
 # The only decoders of Pillow that may run: others start programs (EPS) or are rarely exercised.
 PILLOW_FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "GIF", "TIFF", "PPM")
@@ -149,9 +148,9 @@ class EncodedImage:
         if not self.data:
             raise BadImageError(f"{self.name}: the file is empty (0 bytes)")
         header = self._jpeg_header() or self._pillow_header()
-        if header.height * header.width > MAX_PIXELS:
+        if header.height * header.width > IMAGE_PIXELS.value:  # else a small file could fill the memory
             raise BadImageError(
-                f"{self.name}: {header.width}×{header.height} pixels, over the limit of {MAX_PIXELS}"
+                f"{self.name}: {header.width}×{header.height} pixels, over the limit of {IMAGE_PIXELS}"
             )
         return header
 
@@ -218,18 +217,13 @@ def read_image(path: str | Path) -> EncodedImage:
     """One image file's content.
 
     Raises:
-        BadImageError: if the file is missing or cannot be read.
+        BadImageError: if the file is missing, no regular file, too large, or cannot be read.
     """
     name = printable(path)
     try:
-        return EncodedImage(name, Path(path).read_bytes())
+        return EncodedImage(name, read_regular(path, IMAGE_BYTES))
     except OSError as error:
         raise BadImageError(f"{name}: cannot be read ({error.strerror or error})") from None
-
-
-def printable(path: str | Path) -> str:
-    """The path as text that any UTF-8 terminal or file takes, whatever bytes the file system holds."""
-    return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
 def _rgb_array(image: PIL.Image.Image) -> NDArray[np.uint8]:

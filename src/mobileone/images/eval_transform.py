@@ -9,8 +9,9 @@ import PIL.Image
 from numpy.typing import NDArray
 
 from mobileone.errors import BadImageError, ConfigError
-from mobileone.images.decode import MAX_PIXELS, Image
+from mobileone.images.decode import Image
 from mobileone.input_spec import InputSpec, Interpolation
+from mobileone.limits import IMAGE_PIXELS
 
 # Training's evaluation and predictions on any machine share one filter: Pillow's, which needs nothing else.
 Box = tuple[float, float, float, float]  # left, top, right, bottom
@@ -58,10 +59,10 @@ class EvalTransform:
         """
         short, long = sorted((image.height, image.width))
         new_long = int(self.resize_size * long / short)
-        if self.resize_size * new_long > MAX_PIXELS:
+        if self.resize_size * new_long > IMAGE_PIXELS.value:
             raise BadImageError(
                 f"{image.name}: {image.width}×{image.height} pixels is too elongated to resize "
-                f"its short side to {self.resize_size}"
+                f"its short side to {self.resize_size}: over the limit of {IMAGE_PIXELS} pixels"
             )
         tall = image.height >= image.width
         height, width = (new_long, self.resize_size) if tall else (self.resize_size, new_long)

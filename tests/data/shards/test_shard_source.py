@@ -1,7 +1,9 @@
 """Shards as an image source: the folder again, in every notation; orders; and what is refused."""
 
 import json
+import os
 import pickle
+import shutil
 
 import numpy as np
 import pytest
@@ -25,6 +27,44 @@ def all_batches(loader):
     with_close = list(loader)
     loader.close()
     return with_close
+
+
+@pytest.fixture
+def copied(written, tmp_path):
+    """Shards to do harm to."""
+    return shutil.copytree(written, tmp_path / "copied")
+
+
+@pytest.mark.parametrize("suffix", ["json", "tar"])
+def test_a_fifo_in_place_of_a_shard_is_refused_at_once(suffix, copied, no_hang):
+    path = copied / f"val-000001.{suffix}"
+    path.unlink()
+    os.mkfifo(path)
+    with pytest.raises(DataError, match=r"a pipe|has 0 bytes"):
+        open_shards(copied, split="val")
+
+
+def test_a_shard_that_becomes_a_fifo_is_refused_at_once(copied, no_hang):
+    source = open_shards(copied, split="val")
+    for path in copied.glob("val-*.tar"):
+        path.unlink()
+        os.mkfifo(path)
+    with pytest.raises(DataError, match="no regular file but a pipe"):
+        source.read(0)
+
+
+def test_hostile_numbers_of_shards_take_no_memory(copied, no_hang):
+    for number, path in enumerate(sorted(copied.glob("val-*.json"))):
+        values = json.loads(path.read_text()) | {"shards": {}, "number": number * 10**15}
+        path.write_text(json.dumps(values))
+    with pytest.raises(DataError, match=r"has a gap: val-000001\.tar"):
+        open_shards(f"{copied}/val-{{000000..000001}}.tar", split="val")
+
+
+def test_an_index_over_the_limits_is_not_read(copied, monkeypatch):
+    monkeypatch.setenv("MOBILEONE_MAX_JSON_BYTES", "100")
+    with pytest.raises(DataError, match="larger than 100"):
+        open_shards(copied, split="val")
 
 
 def test_local_shards_are_the_folder_again(photo_folder, written, monkeypatch):

@@ -13,6 +13,7 @@ import os
 from collections import OrderedDict
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -29,10 +30,13 @@ from mobileone.data.shards.address import (
     shard_name,
     split_addresses,
 )
-from mobileone.data.shards.index import MAX_INDEX_BYTES, ShardIndex
+from mobileone.data.shards.index import ShardIndex
 from mobileone.data.shards.shard_cache import RemoteShard, ShardCache
 from mobileone.errors import DataError
-from mobileone.images.decode import EncodedImage, printable
+from mobileone.images.decode import EncodedImage
+from mobileone.limits import JSON_BYTES
+from mobileone.outside_text import printable
+from mobileone.regular_file import read_regular, regular_descriptor
 
 OPEN_FILES = 128
 INDEX_THREADS = 16
@@ -109,7 +113,7 @@ class Shards:
         return self._files[shard]
 
     def _open_file(self, shard: int) -> int:
-        return os.open(self.addresses[shard], os.O_RDONLY | os.O_CLOEXEC)
+        return regular_descriptor(self.addresses[shard])
 
     def __del__(self) -> None:
         for descriptor in getattr(self, "_files", {}).values():
@@ -221,8 +225,8 @@ def read_index(address: str) -> ShardIndex:
             text = b""
             for chunk in chunks:
                 text += chunk
-                if len(text) > MAX_INDEX_BYTES:
-                    raise DataError(f"{name} is larger than {MAX_INDEX_BYTES} bytes: no shard's index")
+                if len(text) > JSON_BYTES.value:
+                    raise DataError(f"{name} is larger than {JSON_BYTES} bytes: no shard's index")
         return ShardIndex.from_json(text, name=name)
     shown = printable(name)
     try:
@@ -232,9 +236,7 @@ def read_index(address: str) -> ShardIndex:
             f"{printable(address)} cannot be read ({error.strerror or error}); a shard is missing"
         ) from None
     try:
-        if os.stat(name).st_size > MAX_INDEX_BYTES:
-            raise DataError(f"{shown} is larger than {MAX_INDEX_BYTES} bytes: no shard's index")
-        text = Path(name).read_bytes()
+        text = read_regular(name, JSON_BYTES)
     except OSError as error:
         raise DataError(
             f"{shown}, the shard's index, cannot be read ({error.strerror or error}); for shards that "
@@ -260,11 +262,11 @@ def _check_together(addresses: Sequence[str], indexes: Sequence[ShardIndex], spl
             raise DataError(f"{address} and {addresses[0]} were not written together")
         if is_remote(address) != is_remote(addresses[0]):
             raise DataError(f"{address} and {addresses[0]}: give only local shards, or only URLs and pipes")
-    numbers = {index.number for index in indexes}
-    missing = set(range(min(numbers), max(numbers))) - numbers
-    if missing:
+    numbers = sorted({index.number for index in indexes})
+    missing = next((one + 1 for one, two in pairwise(numbers) if two > one + 1), None)
+    if missing is not None:
         raise DataError(
-            f"the list of shards has a gap: {shard_name(split, min(missing))}.tar is not in it, shards "
+            f"the list of shards has a gap: {shard_name(split, missing)}.tar is not in it, shards "
             "before and after it are; name it too"
         )
     if not sum(len(index) for index in indexes):

@@ -22,7 +22,10 @@ from mobileone.data.shards.address import index_address, shard_name
 from mobileone.data.shards.index import ShardIndex
 from mobileone.data.shards.tar import index_tar
 from mobileone.errors import ConfigError, DataError, MissingExtraError
-from mobileone.images.decode import EncodedImage, printable
+from mobileone.images.decode import EncodedImage
+from mobileone.limits import JSON_BYTES
+from mobileone.outside_text import printable
+from mobileone.regular_file import read_regular
 
 SHARD_SIZE = 1000
 QUALITY = 92
@@ -171,7 +174,11 @@ def _finished(task: _Task) -> ShardIndex | None:
     """The index of a shard that is there already; None if there is none."""
     if not task.index.exists():
         return None
-    index = ShardIndex.from_json(task.index.read_bytes(), name=printable(task.index))
+    try:
+        content = read_regular(task.index, JSON_BYTES)
+    except OSError as error:
+        raise DataError(f"{printable(task.index)} cannot be read ({error.strerror or error})") from None
+    index = ShardIndex.from_json(content, name=printable(task.index))
     planned = (task.shards, task.source.classes, task.settings.to_dict(), tuple(task.images), _names(task))
     found = (index.shards, index.classes, index.settings, index.ids, index.names)
     if found != planned or not task.tar.is_file() or task.tar.stat().st_size != index.tar_bytes:
