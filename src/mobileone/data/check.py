@@ -23,6 +23,7 @@ from mobileone.data.pool import in_processes
 from mobileone.data.source import ImageSource
 from mobileone.errors import BadImageError
 from mobileone.images.decode import PILLOW_FORMATS, EncodedImage
+from mobileone.images.orientation import EXIF_ORIENTATION
 from mobileone.images.resize import resize
 
 CHUNK = 128
@@ -33,7 +34,6 @@ MAX_LEVELS = 10.0
 """Grey levels by which their thumbnails may differ on average; pictures of little detail share hashes too."""
 
 MAX_BUCKET = 256  # pictures with the same 16 bits; more of them are no photos but blank or drawn alike
-EXIF_ORIENTATION = 0x0112
 
 
 class ImageFacts(NamedTuple):

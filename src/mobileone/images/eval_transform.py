@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from mobileone.errors import BadImageError, ConfigError
-from mobileone.images.decode import Image
+from mobileone.images.decode import Image, as_stored
 from mobileone.images.resize import resize
 from mobileone.input_spec import InputSpec, Interpolation
 from mobileone.limits import IMAGE_PIXELS
@@ -25,6 +25,7 @@ class EvalTransform:
         size: side of the result, pixels.
         resize_size: short side after resizing, pixels, at least `size`.
         interpolation: resize filter.
+        exif: turn photos as their EXIF orientation says.
 
     Raises:
         ConfigError: on values out of range.
@@ -33,6 +34,7 @@ class EvalTransform:
     size: int
     resize_size: int
     interpolation: Interpolation = "bilinear"
+    exif: bool = True
 
     def __post_init__(self) -> None:
         if not 1 <= self.size <= self.resize_size:
@@ -45,7 +47,9 @@ class EvalTransform:
         >>> EvalTransform.from_spec(InputSpec(size=224)).resize_size
         256
         """
-        return cls(size=spec.size, resize_size=spec.resize_size, interpolation=spec.interpolation)
+        return cls(
+            size=spec.size, resize_size=spec.resize_size, interpolation=spec.interpolation, exif=spec.exif
+        )
 
     def __call__(self, image: Image) -> Tensor:
         """The network's view, uint8 (3, size, size).
@@ -53,6 +57,7 @@ class EvalTransform:
         Raises:
             BadImageError: if the image cannot be decoded, or is so elongated that resizing it is a bomb.
         """
+        image = image if self.exif else as_stored(image)
         short, long = sorted((image.height, image.width))
         new_long = int(self.resize_size * long / short)
         if self.resize_size * new_long > IMAGE_PIXELS.value:

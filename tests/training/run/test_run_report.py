@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from mobileone.cli.main import main
-from mobileone.errors import DataError, TrainingError
+from mobileone.errors import DataError, MobileOneWarning, TrainingError
 from mobileone.training.config.train_config import TrainConfig
 from mobileone.training.run.fit import fit
 from mobileone.training.run.run_dir import RunDir
@@ -87,6 +87,36 @@ def test_the_page_holds_everything_and_loads_nothing(run_dir: Path) -> None:
     assert f"<b>{best:.2f} %</b>" in text
     for name in ("dark", "light", "optim.base_lr", "world_size"):
         assert f">{name}<" in text or f"({name})" in text
+
+
+def test_markup_in_class_names_is_only_text(
+    config: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = Path(config.data)
+    folder = tmp_path / "photos"
+    shutil.copytree(source, folder)
+    for split in ("train", "val"):
+        first, second, *_ = sorted(path for path in (folder / split).iterdir() if path.is_dir())
+        first.rename(first.with_name(r"$\frac"))
+        second.rename(second.with_name("z$x_y$"))
+    renamed = config.with_values({"data": str(folder)})
+    fit(renamed, run_dir=tmp_path / "run", progress=False)
+    report = write_report(tmp_path / "run", progress=False)
+    assert {path.name for path in report.pictures} >= {"confusion.png", "worst_classes.png"}
+    assert r"$\frac" in report.page.read_text(encoding="utf-8")
+
+
+def test_a_picture_that_fails_costs_the_report_itself_alone(
+    run_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise ValueError("no ink")
+
+    monkeypatch.setattr("mobileone.training.run.run_report.draw_confusion", fail)
+    with pytest.warns(MobileOneWarning, match=r"confusion\.png was not drawn: ValueError\('no ink'\)"):
+        report = write_report(run_dir, progress=False)
+    assert "confusion.png" not in {path.name for path in report.pictures}
+    assert "Confusion" not in Page(report.page.read_text(encoding="utf-8")).headings
 
 
 def test_a_second_report_leaves_no_sheet_of_the_first(run_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:

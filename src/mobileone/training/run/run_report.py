@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import math
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
@@ -16,7 +17,7 @@ from mobileone.atomic import atomic_path
 from mobileone.checkpoint.load import load_model
 from mobileone.data.open import open_data, open_validation
 from mobileone.data.source import ImageSource
-from mobileone.errors import TrainingError
+from mobileone.errors import MobileOneWarning, TrainingError
 from mobileone.evaluation.answers import Answers, answer
 from mobileone.evaluation.confusion import class_results, confused_pairs
 from mobileone.evaluation.pictures import draw_confusion, draw_mistakes, draw_worst_classes
@@ -26,6 +27,7 @@ from mobileone.model.network import MobileOne
 from mobileone.processor import num_cores
 from mobileone.ranks.device import pick_device
 from mobileone.regular_file import read_regular
+from mobileone.report.figure import try_to_draw
 from mobileone.report.page import Cell, document, picture, sortable_table, tiles
 from mobileone.training.config.train_config import TrainConfig
 from mobileone.training.run.run_dir import RunDir
@@ -41,7 +43,8 @@ class RunReport:
 
     Attributes:
         page: report.html, with the pictures inside.
-        pictures: confusion.png, worst_classes.png and mistakes.png (where there are mistakes).
+        pictures: confusion.png, worst_classes.png and mistakes.png (where there are mistakes); one that
+            could not be drawn is left out, and a `MobileOneWarning` says why.
         answers: of the best weights.
     """
 
@@ -108,12 +111,16 @@ def _draw(files: RunDir, answers: Answers, source: ImageSource) -> tuple[Path, .
         files.path / name for name in ("confusion.png", "worst_classes.png", "mistakes.png")
     )
     matrix = answers.confusion()
-    draw_confusion(matrix, answers.classes, confusion)
-    draw_worst_classes(matrix, answers.classes, worst)
-    mistakes.unlink(missing_ok=True)  # an earlier report's
-    if not draw_mistakes(answers, source, mistakes):
-        return confusion, worst
-    return confusion, worst, mistakes
+    for path, draw in (
+        (confusion, lambda: draw_confusion(matrix, answers.classes, confusion)),
+        (worst, lambda: draw_worst_classes(matrix, answers.classes, worst)),
+        (mistakes, lambda: draw_mistakes(answers, source, mistakes)),
+    ):
+        path.unlink(missing_ok=True)  # an earlier report's
+        line = try_to_draw(draw, path.name)
+        if line is not None:
+            warnings.warn(line, MobileOneWarning, stacklevel=3)
+    return tuple(path for path in (confusion, worst, mistakes) if path.exists())
 
 
 def _page(files: RunDir, config: TrainConfig, model: MobileOne, answers: Answers) -> str:
