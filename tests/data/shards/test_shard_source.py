@@ -127,7 +127,7 @@ def test_a_pickled_source_reads_on(written):
 
 
 def remote(written, split="train"):
-    return open_shards(f"pipe:cat {written}/train-{{000000..000004}}.tar", split=split)
+    return open_shards(f"pipe:cat {written}/train-{{000000..000004}}.tar", split=split, beside=True)
 
 
 def test_piped_and_http_shards_are_the_same_images(written, cache, server):
