@@ -29,6 +29,7 @@ class InputSpec:
         interpolation: resize filter, antialiased.
         mean: per-channel mean of pixels in [0, 1]; its length is the number of input channels.
         std: per-channel standard deviation, likewise.
+        exif: whether photos are turned as their EXIF orientation says, as cameras and browsers show them.
 
     Raises:
         ConfigError: on values out of range.
@@ -42,6 +43,7 @@ class InputSpec:
     interpolation: Interpolation = "bilinear"
     mean: tuple[float, ...] = IMAGENET_MEAN
     std: tuple[float, ...] = IMAGENET_STD
+    exif: bool = True
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "mean", tuple(float(v) for v in self.mean))
@@ -56,6 +58,8 @@ class InputSpec:
             raise ConfigError(f"mean and std need one value a channel, got {self.mean} and {self.std}")
         if not all(math.isfinite(value) for value in (*self.mean, *self.std)) or min(self.std) <= 0:
             raise ConfigError(f"mean must be finite and std positive, got {self.mean} and {self.std}")
+        if not isinstance(self.exif, bool):
+            raise ConfigError(f"exif must be true or false, got {self.exif!r}")
 
     @property
     def in_chans(self) -> int:

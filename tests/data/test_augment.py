@@ -32,6 +32,12 @@ def to_array(tensor):
     return tensor.permute(1, 2, 0).numpy().astype(int)
 
 
+def held_upright(image, encode):
+    exif = PIL.Image.Exif()
+    exif[0x0112] = 6
+    return EncodedImage("photo", encode(image, "PNG", exif=exif))
+
+
 def decoded(image):
     return DecodedImage("image", np.array(image))
 
@@ -224,3 +230,11 @@ def test_train_transform_refuses(change):
 
 
 # --- evaluation
+
+
+def test_photos_are_turned_before_they_are_cut(picture, encode):
+    image = picture(3, 40, 64)
+    photo, upright = held_upright(image, encode), decoded(image.transpose(PIL.Image.Transpose.ROTATE_270))
+    for exif, same in ((True, upright), (False, decoded(image))):
+        transform = TrainTransform(size=16, exif=exif)
+        assert torch.equal(transform(photo, generator()), transform(same, generator()))

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import PIL.Image
+import PIL.ImageOps
 import pytest
 
 from mobileone.errors import BadImageError
@@ -142,10 +143,26 @@ def test_an_animation_gives_its_first_frame(encode, image_format):
     assert np.abs(pixels - [250, 0, 0]).max() <= 8
 
 
-def test_exif_orientation_is_not_applied(picture, encode):
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("image_format", ["JPEG", "PNG"])
+def test_exif_orientation_is_followed_as_pillow_follows_it(picture, encode, orientation, image_format):
     exif = PIL.Image.Exif()
-    exif[0x0112] = 6
-    assert decode(encode(picture(4, 10, 20), "JPEG", exif=exif)).shape == (10, 20, 3)
+    exif[0x0112] = orientation
+    data = encode(picture(4, 10, 20), image_format, exif=exif)
+    stored = PIL.Image.open(io.BytesIO(data))
+    assert (decode(data) == np.asarray(PIL.ImageOps.exif_transpose(stored))).all()
+    as_it_is = EncodedImage("stored", data, exif=False)
+    assert (as_it_is.height, as_it_is.width, as_it_is.orientation) == (10, 20, 1)
+    assert (as_it_is.decode() == np.asarray(stored)).all()
+
+
+def test_a_minimum_is_one_of_the_picture_as_it_is_looked_at(picture, encode):
+    exif = PIL.Image.Exif()
+    exif[0x0112] = 8
+    image = EncodedImage("held upright", encode(picture(10, 200, 300), "JPEG", exif=exif))
+    assert (image.height, image.width) == (300, 200)
+    assert image.decode(min_height=150, min_width=90).shape == (150, 100, 3)
+    assert image.decode(min_height=90, min_width=150).shape == (300, 200, 3)
 
 
 def test_content_decides_not_the_extension(picture, encode, tmp_path):

@@ -100,3 +100,14 @@ def test_a_needle_does_not_fill_the_memory():
     with pytest.raises(BadImageError, match=r"^needle\.png: 10000×1 pixels is too elongated"):
         EvalTransform(size=224, resize_size=256)(needle)
     assert TrainTransform(size=224)(needle, torch.Generator().manual_seed(0)).shape == (3, 224, 224)
+
+
+def test_photos_are_turned_unless_the_spec_says_otherwise(picture, encode):
+    image = picture(3, 40, 64)
+    exif = PIL.Image.Exif()
+    exif[0x0112] = 6
+    photo = EncodedImage("photo", encode(image, "PNG", exif=exif))
+    turned = decoded(image.transpose(PIL.Image.Transpose.ROTATE_270))
+    for spec, same in ((InputSpec(size=24), turned), (InputSpec(size=24, exif=False), decoded(image))):
+        transform = EvalTransform.from_spec(spec)
+        assert np.array_equal(transform(photo), transform(same))

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Sequence
-from typing import Protocol
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, Protocol
 
 import tyro
 
@@ -29,7 +31,7 @@ from mobileone.cli.test import Test
 from mobileone.cli.train import Report, Train
 from mobileone.cli.usage import parse
 from mobileone.cli.weights import Weights
-from mobileone.errors import MobileOneError, PreemptedError
+from mobileone.errors import MobileOneError, MobileOneWarning, PreemptedError
 from mobileone.training.run.stop_signal import REQUEUE
 
 DESCRIPTION = """Train, test, use, fuse, convert and export MobileOne.
@@ -67,9 +69,10 @@ COMMANDS: dict[str, Callable[..., Command]] = {
 
 
 def guard(work: Callable[[], int], *, prog: str) -> int:
-    """The exit code of `work`, with our own errors as one line on stderr."""
+    """The exit code of `work`, with our own errors and warnings as a line each on stderr."""
     try:
-        return work()
+        with _noted(prog):
+            return work()
     except PreemptedError as error:
         print(f"{prog}: {error}", file=sys.stderr)
         return REQUEUE
@@ -83,6 +86,23 @@ def guard(work: Callable[[], int], *, prog: str) -> int:
         # The reader of our output has gone (`| head`); what it wanted it has.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+
+
+@contextmanager
+def _noted(prog: str) -> Iterator[None]:
+    """Show each of our own warnings once, as a note; the others as they are."""
+    shown = warnings.showwarning
+
+    def show(message: Any, category: type[Warning], *where: Any) -> None:
+        if issubclass(category, MobileOneWarning):
+            print(f"{prog}: note: {' '.join(str(message).split())}", file=sys.stderr)
+        else:
+            shown(message, category, *where)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("default", MobileOneWarning)
+        warnings.showwarning = show  # type: ignore[assignment]
+        yield
 
 
 def read_command(arguments: Sequence[str]) -> Command:

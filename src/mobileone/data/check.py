@@ -24,6 +24,7 @@ from mobileone.data.resize import resize
 from mobileone.data.source import ImageSource
 from mobileone.errors import BadImageError
 from mobileone.images.decode import PILLOW_FORMATS, EncodedImage
+from mobileone.images.orientation import EXIF_ORIENTATION
 from mobileone.input_spec import LUMA
 
 CHUNK = 128
@@ -34,7 +35,6 @@ MAX_LEVELS = 10.0
 """Grey levels by which their thumbnails may differ on average; pictures of little detail share hashes too."""
 
 MAX_BUCKET = 256  # pictures with the same 16 bits; more of them are no photos but blank or drawn alike
-EXIF_ORIENTATION = 0x0112
 
 
 class ImageFacts(NamedTuple):

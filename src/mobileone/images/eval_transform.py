@@ -9,7 +9,7 @@ import PIL.Image
 from numpy.typing import NDArray
 
 from mobileone.errors import BadImageError, ConfigError
-from mobileone.images.decode import Image
+from mobileone.images.decode import Image, as_stored
 from mobileone.input_spec import InputSpec, Interpolation
 from mobileone.limits import IMAGE_PIXELS
 
@@ -29,6 +29,7 @@ class EvalTransform:
         size: side of the result, pixels.
         resize_size: short side after resizing, pixels, at least `size`.
         interpolation: resize filter.
+        exif: turn photos as their EXIF orientation says.
 
     Raises:
         ConfigError: on values out of range.
@@ -37,6 +38,7 @@ class EvalTransform:
     size: int
     resize_size: int
     interpolation: Interpolation = "bilinear"
+    exif: bool = True
 
     def __post_init__(self) -> None:
         if not 1 <= self.size <= self.resize_size:
@@ -49,7 +51,9 @@ class EvalTransform:
         >>> EvalTransform.from_spec(InputSpec(size=224)).resize_size
         256
         """
-        return cls(size=spec.size, resize_size=spec.resize_size, interpolation=spec.interpolation)
+        return cls(
+            size=spec.size, resize_size=spec.resize_size, interpolation=spec.interpolation, exif=spec.exif
+        )
 
     def __call__(self, image: Image) -> NDArray[np.uint8]:
         """The network's view, uint8 (size, size, 3).
@@ -57,6 +61,7 @@ class EvalTransform:
         Raises:
             BadImageError: if the image cannot be decoded, or is so elongated that resizing it is a bomb.
         """
+        image = image if self.exif else as_stored(image)
         short, long = sorted((image.height, image.width))
         new_long = int(self.resize_size * long / short)
         if self.resize_size * new_long > IMAGE_PIXELS.value:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from mobileone.backends.table import Precision
 from mobileone.errors import BadImageError, ConfigError
 from mobileone.imagenet import human_name, resolve_classes
-from mobileone.images.any_image import AnyImage, as_image
+from mobileone.images.any_image import AnyImage, as_image, name_of
 from mobileone.images.eval_transform import EvalTransform
 from mobileone.inference.ahead import map_ahead
 from mobileone.inference.classifier import Classifier, array_logits, as_classifier, load_classifier
@@ -70,21 +70,31 @@ class Predictor:
     Args:
         model: a network of ours, in eval mode (fused where it is not), or any `Classifier`: an `Artifact`.
         device: where a network of ours runs.
+        exif: whether photos are turned as their EXIF orientation says; None is as the model says.
 
     Attributes:
         classifier: what computes.
+        input_spec: how a photo becomes what it computes on.
         classes: name of every class, its index where unknown.
 
     Raises:
         ConfigError: if the model has no classifier.
     """
 
-    def __init__(self, model: MobileOne | Classifier, *, device: str | torch.device = "cpu") -> None:
+    def __init__(
+        self,
+        model: MobileOne | Classifier,
+        *,
+        device: str | torch.device = "cpu",
+        exif: bool | None = None,
+    ) -> None:
         self.classifier = as_classifier(model, device=device, fuse=True)
         num_classes = self.classifier.num_classes
         if not num_classes:
             raise ConfigError("this model has no classifier (num_classes=0), so it predicts nothing")
-        self.transform = EvalTransform.from_spec(self.classifier.input_spec)
+        own = self.classifier.input_spec
+        self.input_spec = own if exif is None else replace(own, exif=exif)
+        self.transform = EvalTransform.from_spec(self.input_spec)
         classes = resolve_classes(num_classes, self.classifier.class_names)
         self.classes = classes or tuple(str(index) for index in range(num_classes))
 
@@ -96,6 +106,7 @@ class Predictor:
         device: str | torch.device | None = None,
         threads: int | None = None,
         precision: Precision | None = None,
+        exif: bool | None = None,
     ) -> Predictor:
         """From an exported file of any format, or from anything `load_model` takes.
 
@@ -104,8 +115,10 @@ class Predictor:
             device: where a network in PyTorch runs; None is the CPU.
             threads: of an exported file's runtime; None for all usable cores.
             precision: to execute an exported file in; None is the file's.
+            exif: whether photos are turned as their EXIF orientation says; None is as the source says.
         """
-        return cls(load_classifier(source, device=device, threads=threads, precision=precision))
+        classifier = load_classifier(source, device=device, threads=threads, precision=precision)
+        return cls(classifier, exif=exif)
 
     def probabilities(self, images: Sequence[AnyImage]) -> NDArray[np.float32]:
         """Softmax of every class, float32 (N, num_classes), for one batch of images."""
@@ -134,8 +147,8 @@ class Predictor:
             A prediction for one image, a list for a list.
 
         Raises:
-            ConfigError: if topk is below 1, or an image is of no known kind.
-            BadImageError: if a file cannot be decoded.
+            ConfigError: if topk is below 1.
+            BadImageError: if a file cannot be decoded, or an image is of no known kind.
         """
         if isinstance(images, list | tuple):
             return list(self.stream(images, topk=topk))
@@ -157,8 +170,8 @@ class Predictor:
             topk: how many classes to name for each; at most all.
             batch_size: images classified at a time.
             workers: threads that decode.
-            on_bad_image: stop at an image that cannot be decoded, or give a prediction without scores, with
-                the reason in `error`.
+            on_bad_image: stop at an image that cannot be decoded or is of no known kind, or give a prediction
+                without scores, with the reason in `error`.
 
         Raises:
             ConfigError: on values out of range, before the first image is read.
@@ -167,6 +180,8 @@ class Predictor:
         for name, value in (("topk", topk), ("batch_size", batch_size), ("workers", workers)):
             if value < 1:
                 raise ConfigError(f"{name} must be at least 1, got {value}")
+        if on_bad_image not in ("error", "skip"):
+            raise ConfigError(f"on_bad_image must be error or skip, got {on_bad_image!r}")
         return self._stream(images, topk, batch_size, workers, on_bad_image)
 
     def _stream(
@@ -187,7 +202,7 @@ class Predictor:
             image = as_image(given)
             return image.name, self.transform(image)
         except BadImageError as error:
-            return str(given) if isinstance(given, str | os.PathLike) else "image", error
+            return name_of(given), error
 
     def _predictions(
         self, batch: list[tuple[str, NDArray[np.uint8] | BadImageError]], topk: int

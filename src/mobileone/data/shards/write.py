@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from mobileone.data.shards.index import ShardIndex
 from mobileone.data.shards.tar import index_tar
 from mobileone.errors import ConfigError, DataError, MissingExtraError
 from mobileone.images.decode import EncodedImage
+from mobileone.images.orientation import with_orientation
 from mobileone.limits import JSON_BYTES
 from mobileone.outside_text import printable
 from mobileone.regular_file import read_regular
@@ -249,6 +250,7 @@ def shard_content(image: EncodedImage, settings: ShardSettings) -> tuple[bytes, 
     Raises:
         BadImageError: if it cannot be decoded.
     """
+    image = replace(image, exif=False)  # whether it is turned is for those who read the shard
     pixels = image.decode()  # whatever is done with it: only readable images go into shards
     short = min(image.height, image.width)
     if settings.resize_short is None or short <= settings.resize_short:
@@ -257,7 +259,7 @@ def shard_content(image: EncodedImage, settings: ShardSettings) -> tuple[bytes, 
     size = (max(1, round(image.height * scale)), max(1, round(image.width * scale)))
     small = np.ascontiguousarray(resize(to_tensor(pixels), size).permute(1, 2, 0).numpy())
     encoded: bytes = simplejpeg.encode_jpeg(small, quality=settings.quality, colorsubsampling="420")
-    return encoded, "jpg"
+    return with_orientation(encoded, replace(image, exif=True).orientation), "jpg"
 
 
 def _tar_writer() -> Any:
