@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from mobileone.errors import ExportError as ExportError
     from mobileone.errors import MissingExtraError as MissingExtraError
     from mobileone.errors import MobileOneError as MobileOneError
+    from mobileone.errors import MobileOneWarning as MobileOneWarning
     from mobileone.errors import PreemptedError as PreemptedError
     from mobileone.errors import ProfileError as ProfileError
     from mobileone.errors import ReparameterizeError as ReparameterizeError
@@ -45,7 +46,16 @@ if TYPE_CHECKING:
     from mobileone.reparam.expand import expand as expand
     from mobileone.reparam.fuse import reparameterize as reparameterize
     from mobileone.reparam.verify import verify as verify
+    from mobileone.training.config.augmentation import Augment as Augment
+    from mobileone.training.config.augmentation import Phase as Phase
+    from mobileone.training.config.objective import Distill as Distill
+    from mobileone.training.config.objective import Mix as Mix
+    from mobileone.training.config.objective import Objective as Objective
+    from mobileone.training.config.optimization import Optim as Optim
     from mobileone.training.config.recipe import recipe as recipe
+    from mobileone.training.config.resources import Compute as Compute
+    from mobileone.training.config.resources import Loading as Loading
+    from mobileone.training.config.resources import Saving as Saving
     from mobileone.training.config.train_config import TrainConfig as TrainConfig
     from mobileone.training.config.train_config import override as override
     from mobileone.training.run.fit import fit as fit
@@ -56,24 +66,34 @@ if TYPE_CHECKING:
 
 _HOME = {
     "ArtifactError": "mobileone.errors",
+    "Augment": "mobileone.training.config.augmentation",
     "BadImageError": "mobileone.errors",
     "BlockSpec": "mobileone.variants",
     "Callback": "mobileone.training.watch.callback",
     "CheckpointError": "mobileone.errors",
+    "Compute": "mobileone.training.config.resources",
     "ConfigError": "mobileone.errors",
     "DataError": "mobileone.errors",
+    "Distill": "mobileone.training.config.objective",
     "DownloadError": "mobileone.errors",
     "ExportError": "mobileone.errors",
     "InferenceBlock": "mobileone.model.block",
     "InputSpec": "mobileone.input_spec",
+    "Loading": "mobileone.training.config.resources",
     "MissingExtraError": "mobileone.errors",
+    "Mix": "mobileone.training.config.objective",
     "MobileOne": "mobileone.model.network",
     "MobileOneBlock": "mobileone.model.block",
     "MobileOneError": "mobileone.errors",
+    "MobileOneWarning": "mobileone.errors",
+    "Objective": "mobileone.training.config.objective",
+    "Optim": "mobileone.training.config.optimization",
+    "Phase": "mobileone.training.config.augmentation",
     "Predictor": "mobileone.inference.predictor",
     "PreemptedError": "mobileone.errors",
     "ProfileError": "mobileone.errors",
     "ReparameterizeError": "mobileone.errors",
+    "Saving": "mobileone.training.config.resources",
     "TrainConfig": "mobileone.training.config.train_config",
     "TrainingError": "mobileone.errors",
     "UnsafeCheckpointError": "mobileone.errors",

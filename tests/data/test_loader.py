@@ -10,6 +10,7 @@ import sys
 import time
 from collections import Counter
 
+import numpy as np
 import pytest
 import torch
 
@@ -44,7 +45,7 @@ class Numbered:
     def read(self, index):
         if index in self.bad:
             raise BadImageError(f"{self.name(index)}: it is broken")
-        return DecodedImage(self.name(index), torch.full((3, 20, 20), index, dtype=torch.uint8))
+        return DecodedImage(self.name(index), np.full((20, 20, 3), index, dtype=np.uint8))
 
 
 def same(one: Batch, other: Batch) -> bool:

@@ -106,7 +106,8 @@ def test_two_ranks_agree_with_one_process(tmp_path: Path) -> None:
     script.write_text(RANKS)
     done = torchrun(script)
     assert done.returncode == 0, done.stderr[-4000:]
-    assert {"rank 0 done", "rank 1 done"} <= set(done.stdout.splitlines())
+    # Not line by line: gloo prints to the same pipe, now and then into the middle of a line.
+    assert all(f"rank {rank} done" in done.stdout for rank in (0, 1))
 
 
 def test_alone_every_collective_gives_back_its_own() -> None:

@@ -18,7 +18,7 @@ Array = NDArray[Any]
 
 
 class Session(Protocol):
-    """A loaded network.
+    """A loaded network; threads may share it.
 
     Attributes:
         runtime: library and version.
@@ -29,7 +29,11 @@ class Session(Protocol):
     precision: Precision
 
     def run(self, batch: Array) -> Array:
-        """Logits, float32 (N, num_classes), of a batch as the manifest's `tensor` describes it."""
+        """Logits, float32 (N, num_classes), of a batch as the manifest's `tensor` describes it.
+
+        Any number of threads may call it at a time: a runtime that holds a run's state in the session gives
+        each thread its own, or makes one wait for the other. The array belongs to the caller.
+        """
 
 
 class SessionModule(Protocol):

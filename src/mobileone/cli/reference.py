@@ -10,6 +10,7 @@ import csv
 import statistics
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -18,9 +19,10 @@ import tyro
 from tyro.conf import arg
 
 from mobileone.atomic import atomic_path
-from mobileone.cli.main import guard, parse
+from mobileone.cli.main import guard
 from mobileone.cli.test import load_for_test
 from mobileone.cli.train import told_by_flags
+from mobileone.cli.usage import parse
 from mobileone.errors import CheckpointError
 from mobileone.processor import num_cores
 from mobileone.profiling.cost import network_cost
@@ -201,5 +203,10 @@ def keep_earlier_run(folder: Path) -> None:
 
 def main(data_dir: str) -> int:
     """Run the reference command line; the exit code."""
-    read = lambda: tyro.cli(Reference, prog="main.py", config=(tyro.conf.FlagCreatePairsOff,))  # noqa: E731
-    return guard(lambda: parse(read, prog="main.py").run_on(data_dir), prog="main.py")
+
+    def read(arguments: Sequence[str]) -> Reference:
+        return tyro.cli(
+            Reference, prog="main.py", args=list(arguments), config=(tyro.conf.FlagCreatePairsOff,)
+        )
+
+    return guard(lambda: parse(read, sys.argv[1:], prog="main.py").run_on(data_dir), prog="main.py")

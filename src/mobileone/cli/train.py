@@ -40,6 +40,8 @@ FLAGS = {
     "resume=True": "--resume",
     "leave resume out": "leave --resume out",
     "choose another run_dir": "choose another --run-dir",
+    "so pass data yourself": "so pass --data yourself",
+    "so pass val_data yourself": "so pass --set val_data=… yourself",
     "TensorBoard needs": "--tensorboard needs",
 }
 
@@ -100,17 +102,19 @@ class Train:
         run_dir = self.run_dir or Path("runs") / self.recipe
         stored = RunDir(run_dir)
         resume = {"no": False, "yes": True, "auto": stored.config.exists()}[self.resume]
-        config = stored.read_config() if resume else recipe(self.recipe)
         names = ("data", "init", "device", "on_bad_image", "checkpoint_every")
         given = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
-        config = override(config.with_values(given), [*itertools.chain(*self.set)])
+        settings = [*itertools.chain(*self.set)]
+        replaced = {*given, *(setting.partition("=")[0].strip() for setting in settings)}
+        config = stored.read_config(given=replaced) if resume else recipe(self.recipe)
+        config = override(config.with_values(given), settings)
         if self.dry_run:
             return self._plan(config, run_dir / "schedule.png")
         result = fit(config, run_dir=run_dir, resume=resume, callbacks=self._callbacks())
         if int(os.environ.get("RANK", "0")) > 0:  # the main rank speaks for all
             return 0
         if self.report:
-            _report(run_dir)
+            _report(run_dir, config)
         if self.json:
             print_json(result.to_dict())
         else:
@@ -152,12 +156,12 @@ def told_by_flags() -> Iterator[None]:
         raise type(error)(text) from error
 
 
-def _report(run_dir: Path) -> None:
+def _report(run_dir: Path, config: TrainConfig) -> None:
     """The report of a finished run; pictures that cannot be drawn are no failure of the training."""
     from mobileone.training.run.run_report import write_report
 
     try:
-        print(f"report: {write_report(run_dir).page}", file=sys.stderr)
+        print(f"report: {write_report(run_dir, config=config).page}", file=sys.stderr)
     except MobileOneError as error:
         print(f"no report: {' '.join(str(error).split())}", file=sys.stderr)
 

@@ -18,6 +18,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from mobileone.data.augment import TrainTransform
+from mobileone.data.pixels import to_tensor
 from mobileone.data.pool import start_method, start_worker
 from mobileone.data.requests import EvalRequests, Request, TrainRequests, seeded_generator
 from mobileone.data.source import ImageSource, StreamedSource
@@ -296,7 +297,7 @@ class _Reader(Dataset["Batch | _Failure"]):
     def _transform(self, request: Request, index: int) -> Tensor:
         image = self.source.read(index)
         if isinstance(request.transform, EvalTransform):
-            return request.transform(image)
+            return to_tensor(request.transform(image))
         assert request.epoch is not None
         return request.transform(image, seeded_generator(self.seed, request.epoch, index))
 

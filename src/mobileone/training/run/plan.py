@@ -12,7 +12,8 @@ from typing import Any
 
 import torch
 
-from mobileone.data.open import open_data
+from mobileone.data.open import open_data, open_validation
+from mobileone.data.shards.address import is_remote, is_url
 from mobileone.data.source import ImageSource
 from mobileone.errors import TrainingError
 from mobileone.ranks.distributed import Distributed, distributed
@@ -129,11 +130,18 @@ def plan(config: TrainConfig, *, picture: Path | None = None) -> RunPlan:
 
     Raises:
         MobileOneError: as `fit` does before its first step.
+        TrainingError: if a program would have to be started to get at the data.
         TrainingError: if not even a small batch fits into memory.
     """
+    for name in ("data", "val_data"):
+        address = getattr(config, name)
+        if address is not None and is_remote(address) and not is_url(address):
+            raise TrainingError(
+                f"a dry run starts no programs, and {name}={address} would; give data on this machine"
+            )
     with distributed(config.compute.device) as dist:
         train_set = open_data(config.data, split="train")
-        open_data(config.val_data or config.data, split="val", classes=tuple(train_set.classes))
+        open_validation(config.data, config.val_data, classes=tuple(train_set.classes))
         trainer = Trainer(config, train_set, dist)
         try:
             if picture is not None and dist.is_main:
