@@ -96,6 +96,7 @@ class Train:
 
     def _run(self) -> int:
         from mobileone.training.config.recipe import recipe
+        from mobileone.training.config.train_config import override
         from mobileone.training.run.fit import fit
         from mobileone.training.run.run_dir import RunDir
 
