@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from mobileone.errors import ExportError as ExportError
     from mobileone.errors import MissingExtraError as MissingExtraError
     from mobileone.errors import MobileOneError as MobileOneError
+    from mobileone.errors import MobileOneWarning as MobileOneWarning
     from mobileone.errors import PreemptedError as PreemptedError
     from mobileone.errors import ProfileError as ProfileError
     from mobileone.errors import ReparameterizeError as ReparameterizeError
@@ -84,6 +85,7 @@ _HOME = {
     "MobileOne": "mobileone.model.network",
     "MobileOneBlock": "mobileone.model.block",
     "MobileOneError": "mobileone.errors",
+    "MobileOneWarning": "mobileone.errors",
     "Objective": "mobileone.training.config.objective",
     "Optim": "mobileone.training.config.optimization",
     "Phase": "mobileone.training.config.augmentation",

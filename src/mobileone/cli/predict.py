@@ -47,6 +47,8 @@ class Predict:
     """Threads that decode meanwhile."""
     on_bad_image: Literal["error", "skip"] = "error"
     """Stop at an image that cannot be decoded, or name it and go on."""
+    no_exif: bool = False
+    """Look at photos as they are stored, not turned as their EXIF orientation says."""
     device: str = "auto"
     """auto, cpu, cuda or cuda:N; exported files run on the CPU."""
     threads: int | None = None
@@ -73,6 +75,7 @@ class Predict:
             device=str(pick_device(device_for(self.model, self.device))),
             threads=self.threads,
             precision=self.precision,
+            exif=False if self.no_exif else None,
         )
         predictions = predictor.stream(
             paths,

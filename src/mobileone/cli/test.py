@@ -25,10 +25,11 @@ def load_for_test(
     device: torch.device,
     input_size: int | None = None,
     crop: float | None = None,
+    exif: bool | None = None,
     threads: int | None = None,
     precision: Precision | None = None,
 ) -> Classifier:
-    """A model in inference form or an exported file; `input_size` and `crop` replace its input spec's."""
+    """A model in inference form or an exported file; what is given of its input spec replaces its own."""
     from mobileone.inference.classifier import load_classifier
 
     if backend_of(source) is not None and input_size is not None:
@@ -36,7 +37,10 @@ def load_for_test(
     classifier = load_classifier(source, device=device, threads=threads, precision=precision)
     spec = classifier.input_spec
     classifier.input_spec = replace(
-        spec, size=spec.size if input_size is None else input_size, crop=spec.crop if crop is None else crop
+        spec,
+        size=spec.size if input_size is None else input_size,
+        crop=spec.crop if crop is None else crop,
+        exif=spec.exif if exif is None else exif,
     )
     return classifier
 
@@ -58,8 +62,10 @@ class Test:
     """Share of the resized short side that the centre crop keeps. Default: the model's."""
     batch_size: int = 64
     """Images at a time; does not change the result."""
-    workers: int = 2
-    """Loader processes."""
+    workers: int | None = None
+    """Loader processes a rank; 0 loads in this one. Default: the rank's share of the cores, 8 at most."""
+    no_exif: bool = False
+    """Look at photos as they are stored, not turned as their EXIF orientation says."""
     device: str = "auto"
     """auto, cpu, cuda or cuda:N; exported files run on the CPU."""
     threads: int | None = None
@@ -81,6 +87,7 @@ class Test:
                 device=ranks.device,
                 input_size=self.input_size,
                 crop=self.crop,
+                exif=False if self.no_exif else None,
                 threads=self.threads,
                 precision=self.precision,
             )
