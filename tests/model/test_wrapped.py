@@ -19,7 +19,7 @@ def one_rank(tmp_path):
     dist.destroy_process_group()
 
 
-@pytest.mark.filterwarnings("ignore:.*torch.nn.DataParallel:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:.*script_method:DeprecationWarning")
 def test_every_wrapper_is_taken_off(tiny, one_rank):
     model = create_model(tiny)
     for wrap in (nn.DataParallel, DistributedDataParallel, torch.compile):

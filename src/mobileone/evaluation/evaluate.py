@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,7 +16,7 @@ from torch.nn import functional as F
 from mobileone.data.loader import BadImage, Batch, OnBadImage, eval_loader
 from mobileone.data.open import open_data
 from mobileone.data.source import ImageSource
-from mobileone.errors import DataError
+from mobileone.errors import DataError, InferenceError
 from mobileone.evaluation.metrics import EvalResult, topk_correct
 from mobileone.imagenet import resolve_classes
 from mobileone.images.eval_transform import EvalTransform
@@ -57,6 +58,7 @@ def evaluate(
 
     Raises:
         DataError: if the data's classes are not the model's, or no image is readable.
+        InferenceError: if a logit is NaN or infinite.
         BadImageError: on an unreadable image under `"error"`.
 
     >>> from mobileone.model.create import create_model
@@ -141,6 +143,11 @@ def _total(sums: list[Tensor], bad: list[BadImage], dist: Distributed, *, second
     # float32 counts exactly to 2²⁴, far above a batch; the total is summed in float64.
     own = torch.stack(sums).cpu().double().sum(0) if sums else torch.zeros(4, dtype=torch.float64)
     num_images, right1, right5, loss = dist.reduce_sum(own).tolist()
+    if not math.isfinite(loss):
+        raise InferenceError(
+            f"the network's loss on these images is {loss}, so its logits are NaN or infinite; its weights, "
+            "or the precision that it computes in, are no use"
+        )
     skipped = sorted(image.path for part in dist.gather(bad) for image in part)
     if not num_images:
         raise DataError(f"no image could be read, {len(skipped)} are damaged; the first is {skipped[:1]}")

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from mobileone.backends.artifact import Artifact
 from mobileone.backends.table import Precision, backend_of
-from mobileone.errors import ConfigError
+from mobileone.errors import ConfigError, InferenceError
 from mobileone.input_spec import InputSpec
 
 if TYPE_CHECKING:
@@ -101,14 +101,40 @@ def classifying(
 
 
 def array_logits(classifier: Classifier, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Logits, float32 (N, num_classes), of uint8 (N, H, W, C); an exported file's without torch."""
+    """Logits, float32 (N, num_classes), of uint8 (N, H, W, C); an exported file's without torch.
+
+    Raises:
+        InferenceError: if they have another shape, or one is NaN or infinite.
+    """
     if isinstance(classifier, Artifact):
-        return classifier.run(pixels)
+        return usable_logits(classifier.run(pixels), classifier.num_classes)
     import torch
 
     logits = classifier.logits(torch.from_numpy(pixels).permute(0, 3, 1, 2))  # (N, H, W, C) → (N, C, H, W)
-    array: NDArray[np.float32] = logits.float().cpu().numpy()
-    return array
+    return usable_logits(logits.float().cpu().numpy(), classifier.num_classes)
+
+
+def usable_logits(logits: NDArray[np.float32], num_classes: int) -> NDArray[np.float32]:
+    """Logits as they are, if they can be an answer.
+
+    Raises:
+        InferenceError: if they are not (N, num_classes), or one is NaN or infinite.
+
+    >>> usable_logits(np.zeros((1, 2), np.float32), 2).shape
+    (1, 2)
+    """
+    if logits.ndim != 2 or logits.shape[1] != num_classes:
+        raise InferenceError(
+            f"the network gives {logits.shape} where (N, {num_classes}) was expected; give it a head that "
+            "ends in a linear layer of as many outputs as there are classes"
+        )
+    if not np.isfinite(logits).all():
+        bad = int((~np.isfinite(logits).all(axis=1)).sum())
+        raise InferenceError(
+            f"the network gives NaN or infinite logits for {bad} of {len(logits)} images; its weights, or "
+            "the precision that it computes in, are no use"
+        )
+    return logits
 
 
 def logits_in_batches(classifier: Classifier, pixels: Tensor, *, batch_size: int = 50) -> Tensor:

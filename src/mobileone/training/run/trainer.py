@@ -12,7 +12,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from mobileone.data.loader import Batch, BatchLoader, train_loader
 from mobileone.data.source import ImageSource
-from mobileone.errors import ConfigError, TrainingError
+from mobileone.errors import ConfigError, InferenceError, TrainingError
 from mobileone.evaluation.evaluate import evaluate
 from mobileone.evaluation.metrics import EvalResult
 from mobileone.model.branch_mode import set_branch_mode
@@ -176,23 +176,23 @@ class Trainer:
         if not self.config.compute.sync_bn:
             # Every rank has BatchNorm statistics of its own; what rank 0 saves is what is evaluated.
             self.dist.broadcast_(model.buffers())
-        result = evaluate(
-            model,
-            val_set,
-            batch_size=self.config.batch_size,
-            num_workers=self.config.loading.num_workers,
-            on_bad_image=self.config.loading.on_bad_image,
-            dist=self.dist,
-            amp=self.step.amp,
-            progress=show,
-            on_dead_worker=self._report_worker,
-        )
-        if not math.isfinite(result.loss):
-            raise TrainingError(
-                f"the validation loss became {result.loss} after epoch {epoch + 1}; the files hold the "
-                "epochs before it; try a lower base_lr, or amp=off"
+        try:
+            return evaluate(
+                model,
+                val_set,
+                batch_size=self.config.batch_size,
+                num_workers=self.config.loading.num_workers,
+                on_bad_image=self.config.loading.on_bad_image,
+                dist=self.dist,
+                amp=self.step.amp,
+                progress=show,
+                on_dead_worker=self._report_worker,
             )
-        return result
+        except InferenceError as error:
+            raise TrainingError(
+                f"after epoch {epoch + 1} {error}; the files hold the epochs before it; try a lower base_lr, "
+                "or amp=off"
+            ) from error
 
     def state_dict(self) -> dict[str, Any]:
         """What going on needs, beside the configuration and the progress."""
