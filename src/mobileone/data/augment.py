@@ -15,9 +15,10 @@ from torch import Tensor
 
 from mobileone.data.erasing import random_erasing
 from mobileone.data.operations import Operation, apply_operations
+from mobileone.data.pixels import to_tensor
+from mobileone.data.resize import resize
 from mobileone.errors import ConfigError
 from mobileone.images.decode import Image, as_stored
-from mobileone.images.resize import resize
 from mobileone.input_spec import Interpolation
 
 CROP_TRIES = 10
@@ -132,10 +133,11 @@ class TrainTransform:
         height, width = image.height, image.width
         box = draw_crop(height, width, scale=self.scale, ratio=self.ratio, generator=generator)
         choice, flip = torch.rand(2, dtype=torch.float64, generator=generator).tolist()
-        pixels = image.decode(
+        decoded = image.decode(
             min_height=math.ceil(self.size * height / box.height),
             min_width=math.ceil(self.size * width / box.width),
         )
+        pixels = to_tensor(decoded)
         box = _scale_box(box, pixels.shape[-2] / height, pixels.shape[-1] / width)
         cut = pixels[:, box.top : box.top + box.height, box.left : box.left + box.width]
         interpolation = self.interpolation[int(choice * len(self.interpolation))]

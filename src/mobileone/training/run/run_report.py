@@ -91,11 +91,12 @@ def write_report(
         source = open_validation(config.data, config.val_data, classes=model.class_names)
     else:
         source = open_data(data, split="val", classes=model.class_names)
+    asked = config.loading.num_workers
     answers = answer(
         model,
         source,
         batch_size=min(config.batch_size, MAX_BATCH),
-        num_workers=min(config.loading.num_workers, num_cores()),
+        num_workers=None if asked is None else min(asked, num_cores()),
         on_bad_image=config.loading.on_bad_image,
         progress=progress,
     )
