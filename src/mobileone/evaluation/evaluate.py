@@ -145,8 +145,8 @@ def _total(sums: list[Tensor], bad: list[BadImage], dist: Distributed, *, second
     num_images, right1, right5, loss = dist.reduce_sum(own).tolist()
     if not math.isfinite(loss):
         raise InferenceError(
-            f"the network's loss on these images is {loss}, so its logits are NaN or infinite; its weights, "
-            "or the precision that it computes in, are no use"
+            f"the loss became {loss}: the network's logits are NaN or infinite; its weights, or the precision "
+            "that it computes in, are no use"
         )
     skipped = sorted(image.path for part in dist.gather(bad) for image in part)
     if not num_images:
