@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from collections.abc import Iterable, Mapping
@@ -12,6 +11,7 @@ from typing import Any, Literal
 
 from mobileone.backends.table import BACKENDS, Backend, Precision, backend_of
 from mobileone.errors import ArtifactError, ConfigError
+from mobileone.file_hash import sha256_of_path
 from mobileone.input_spec import InputSpec
 
 MANIFEST_VERSION = 1
@@ -200,7 +200,7 @@ def record_files(artifact: Path, files: Iterable[Path]) -> tuple[FileRecord, ...
     return tuple(
         FileRecord(
             name=each.relative_to(artifact.parent).as_posix(),
-            sha256=_sha256(each),
+            sha256=sha256_of_path(each),
             size_bytes=each.stat().st_size,
         )
         for each in found
@@ -252,12 +252,7 @@ def _check_file(path: Path, record: FileRecord, manifest: Path) -> None:
         raise ArtifactError(f"{manifest} names a file outside its folder: {record.name}")
     if not path.is_file():
         raise ArtifactError(f"{path} is missing; {manifest.name} counts it as part of the artifact")
-    if path.stat().st_size != record.size_bytes or _sha256(path) != record.sha256:
+    if path.stat().st_size != record.size_bytes or sha256_of_path(path) != record.sha256:
         raise ArtifactError(
             f"{path} is not the file that {manifest.name} describes (its SHA-256 differs); export again"
         )
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from mobileone.backends.manifest import Manifest, read_manifest
 from mobileone.backends.table import BACKENDS, Precision, load_part
+from mobileone.distribution import needing_pytorch
 from mobileone.errors import ArtifactError, ConfigError
 from mobileone.processor import num_cores
 
@@ -78,7 +79,8 @@ def open_session(
         )
     module: SessionModule = load_part(kind, "session")
     try:
-        return module.open(path, manifest, threads=threads or num_cores(), precision=chosen)
+        with needing_pytorch(f"running {path} in {kind.runtime}"):
+            return module.open(path, manifest, threads=threads or num_cores(), precision=chosen)
     except (ConfigError, ArtifactError, ImportError):
         raise
     except Exception as error:  # the runtimes' own exceptions have no common base
