@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-import os
+from pathlib import Path
 from typing import IO
+
+from mobileone.regular_file import open_regular
 
 PART_BYTES = 1 << 20
 
@@ -18,7 +20,11 @@ def sha256_of(file: IO[bytes]) -> str:
     return digest.hexdigest()
 
 
-def sha256_of_path(path: str | os.PathLike[str]) -> str:
-    """The same of a file that is not open."""
-    with open(path, "rb") as file:
+def sha256_of_path(path: Path) -> str:
+    """The same of a file that is not open.
+
+    Raises:
+        OSError: if it is no regular file, or cannot be read.
+    """
+    with open_regular(path) as file:
         return sha256_of(file)

@@ -19,6 +19,7 @@ from mobileone.atomic import atomic_path
 from mobileone.cache import cache_dir
 from mobileone.errors import DownloadError
 from mobileone.file_hash import sha256_of_path
+from mobileone.regular_file import read_json
 
 PINS_NAME = "pins.json"
 TIMEOUT_S = 30.0
@@ -80,10 +81,10 @@ def _read_pins(path: Path) -> dict[str, Any]:
     if not path.exists():
         return {}
     try:
-        pins = json.loads(path.read_text(encoding="utf-8"))
+        pins = read_json(path)
         if isinstance(pins, dict) and all(isinstance(pin, dict) for pin in pins.values()):
             return pins
-    except ValueError:
+    except (OSError, ValueError):
         pass
     # Forgetting the pins would trust the network again, so the user decides.
     raise DownloadError(f"{path} is damaged; delete it to pin anew from the next download on")
