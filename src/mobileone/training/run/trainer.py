@@ -190,8 +190,8 @@ class Trainer:
             )
         except InferenceError as error:
             raise TrainingError(
-                f"after epoch {epoch + 1}, in validation, {error}; the files hold the epochs before it; try a "
-                "lower base_lr, or amp=off"
+                f"after epoch {epoch + 1}, in validation, {error}; the files hold the epochs before it; try "
+                "a lower base_lr, or amp=off"
             ) from error
 
     def state_dict(self) -> dict[str, Any]:
