@@ -73,6 +73,10 @@ def evaluate(
     360
     """
     started = time.perf_counter()
+    if not isinstance(model, Artifact):
+        from mobileone.model.wrapped import unwrap
+
+        model = unwrap(model)
     classes = resolve_classes(model.num_classes, model.class_names)
     source = open_data(data, split=split, classes=classes) if isinstance(data, str | Path) else data
     if isinstance(model, Artifact) and dist is None:
