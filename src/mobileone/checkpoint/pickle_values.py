@@ -82,6 +82,8 @@ KNOWN_GLOBALS = {
     *(
         "_operator.getitem",
         "_operator.or_",
+        "builtins.reduce",
+        "functools.reduce",
         "functools.partial",
         "dataclasses._MISSING_TYPE",
         "time.struct_time",
