@@ -106,9 +106,11 @@ def test_half_precision_accumulates_in_float32(dtype, groups):
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-@pytest.mark.parametrize(("ratio", "tolerance"), [(0.5, 1e-5), (4, 1e-5), (60, 3e-3)])
-def test_a_half_precision_gram_product_loses_what_it_says(monkeypatch, dtype, ratio, tolerance):
-    monkeypatch.setattr(module, "_product_in_float32", lambda rows: rows.float().T @ rows.float())
+@pytest.mark.parametrize("ratio", [0.5, 4, 60])
+def test_a_half_precision_gram_product_loses_what_it_says(monkeypatch, dtype, ratio):
+    monkeypatch.setattr(module, "_products_in_float32", lambda a: (a.float().mT @ a.float()).sum(0))
+    monkeypatch.setattr(module, "HALF_ROWS", 1500)
+    tolerance = 2e-5 * (1 + ratio**2)
     rows = (torch.randn(4000, 6) + ratio).to(dtype)
     exact = rows.double() - rows.double().mean(0)
     wanted = exact.T @ exact / len(rows)
@@ -120,7 +122,7 @@ def test_a_half_precision_gram_product_loses_what_it_says(monkeypatch, dtype, ra
 
 
 def test_a_bias_is_that_of_the_rounded_kernel():
-    """Otherwise a channel's mean moves by what rounding takes off its kernel, times the mean of its patches."""
+    """Otherwise a channel's mean moves by what rounding takes off its kernel, times its patches' mean."""
     x, kernel = torch.randn(4, 8, 9, 9).abs() + 1, torch.rand(4, 2, 3, 3)
     moments = reference_moments(x, Window((3, 3)), groups=4)
     rounded, bias = kernel.bfloat16(), torch.zeros(4)
