@@ -8,7 +8,9 @@ import pytest
 import mobileone
 from mobileone import errors
 
-CLASSES = [value for _, value in inspect.getmembers(errors, inspect.isclass)]
+CLASSES = [
+    value for _, value in inspect.getmembers(errors, inspect.isclass) if not issubclass(value, Warning)
+]
 PAGE = Path(__file__).parents[1] / "docs" / "errors.md"
 
 
@@ -26,6 +28,11 @@ def test_each_is_public_and_documented_under_its_own_base(cls):
     base = cls.__bases__[0]
     if base not in (Exception, errors.MobileOneError):
         assert f"a `{base.__name__}`" in row
+
+
+def test_the_warning_is_a_users_and_public():
+    assert issubclass(mobileone.MobileOneWarning, UserWarning)
+    assert "`mobileone.MobileOneWarning`" in PAGE.read_text(encoding="utf-8")
 
 
 def test_who_expects_pythons_own_errors_gets_them():

@@ -15,6 +15,13 @@ def test_round_trip_through_plain_values():
     assert spec.in_chans == 1
 
 
+def test_photos_are_turned_unless_a_spec_says_otherwise_also_one_stored_before():
+    assert InputSpec(exif=False).to_dict()["exif"] is False
+    before = InputSpec().to_dict()
+    del before["exif"]
+    assert InputSpec(**before).exif is True
+
+
 def test_other_channel_counts_get_the_average_colour():
     assert InputSpec.for_channels(5).mean == pytest.approx((sum(IMAGENET_MEAN) / 3,) * 5)
 
@@ -28,6 +35,15 @@ def test_other_channel_counts_get_the_average_colour():
         {"interpolation": "nearest"},
         {"std": (1, 1)},
         {"std": (0, 1, 1)},
+        {"exif": 1},
+        {"size": 10**9},
+        {"size": 224.5},
+        {"size": "224"},
+        {"crop": 1e-300},
+        {"crop": float("nan")},
+        {"crop": "1"},
+        {"mean": (float("inf"), 0, 0)},
+        {"std": (float("nan"), 1, 1)},
     ],
 )
 def test_values_out_of_range_are_refused(options):

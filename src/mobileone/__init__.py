@@ -6,6 +6,8 @@ Names are imported when first used, so that what needs no torch does not load it
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from mobileone.distribution import distribution_name, needing_pytorch
+
 if TYPE_CHECKING:
     from mobileone.benchmarking.bench import bench as bench
     from mobileone.benchmarking.bench_report import bench_report as bench_report
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from mobileone.errors import ExportError as ExportError
     from mobileone.errors import MissingExtraError as MissingExtraError
     from mobileone.errors import MobileOneError as MobileOneError
+    from mobileone.errors import MobileOneWarning as MobileOneWarning
     from mobileone.errors import PreemptedError as PreemptedError
     from mobileone.errors import ProfileError as ProfileError
     from mobileone.errors import ReparameterizeError as ReparameterizeError
@@ -84,6 +87,7 @@ _HOME = {
     "MobileOne": "mobileone.model.network",
     "MobileOneBlock": "mobileone.model.block",
     "MobileOneError": "mobileone.errors",
+    "MobileOneWarning": "mobileone.errors",
     "Objective": "mobileone.training.config.objective",
     "Optim": "mobileone.training.config.optimization",
     "Phase": "mobileone.training.config.augmentation",
@@ -128,9 +132,10 @@ def __getattr__(name: str) -> Any:
     if name == "__version__":
         from importlib.metadata import version
 
-        return version("mobileone")
+        return version(distribution_name())
     if name in _HOME:
-        return getattr(import_module(_HOME[name]), name)
+        with needing_pytorch(f"mobileone.{name}"):
+            return getattr(import_module(_HOME[name]), name)
     raise AttributeError(f"module 'mobileone' has no attribute {name!r}")
 
 

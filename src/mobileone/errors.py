@@ -1,6 +1,7 @@
 """Every error this package raises on purpose; catch `MobileOneError` to catch them all.
 
 Each takes one string: what was wanted, what was got, what to do. The command line prints it as one line.
+What goes on, but not as one might think, is a `MobileOneWarning`.
 """
 
 
@@ -62,3 +63,7 @@ class ExportError(MobileOneError):
 
 class ArtifactError(MobileOneError):
     """An exported file is damaged, stands without its manifest, or its runtime cannot execute it."""
+
+
+class MobileOneWarning(UserWarning):
+    """Something was decided that is worth knowing: what was taken, what was left out, and how to choose."""

@@ -73,10 +73,10 @@ def usage_of(arguments, capsys):
 def test_another_name_is_wrong_usage_and_the_known_ones_are_told(capsys):
     error = usage_of(["export", "m", "-o", "out", "--format", "tensorrt"], capsys)
     assert "'tensorrt'" in error
-    assert all(f"'{name}'" in error for name in BACKENDS)
+    assert all(name in error for name in BACKENDS)
     error = usage_of(["quantize", "m", "--calib", ".", "-o", "out", "--format", "ncnn"], capsys)
-    assert "'litert'" in error
-    assert "'coreml'" not in error
+    assert "litert, " in error
+    assert "coreml" not in error
 
 
 def test_a_new_line_of_the_table_is_a_choice(capsys, monkeypatch):

@@ -3,11 +3,12 @@
 import os
 import subprocess
 import sys
+import warnings
 
 import pytest
 
 from mobileone.cli.main import COMMANDS, guard, read_command
-from mobileone.errors import ConfigError, PreemptedError
+from mobileone.errors import ConfigError, MobileOneWarning, PreemptedError
 
 
 def raising(error):
@@ -28,6 +29,16 @@ def raising(error):
 def test_errors_are_a_line_and_a_code(capsys, error, code, line):
     assert guard(raising(error), prog="mobileone") == code
     assert capsys.readouterr() == ("", f"{line}\n")
+
+
+def test_a_warning_of_ours_is_a_note_and_told_once(capsys):
+    def work():
+        for _ in range(2):
+            warnings.warn("took these,\n not those", MobileOneWarning, stacklevel=1)
+        return 3
+
+    assert guard(work, prog="mobileone") == 3
+    assert capsys.readouterr() == ("", "mobileone: note: took these, not those\n")
 
 
 def test_a_bug_stays_a_traceback():

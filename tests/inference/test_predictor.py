@@ -1,5 +1,8 @@
 """Images of every kind in, classes out, in order, whatever goes wrong with one of them."""
 
+import io
+import os
+
 import numpy as np
 import PIL.Image
 import pytest
@@ -7,6 +10,7 @@ import torch
 
 from mobileone.errors import BadImageError, ConfigError
 from mobileone.images.decode import read_image
+from mobileone.images.orientation import EXIF_ORIENTATION
 from mobileone.inference.predictor import Predictor
 from mobileone.input_spec import InputSpec
 
@@ -70,10 +74,81 @@ def test_every_kind_of_image_is_seen_alike(predictor, grey):
     assert [best(prediction) for prediction in predictor(kinds)] == ["d"] * len(kinds)
 
 
-@pytest.mark.parametrize("wrong", [3, np.zeros((4, 4, 3)), torch.zeros(4, 4, 3, dtype=torch.uint8), None])
-def test_other_things_are_refused_by_kind(predictor, wrong):
-    with pytest.raises(ConfigError, match="an image is a path"):
-        predictor(wrong)
+class BrokenFile:
+    """An open file whose connection broke."""
+
+    name = "broken.jpg"
+
+    def read(self, size=-1):
+        raise ConnectionResetError("gone")
+
+
+def torn_pillow_image(picture, encode):
+    """Pillow opens it by its header, and only looks at the rest when it is asked for pixels."""
+    return PIL.Image.open(io.BytesIO(encode(picture(0, 64, 80), "JPEG")[:-400]))
+
+
+def closed_pillow_image(picture, encode):
+    image = PIL.Image.open(io.BytesIO(encode(picture(0, 64, 80), "PNG")))
+    image.close()
+    return image
+
+
+BROKEN = {
+    "int": lambda *_: 3,
+    "None, as cv2.imread gives": lambda *_: None,
+    "float colours": lambda *_: np.zeros((4, 4, 3)),
+    "no pixels": lambda *_: np.zeros((0, 4, 3), dtype=np.uint8),
+    "grey that is no number": lambda *_: np.full((4, 4), np.nan),
+    "channels last in PyTorch": lambda *_: torch.zeros(6, 4, 3, dtype=torch.uint8),
+    "a sparse tensor": lambda *_: torch.zeros(3, 4, 4).to_sparse(),
+    "torn Pillow image": torn_pillow_image,
+    "closed Pillow image": closed_pillow_image,
+    "empty Pillow image": lambda *_: PIL.Image.new("RGB", (0, 4)),
+    "a mode that Pillow does not convert": lambda *_: PIL.Image.new("La", (4, 4)),
+    "bfloat16": lambda *_: torch.zeros(3, 4, 4, dtype=torch.bfloat16),
+    "bytes of nothing": lambda *_: b"",
+    "a file read to its end": lambda *_: io.BytesIO(b""),
+    "a file in text mode": lambda *_: io.StringIO("text"),
+    "a broken file": lambda *_: BrokenFile(),
+    "a path with a null byte": lambda *_: "a\0b.jpg",
+    "a folder": lambda *_: os.curdir,
+}
+
+
+@pytest.mark.parametrize("kind", BROKEN)
+def test_whatever_is_broken_is_skipped_or_refused_in_a_line(predictor, kind, picture, encode, grey):
+    broken = BROKEN[kind](picture, encode)
+    with pytest.raises(BadImageError) as caught:
+        predictor(broken)
+    assert "\n" not in str(caught.value)
+    first, second, third = predictor.stream([grey(64), broken, grey(128)], on_bad_image="skip")
+    assert (best(first), best(third)) == ("b", "c")
+    assert second.scores == ()
+    assert second.error == str(caught.value)
+    assert second.error.startswith(f"{second.image}: ")
+
+
+def test_a_misspelt_way_to_treat_bad_images_is_refused(predictor):
+    with pytest.raises(ConfigError, match="on_bad_image must be error or skip, got 'ignore'"):
+        predictor.stream([], on_bad_image="ignore")
+
+
+def test_photos_are_turned_unless_the_old_pixels_are_wanted(tmp_path):
+    """Stored: black above white. As the camera was held: white on the left."""
+    pixels = np.zeros((8, 8, 3), dtype=np.uint8)
+    pixels[4:] = 255
+    exif = PIL.Image.Exif()
+    exif[EXIF_ORIENTATION] = 6
+    PIL.Image.fromarray(pixels).save(tmp_path / "photo.png", exif=exif)
+
+    class LeftSide(Brightness):
+        def logits(self, pixels):
+            return super().logits(pixels[:, :, :, :4])
+
+    for given in (tmp_path / "photo.png", PIL.Image.open(tmp_path / "photo.png")):
+        assert best(Predictor(LeftSide())(given)) == "e"
+        assert best(Predictor(LeftSide(), exif=False)(given)) == "c"
 
 
 def test_a_stream_keeps_order_and_batches(predictor, grey):

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 import mobileone
-from mobileone.cli.main import parse, read_command
+from mobileone.cli.main import read_command
+from mobileone.cli.usage import parse
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -48,7 +49,7 @@ def deep_imports(text: str) -> list[str]:
 def test_commands_parse_names_exist_and_links_lead_somewhere(page):
     text = page.read_text(encoding="utf-8")
     for arguments in command_lines(text):
-        parse(lambda arguments=arguments: read_command(arguments), prog="mobileone")
+        parse(read_command, arguments, prog="mobileone")
     assert public_names(text) <= set(mobileone.__all__)
     assert deep_imports(text) == []
     links = [link.split("#")[0] for link in re.findall(r"\]\((?!https?:)([^)\s]+)\)", text)]
@@ -59,7 +60,7 @@ def test_the_guard_sees_a_wrong_command_and_a_wrong_name(capsys):
     page = "```\n$ mobileone test model --nonsense\n```\n```python\nmobileone.no_such_thing(1)\n```\n"
     (arguments,) = command_lines(page)
     with pytest.raises(SystemExit):
-        parse(lambda: read_command(arguments), prog="mobileone")
+        parse(read_command, arguments, prog="mobileone")
     assert public_names(page) == {"no_such_thing"}
     assert deep_imports("```python\nfrom mobileone.errors import DataError\n```\n") == ["mobileone.errors"]
 

@@ -45,3 +45,14 @@ def test_measured_ceilings(monkeypatch, clock):
     assert [size for size, _ in machine.copies] == [2**20]
     assert machine.copies[0][1] > 0
     assert torch.get_num_threads() == before
+
+
+@pytest.mark.parametrize(("seconds", "tried"), [(1.0, 1), (0.001, len(roofline.MATMUL_SIZES))])
+def test_a_matmul_without_fast_arithmetic_is_not_tried_at_larger_sizes(monkeypatch, seconds, tried):
+    runs = []
+    monkeypatch.setattr(roofline, "_best_seconds", lambda work: runs.append(work) or seconds)
+    gflops, name = roofline.measure_matmul(torch.float16, threads=1)
+    assert len(runs) == tried
+    size = roofline.MATMUL_SIZES[tried - 1]
+    assert gflops == pytest.approx(2 * size**3 / seconds / 1e9)
+    assert name == f"PyTorch matmul {size}×{size}×{size} float16"

@@ -233,7 +233,7 @@ def _adapt_stem(
             adapted[name] = (total / in_chans).to(kernel.dtype).repeat(1, in_chans, 1, 1)
     spec = config.input_spec or InputSpec()
     default = InputSpec.for_channels(in_chans, size=spec.size)
-    spec = replace(default, crop=spec.crop, interpolation=spec.interpolation)
+    spec = replace(spec, mean=default.mean, std=default.std)
     return adapted, replace(config, in_chans=in_chans, input_spec=spec)
 
 

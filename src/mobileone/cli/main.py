@@ -7,13 +7,12 @@ needs it.
 
 from __future__ import annotations
 
-import io
 import os
-import re
 import sys
-from collections.abc import Callable, Sequence
-from contextlib import redirect_stderr
-from typing import Protocol, TypeVar
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, Protocol
 
 import tyro
 
@@ -30,8 +29,10 @@ from mobileone.cli.reparameterize import Reparameterize
 from mobileone.cli.shard import Shard
 from mobileone.cli.test import Test
 from mobileone.cli.train import Report, Train
+from mobileone.cli.usage import parse
 from mobileone.cli.weights import Weights
-from mobileone.errors import MobileOneError, PreemptedError
+from mobileone.distribution import needing_pytorch
+from mobileone.errors import MobileOneError, MobileOneWarning, PreemptedError
 from mobileone.training.run.stop_signal import REQUEUE
 
 DESCRIPTION = """Train, test, use, fuse, convert and export MobileOne.
@@ -40,9 +41,6 @@ MODEL is a variant name (mobileone_s0 … mobileone_s4, fresh weights), a run fo
 format (ours, timm, Apple, the reference port, mmpretrain), a published weights name (see `mobileone weights`)
 or hf-hub:owner/name. test, predict and bench also take what export
 writes."""
-
-
-T = TypeVar("T")
 
 
 class Command(Protocol):
@@ -71,32 +69,11 @@ COMMANDS: dict[str, Callable[..., Command]] = {
 }
 
 
-def parse(read: Callable[[], T], *, prog: str) -> T:
-    """What `read`, a call of tyro, gives; its complaint about wrong usage as one line on stderr.
-
-    Raises:
-        SystemExit: with 0 after --help, with 2 on wrong usage.
-    """
-    complaint = io.StringIO()
-    try:
-        with redirect_stderr(complaint):
-            return read()
-    except SystemExit as stop:
-        if stop.code:
-            print(f"{prog}: usage: {_one_line(complaint.getvalue())}", file=sys.stderr)
-        raise
-
-
-def _one_line(boxed: str) -> str:
-    """The text of a message that is drawn as a box over several lines."""
-    lines = (line.strip("│╭╮╰╯─ ") for line in boxed.splitlines())
-    return re.sub(r"\s+", " ", " ".join(line for line in lines if line.strip("- ")))
-
-
 def guard(work: Callable[[], int], *, prog: str) -> int:
-    """The exit code of `work`, with our own errors as one line on stderr."""
+    """The exit code of `work`, with our own errors and warnings as a line each on stderr."""
     try:
-        return work()
+        with _noted(prog), needing_pytorch("this command"):
+            return work()
     except PreemptedError as error:
         print(f"{prog}: {error}", file=sys.stderr)
         return REQUEUE
@@ -110,6 +87,23 @@ def guard(work: Callable[[], int], *, prog: str) -> int:
         # The reader of our output has gone (`| head`); what it wanted it has.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+
+
+@contextmanager
+def _noted(prog: str) -> Iterator[None]:
+    """Show each of our own warnings once, as a note; the others as they are."""
+    shown = warnings.showwarning
+
+    def show(message: Any, category: type[Warning], *where: Any) -> None:
+        if issubclass(category, MobileOneWarning):
+            print(f"{prog}: note: {' '.join(str(message).split())}", file=sys.stderr)
+        else:
+            shown(message, category, *where)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("default", MobileOneWarning)
+        warnings.showwarning = show  # type: ignore[assignment]
+        yield
 
 
 def read_command(arguments: Sequence[str]) -> Command:
@@ -128,4 +122,4 @@ def read_command(arguments: Sequence[str]) -> Command:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the `mobileone` command line; the exit code."""
     given = sys.argv[1:] if arguments is None else arguments
-    return guard(lambda: parse(lambda: read_command(given), prog="mobileone").run(), prog="mobileone")
+    return guard(lambda: parse(read_command, given, prog="mobileone").run(), prog="mobileone")

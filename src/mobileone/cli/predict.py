@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from tyro.conf import Positional, arg
 
 from mobileone.backends.table import Precision
-from mobileone.cli.device_option import device_for
+from mobileone.cli.device_option import device_name
 from mobileone.cli.output import print_json
 from mobileone.errors import ConfigError
 
@@ -47,6 +47,8 @@ class Predict:
     """Threads that decode meanwhile."""
     on_bad_image: Literal["error", "skip"] = "error"
     """Stop at an image that cannot be decoded, or name it and go on."""
+    no_exif: bool = False
+    """Look at photos as they are stored, not turned as their EXIF orientation says."""
     device: str = "auto"
     """auto, cpu, cuda or cuda:N; exported files run on the CPU."""
     threads: int | None = None
@@ -62,7 +64,6 @@ class Predict:
         from mobileone.inference.predictor import Predictor
         from mobileone.inference.sheet import MAX_IMAGES, draw_sheet
         from mobileone.progress_bar import progress_bar
-        from mobileone.ranks.device import pick_device
         from mobileone.report.figure import require_png
 
         if self.png is not None:
@@ -70,9 +71,10 @@ class Predict:
         paths = expand_folders(self.images)
         predictor = Predictor.load(
             self.model,
-            device=str(pick_device(device_for(self.model, self.device))),
+            device=device_name(self.model, self.device),
             threads=self.threads,
             precision=self.precision,
+            exif=False if self.no_exif else None,
         )
         predictions = predictor.stream(
             paths,

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -17,18 +20,20 @@ if TYPE_CHECKING:
     import torch
 
     from mobileone.inference.classifier import Classifier
+    from mobileone.ranks.distributed import Distributed
 
 
 def load_for_test(
     source: str,
     *,
-    device: torch.device,
+    device: torch.device | None,
     input_size: int | None = None,
     crop: float | None = None,
+    exif: bool | None = None,
     threads: int | None = None,
     precision: Precision | None = None,
 ) -> Classifier:
-    """A model in inference form or an exported file; `input_size` and `crop` replace its input spec's."""
+    """A model in inference form or an exported file; what is given of its input spec replaces its own."""
     from mobileone.inference.classifier import load_classifier
 
     if backend_of(source) is not None and input_size is not None:
@@ -36,9 +41,25 @@ def load_for_test(
     classifier = load_classifier(source, device=device, threads=threads, precision=precision)
     spec = classifier.input_spec
     classifier.input_spec = replace(
-        spec, size=spec.size if input_size is None else input_size, crop=spec.crop if crop is None else crop
+        spec,
+        size=spec.size if input_size is None else input_size,
+        crop=spec.crop if crop is None else crop,
+        exif=spec.exif if exif is None else exif,
     )
     return classifier
+
+
+@contextmanager
+def ranks_for(source: str, device: str) -> Iterator[Distributed | None]:
+    """This process among torchrun's; None for an exported file tested alone, which needs no torch."""
+    device = device_for(source, device)
+    if backend_of(source) is not None and "WORLD_SIZE" not in os.environ:
+        yield None
+        return
+    from mobileone.ranks.distributed import distributed
+
+    with distributed(device) as ranks:
+        yield ranks
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,8 +79,10 @@ class Test:
     """Share of the resized short side that the centre crop keeps. Default: the model's."""
     batch_size: int = 64
     """Images at a time; does not change the result."""
-    workers: int = 2
-    """Loader processes."""
+    workers: int | None = None
+    """Loader processes a rank; 0 loads in this one. Default: the rank's share of the cores, 8 at most."""
+    no_exif: bool = False
+    """Look at photos as they are stored, not turned as their EXIF orientation says."""
     device: str = "auto"
     """auto, cpu, cuda or cuda:N; exported files run on the CPU."""
     threads: int | None = None
@@ -73,14 +96,14 @@ class Test:
 
     def run(self) -> int:
         from mobileone.evaluation.evaluate import evaluate
-        from mobileone.ranks.distributed import distributed
 
-        with distributed(device_for(self.model, self.device)) as ranks:
+        with ranks_for(self.model, self.device) as ranks:
             classifier = load_for_test(
                 self.model,
-                device=ranks.device,
+                device=None if ranks is None else ranks.device,
                 input_size=self.input_size,
                 crop=self.crop,
+                exif=False if self.no_exif else None,
                 threads=self.threads,
                 precision=self.precision,
             )
@@ -92,7 +115,7 @@ class Test:
                 on_bad_image=self.on_bad_image,
                 dist=ranks,
             )
-            if not ranks.is_main:
+            if ranks is not None and not ranks.is_main:
                 return 0
         for path in result.skipped:
             print(f"skipped: {path}", file=sys.stderr)

@@ -15,9 +15,10 @@ from torch import Tensor
 
 from mobileone.data.erasing import random_erasing
 from mobileone.data.operations import Operation, apply_operations
+from mobileone.data.pixels import to_tensor
+from mobileone.data.resize import resize
 from mobileone.errors import ConfigError
-from mobileone.images.decode import Image
-from mobileone.images.resize import resize
+from mobileone.images.decode import Image, as_stored
 from mobileone.input_spec import Interpolation
 
 CROP_TRIES = 10
@@ -93,6 +94,7 @@ class TrainTransform:
         ratio: width / height of the crop.
         policy: operations on colour and shape, or None.
         erasing: probability that a rectangle is erased.
+        exif: turn photos as their EXIF orientation says.
 
     Raises:
         ConfigError: on values out of range.
@@ -105,6 +107,7 @@ class TrainTransform:
     ratio: tuple[float, float] = (3 / 4, 4 / 3)
     policy: Policy | None = None
     erasing: float = 0.0
+    exif: bool = True
 
     def __post_init__(self) -> None:
         if self.size < 1:
@@ -126,13 +129,15 @@ class TrainTransform:
         Raises:
             BadImageError: if the image cannot be decoded.
         """
+        image = image if self.exif else as_stored(image)
         height, width = image.height, image.width
         box = draw_crop(height, width, scale=self.scale, ratio=self.ratio, generator=generator)
         choice, flip = torch.rand(2, dtype=torch.float64, generator=generator).tolist()
-        pixels = image.decode(
+        decoded = image.decode(
             min_height=math.ceil(self.size * height / box.height),
             min_width=math.ceil(self.size * width / box.width),
         )
+        pixels = to_tensor(decoded)
         box = _scale_box(box, pixels.shape[-2] / height, pixels.shape[-1] / width)
         cut = pixels[:, box.top : box.top + box.height, box.left : box.left + box.width]
         interpolation = self.interpolation[int(choice * len(self.interpolation))]

@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mobileone.errors import DataError
-from mobileone.images.decode import EncodedImage, printable, read_image
+from mobileone.images.decode import EncodedImage, read_image
+from mobileone.outside_text import printable
 
 Split = Literal["train", "val"]
 

@@ -1,34 +1,31 @@
-"""From a file's bytes to pixels: uint8 RGB tensors (3, H, W), or one `BadImageError` that names the file.
+"""From a file's bytes to pixels: uint8 RGB arrays (H, W, 3), or one `BadImageError` that names the file.
 
 JPEG goes through simplejpeg (libjpeg-turbo); every other format, and JPEG in colour spaces that simplejpeg
-does not convert (CMYK, YCCK), through Pillow. The content decides, never the extension. Rules (docs/data.md
-has the reasons): transparency is laid on white, 16-bit grey is scaled, the first frame of an animation is
-taken, EXIF orientation and colour profiles are not applied.
+does not convert (CMYK, YCCK), through Pillow. The content decides, never the extension. Photos are turned as
+their EXIF orientation says, unless they are asked for as they are stored; `rgb_pixels` has the other rules.
 """
 
 from __future__ import annotations
 
 import io
 import math
-import os
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 import PIL.Image
 import simplejpeg
 from numpy.typing import NDArray
 
-from mobileone.errors import BadImageError
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-MAX_PIXELS = 2 * 1024**3 // 12
-"""Largest image that is decoded, about 179 megapixels (Pillow's own limit): more is a decompression bomb."""
+from mobileone.errors import BadImageError, ConfigError
+from mobileone.images.orientation import UPRIGHT, jpeg_orientation, orientation_of, swaps_sides, turned
+from mobileone.images.rgb_pixels import rgb_pixels
+from mobileone.limits import IMAGE_BYTES, IMAGE_PIXELS
+from mobileone.outside_text import printable
+from mobileone.regular_file import read_regular
 
 # The only decoders of Pillow that may run: others start programs (EPS) or are rarely exercised.
 PILLOW_FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "GIF", "TIFF", "PPM")
@@ -53,17 +50,20 @@ class Image(Protocol):
     def width(self) -> int:
         """Width before decoding, pixels."""
 
-    def decode(self, *, min_height: int | None = None, min_width: int | None = None) -> Tensor:
-        """Pixels, uint8 (3, H, W).
+    def decode(self, *, min_height: int | None = None, min_width: int | None = None) -> NDArray[np.uint8]:
+        """Pixels, uint8 (H, W, 3).
 
         With a minimum, they may be smaller than the original, not than that, and a few grey levels off.
         """
 
 
 class _Header(NamedTuple):
+    """Sizes as stored, before the orientation is followed."""
+
     height: int
     width: int
     use_simplejpeg: bool
+    orientation: int
 
 
 @dataclass(frozen=True)
@@ -73,6 +73,7 @@ class EncodedImage:
     Attributes:
         name: what errors and reports call it: the path.
         data: the file's bytes.
+        exif: turn the picture as its EXIF orientation says.
 
     Raises:
         BadImageError: by every property and method, if the content is not an image that can be decoded.
@@ -80,19 +81,27 @@ class EncodedImage:
 
     name: str
     data: bytes
+    exif: bool = True
 
     @property
     def height(self) -> int:
         """Height from the header, pixels."""
-        return self._header.height
+        header = self._header
+        return header.width if swaps_sides(header.orientation) else header.height
 
     @property
     def width(self) -> int:
         """Width from the header, pixels."""
-        return self._header.width
+        header = self._header
+        return header.height if swaps_sides(header.orientation) else header.width
 
-    def decode(self, *, min_height: int | None = None, min_width: int | None = None) -> Tensor:
-        """Pixels as RGB, uint8 (3, H, W), laid out channels last.
+    @property
+    def orientation(self) -> int:
+        """The EXIF orientation that is followed, 1 (upright) to 8; 1 without `exif`."""
+        return self._header.orientation
+
+    def decode(self, *, min_height: int | None = None, min_width: int | None = None) -> NDArray[np.uint8]:
+        """Pixels as RGB, uint8 (H, W, 3).
 
         Args:
             min_height: with this or `min_width`, a JPEG is decoded the fast way: at 1/2, 1/4 or 1/8 of its
@@ -104,12 +113,12 @@ class EncodedImage:
         Raises:
             BadImageError: on a zero-byte, truncated, corrupt or oversized file, or one of no known format.
         """
-        import torch
+        orientation = self._header.orientation
+        if swaps_sides(orientation):
+            min_height, min_width = min_width, min_height
+        return turned(self._decode_as_stored(min_height, min_width), orientation)
 
-        return torch.from_numpy(self._decode(min_height, min_width)).permute(2, 0, 1)  # (H, W, C) → (C, H, W)
-
-    def _decode(self, min_height: int | None, min_width: int | None) -> NDArray[np.uint8]:
-        """Pixels (H, W, 3)."""
+    def _decode_as_stored(self, min_height: int | None, min_width: int | None) -> NDArray[np.uint8]:
         if self._header.use_simplejpeg:
             fast = min_height is not None or min_width is not None
             pixels = self._decode_jpeg(self._dct_factor(min_height, min_width), fast)
@@ -119,16 +128,14 @@ class EncodedImage:
             warnings.simplefilter("ignore")  # Pillow warns of metadata and sizes; the limits here are our own
             try:
                 with self._open() as image:
-                    return _rgb_array(image)
-            except BadImageError:
-                raise
+                    return rgb_pixels(image)
             except Exception as error:  # decoders raise anything on hostile bytes
-                raise self._bad(error) from None
+                raise bad_image(self.name, error) from None
 
     def _dct_factor(self, min_height: int | None, min_width: int | None) -> int:
         if min_height is None and min_width is None:
             return 1
-        height, width, _ = self._header
+        height, width, *_ = self._header
         for factor in DCT_FACTORS:
             if math.ceil(height / factor) >= (min_height or 1) and math.ceil(width / factor) >= (
                 min_width or 1
@@ -138,7 +145,7 @@ class EncodedImage:
 
     def _decode_jpeg(self, factor: int, fast: bool) -> NDArray[np.uint8] | None:
         """Pixels (H, W, 3), or `None` if Pillow shall try: a JPEG that libjpeg only finds unusual."""
-        height, width, _ = self._header
+        height, width, *_ = self._header
         try:
             pixels: NDArray[np.uint8] = simplejpeg.decode_jpeg(
                 self.data,
@@ -149,7 +156,7 @@ class EncodedImage:
             )
         except ValueError as error:
             if str(error).startswith(_LOST_DATA):
-                raise self._bad(error) from None
+                raise bad_image(self.name, error) from None
             return None
         return pixels
 
@@ -158,10 +165,7 @@ class EncodedImage:
         if not self.data:
             raise BadImageError(f"{self.name}: the file is empty (0 bytes)")
         header = self._jpeg_header() or self._pillow_header()
-        if header.height * header.width > MAX_PIXELS:
-            raise BadImageError(
-                f"{self.name}: {header.width}×{header.height} pixels, over the limit of {MAX_PIXELS}"
-            )
+        refuse_bomb(self.name, header.height, header.width)
         return header
 
     def _jpeg_header(self) -> _Header | None:
@@ -171,52 +175,94 @@ class EncodedImage:
             height, width, colorspace, _ = simplejpeg.decode_jpeg_header(self.data)
         except ValueError:
             return None
-        return _Header(height, width, use_simplejpeg=colorspace in ("YCbCr", "RGB", "Gray"))
+        orientation = jpeg_orientation(self.data) if self.exif else UPRIGHT
+        return _Header(height, width, colorspace in ("YCbCr", "RGB", "Gray"), orientation)
 
     def _pillow_header(self) -> _Header:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             try:
                 with self._open() as image:
-                    return _Header(image.height, image.width, use_simplejpeg=False)
+                    orientation = orientation_of(image) if self.exif else UPRIGHT
+                    return _Header(image.height, image.width, False, orientation)
             except Exception as error:  # decoders raise anything on hostile bytes
-                raise self._bad(error) from None
+                raise bad_image(self.name, error) from None
 
     def _open(self) -> PIL.Image.Image:
         return PIL.Image.open(io.BytesIO(self.data), formats=PILLOW_FORMATS)
 
-    def _bad(self, error: Exception) -> BadImageError:
-        if isinstance(error, PIL.UnidentifiedImageError):
-            reason = f"damaged, or not an image (known: {', '.join(PILLOW_FORMATS)})"
-        else:
-            reason = " ".join(str(error).split()) or type(error).__name__
-        return BadImageError(f"{self.name}: {reason}")
+
+@dataclass(frozen=True)
+class PillowImage:
+    """A picture that Pillow holds, loaded or not, with an `EncodedImage`'s interface and errors.
+
+    Attributes:
+        name: what errors and reports call it.
+        image: the picture; the frame that it stands at.
+        exif: turn it as its EXIF orientation says.
+    """
+
+    name: str
+    image: PIL.Image.Image
+    exif: bool = True
+
+    @property
+    def height(self) -> int:
+        """Height, pixels; loads the picture."""
+        return len(self._pixels)
+
+    @property
+    def width(self) -> int:
+        """Width, pixels; likewise."""
+        return int(self._pixels.shape[1])
+
+    def decode(self, *, min_height: int | None = None, min_width: int | None = None) -> NDArray[np.uint8]:
+        """Pixels as RGB, uint8 (H, W, 3), at full size.
+
+        Raises:
+            BadImageError: if Pillow cannot load the picture, or it is oversized.
+        """
+        return self._pixels
+
+    @cached_property
+    def _pixels(self) -> NDArray[np.uint8]:
+        refuse_bomb(self.name, self.image.height, self.image.width)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            try:
+                pixels = rgb_pixels(self.image)
+            except Exception as error:
+                raise bad_image(self.name, error) from None
+        return turned(pixels, orientation_of(self.image) if self.exif else UPRIGHT)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class DecodedImage:
     """Pixels that are there already, with an `EncodedImage`'s interface.
 
-    >>> import torch
-    >>> DecodedImage("grey", torch.full((3, 4, 6), 128, dtype=torch.uint8)).width
+    Attributes:
+        name: what errors and reports call it.
+        pixels: uint8 (H, W, 3).
+
+    >>> DecodedImage("grey", np.full((4, 6, 3), 128, dtype=np.uint8)).width
     6
     """
 
     name: str
-    pixels: Tensor
+    pixels: NDArray[np.uint8]
 
     @property
     def height(self) -> int:
         """Height, pixels."""
-        return int(self.pixels.shape[-2])
+        return int(self.pixels.shape[0])
 
     @property
     def width(self) -> int:
         """Width, pixels."""
-        return int(self.pixels.shape[-1])
+        return int(self.pixels.shape[1])
 
-    def decode(self, *, min_height: int | None = None, min_width: int | None = None) -> Tensor:
-        """The pixels themselves, uint8 (3, H, W), at full size: not a copy, so do not write to them."""
+    def decode(self, *, min_height: int | None = None, min_width: int | None = None) -> NDArray[np.uint8]:
+        """The pixels themselves, uint8 (H, W, 3), at full size: not a copy, so do not write to them."""
         return self.pixels
 
 
@@ -224,43 +270,42 @@ def read_image(path: str | Path) -> EncodedImage:
     """One image file's content.
 
     Raises:
-        BadImageError: if the file is missing or cannot be read.
+        BadImageError: if the file is missing, no regular file, too large, or cannot be read.
     """
     name = printable(path)
     try:
-        return EncodedImage(name, Path(path).read_bytes())
+        return EncodedImage(name, read_regular(path, IMAGE_BYTES))
     except OSError as error:
         raise BadImageError(f"{name}: cannot be read ({error.strerror or error})") from None
+    except ConfigError:
+        raise
+    except ValueError as error:  # a null byte in the path
+        raise BadImageError(f"{name}: cannot be read ({error})") from None
 
 
-def printable(path: str | Path) -> str:
-    """The path as text that any UTF-8 terminal or file takes, whatever bytes the file system holds."""
-    return os.fsencode(path).decode("utf-8", "backslashreplace")
+def as_stored(image: Image) -> Image:
+    """The image without following its EXIF orientation, as loaders of earlier versions gave it.
 
-
-def _rgb_array(image: PIL.Image.Image) -> NDArray[np.uint8]:
-    """Pixels (H, W, 3) of the first frame of an opened image, whatever its mode."""
-    if image.mode.startswith("I") or image.mode == "F":
-        grey = _grey_to_uint8(np.asarray(image))
-        return np.repeat(grey[:, :, None], 3, axis=2)
-    if image.has_transparency_data:
-        over = image.convert("RGBA")
-        white = PIL.Image.new("RGBA", over.size, (255, 255, 255, 255))
-        image = PIL.Image.alpha_composite(white, over)
-    return np.array(image.convert("RGB"))
-
-
-def _grey_to_uint8(values: NDArray[np.generic]) -> NDArray[np.uint8]:
-    """16-bit and 32-bit grey, (H, W), to 0..255.
-
-    Integers that all lie in 0..65535 are 16-bit: white is 65535. Floats that all lie in 0..1 have white at 1.
-    Anything else has no stated white: its own range is stretched.
+    >>> as_stored(EncodedImage("photo.jpg", b"")).exif
+    False
     """
-    grey = values.astype(np.float64)
-    low, high = float(grey.min()), float(grey.max())
-    if not math.isfinite(low) or not math.isfinite(high):
-        raise ValueError("pixels that are not finite numbers")
-    white = 65535.0 if np.issubdtype(values.dtype, np.integer) else 1.0
-    if low >= 0 and high <= white:
-        low, high = 0.0, white
-    return np.rint((grey - low) * (255 / max(high - low, 1e-300))).astype(np.uint8)
+    return replace(image, exif=False) if isinstance(image, EncodedImage | PillowImage) else image
+
+
+def refuse_bomb(name: str, height: int, width: int) -> None:
+    """Raise where an image is larger than any that is decoded.
+
+    Raises:
+        BadImageError: if it is.
+    """
+    if height * width > IMAGE_PIXELS.value:  # else a small file could fill the memory
+        raise BadImageError(f"{name}: {width}×{height} pixels, over the limit of {IMAGE_PIXELS}")
+
+
+def bad_image(name: str, error: Exception) -> BadImageError:
+    """A decoder's exception as ours, in one line."""
+    if isinstance(error, PIL.UnidentifiedImageError):
+        reason = f"damaged, or not an image (known: {', '.join(PILLOW_FORMATS)})"
+    else:
+        reason = " ".join(str(error).split()) or type(error).__name__
+    return BadImageError(f"{name}: {reason}")

@@ -7,8 +7,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
+import numpy as np
+from numpy.typing import NDArray
+
 from mobileone.backends.artifact import Artifact
 from mobileone.backends.table import Precision, backend_of
+from mobileone.distribution import needing_pytorch
 from mobileone.errors import ConfigError
 from mobileone.input_spec import InputSpec
 
@@ -61,10 +65,12 @@ def as_classifier(
     Raises:
         ConfigError: if it is neither.
     """
-    if isinstance(model, Classifier):
+    # Artifacts first: an object is a `Classifier` if it has a device, and asking an artifact's loads torch.
+    if isinstance(model, Artifact | Classifier):
         return model
-    from mobileone.inference.torch_classifier import TorchClassifier
-    from mobileone.model.network import MobileOne
+    with needing_pytorch("a network that is no exported file"):
+        from mobileone.inference.torch_classifier import TorchClassifier
+        from mobileone.model.network import MobileOne
 
     if not isinstance(model, MobileOne):
         raise ConfigError(
@@ -92,6 +98,17 @@ def classifying(
         yield classifier
     finally:
         model.train(was_training)
+
+
+def array_logits(classifier: Classifier, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Logits, float32 (N, num_classes), of uint8 (N, H, W, C); an exported file's without torch."""
+    if isinstance(classifier, Artifact):
+        return classifier.run(pixels)
+    import torch
+
+    logits = classifier.logits(torch.from_numpy(pixels).permute(0, 3, 1, 2))  # (N, H, W, C) → (N, C, H, W)
+    array: NDArray[np.float32] = logits.float().cpu().numpy()
+    return array
 
 
 def logits_in_batches(classifier: Classifier, pixels: Tensor, *, batch_size: int = 50) -> Tensor:
@@ -128,7 +145,8 @@ def load_classifier(
     wrong = [name for name, value in given.items() if value is not None]
     if wrong:
         raise ConfigError(f"{source} is no exported file, so {wrong[0]} does not apply to it")
-    from mobileone.checkpoint.load import load_model
-    from mobileone.inference.torch_classifier import TorchClassifier
+    with needing_pytorch(f"{source}, which is no exported file,"):
+        from mobileone.checkpoint.load import load_model
+        from mobileone.inference.torch_classifier import TorchClassifier
 
     return TorchClassifier(load_model(source, form="inference"), device=device or "cpu")

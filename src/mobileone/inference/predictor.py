@@ -4,22 +4,25 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any, overload
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Any, overload
 
-import torch
-from torch import Tensor
+import numpy as np
+from numpy.typing import NDArray
 
 from mobileone.backends.table import Precision
-from mobileone.data.loader import OnBadImage
-from mobileone.data.photos import photo_pixels
 from mobileone.errors import BadImageError, ConfigError
 from mobileone.imagenet import human_name, resolve_classes
-from mobileone.images.any_image import AnyImage, as_image
+from mobileone.images.any_image import AnyImage, as_image, name_of
 from mobileone.images.eval_transform import EvalTransform
 from mobileone.inference.ahead import map_ahead
-from mobileone.inference.classifier import Classifier, as_classifier, load_classifier
-from mobileone.model.network import MobileOne
+from mobileone.inference.classifier import Classifier, array_logits, as_classifier, load_classifier
+
+if TYPE_CHECKING:
+    import torch
+
+    from mobileone.data.loader import OnBadImage
+    from mobileone.model.network import MobileOne
 
 BATCH_SIZE = 32
 
@@ -67,21 +70,31 @@ class Predictor:
     Args:
         model: a network of ours, in eval mode (fused where it is not), or any `Classifier`: an `Artifact`.
         device: where a network of ours runs.
+        exif: whether photos are turned as their EXIF orientation says; None is as the model says.
 
     Attributes:
         classifier: what computes.
+        input_spec: how a photo becomes what it computes on.
         classes: name of every class, its index where unknown.
 
     Raises:
         ConfigError: if the model has no classifier.
     """
 
-    def __init__(self, model: MobileOne | Classifier, *, device: str | torch.device = "cpu") -> None:
+    def __init__(
+        self,
+        model: MobileOne | Classifier,
+        *,
+        device: str | torch.device = "cpu",
+        exif: bool | None = None,
+    ) -> None:
         self.classifier = as_classifier(model, device=device, fuse=True)
         num_classes = self.classifier.num_classes
         if not num_classes:
             raise ConfigError("this model has no classifier (num_classes=0), so it predicts nothing")
-        self.transform = EvalTransform.from_spec(self.classifier.input_spec)
+        own = self.classifier.input_spec
+        self.input_spec = own if exif is None else replace(own, exif=exif)
+        self.transform = EvalTransform.from_spec(self.input_spec)
         classes = resolve_classes(num_classes, self.classifier.class_names)
         self.classes = classes or tuple(str(index) for index in range(num_classes))
 
@@ -93,6 +106,7 @@ class Predictor:
         device: str | torch.device | None = None,
         threads: int | None = None,
         precision: Precision | None = None,
+        exif: bool | None = None,
     ) -> Predictor:
         """From an exported file of any format, or from anything `load_model` takes.
 
@@ -101,15 +115,18 @@ class Predictor:
             device: where a network in PyTorch runs; None is the CPU.
             threads: of an exported file's runtime; None for all usable cores.
             precision: to execute an exported file in; None is the file's.
+            exif: whether photos are turned as their EXIF orientation says; None is as the source says.
         """
-        return cls(load_classifier(source, device=device, threads=threads, precision=precision))
+        classifier = load_classifier(source, device=device, threads=threads, precision=precision)
+        return cls(classifier, exif=exif)
 
-    def probabilities(self, images: Sequence[AnyImage]) -> Tensor:
-        """Softmax of every class, float32 (N, num_classes) on the CPU, for one batch of images."""
-        return self._probabilities(photo_pixels(images, self.classifier.input_spec))
+    def probabilities(self, images: Sequence[AnyImage]) -> NDArray[np.float32]:
+        """Softmax of every class, float32 (N, num_classes), for one batch of images."""
+        return self._probabilities([self.transform(as_image(image)) for image in images])
 
-    def _probabilities(self, pixels: Tensor) -> Tensor:
-        return self.classifier.logits(pixels).cpu().softmax(1)
+    def _probabilities(self, views: list[NDArray[np.uint8]]) -> NDArray[np.float32]:
+        batch = views[0][None] if len(views) == 1 else np.stack(views)
+        return softmax(array_logits(self.classifier, batch))
 
     @overload
     def __call__(self, images: AnyImage, *, topk: int = 5) -> Prediction: ...
@@ -130,8 +147,8 @@ class Predictor:
             A prediction for one image, a list for a list.
 
         Raises:
-            ConfigError: if topk is below 1, or an image is of no known kind.
-            BadImageError: if a file cannot be decoded.
+            ConfigError: if topk is below 1.
+            BadImageError: if a file cannot be decoded, or an image is of no known kind.
         """
         if isinstance(images, list | tuple):
             return list(self.stream(images, topk=topk))
@@ -153,8 +170,8 @@ class Predictor:
             topk: how many classes to name for each; at most all.
             batch_size: images classified at a time.
             workers: threads that decode.
-            on_bad_image: stop at an image that cannot be decoded, or give a prediction without scores, with
-                the reason in `error`.
+            on_bad_image: stop at an image that cannot be decoded or is of no known kind, or give a prediction
+                without scores, with the reason in `error`.
 
         Raises:
             ConfigError: on values out of range, before the first image is read.
@@ -163,12 +180,14 @@ class Predictor:
         for name, value in (("topk", topk), ("batch_size", batch_size), ("workers", workers)):
             if value < 1:
                 raise ConfigError(f"{name} must be at least 1, got {value}")
+        if on_bad_image not in ("error", "skip"):
+            raise ConfigError(f"on_bad_image must be error or skip, got {on_bad_image!r}")
         return self._stream(images, topk, batch_size, workers, on_bad_image)
 
     def _stream(
         self, images: Iterable[AnyImage], topk: int, batch_size: int, workers: int, on_bad_image: OnBadImage
     ) -> Iterator[Prediction]:
-        batch: list[tuple[str, Tensor | BadImageError]] = []
+        batch: list[tuple[str, NDArray[np.uint8] | BadImageError]] = []
         for decoded in map_ahead(self._decode, images, workers=workers, ahead=2 * batch_size):
             if isinstance(decoded[1], BadImageError) and on_bad_image == "error":
                 raise decoded[1]
@@ -178,27 +197,46 @@ class Predictor:
                 batch = []
         yield from self._predictions(batch, topk)
 
-    def _decode(self, given: AnyImage) -> tuple[str, Tensor | BadImageError]:
+    def _decode(self, given: AnyImage) -> tuple[str, NDArray[np.uint8] | BadImageError]:
         try:
             image = as_image(given)
             return image.name, self.transform(image)
         except BadImageError as error:
-            return str(given) if isinstance(given, str | os.PathLike) else "image", error
+            return name_of(given), error
 
     def _predictions(
-        self, batch: list[tuple[str, Tensor | BadImageError]], topk: int
+        self, batch: list[tuple[str, NDArray[np.uint8] | BadImageError]], topk: int
     ) -> Iterator[Prediction]:
-        pixels = [image for _, image in batch if isinstance(image, Tensor)]
-        if pixels:
-            best = self._probabilities(torch.stack(pixels)).topk(min(topk, len(self.classes)))
-            rows = iter(zip(best.indices.tolist(), best.values.tolist(), strict=True))
-        for name, image in batch:
-            if isinstance(image, BadImageError):
-                yield Prediction(name, (), error=str(image))
+        views = [view for _, view in batch if not isinstance(view, BadImageError)]
+        rows: Iterator[NDArray[np.float32]] = iter(self._probabilities(views) if views else ())
+        for name, view in batch:
+            if isinstance(view, BadImageError):
+                yield Prediction(name, (), error=str(view))
             else:
-                scores = zip(*next(rows), strict=True)
-                yield Prediction(name, tuple(self._score(*score) for score in scores))
+                row = next(rows)
+                best = largest(row, topk)
+                yield Prediction(name, tuple(self._score(int(index), float(row[index])) for index in best))
 
     def _score(self, index: int, probability: float) -> Score:
         class_name = self.classes[index]
         return Score(index, class_name, human_name(class_name), probability)
+
+
+def softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Probabilities of rows, (N, K).
+
+    >>> softmax(np.zeros((1, 2), np.float32))
+    array([[0.5, 0.5]], dtype=float32)
+    """
+    powers = np.exp(logits - logits.max(axis=1, keepdims=True))
+    probabilities: NDArray[np.float32] = powers / powers.sum(axis=1, keepdims=True)
+    return probabilities
+
+
+def largest(values: NDArray[np.float32], number: int) -> NDArray[np.intp]:
+    """Places of the largest of a row, (K,), largest first, the first of equals first; at most all.
+
+    >>> largest(np.array([0.25, 0.5, 0.25], np.float32), 2)
+    array([1, 0])
+    """
+    return np.argsort(-values, kind="stable")[:number]

@@ -19,6 +19,9 @@ Limit = Literal["arithmetic", "memory"]
 MATMUL_SIZES = (512, 1024, 2048)
 # Read and written together. The small ones stay in the processor's caches, as most layers' features do.
 COPY_BYTES = tuple(2**20 * n for n in (1, 4, 16, 64, 256))
+# Products that take longer run without the processor's own arithmetic, as float16 often does: larger ones are
+# no faster, and would take minutes.
+SLOW_SECONDS = 0.25
 MIN_SECONDS = 0.1
 MIN_REPEATS = 5
 
@@ -109,7 +112,7 @@ def measure_machine(clock: ClockName, device: torch.device, *, threads: int) -> 
 
     candidates: list[tuple[float, str]] = []
     for _ in _thread_counts(threads):
-        candidates += [_torch_matmul(size, device, torch.float32) for size in MATMUL_SIZES]
+        candidates += _torch_matmuls(device, torch.float32)
     if clock == "onnxruntime":
         candidates += [_onnx_matmul(size, threads) for size in MATMUL_SIZES]
     peak, source = max(candidates)
@@ -134,7 +137,7 @@ def measure_matmul(dtype: torch.dtype, *, threads: int) -> tuple[float, str]:
     import torch
 
     cpu = torch.device("cpu")
-    return max(_torch_matmul(size, cpu, dtype) for _ in _thread_counts(threads) for size in MATMUL_SIZES)
+    return max(found for _ in _thread_counts(threads) for found in _torch_matmuls(cpu, dtype))
 
 
 def _thread_counts(threads: int) -> Iterator[None]:
@@ -150,7 +153,17 @@ def _thread_counts(threads: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
+def _torch_matmuls(device: torch.device, dtype: torch.dtype) -> Iterator[tuple[float, str]]:
+    """(GFLOP/s, name) of growing products, until one is slow."""
+    for size in MATMUL_SIZES:
+        seconds, name = _torch_matmul(size, device, dtype)
+        yield 2 * size**3 / seconds / 1e9, name
+        if seconds > SLOW_SECONDS:
+            return
+
+
 def _torch_matmul(size: int, device: torch.device, dtype: torch.dtype) -> tuple[float, str]:
+    """(seconds, name)."""
     import torch
 
     a, b, out = (torch.ones(size, size, device=device, dtype=dtype) for _ in range(3))
@@ -161,7 +174,7 @@ def _torch_matmul(size: int, device: torch.device, dtype: torch.dtype) -> tuple[
             torch.cuda.synchronize(device)
 
     kind = "" if dtype == torch.float32 else f" {str(dtype).removeprefix('torch.')}"
-    return 2 * size**3 / _best_seconds(work) / 1e9, f"PyTorch matmul {size}×{size}×{size}{kind}"
+    return _best_seconds(work), f"PyTorch matmul {size}×{size}×{size}{kind}"
 
 
 def _copy_speed(size_bytes: int, device: torch.device) -> float:

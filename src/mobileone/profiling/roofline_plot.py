@@ -59,6 +59,8 @@ def write_roofline(profiles: Sequence[ProfileResult], path: str | os.PathLike[st
             axes.plot(xs, ys, style, color="#333", linewidth=1.3, label=f"{name}: {bandwidth:.3g} GB/s")
         axes.set_xscale("log")
         axes.set_yscale("log")
+        for axis in (axes.xaxis, axes.yaxis):
+            axis.set_major_formatter("{x:g}")
         axes.set_xlabel("FLOP a byte moved")
         axes.set_ylabel("GFLOP/s, measured")
         axes.set_title(

@@ -28,6 +28,7 @@ def test_an_index_survives_the_way_through_text(text):
         ("format", "mobileone-shard-0", "format"),
         ("split", "test", "split"),
         ("number", 5, "number 5 of 5"),
+        ("shards", {"train": 10**12}, "more shards than 100000"),
         ("number", -1, "whole numbers"),
         ("shards", {"train": 5, "test": 1}, "shards"),
         ("tar_bytes", 600, "outside"),

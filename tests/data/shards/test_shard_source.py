@@ -1,7 +1,9 @@
 """Shards as an image source: the folder again, in every notation; orders; and what is refused."""
 
 import json
+import os
 import pickle
+import shutil
 
 import numpy as np
 import pytest
@@ -10,7 +12,7 @@ import torch
 from mobileone.data.augment import TrainTransform
 from mobileone.data.folder import find_images
 from mobileone.data.loader import eval_loader, train_loader
-from mobileone.data.open import open_data
+from mobileone.data.open import open_data, open_validation
 from mobileone.data.requests import seeded_generator
 from mobileone.data.shards.index import ShardIndex
 from mobileone.data.shards.shard_source import LANES, RemoteShards, open_shards
@@ -27,11 +29,50 @@ def all_batches(loader):
     return with_close
 
 
+@pytest.fixture
+def copied(written, tmp_path):
+    """Shards to do harm to."""
+    return shutil.copytree(written, tmp_path / "copied")
+
+
+@pytest.mark.parametrize("suffix", ["json", "tar"])
+def test_a_fifo_in_place_of_a_shard_is_refused_at_once(suffix, copied, no_hang):
+    path = copied / f"val-000001.{suffix}"
+    path.unlink()
+    os.mkfifo(path)
+    with pytest.raises(DataError, match=r"a pipe|has 0 bytes"):
+        open_shards(copied, split="val")
+
+
+def test_a_shard_that_becomes_a_fifo_is_refused_at_once(copied, no_hang):
+    source = open_shards(copied, split="val")
+    for path in copied.glob("val-*.tar"):
+        path.unlink()
+        os.mkfifo(path)
+    with pytest.raises(DataError, match="no regular file but a pipe"):
+        source.read(0)
+
+
+def test_hostile_numbers_of_shards_take_no_memory(copied, no_hang):
+    for number, path in enumerate(sorted(copied.glob("val-*.json"))):
+        values = json.loads(path.read_text()) | {"shards": {}, "number": number * 10**15}
+        path.write_text(json.dumps(values))
+    with pytest.raises(DataError, match=r"has a gap: val-000001\.tar"):
+        open_shards(f"{copied}/val-{{000000..000001}}.tar", split="val")
+
+
+def test_an_index_over_the_limits_is_not_read(copied, monkeypatch):
+    monkeypatch.setenv("MOBILEONE_MAX_JSON_BYTES", "100")
+    with pytest.raises(DataError, match="larger than 100"):
+        open_shards(copied, split="val")
+
+
 def test_local_shards_are_the_folder_again(photo_folder, written, monkeypatch):
     monkeypatch.chdir(written.parent)
     for split in ("train", "val"):
         folder = find_images(photo_folder, split=split)
-        for data in (written, "shards/train-{000000..000004}.tar", f"{written}/val-{{000000..000001}}.tar"):
+        last = {"train": 4, "val": 1}[split]
+        for data in (written, f"shards/{split}-{{000000..00000{last}}}.tar"):
             source = open_data(data, split=split)
             assert not isinstance(source, StreamedSource)
             assert source.classes == folder.classes
@@ -41,6 +82,21 @@ def test_local_shards_are_the_folder_again(photo_folder, written, monkeypatch):
             ]
             assert source.name(3).endswith(f".tar: {folder.files[3]}")
             assert source.name(3).startswith(str(written))
+
+
+@pytest.mark.parametrize("split", ["train", "val"])
+def test_what_is_named_is_what_is_taken(written, split):
+    """Asked for training images, `val-….tar` gave the train shards beside it."""
+    train = open_data(f"{written}/train-{{000000..000004}}.tar", split=split)
+    val = open_data(f"{written}/val-{{000000..000001}}.tar", split=split)
+    assert (train.split, len(train), val.split, len(val)) == ("train", 40, "val", 11)
+
+
+def test_validation_shards_are_found_beside_training_shards(written):
+    for data in (written, f"{written}/train-{{000000..000004}}.tar", f"pipe:cat {written}/train-000000.tar"):
+        assert (open_validation(data).split, len(open_validation(data))) == ("val", 11)
+    named = open_validation(f"{written}/train-000000.tar", f"{written}/val-000001.tar")
+    assert (named.split, len(named)) == ("val", 5)
 
 
 def test_an_epoch_from_shards_is_the_folders_to_the_last_bit(photo_folder, written):
@@ -71,7 +127,7 @@ def test_a_pickled_source_reads_on(written):
 
 
 def remote(written, split="train"):
-    return open_shards(f"pipe:cat {written}/train-{{000000..000004}}.tar", split=split)
+    return open_shards(f"pipe:cat {written}/train-{{000000..000004}}.tar", split=split, beside=True)
 
 
 def test_piped_and_http_shards_are_the_same_images(written, cache, server):

@@ -30,3 +30,8 @@ def test_crop_and_mirror_are_the_configuration_s(config: TrainConfig) -> None:
     transform = transform_at(dataclasses.replace(config, augment=augment))(0)
     assert (transform.scale, transform.ratio, transform.flip) == ((0.3, 0.9), (0.5, 2.0), 0.25)
     assert transform.interpolation == ("bicubic",)
+
+
+def test_orientation_is_followed_or_not_as_in_evaluation(config: TrainConfig) -> None:
+    assert transform_at(config)(0).exif
+    assert not transform_at(config.with_values({"input_spec.exif": False}))(0).exif

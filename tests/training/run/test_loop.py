@@ -12,6 +12,7 @@ from mobileone.data.folder import find_images
 from mobileone.errors import BadImageError
 from mobileone.ranks.distributed import Distributed
 from mobileone.training.config.train_config import TrainConfig
+from mobileone.training.run import loop as loop_module
 from mobileone.training.run import trainer as trainer_module
 from mobileone.training.run.fit import fit
 from mobileone.training.run.loop import TrainLoop
@@ -171,3 +172,15 @@ def test_unreadable_images_stop_a_run_or_are_listed(config: TrainConfig, tmp_pat
     log = (tmp_path / "b" / "train.log").read_text()
     assert log.count("skipped") == 1
     assert str(broken) in log
+
+
+def test_curves_that_cannot_be_drawn_end_no_run(
+    config: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise ValueError("no ink")
+
+    monkeypatch.setattr(loop_module, "draw_curves", fail)
+    fit(config, run_dir=tmp_path / "run", progress=False)
+    log = (tmp_path / "run" / "train.log").read_text(encoding="utf-8")
+    assert log.count("curves.png was not drawn: ValueError('no ink')") == 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from importlib.metadata import version
 from pathlib import Path
 
@@ -10,12 +11,15 @@ from mobileone.backends.quiet import quiet
 from mobileone.backends.session import Array, as_logits
 from mobileone.backends.table import BACKENDS, Precision, require
 
+# All programs of the process share one pool of threads and one workspace, so one runs at a time.
+_BUSY = threading.Lock()
+
 
 class ExecuTorchSession:
     """A .pte file."""
 
     def __init__(self, path: Path, manifest: Manifest, *, threads: int, precision: Precision) -> None:
-        with quiet():  # it tells of every file about the processor that it does not find
+        with _BUSY, quiet():  # it tells of every file about the processor that it does not find
             library = require("executorch.extension.pybindings.portable_lib", BACKENDS["executorch"])
             # One pool for the whole process, whatever the number of sessions.
             library._unsafe_reset_threadpool(threads)
@@ -29,7 +33,8 @@ class ExecuTorchSession:
         """Logits of a batch."""
         import torch
 
-        return as_logits(self._program.forward((torch.from_numpy(batch),))[0].numpy(), self._manifest)
+        with _BUSY:
+            return as_logits(self._program.forward((torch.from_numpy(batch),))[0].numpy(), self._manifest)
 
 
 open = ExecuTorchSession

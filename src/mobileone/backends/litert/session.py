@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from importlib.metadata import version
 from pathlib import Path
 
@@ -23,6 +24,7 @@ class LiteRtSession:
             self._interpreter.allocate_tensors()
         self._input = self._interpreter.get_input_details()[0]["index"]
         self._output = self._interpreter.get_output_details()[0]["index"]
+        self._busy = threading.Lock()
         self._manifest = manifest
         self._shape = tuple(self._interpreter.get_input_details()[0]["shape"])
         self.runtime = f"LiteRT {version('ai-edge-litert')}"
@@ -30,13 +32,16 @@ class LiteRtSession:
 
     def run(self, batch: Array) -> Array:
         """Logits of a batch."""
-        if batch.shape != self._shape:
-            self._interpreter.resize_tensor_input(self._input, batch.shape)
-            self._interpreter.allocate_tensors()
-            self._shape = batch.shape
-        self._interpreter.set_tensor(self._input, np.ascontiguousarray(batch))
-        self._interpreter.invoke()
-        return as_logits(self._interpreter.get_tensor(self._output), self._manifest)
+        with (
+            self._busy
+        ):  # an interpreter holds input and output of one run; one a thread would hold weights too
+            if batch.shape != self._shape:
+                self._interpreter.resize_tensor_input(self._input, batch.shape)
+                self._interpreter.allocate_tensors()
+                self._shape = batch.shape
+            self._interpreter.set_tensor(self._input, np.ascontiguousarray(batch))
+            self._interpreter.invoke()
+            return as_logits(self._interpreter.get_tensor(self._output), self._manifest)
 
 
 open = LiteRtSession

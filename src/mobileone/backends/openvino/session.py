@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
+from typing import Any
 
 from mobileone.backends.manifest import Manifest
 from mobileone.backends.session import Array, as_logits
@@ -35,6 +37,7 @@ class OpenVinoSession:
         if runs != _HINTS[precision]:
             raise ArtifactError(f"OpenVINO runs {path} in {runs} on this processor, not in {precision}")
         self._compiled = compiled
+        self._requests = threading.local()
         self._manifest = manifest
         self.runtime = f"OpenVINO {ov.__version__.partition('-')[0]}"
         self.precision = precision
@@ -42,7 +45,13 @@ class OpenVinoSession:
     def run(self, batch: Array) -> Array:
         """Logits of a batch."""
         # An array itself is lent, one in a list is copied; the output is lent too, until the next call.
-        return as_logits(self._compiled(batch)[0], self._manifest).copy()
+        return as_logits(self._request().infer(batch, share_inputs=True)[0], self._manifest).copy()
+
+    def _request(self) -> Any:
+        """This thread's own: a request holds input, features and output of the one run that it is at."""
+        if not hasattr(self._requests, "own"):
+            self._requests.own = self._compiled.create_infer_request()
+        return self._requests.own
 
 
 open = OpenVinoSession

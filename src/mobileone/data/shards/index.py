@@ -6,18 +6,17 @@ are before it has read one.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from dataclasses import asdict, dataclass
-from typing import IO, Any
+from typing import Any
 
 from mobileone.data.folder import Split
 from mobileone.errors import DataError
+from mobileone.limits import CLASSES, IMAGE_BYTES, SHARDS
+from mobileone.regular_file import parse_json_text
 
 FORMAT = "mobileone-shard-1"
-MAX_INDEX_BYTES = 2**28
-MAX_IMAGE_BYTES = 2**29
 BLOCK_BYTES = 512  # of a tar file: an image is at least one header into it
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
@@ -65,6 +64,10 @@ class ShardIndex:
         counts = [self.number, self.tar_bytes, *self.shards.values()]
         if not all(_is_count(value) for value in counts) or not set(self.shards) <= {"train", "val"}:
             raise DataError("number, tar_bytes and shards must be whole numbers, 0 or more")
+        if sum(self.shards.values()) > SHARDS.value:
+            raise DataError(f"it is one of more shards than {SHARDS}")
+        if len(self.classes) > CLASSES.value:
+            raise DataError(f"it names {len(self.classes)} classes, over the limit of {CLASSES}")
         if self.shards and self.number >= self.shards.get(self.split, 0):
             raise DataError(f"it is number {self.number} of {self.shards.get(self.split, 0)} shards")
         for name in ("ids", "labels", "offsets", "sizes"):
@@ -83,8 +86,9 @@ class ShardIndex:
         places = zip(self.offsets, self.sizes, strict=True)
         if any(start < BLOCK_BYTES or start + size > self.tar_bytes for start, size in places):
             raise DataError(f"an image lies outside of the tar file's {self.tar_bytes} bytes")
-        if any(size > MAX_IMAGE_BYTES for size in self.sizes):
-            raise DataError(f"an image is larger than {MAX_IMAGE_BYTES} bytes")
+        most = IMAGE_BYTES.value
+        if any(size > most for size in self.sizes):
+            raise DataError(f"an image is larger than {IMAGE_BYTES} bytes")
         if not all(_SHA256.fullmatch(text) for text in (self.tar_sha256, *self.sha256)):
             raise DataError("hashes must be SHA-256 in 64 hexadecimal digits")
 
@@ -107,8 +111,7 @@ class ShardIndex:
             DataError: if it is not an index, or a damaged one.
         """
         try:
-            # Given bytes, json would guess at encodings, and import them.
-            values: dict[str, Any] = json.loads(text if isinstance(text, str) else text.decode("utf-8"))
+            values: dict[str, Any] = parse_json_text(text)
             if not isinstance(values, dict) or values.pop("format", None) != FORMAT:
                 raise DataError(f"it is not in the format {FORMAT}")
             for key, value in values.items():
@@ -117,7 +120,7 @@ class ShardIndex:
             return cls(**values)
         except DataError as error:
             raise DataError(f"{name} is not a shard's index: {error}; {_REMEDY}") from None
-        except (ValueError, TypeError, AttributeError, RecursionError) as error:
+        except (ValueError, TypeError, AttributeError) as error:
             raise DataError(f"{name} is not a shard's index ({_short(error)}); {_REMEDY}") from None
 
 
@@ -130,9 +133,3 @@ def _short(error: BaseException) -> str:
 
 def _is_count(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**63
-
-
-def sha256_of(file: IO[bytes]) -> str:
-    """Hash of an open file from its beginning, hexadecimal."""
-    file.seek(0)
-    return hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable
 from functools import partial
@@ -15,7 +14,8 @@ from mobileone.data.shards.address import index_address
 from mobileone.data.shards.tar import index_tar, samples
 from mobileone.data.shards.verify_shards import local_shards
 from mobileone.errors import ConfigError, DataError
-from mobileone.images.decode import printable
+from mobileone.outside_text import printable
+from mobileone.regular_file import open_regular, read_json
 
 CLASSES_NAME = "classes.json"
 
@@ -62,7 +62,7 @@ def index_shards(
 def _samples(path: Path) -> tuple[int, int]:
     """Number of images, and the highest label."""
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             found = samples(file, printable(path))
     except OSError as error:
         raise DataError(f"{printable(path)} cannot be read ({error.strerror or error})") from None
@@ -88,7 +88,7 @@ def _class_names(path: Path, *, highest: int) -> tuple[str, ...]:
     if not path.exists():
         return tuple(str(label) for label in range(highest + 1))
     try:
-        names = json.loads(path.read_text(encoding="utf-8"))
+        names = read_json(path)
     except (OSError, ValueError) as error:
         raise DataError(f"{path} is not a JSON list of class names: {error}") from None
     if (

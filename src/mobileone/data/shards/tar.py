@@ -9,9 +9,12 @@ from pathlib import Path
 from typing import IO, NamedTuple, cast
 
 from mobileone.data.folder import IMAGE_EXTENSIONS, Split
-from mobileone.data.shards.index import BLOCK_BYTES, MAX_IMAGE_BYTES, ShardIndex, sha256_of
+from mobileone.data.shards.index import BLOCK_BYTES, ShardIndex
 from mobileone.errors import DataError
-from mobileone.images.decode import printable
+from mobileone.file_hash import sha256_of
+from mobileone.limits import IMAGE_BYTES
+from mobileone.outside_text import printable
+from mobileone.regular_file import open_regular
 
 MAX_LABEL_BYTES = 64
 MAX_HEADER_BYTES = 2**20  # of an extended header, a long name for example
@@ -112,8 +115,8 @@ def samples(file: IO[bytes], name: str) -> list[Sample]:
     for key, image in images.items():
         if key not in labels:
             raise DataError(f"{name}: {image.name} has no label, a file {key.removeprefix('/')}.{LABEL}")
-        if image.size > MAX_IMAGE_BYTES:
-            raise DataError(f"{name}: {image.name} is larger than {MAX_IMAGE_BYTES} bytes")
+        if image.size > IMAGE_BYTES.value:
+            raise DataError(f"{name}: {image.name} is larger than {IMAGE_BYTES} bytes")
         found.append(Sample(image, _label(file, labels[key], name)))
     return found
 
@@ -156,7 +159,7 @@ def index_tar(
     """
     shown = printable(path)
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             found = samples(file, shown)
             hashes = []
             for sample in found:

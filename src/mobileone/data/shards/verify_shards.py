@@ -9,10 +9,11 @@ from pathlib import Path
 
 from mobileone.data.pool import in_processes
 from mobileone.data.shards.address import expand, is_remote
-from mobileone.data.shards.index import sha256_of
 from mobileone.data.shards.shard_source import read_index
 from mobileone.errors import ConfigError, DataError
-from mobileone.images.decode import printable
+from mobileone.file_hash import sha256_of
+from mobileone.outside_text import printable
+from mobileone.regular_file import open_regular
 
 MAX_NAMED = 10
 
@@ -84,7 +85,7 @@ def _verify(path: Path) -> tuple[int, str]:
     shown = printable(path)
     try:
         index = read_index(str(path))
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             if sha256_of(file) == index.tar_sha256:
                 return len(index), ""
             damaged = []

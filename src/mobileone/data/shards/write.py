@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +14,19 @@ import torch
 
 from mobileone.atomic import atomic_path, leftovers
 from mobileone.data.folder import ImageFolder, Split, find_images
+from mobileone.data.pixels import to_tensor
 from mobileone.data.pool import in_processes
 from mobileone.data.requests import seeded_generator
+from mobileone.data.resize import resize
 from mobileone.data.shards.address import index_address, shard_name
 from mobileone.data.shards.index import ShardIndex
 from mobileone.data.shards.tar import index_tar
 from mobileone.errors import ConfigError, DataError, MissingExtraError
-from mobileone.images.decode import EncodedImage, printable
-from mobileone.images.resize import resize
+from mobileone.images.decode import EncodedImage
+from mobileone.images.orientation import with_orientation
+from mobileone.limits import JSON_BYTES
+from mobileone.outside_text import printable
+from mobileone.regular_file import read_regular
 
 SHARD_SIZE = 1000
 QUALITY = 92
@@ -170,7 +175,11 @@ def _finished(task: _Task) -> ShardIndex | None:
     """The index of a shard that is there already; None if there is none."""
     if not task.index.exists():
         return None
-    index = ShardIndex.from_json(task.index.read_bytes(), name=printable(task.index))
+    try:
+        content = read_regular(task.index, JSON_BYTES)
+    except OSError as error:
+        raise DataError(f"{printable(task.index)} cannot be read ({error.strerror or error})") from None
+    index = ShardIndex.from_json(content, name=printable(task.index))
     planned = (task.shards, task.source.classes, task.settings.to_dict(), tuple(task.images), _names(task))
     found = (index.shards, index.classes, index.settings, index.ids, index.names)
     if found != planned or not task.tar.is_file() or task.tar.stat().st_size != index.tar_bytes:
@@ -241,15 +250,16 @@ def shard_content(image: EncodedImage, settings: ShardSettings) -> tuple[bytes, 
     Raises:
         BadImageError: if it cannot be decoded.
     """
+    image = replace(image, exif=False)  # whether it is turned is for those who read the shard
     pixels = image.decode()  # whatever is done with it: only readable images go into shards
     short = min(image.height, image.width)
     if settings.resize_short is None or short <= settings.resize_short:
         return image.data, Path(image.name).suffix.lower().removeprefix(".")
     scale = settings.resize_short / short
     size = (max(1, round(image.height * scale)), max(1, round(image.width * scale)))
-    small = np.ascontiguousarray(resize(pixels, size).permute(1, 2, 0).numpy())  # (C, H, W) → (H, W, C)
+    small = np.ascontiguousarray(resize(to_tensor(pixels), size).permute(1, 2, 0).numpy())
     encoded: bytes = simplejpeg.encode_jpeg(small, quality=settings.quality, colorsubsampling="420")
-    return encoded, "jpg"
+    return with_orientation(encoded, replace(image, exif=True).orientation), "jpg"
 
 
 def _tar_writer() -> Any:

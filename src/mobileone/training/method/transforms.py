@@ -28,6 +28,7 @@ def transform_at(config: TrainConfig) -> Callable[[int], TrainTransform]:
             ratio=config.augment.crop_ratio,
             policy=policy_of(config.augment, factor=images.strength),
             erasing=config.augment.erasing,
+            exif=config.input_spec.exif,
         )
 
     return at_epoch

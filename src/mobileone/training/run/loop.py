@@ -12,6 +12,7 @@ from mobileone.data.loader import BadImage
 from mobileone.data.source import ImageSource
 from mobileone.errors import MissingExtraError, PreemptedError, TrainingError
 from mobileone.progress_bar import progress_bar
+from mobileone.report.figure import try_to_draw
 from mobileone.training.run.log_lines import bar_line, epoch_line, seconds_to_go
 from mobileone.training.run.losses import Losses
 from mobileone.training.run.progress import EpochProgress, RunProgress, Waits
@@ -218,11 +219,14 @@ class TrainLoop:
             save_model(model, self.files.weights("best"), extra=extra)
         save_model(model, self.files.weights("last"), extra=extra)
         self.files.write_metrics(self.progress.records)
-        try:
-            draw_curves(self.progress.records, self.files.curves)
-        except MissingExtraError as error:  # the picture is not worth a run
-            if record.epoch == 1:
-                self.log(str(error))
+        try:  # the picture is not worth a run
+            line = try_to_draw(
+                lambda: draw_curves(self.progress.records, self.files.curves), self.files.curves.name
+            )
+        except MissingExtraError as error:
+            line = str(error)
+        if line is not None and record.epoch == 1:
+            self.log(line)
 
     def _save(self) -> None:
         self._note_bad_images()
