@@ -31,6 +31,7 @@ from mobileone.cli.test import Test
 from mobileone.cli.train import Report, Train
 from mobileone.cli.usage import parse
 from mobileone.cli.weights import Weights
+from mobileone.distribution import needing_pytorch
 from mobileone.errors import MobileOneError, MobileOneWarning, PreemptedError
 from mobileone.training.run.stop_signal import REQUEUE
 
@@ -82,7 +83,8 @@ def guard(work: Callable[[], int], *, prog: str) -> int:
 
 def _told(work: Callable[[], int], prog: str) -> int:
     try:
-        return work()
+        with needing_pytorch("this command"):
+            return work()
     except PreemptedError as error:
         print(f"{prog}: {error}", file=sys.stderr)
         return REQUEUE
