@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -17,12 +20,13 @@ if TYPE_CHECKING:
     import torch
 
     from mobileone.inference.classifier import Classifier
+    from mobileone.ranks.distributed import Distributed
 
 
 def load_for_test(
     source: str,
     *,
-    device: torch.device,
+    device: torch.device | None,
     input_size: int | None = None,
     crop: float | None = None,
     exif: bool | None = None,
@@ -43,6 +47,19 @@ def load_for_test(
         exif=spec.exif if exif is None else exif,
     )
     return classifier
+
+
+@contextmanager
+def ranks_for(source: str, device: str) -> Iterator[Distributed | None]:
+    """This process among torchrun's; None for an exported file tested alone, which needs no torch."""
+    device = device_for(source, device)
+    if backend_of(source) is not None and "WORLD_SIZE" not in os.environ:
+        yield None
+        return
+    from mobileone.ranks.distributed import distributed
+
+    with distributed(device) as ranks:
+        yield ranks
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,12 +96,11 @@ class Test:
 
     def run(self) -> int:
         from mobileone.evaluation.evaluate import evaluate
-        from mobileone.ranks.distributed import distributed
 
-        with distributed(device_for(self.model, self.device)) as ranks:
+        with ranks_for(self.model, self.device) as ranks:
             classifier = load_for_test(
                 self.model,
-                device=ranks.device,
+                device=None if ranks is None else ranks.device,
                 input_size=self.input_size,
                 crop=self.crop,
                 exif=False if self.no_exif else None,
@@ -99,7 +115,7 @@ class Test:
                 on_bad_image=self.on_bad_image,
                 dist=ranks,
             )
-            if not ranks.is_main:
+            if ranks is not None and not ranks.is_main:
                 return 0
         for path in result.skipped:
             print(f"skipped: {path}", file=sys.stderr)
