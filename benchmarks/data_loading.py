@@ -41,11 +41,11 @@ from torch import Tensor
 from benchmarks.online_training import processor
 from mobileone.data.augment import Box, TrainTransform, draw_crop
 from mobileone.data.loader import BatchLoader, train_loader
-from mobileone.data.pixels import normalize
+from mobileone.data.pixels import normalize, to_tensor
 from mobileone.data.requests import seeded_generator
+from mobileone.data.resize import resize
 from mobileone.data.shards.write import ShardSettings, shard_content
 from mobileone.images.decode import EncodedImage
-from mobileone.images.resize import resize
 from mobileone.input_spec import InputSpec
 
 PHOTOS = Path(__file__).resolve().parents[1] / ".." / "shared" / "data" / "imagenet_val_300"
@@ -216,7 +216,7 @@ def print_stages(files: list[bytes], rounds: int) -> None:
             box, name, flip = draw(index, image.height, image.width)
             times["draw"] += time.process_time() - started
             least = (math.ceil(SIZE * image.height / box.height), math.ceil(SIZE * image.width / box.width))
-            pixels = lap("decode", lambda: image.decode(min_height=least[0], min_width=least[1]))  # noqa: B023
+            pixels = lap("decode", lambda: to_tensor(image.decode(min_height=least[0], min_width=least[1])))  # noqa: B023
             cut = pixels[:, box.top : box.top + box.height, box.left : box.left + box.width]
             view = lap("crop and resize", lambda: resize(cut, (SIZE, SIZE), interpolation=name))  # noqa: B023
             views.append(lap("flip", lambda: view.flip(-1)) if flip else view)  # noqa: B023

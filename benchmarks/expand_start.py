@@ -14,7 +14,7 @@ import torch
 
 import mobileone
 from mobileone.data.folder import find_images
-from mobileone.data.pixels import normalize
+from mobileone.data.pixels import normalize, to_tensor
 from mobileone.images.eval_transform import EvalTransform
 
 SHARED = Path(__file__).resolve().parents[1] / ".." / "shared" / "data"
@@ -34,7 +34,9 @@ def main() -> None:
     photos = find_images(arguments.photos, split=None)
     transform = EvalTransform.from_spec(fused.input_spec)
     order = torch.randperm(len(photos), generator=torch.Generator().manual_seed(0)).tolist()
-    pixels = torch.stack([transform(photos.read(i)) for i in order[: NUM_TEST + max(CALIBRATION_SIZES)]])
+    pixels = torch.stack(
+        [to_tensor(transform(photos.read(i))) for i in order[: NUM_TEST + max(CALIBRATION_SIZES)]]
+    )
     images = normalize(pixels, fused.input_spec)
     test, calibration = images[:NUM_TEST], images[NUM_TEST:]
     print(f"# torch {torch.__version__}, {torch.get_num_threads()} threads, {NUM_TEST} photos, seeds 0 to 2")

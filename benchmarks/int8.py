@@ -43,7 +43,7 @@ from mobileone.backends.artifact import Artifact
 from mobileone.backends.fused_layers import layers_of
 from mobileone.backends.quiet import quiet
 from mobileone.data.folder import find_images
-from mobileone.data.pixels import normalize
+from mobileone.data.pixels import normalize, to_tensor
 from mobileone.exporting.parity import seeded_pictures
 from mobileone.imagenet import WNIDS
 from mobileone.images.eval_transform import EvalTransform
@@ -216,7 +216,7 @@ def photos_in(folder: Path, model: MobileOne, split: str | None = None, limit: i
     if limit is not None:
         order = torch.randperm(len(source), generator=torch.Generator().manual_seed(0))[:limit].tolist()
     transform = EvalTransform.from_spec(model.input_spec)
-    pixels = torch.stack([transform(source.read(i)) for i in order])
+    pixels = torch.stack([to_tensor(transform(source.read(i))) for i in order])
     return Photos(
         pixels, torch.from_numpy(source.labels)[order], logits_in_batches(TorchClassifier(model), pixels)
     )

@@ -21,6 +21,7 @@ from torch.nn import functional as F
 
 import mobileone
 from mobileone.data.open import open_data
+from mobileone.data.pixels import to_tensor
 from mobileone.training.config.recipe import RECIPES
 from mobileone.training.config.train_config import TrainConfig
 from mobileone.training.method.initial import start_residual_
@@ -55,7 +56,7 @@ def digits() -> tuple[Tensor, Tensor]:
     pixels, labels = [], []
     for split in ("train", "val"):
         data = open_data("digits", split=split)
-        pixels += [data.read(index).decode() for index in range(len(data.labels))]
+        pixels += [to_tensor(data.read(index).decode()) for index in range(len(data.labels))]
         labels += list(data.labels)
     order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(0))
     images = F.interpolate(torch.stack(pixels).float() / 127.5 - 1, size=(SIZE, SIZE), mode="bilinear")

@@ -10,6 +10,7 @@ from torch.nn import functional as F
 import mobileone
 from benchmarks.online_accuracy import FORMS, SHALLOW
 from mobileone.data.open import open_data
+from mobileone.data.pixels import to_tensor
 from mobileone.training.method.initial import start_residual_
 from mobileone.variants import BranchMode, Variant, get_variant
 
@@ -58,7 +59,7 @@ def print_gradient_errors(
     """At these steps of a training by the branches."""
     print(f"# {network.name}, {size} px, {'residual start' if residual else 'from scratch'}")
     data = open_data("digits", split="train")
-    pixels = torch.stack([data.read(index).decode() for index in range(1024)]).float()
+    pixels = torch.stack([to_tensor(data.read(index).decode()) for index in range(1024)]).float()
     images = F.interpolate(pixels, size=(size, size), mode="bilinear") / 127.5 - 1
     labels = torch.tensor(data.labels[:1024])
     for seed in range(seeds):

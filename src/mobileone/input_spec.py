@@ -19,6 +19,7 @@ Size: TypeAlias = int | tuple[int, int]
 MIN_CROP = 0.01
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
+LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601, what Pillow's "L" is
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

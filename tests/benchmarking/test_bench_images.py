@@ -51,4 +51,4 @@ def test_an_artifact_gets_what_its_manifest_says(files, model, tmp_path):
     pixels = torch.randint(0, 256, (3, 3, 32, 32), dtype=torch.uint8)
     written = np.load(files.photos(pixels, raw, SPEC))
     assert (written.dtype, written.shape) == (np.uint8, (3, 32, 32, 3))
-    assert np.array_equal(written, prepare(pixels, raw))
+    assert np.array_equal(written, prepare(pixels.permute(0, 2, 3, 1).numpy(), raw))

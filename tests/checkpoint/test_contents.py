@@ -1,6 +1,8 @@
 """Files of every container: whole ones are read, damaged, forged and foreign ones refused in one line."""
 
 import io
+import json
+import os
 import pickle
 import struct
 import tarfile
@@ -11,8 +13,9 @@ import torch
 
 from mobileone.checkpoint.contents import open_contents
 from mobileone.checkpoint.load import load_model
-from mobileone.checkpoint.store import save_model
-from mobileone.errors import UnsafeCheckpointError
+from mobileone.checkpoint.rotation import Rotation
+from mobileone.checkpoint.store import load_state, save_model
+from mobileone.errors import CheckpointError, UnsafeCheckpointError
 
 from .conftest import forged_tensor
 
@@ -152,3 +155,40 @@ def test_tensors_that_share_memory_in_the_file_do_not_in_the_model(tmp_path, sav
     assert read["b"].tolist() == [4, 5, 6, 7]
     assert read["a"].untyped_storage().nbytes() == 16
     assert read["empty"].shape == (0, 3)
+
+
+@pytest.mark.parametrize("kind", ["fifo", "device"])
+def test_a_fifo_or_device_in_place_of_a_checkpoint_is_refused_at_once(kind, tmp_path, no_hang):
+    path = tmp_path / "model.safetensors"
+    os.mkfifo(path) if kind == "fifo" else path.symlink_to("/dev/zero")
+    for read in (open_contents, load_model, load_state, Rotation(tmp_path).check):
+        with pytest.raises(CheckpointError, match=r"no regular file but a (pipe|device)"):
+            read(path)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"depths": [10**9] * 4},
+        {"widths": [10**12] * 4},
+        {"num_conv_branches": 10**9},
+        {"depths": [1, 1, 1, 1e99]},
+        {"name": "\x1b[2J"},
+        {"name": "\ud800"},
+        {"widths": "9" * 1000},
+    ],
+)
+def test_hostile_networks_in_a_header_take_no_memory(changes, tmp_path, fused, no_hang):
+    path = save_model(fused, tmp_path / "good.safetensors")
+    content = path.read_bytes()
+    length = struct.unpack("<Q", content[:8])[0]
+    header = json.loads(content[8 : 8 + length])
+    config = json.loads(header["__metadata__"]["mobileone"])
+    config["variant"] |= changes
+    header["__metadata__"]["mobileone"] = json.dumps(config)
+    changed = json.dumps(header).encode()
+    path.write_bytes(struct.pack("<Q", len(changed)) + changed + content[8 + length :])
+    with pytest.raises(CheckpointError) as caught:
+        load_model(path)
+    assert "\n" not in str(caught.value)
+    assert str(caught.value).isprintable()

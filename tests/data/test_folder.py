@@ -156,6 +156,6 @@ def test_imagenette(imagenette_zip, tmp_path):
     assert train.classes == val.classes
     assert len(train.classes) == 10
     transform = EvalTransform(size=112, resize_size=128)
-    means = np.array([transform(val.read(index)).float().mean() for index in range(len(val))])
+    means = np.array([transform(val.read(index)).mean() for index in range(len(val))])
     assert len(means) > 20
     assert 60 < means.mean() < 180

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from mobileone.data.photos import photo_pixels, read_photos
+from mobileone.data.pixels import to_tensor
 from mobileone.errors import BadImageError, ConfigError, DataError
 from mobileone.images.decode import read_image
 from mobileone.images.eval_transform import EvalTransform
@@ -44,7 +45,9 @@ def test_pixels_are_what_the_transform_gives(flat):
     array = np.zeros((33, 44, 3), dtype=np.uint8)
     expected = [EvalTransform.from_spec(SPEC)(read_image(path)) for path in files]
     got = photo_pixels([*files, array], SPEC)
-    assert torch.equal(got, torch.stack([*expected, torch.zeros(3, 32, 32, dtype=torch.uint8)]))
+    assert torch.equal(
+        got, torch.stack([to_tensor(view) for view in (*expected, np.zeros((32, 32, 3), np.uint8))])
+    )
 
 
 def test_a_flat_folder_has_no_labels(flat):

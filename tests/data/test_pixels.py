@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 import torch
 
-from mobileone.data.pixels import normalize
+from mobileone.data.pixels import normalize, to_tensor
 from mobileone.errors import ConfigError
 from mobileone.input_spec import InputSpec
 
@@ -67,3 +68,12 @@ def test_normalize_constants_made_in_inference_serve_training():
     weight = torch.ones(1, requires_grad=True)
     (normalize(images, spec) * weight).sum().backward()
     assert weight.grad is not None
+
+
+def test_decoded_pixels_become_a_view_and_read_only_ones_a_copy():
+    pixels = np.arange(24, dtype=np.uint8).reshape(2, 4, 3)
+    tensor = to_tensor(pixels)
+    assert tensor.shape == (3, 2, 4)
+    assert np.shares_memory(tensor.numpy(), pixels)
+    pixels.flags.writeable = False
+    assert torch.equal(to_tensor(pixels), tensor)

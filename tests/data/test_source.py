@@ -23,7 +23,7 @@ class Squares:
         return f"square {index}"
 
     def read(self, index):
-        return DecodedImage(self.name(index), torch.zeros(3, 4 + index, 4 + index, dtype=torch.uint8))
+        return DecodedImage(self.name(index), np.zeros((4 + index, 4 + index, 3), dtype=np.uint8))
 
 
 class StreamedSquares(Squares):
@@ -49,7 +49,7 @@ def test_every_set_names_labels_and_reads_its_images(kind, flat_folder):
     image = source.read(1)
     assert isinstance(image, Image)
     assert image.name == source.name(1)
-    assert image.decode().shape == (3, image.height, image.width)
+    assert image.decode().shape == (image.height, image.width, 3)
     assert not isinstance(source, StreamedSource)
 
 

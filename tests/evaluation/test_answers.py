@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from mobileone.data.digits import load_digits
-from mobileone.data.pixels import normalize
+from mobileone.data.pixels import normalize, to_tensor
 from mobileone.errors import DataError
 from mobileone.evaluation.answers import Answers, answer
 from mobileone.evaluation.evaluate import evaluate
@@ -27,7 +27,7 @@ def test_they_are_the_evaluations_and_the_logits() -> None:
     assert np.array_equal(answers.indices, np.arange(360))
     assert np.array_equal(answers.labels, source.labels)
     transform = EvalTransform.from_spec(model.input_spec)
-    pixels = torch.stack([transform(source.read(index)) for index in range(5)])
+    pixels = torch.stack([to_tensor(transform(source.read(index))) for index in range(5)])
     best = model(normalize(pixels, model.input_spec)).softmax(1).max(1)
     assert answers.predictions[:5].tolist() == best.indices.tolist()
     assert answers.probabilities[:5].tolist() == pytest.approx(best.values.tolist(), rel=1e-3)

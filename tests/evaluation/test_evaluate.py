@@ -48,7 +48,12 @@ def two_classes(names: tuple[str, ...] | None = ("cat", "dog")) -> MobileOne:
 
 def test_it_is_the_mean_over_every_image(model: MobileOne) -> None:
     digits = load_digits("val")
-    pixels = F.interpolate(digits.images, (32, 32), mode="bilinear", antialias=True).float() / 255
+    pixels = (
+        F.interpolate(
+            torch.from_numpy(digits.images).permute(0, 3, 1, 2), (32, 32), mode="bilinear", antialias=True
+        ).float()
+        / 255
+    )
     mean, std = (torch.tensor(v).view(3, 1, 1) for v in (model.input_spec.mean, model.input_spec.std))
     with torch.no_grad():
         logits = model((pixels - mean) / std)

@@ -1,5 +1,6 @@
 """One protocol for whatever executes a network."""
 
+import numpy as np
 import pytest
 import torch
 
@@ -9,6 +10,7 @@ from mobileone.errors import ConfigError
 from mobileone.exporting.export import export
 from mobileone.inference.classifier import (
     Classifier,
+    array_logits,
     as_classifier,
     classifying,
     load_classifier,
@@ -107,3 +109,11 @@ def test_options_of_the_other_kind_are_refused(model, artifact_file, tmp_path):
     with pytest.raises(ConfigError, match="runs on the CPU, not on cuda:1; give no device"):
         load_classifier(artifact_file, device="cuda:1")
     assert load_classifier(artifact_file, device="cpu").num_classes == 3
+
+
+def test_arrays_are_answered_by_every_kind_of_classifier(model, artifact_file, pixels):
+    arrays = pixels.permute(0, 2, 3, 1).numpy()
+    expected = TorchClassifier(model.eval()).logits(pixels).numpy()
+    np.testing.assert_allclose(array_logits(TorchClassifier(model), arrays), expected, rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(array_logits(Artifact(artifact_file), arrays), expected, rtol=1e-3, atol=1e-3)
+    assert np.array_equal(array_logits(Constant(), arrays), np.zeros((5, 2), np.float32))

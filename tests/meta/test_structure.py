@@ -108,7 +108,7 @@ def test_every_public_name_is_there_and_listed():
         "import mobileone.training.config.train_config, mobileone.profiling.cost, mobileone.imagenet",
         "import mobileone.benchmarking.worker, mobileone.benchmarking.bench_report",
         "import mobileone.backends.session, mobileone.backends.manifest, mobileone.backends.writer",
-        "import mobileone.images.any_image, mobileone.images.eval_transform, mobileone.inference.ahead",
+        "import mobileone.images.any_image, mobileone.images.eval_transform, mobileone.inference.predictor",
         "import mobileone.backends.onnx.session, mobileone.backends.openvino.session",
         "import mobileone.backends.litert.session, mobileone.backends.ncnn.session",
     ],

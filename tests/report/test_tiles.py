@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 
 from mobileone.errors import ConfigError
@@ -12,7 +11,7 @@ pytest.importorskip("matplotlib", reason="pictures need matplotlib, in the extra
 
 
 def plain(*rgb, height=20, width=20):
-    return torch.tensor(rgb, dtype=torch.uint8).view(3, 1, 1).expand(3, height, width)
+    return np.full((height, width, 3), rgb, dtype=np.uint8)
 
 
 def test_every_image_stands_at_its_place_in_its_colour(tmp_path):

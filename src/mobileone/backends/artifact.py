@@ -1,20 +1,23 @@
-"""An exported network together with its pre-processing: pixels in, logits out, in its own runtime."""
+"""An exported network in its own runtime, with its pre-processing: pixels in, logits out. No torch."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
-from torch import Tensor
+from numpy.typing import NDArray
 
-from mobileone.backends.manifest import Manifest, TensorSpec, read_manifest
+from mobileone.backends.manifest import Manifest, read_manifest
 from mobileone.backends.session import Array, open_session
 from mobileone.backends.table import Precision
-from mobileone.data.pixels import normalize
 from mobileone.errors import ConfigError
-from mobileone.input_spec import InputSpec
+from mobileone.input_spec import LUMA, InputSpec
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
 
 
 class Artifact:
@@ -59,6 +62,8 @@ class Artifact:
     @property
     def device(self) -> torch.device:
         """Where logits come out: the CPU."""
+        import torch
+
         return torch.device("cpu")
 
     def logits(self, pixels: Tensor) -> Tensor:
@@ -67,47 +72,74 @@ class Artifact:
         Raises:
             ConfigError: if the images have another size or other channels.
         """
-        batch = prepare(pixels, self.manifest)
-        size = self.manifest.tensor.batch or len(batch)
+        import torch
+
+        return torch.from_numpy(self.run(pixels.permute(0, 2, 3, 1).numpy()))  # (N, C, H, W) → (N, H, W, C)
+
+    def run(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """The same for an array, without torch: logits, float32 (N, num_classes), of uint8 (N, H, W, C).
+
+        Raises:
+            ConfigError: if the images have another size or other channels.
+        """
+        size = self.manifest.tensor.batch or max(len(pixels), 1)
         parts = []
-        for start in range(0, len(batch), size):
-            part = batch[start : start + size]
+        for start in range(0, len(pixels), size):
+            part = prepare(pixels[start : start + size], self.manifest)
             missing = size - len(part)  # a graph of a fixed batch gets its last one filled up
             full = np.concatenate([part, np.repeat(part[-1:], missing, axis=0)]) if missing else part
-            parts.append(self.session.run(np.ascontiguousarray(full))[: len(part)])
-        return torch.from_numpy(np.concatenate(parts))
+            parts.append(self.session.run(full)[: len(part)])
+        return np.concatenate(parts) if parts else np.empty((0, self.num_classes), np.float32)
 
 
-def prepare(pixels: Tensor, manifest: Manifest) -> Array:
+def prepare(pixels: NDArray[np.uint8], manifest: Manifest) -> Array:
     """The array that an artifact's graph takes, from pixels.
 
     Args:
-        pixels: uint8 (N, C, H, W) on the CPU, of the graph's size; RGB becomes grey for a network of one
-            channel.
+        pixels: uint8 (N, H, W, C), of the graph's size; RGB becomes grey for a network of one channel.
         manifest: the artifact's.
+
+    Returns:
+        Contiguous, in the graph's layout and dtype; the pixels themselves where they are that already.
 
     Raises:
         ConfigError: if the images do not fit.
     """
-    tensor = manifest.tensor
-    if tuple(pixels.shape[-2:]) != (tensor.height, tensor.width):
+    tensor, spec = manifest.tensor, manifest.input_spec
+    if pixels.shape[1:3] != (tensor.height, tensor.width):
         raise ConfigError(
             f"the exported network takes images of {tensor.height}×{tensor.width}, "
-            f"got {pixels.shape[-2]}×{pixels.shape[-1]}; export it with another input_size"
+            f"got {pixels.shape[1]}×{pixels.shape[2]}; export it with another input_size"
         )
+    channels = pixels.shape[3]
+    if channels != spec.in_chans and (channels, spec.in_chans) != (3, 1):
+        raise ConfigError(f"images have {channels} channels, the exported network takes {spec.in_chans}")
+    values: Array = pixels
+    if channels != spec.in_chans:
+        values = _grey(pixels)
+        if tensor.dtype == "uint8":
+            values = np.rint(values).astype(np.uint8)
+    if tensor.layout == "NCHW":
+        values = values.transpose(0, 3, 1, 2)
     if tensor.values == "normalized":
-        values = normalize(pixels, manifest.input_spec)
-    else:
-        values = _fitting_channels(pixels, manifest.input_spec, tensor)
-    if tensor.layout == "NHWC":
-        values = values.permute(0, 2, 3, 1)
-    array: Array = values.contiguous().numpy()
-    return array
+        return _normalized(values, spec, axis=1 if tensor.layout == "NCHW" else 3)
+    return np.ascontiguousarray(values, dtype=tensor.dtype)
 
 
-def _fitting_channels(pixels: Tensor, spec: InputSpec, tensor: TensorSpec) -> Tensor:
-    """Raw pixels with the graph's channels and dtype."""
-    if pixels.shape[1] != spec.in_chans:
-        plain = InputSpec(size=spec.size, mean=(0.0,) * spec.in_chans, std=(1.0,) * spec.in_chans)
-        pixels = normalize(pixels, plain).mul(255).round().to(torch.uint8)
-    return pixels if tensor.dtype == "uint8" else pixels.float()
+def _grey(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Brightness, float32 (N, H, W, 1) in 0..255, as `data.pixels.normalize` computes it."""
+    red, green, blue = (np.multiply(pixels[..., i], LUMA[i], dtype=np.float32) for i in range(3))
+    return (red + green + blue)[..., None]
+
+
+def _normalized(values: Array, spec: InputSpec, *, axis: int) -> NDArray[np.float32]:
+    """(value / 255 − mean) / std, in the operations of `data.pixels.normalize`, so bit for bit the same."""
+    shape = [1, 1, 1, 1]
+    shape[axis] = spec.in_chans
+    scale = np.array([1 / (255 * s) for s in spec.std], np.float32).reshape(shape)
+    shift = np.array([-m / s for m, s in zip(spec.mean, spec.std, strict=True)], np.float32).reshape(shape)
+    result = np.empty(values.shape, np.float32)
+    result[...] = values
+    result *= scale
+    result += shift
+    return result

@@ -44,7 +44,8 @@ class InputFiles:
         key = (kind, len(pixels), spec, layout if layout != ("normalized", "NCHW", "float32") else None)
         if key not in self._written:
             path = self.folder / f"{kind}-{len(self._written)}.npy"
-            np.save(path, _normalized(pixels, spec) if manifest is None else prepare(pixels, manifest))
+            array = pixels.permute(0, 2, 3, 1).numpy()  # (N, C, H, W) → (N, H, W, C)
+            np.save(path, _normalized(pixels, spec) if manifest is None else prepare(array, manifest))
             self._written[key] = path
         return self._written[key]
 

@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import BinaryIO
 
 from mobileone.errors import CheckpointError, UnsafeCheckpointError
+from mobileone.regular_file import open_regular
 
 _LOCAL_HEADER = struct.Struct("<4s5H3I2H")
 _ENCRYPTED = 0x1
@@ -70,7 +71,7 @@ class Archive:
     def __init__(self, path: Path) -> None:
         self.path = path
         try:
-            self._file: BinaryIO = path.open("rb")
+            self._file: BinaryIO = open_regular(path)
         except OSError as error:
             raise CheckpointError(f"cannot read {path}: {error.strerror or error}") from error
         try:

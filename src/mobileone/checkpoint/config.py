@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 from mobileone.checkpoint.archive import describe_error, is_name
 from mobileone.errors import CheckpointError, ConfigError
 from mobileone.input_spec import InputSpec, Interpolation, square_or_sides
+from mobileone.regular_file import parse_json_text
 from mobileone.variants import VARIANTS, Form, Variant
 
 FORMAT_VERSION = 1
@@ -181,8 +181,8 @@ def parse_json(text: str, *, source: object) -> dict[str, Any]:
         CheckpointError: if it is something else.
     """
     try:
-        values = json.loads(text)
-    except (ValueError, RecursionError) as error:
+        values = parse_json_text(text)
+    except ValueError as error:
         raise CheckpointError(f"{source}: is not valid JSON: {describe_error(error)}") from error
     if not isinstance(values, dict):
         raise CheckpointError(f"{source}: must hold a JSON object, got {type(values).__name__}")

@@ -22,6 +22,7 @@ from mobileone.checkpoint.recognition import HasShape
 from mobileone.checkpoint.safetensors_header import read_header
 from mobileone.checkpoint.state_finder import find_config, find_state
 from mobileone.errors import CheckpointError, UnsafeCheckpointError
+from mobileone.regular_file import open_regular
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -65,7 +66,7 @@ def open_contents(path: Path) -> Contents:
         UnsafeCheckpointError: if it asks for code to run or for more memory than its size.
     """
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             first = file.read(16)
             file.seek(257)
             tar = file.read(5) == b"ustar"
@@ -155,7 +156,7 @@ def zip_tree(archive: Archive) -> Any:
 def _open_legacy(path: Path, size: int) -> Contents:
     """A file of torch before 1.6, or of torch.save's old option: pickles, then each storage's raw bytes."""
     places: dict[str, tuple[int, int]] = {}
-    with path.open("rb") as plain, mmap.mmap(plain.fileno(), 0, access=mmap.ACCESS_READ) as file:
+    with open_regular(path) as plain, mmap.mmap(plain.fileno(), 0, access=mmap.ACCESS_READ) as file:
         if read_pickle(file, path=path) != LEGACY_MAGIC or read_pickle(file, path=path) != LEGACY_PROTOCOL:
             raise CheckpointError(f"cannot read {path}: a pickle, but not one that torch.save wrote")
         system = read_pickle(file, path=path)
@@ -180,7 +181,7 @@ def _open_legacy(path: Path, size: int) -> Contents:
 
     def read(wanted: list[StorageRef]) -> dict[str, bytearray]:
         contents = {}
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             for storage in wanted:
                 start, num_bytes = places[storage.key]
                 file.seek(start)

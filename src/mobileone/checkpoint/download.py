@@ -19,6 +19,7 @@ from tqdm import tqdm
 from mobileone.atomic import atomic_path
 from mobileone.cache import cache_dir
 from mobileone.errors import DownloadError
+from mobileone.regular_file import open_regular, read_json
 
 PINS_NAME = "pins.json"
 TIMEOUT_S = 30.0
@@ -80,17 +81,17 @@ def _read_pins(path: Path) -> dict[str, Any]:
     if not path.exists():
         return {}
     try:
-        pins = json.loads(path.read_text(encoding="utf-8"))
+        pins = read_json(path)
         if isinstance(pins, dict) and all(isinstance(pin, dict) for pin in pins.values()):
             return pins
-    except ValueError:
+    except (OSError, ValueError):
         pass
     # Forgetting the pins would trust the network again, so the user decides.
     raise DownloadError(f"{path} is damaged; delete it to pin anew from the next download on")
 
 
 def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 

@@ -17,6 +17,7 @@ from typing import Any
 from mobileone.atomic import leftovers, rename_durably
 from mobileone.checkpoint.store import load_state, save_state
 from mobileone.errors import CheckpointError, MobileOneError
+from mobileone.regular_file import open_regular
 
 _NAME = re.compile(r"epoch-(\d{3,})-step-(\d{8,})-([0-9a-f]{16})\.pt")
 _DRAFT = "draft.pt"
@@ -134,5 +135,5 @@ def _position(path: Path) -> tuple[int, int]:
 
 
 def _digest(path: Path) -> str:
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()[:16]

@@ -11,6 +11,7 @@ from mobileone.checkpoint.archive import is_name
 from mobileone.checkpoint.config import parse_json
 from mobileone.checkpoint.pickle_values import ITEM_SIZES
 from mobileone.errors import CheckpointError
+from mobileone.regular_file import open_regular
 
 MAX_HEADER_BYTES = 100_000_000  # the format's own limit
 _LENGTH = struct.Struct("<Q")
@@ -33,7 +34,7 @@ def read_header(path: Path, *, size: int) -> tuple[dict[str, TensorInfo], dict[s
     Raises:
         CheckpointError: if the header is damaged, or its tensors do not fill the file exactly.
     """
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         start = file.read(_LENGTH.size)
         length = _LENGTH.unpack(start)[0] if len(start) == _LENGTH.size else size
         if length > min(size - _LENGTH.size, MAX_HEADER_BYTES):

@@ -64,7 +64,7 @@ class CheckData:
         return 0
 
     def _sources(self) -> dict[str, ImageSource]:
-        from mobileone.data.open import open_data
+        from mobileone.data.open import open_data, open_validation
         from mobileone.data.shards.address import is_shards
 
         folder = Path(self.data)
@@ -76,9 +76,11 @@ class CheckData:
         classes = None
         if has_train:
             sources["train"] = open_data(self.data, split="train")
+            if getattr(sources["train"], "split", "train") == "val" and not self.val_data:
+                return {"val": sources["train"]}  # validation shards, and nothing else, were named
             classes = tuple(sources["train"].classes)
         if has_val or self.val_data:
-            sources["val"] = open_data(self.val_data or self.data, split="val", classes=classes)
+            sources["val"] = open_validation(self.data, self.val_data, classes=classes)
         return sources
 
     def _draw(self, sources: dict[str, ImageSource]) -> None:

@@ -35,8 +35,8 @@ class Test:
     """Share of the resized short side that the centre crop keeps. Default: the model's."""
     batch_size: int = 64
     """Images at a time; does not change the result."""
-    workers: int = 2
-    """Loader processes."""
+    workers: int | None = None
+    """Loader processes a rank; 0 loads in this one. Default: the rank's share of the cores, 8 at most."""
     no_exif: bool = False
     """Look at photos as they are stored, not turned as their EXIF orientation says."""
     device: str = "auto"

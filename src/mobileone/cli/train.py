@@ -6,18 +6,18 @@ import itertools
 import json
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from tyro.conf import Positional, UseAppendAction, arg
 from tyro.constructors import PrimitiveConstructorSpec
 
 from mobileone.cli.arguments import INPUT_SIZE
 from mobileone.cli.output import print_json, result_line
-from mobileone.errors import MobileOneError
+from mobileone.errors import ConfigError, MobileOneError
 from mobileone.input_spec import Size, size_text
 from mobileone.report.aligned_table import aligned_table
 
@@ -42,6 +42,8 @@ FLAGS = {
     "resume=True": "--resume",
     "leave resume out": "leave --resume out",
     "choose another run_dir": "choose another --run-dir",
+    "so pass data yourself": "so pass --data yourself",
+    "so pass val_data yourself": "so pass --set val_data=… yourself",
     "TensorBoard needs": "--tensorboard needs",
 }
 
@@ -62,8 +64,9 @@ class Train:
     data: str | None = None
     """Folder with train/<class>/ and val/<class>/, shards ('DIR/train-{000000..000007}.tar', a URL or a
     pipe), or `digits` (built in). Default: the recipe's."""
-    recipe: str = "digits"
-    """reference, paper_s0 … paper_s4, digits, finetune or linear_probe."""
+    recipe: str | None = None
+    """reference, paper_s0 … paper_s4, digits, finetune or linear_probe. Default: digits; with --resume, the
+    run's own settings, and a recipe that asks for others is refused."""
     run_dir: Path | None = None
     """Folder for everything the run writes. Default: runs/RECIPE."""
     init: str | None = None
@@ -101,20 +104,30 @@ class Train:
         from mobileone.training.run.fit import fit
         from mobileone.training.run.run_dir import RunDir
 
-        run_dir = self.run_dir or Path("runs") / self.recipe
+        run_dir = self.run_dir or Path("runs") / (self.recipe or "digits")
         stored = RunDir(run_dir)
         resume = {"no": False, "yes": True, "auto": stored.config.exists()}[self.resume]
-        config = stored.read_config() if resume else recipe(self.recipe)
         names = ("data", "init", "input_size", "device", "on_bad_image", "checkpoint_every")
         given = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
-        config = override(config.with_values(given), [*itertools.chain(*self.set)])
+        settings = [*itertools.chain(*self.set)]
+
+        def told(config: TrainConfig) -> TrainConfig:
+            return override(config.with_values(given), settings)
+
+        if resume:
+            replaced = {*given, *(setting.partition("=")[0].strip() for setting in settings)}
+            config = told(stored.read_config(given=replaced))
+            if self.recipe is not None:
+                refuse_other_recipe(self.recipe, stored.changes(told(recipe(self.recipe))), run_dir)
+        else:
+            config = told(recipe(self.recipe or "digits"))
         if self.dry_run:
             return self._plan(config, run_dir / "schedule.png")
         result = fit(config, run_dir=run_dir, resume=resume, callbacks=self._callbacks())
         if int(os.environ.get("RANK", "0")) > 0:  # the main rank speaks for all
             return 0
         if self.report:
-            _report(run_dir)
+            _report(run_dir, config)
         if self.json:
             print_json(result.to_dict())
         else:
@@ -144,6 +157,26 @@ class Train:
         return 0
 
 
+def refuse_other_recipe(name: str, changes: Sequence[tuple[str, Any, Any]], run_dir: Path) -> None:
+    """A run goes on as it was begun, so a recipe that asks for something else must not pass unheard.
+
+    Args:
+        name: of the recipe.
+        changes: field, the run's value and the recipe's, wherever they differ.
+        run_dir: of the run.
+
+    Raises:
+        ConfigError: if there are any.
+    """
+    if changes:
+        field, there, wanted = changes[0]
+        raise ConfigError(
+            f"--recipe {name} has {field}={wanted!r}, the run in {run_dir} {field}={there!r}"
+            + (f" (and {len(changes) - 1} more differ)" if len(changes) > 1 else "")
+            + "; leave --recipe out to go on with the run as it is, or choose another --run-dir"
+        )
+
+
 @contextmanager
 def told_by_flags() -> Iterator[None]:
     """Errors of a run that speak of arguments, in the words of the command line."""
@@ -156,12 +189,12 @@ def told_by_flags() -> Iterator[None]:
         raise type(error)(text) from error
 
 
-def _report(run_dir: Path) -> None:
+def _report(run_dir: Path, config: TrainConfig) -> None:
     """The report of a finished run; pictures that cannot be drawn are no failure of the training."""
     from mobileone.training.run.run_report import write_report
 
     try:
-        print(f"report: {write_report(run_dir).page}", file=sys.stderr)
+        print(f"report: {write_report(run_dir, config=config).page}", file=sys.stderr)
     except MobileOneError as error:
         print(f"no report: {' '.join(str(error).split())}", file=sys.stderr)
 
@@ -234,7 +267,7 @@ def plan_text(planned: RunPlan) -> str:
             "",
             aligned_table(["epochs", "pixels", "strength", "s a step", "images/s"], phases),
             "",
-            f"loading: {planned.data_seconds:.3f} s a step with num_workers={config.loading.num_workers}",
+            f"loading: {planned.data_seconds:.3f} s a step with num_workers={planned.num_workers}",
             f"memory: {planned.memory_bytes / 1e9:.2f} GB a rank",
             f"time: {duration(planned.seconds)} of training, evaluation not counted",
             f"({how})",

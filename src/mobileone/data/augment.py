@@ -15,10 +15,11 @@ from torch import Tensor
 
 from mobileone.data.erasing import random_erasing
 from mobileone.data.operations import Operation, apply_operations
+from mobileone.data.pixels import to_tensor
+from mobileone.data.resize import resize
 from mobileone.errors import ConfigError
 from mobileone.images.decode import Image, as_stored
 from mobileone.images.letterbox import inside, with_border
-from mobileone.images.resize import resize
 from mobileone.input_spec import Fit, Interpolation, Size, checked_size, sides
 
 CROP_TRIES = 10
@@ -141,10 +142,11 @@ class TrainTransform:
         box = draw_crop(height, width, scale=self.scale, ratio=ratio, generator=generator)
         view = inside((box.height, box.width), frame) if self.fit == "letterbox" else frame
         choice, flip = torch.rand(2, dtype=torch.float64, generator=generator).tolist()
-        pixels = image.decode(
+        decoded = image.decode(
             min_height=math.ceil(view[0] * height / box.height),
             min_width=math.ceil(view[1] * width / box.width),
         )
+        pixels = to_tensor(decoded)
         box = _scale_box(box, pixels.shape[-2] / height, pixels.shape[-1] / width)
         cut = pixels[:, box.top : box.top + box.height, box.left : box.left + box.width]
         interpolation = self.interpolation[int(choice * len(self.interpolation))]
@@ -153,7 +155,9 @@ class TrainTransform:
             result = result.flip(-1)
         if self.policy is not None:
             result = apply_operations(result, self.policy.draw(generator))
-        result = with_border(result, frame, self.border)
+        if view != frame:
+            framed = with_border(result.permute(1, 2, 0).numpy(), frame, self.border)  # (H, W, C)
+            result = to_tensor(framed)
         if self.erasing:
             result = random_erasing(result, probability=self.erasing, generator=generator)
         return result

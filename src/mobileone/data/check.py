@@ -18,13 +18,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mobileone.data.loader import BadImage
-from mobileone.data.pixels import LUMA
+from mobileone.data.pixels import to_tensor
 from mobileone.data.pool import in_processes
+from mobileone.data.resize import resize
 from mobileone.data.source import ImageSource
 from mobileone.errors import BadImageError
 from mobileone.images.decode import PILLOW_FORMATS, EncodedImage
 from mobileone.images.orientation import EXIF_ORIENTATION
-from mobileone.images.resize import resize
+from mobileone.input_spec import LUMA
 
 CHUNK = 128
 MAX_BITS = 2
@@ -184,9 +185,9 @@ def _look_at(source: ImageSource, index: int) -> ImageFacts:
     if isinstance(image, EncodedImage):
         kind, content = _kind(image.data), image.data
     else:
-        kind, content = "pixels", pixels.contiguous().numpy().tobytes()
+        kind, content = "pixels", pixels.tobytes()
     digest = hashlib.sha256(content).digest()[:16]
-    return ImageFacts("", image.height, image.width, kind, digest, difference_hash(pixels))
+    return ImageFacts("", image.height, image.width, kind, digest, difference_hash(to_tensor(pixels)))
 
 
 def _kind(data: bytes) -> str:
@@ -257,7 +258,7 @@ def _alike(
 
 def _thumbnail(source: ImageSource, index: int) -> Tensor:
     """Float (3, 32, 32), 0..255."""
-    return resize(source.read(index).decode(), (32, 32)).float()
+    return resize(to_tensor(source.read(index).decode()), (32, 32)).float()
 
 
 def _buckets(hashes: NDArray[np.uint64], quarter: int) -> dict[int, NDArray[np.int64]]:

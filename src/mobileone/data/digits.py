@@ -10,9 +10,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from mobileone.errors import MissingExtraError
 from mobileone.images.decode import DecodedImage
@@ -27,13 +25,13 @@ class Digits:
 
     Attributes:
         split: "train" or "val".
-        images: uint8 (N, 3, 8, 8), three equal channels, ink is white.
+        images: uint8 (N, 8, 8, 3), three equal channels, ink is white.
         labels: the digits, int64 (N,).
         classes: "0" … "9".
     """
 
     split: Literal["train", "val"]
-    images: Tensor
+    images: NDArray[np.uint8]
     labels: NDArray[np.int64]
     classes: tuple[str, ...] = tuple("0123456789")
 
@@ -73,5 +71,5 @@ def load_digits(split: Literal["train", "val"]) -> Digits:
     is_val = np.zeros(len(digits), dtype=bool)
     is_val[order[::5]] = True
     chosen = is_val if split == "val" else ~is_val
-    grey = torch.from_numpy(np.rint(scans[chosen] * (255 / WHITE)).astype(np.uint8)).view(-1, 1, 8, 8)
-    return Digits(split, grey.expand(-1, 3, -1, -1), digits[chosen].astype(np.int64))
+    grey = np.rint(scans[chosen] * (255 / WHITE)).astype(np.uint8).reshape(-1, 8, 8, 1)
+    return Digits(split, grey.repeat(3, axis=3), digits[chosen].astype(np.int64))

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from mobileone.data.folder import IMAGE_EXTENSIONS
 from mobileone.data.open import open_data
+from mobileone.data.pixels import to_tensor
 from mobileone.errors import ConfigError
 from mobileone.imagenet import resolve_classes
 from mobileone.images.any_image import AnyImage, as_image
@@ -36,7 +37,7 @@ def photo_pixels(photos: Iterable[AnyImage], spec: InputSpec) -> Tensor:
     torch.Size([1, 3, 32, 32])
     """
     transform = EvalTransform.from_spec(spec)
-    return torch.stack([transform(as_image(photo)) for photo in photos])
+    return torch.stack([to_tensor(transform(as_image(photo))) for photo in photos])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

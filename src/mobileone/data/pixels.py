@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from functools import lru_cache
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from mobileone.errors import ConfigError
-from mobileone.input_spec import InputSpec
-
-LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601, what Pillow's "L" is
+from mobileone.input_spec import LUMA, InputSpec
 
 
 def normalize(images: Tensor, spec: InputSpec, *, dtype: torch.dtype = torch.float32) -> Tensor:
@@ -49,6 +49,12 @@ def normalize(images: Tensor, spec: InputSpec, *, dtype: torch.dtype = torch.flo
     else:
         pixels.mul_(scale).add_(shift)
     return pixels.to(dtype)
+
+
+def to_tensor(pixels: NDArray[np.uint8]) -> Tensor:
+    """A decoded image (H, W, C) as torch has images, (C, H, W): a view, or a copy of what is read-only."""
+    writable = pixels if pixels.flags.writeable else pixels.copy()  # torch has no tensors to read only
+    return torch.from_numpy(writable).permute(2, 0, 1)
 
 
 @lru_cache(maxsize=16)  # a constant copied to a GPU at every step would make every step wait for the device

@@ -32,7 +32,7 @@ def evaluate(
     *,
     split: Literal["train", "val"] = "val",
     batch_size: int = 64,
-    num_workers: int = 0,
+    num_workers: int | None = 0,
     device: str | torch.device | None = None,
     on_bad_image: OnBadImage = "error",
     dist: Distributed | None = None,
@@ -47,7 +47,7 @@ def evaluate(
         data: `"digits"`, a data folder, shards, or an `ImageSource` of your own.
         split: `"val"` (a folder without train/ and val/ is taken as it is) or `"train"`.
         batch_size: images at a time on a rank; does not change the result beyond rounding.
-        num_workers: loader processes a rank.
+        num_workers: loader processes a rank; None is the rank's share of the cores, 8 at most.
         device: where to compute; a network is moved there. None is where it is.
         on_bad_image: `"error"`, or `"skip"` to leave unreadable images out and list them.
         dist: the ranks to share the images with; every rank gets the whole result.
@@ -94,7 +94,7 @@ def classified(
     source: ImageSource,
     *,
     batch_size: int,
-    num_workers: int,
+    num_workers: int | None,
     on_bad_image: OnBadImage,
     hidden: bool,
     device: str | torch.device | None = None,

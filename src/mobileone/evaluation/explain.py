@@ -9,7 +9,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from mobileone.data.pixels import normalize
+from mobileone.data.pixels import normalize, to_tensor
 from mobileone.errors import ConfigError
 from mobileone.evaluation.cam import class_activation_maps, logit_map
 from mobileone.evaluation.pictures import short_name
@@ -91,7 +91,7 @@ def explain(
     rows = []
     for given in images:
         image = as_image(given)
-        pixels = transform(image)
+        pixels = to_tensor(transform(image))
         batch = normalize(pixels[None].to(weight.device), model.input_spec, dtype=weight.dtype)
         maps, logits = class_activation_maps(model, batch)
         probabilities = logits[0].float().softmax(0)

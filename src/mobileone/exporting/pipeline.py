@@ -19,6 +19,7 @@ from mobileone.backends.artifact import Artifact
 from mobileone.backends.manifest import Manifest, TensorSpec, manifest_path, record_files
 from mobileone.backends.quiet import quiet
 from mobileone.backends.table import BACKENDS, Backend, Precision
+from mobileone.backends.trusted_programs import note_written
 from mobileone.errors import ConfigError, ExportError, MobileOneError
 from mobileone.exporting.parity import compare
 from mobileone.input_spec import Size, sides, size_text
@@ -163,7 +164,9 @@ def write_artifact(
     with staging(target) as folder:
         written = folder / target.name
         files = _written(write, written, manifest)
-        manifest = _compared(replace(manifest, files=record_files(written, files)), written, evidence)
+        manifest = replace(manifest, files=record_files(written, files))
+        note_written(manifest)
+        manifest = _compared(manifest, written, evidence)
         manifest.write(manifest_path(written))
     return manifest
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from typing import IO, TYPE_CHECKING, Any, TypeAlias, Union, cast
+import sys
+from typing import IO, TYPE_CHECKING, Any, TypeAlias, TypeGuard, Union, cast
 
 import numpy as np
 import PIL.Image
@@ -52,11 +53,9 @@ def as_image(given: AnyImage) -> Image:
         return _from_pixels(name, given, given)
     if type(given).__module__.partition(".")[0] != "torch" and isinstance(given, Image):
         return given
-    import torch
-
-    if isinstance(given, torch.Tensor):
+    if _is_tensor(given):
         try:
-            array = given.detach().cpu().numpy()
+            array = given.numpy(force=True)
         except (TypeError, RuntimeError):  # a kind of numbers or a layout that NumPy does not have
             raise _wrong(name, given) from None
         return _from_pixels(name, np.moveaxis(array, 0, -1) if array.ndim == 3 else array, given)
@@ -103,10 +102,8 @@ def _from_pixels(name: str, pixels: NDArray[Any], given: object) -> Image:
         (grey and kind in _GREY_TYPES) or (channels in (3, 4) and kind in ("uint8", "uint16"))
     ):
         raise _wrong(name, given)
-    if channels == 3 and kind == "uint8" and pixels.flags.writeable:
-        import torch
-
-        return DecodedImage(name, torch.from_numpy(np.ascontiguousarray(pixels)).permute(2, 0, 1))
+    if channels == 3 and kind == "uint8":
+        return DecodedImage(name, np.ascontiguousarray(pixels))
     if grey:
         pixels = pixels.reshape(pixels.shape[:2])
     if kind == "bool":
@@ -126,3 +123,8 @@ def _wrong(name: str, given: object) -> BadImageError:
         "NumPy or (3, H, W) of PyTorch, with 1 or 4 channels too; "
         f"got {type(given).__name__}{detail}"
     )
+
+
+def _is_tensor(given: object) -> TypeGuard[Tensor]:
+    torch = sys.modules.get("torch")  # where nobody imported it, nobody has a tensor
+    return torch is not None and isinstance(given, torch.Tensor)

@@ -1,4 +1,4 @@
-"""From a file's bytes to pixels: uint8 RGB tensors (3, H, W), or one `BadImageError` that names the file.
+"""From a file's bytes to pixels: uint8 RGB arrays (H, W, 3), or one `BadImageError` that names the file.
 
 JPEG goes through simplejpeg (libjpeg-turbo); every other format, and JPEG in colour spaces that simplejpeg
 does not convert (CMYK, YCCK), through Pillow. The content decides, never the extension. Photos are turned as
@@ -13,7 +13,7 @@ import warnings
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 import PIL.Image
@@ -26,9 +26,6 @@ from mobileone.images.rgb_pixels import rgb_pixels
 from mobileone.limits import IMAGE_BYTES, IMAGE_PIXELS
 from mobileone.outside_text import printable
 from mobileone.regular_file import read_regular
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 # The only decoders of Pillow that may run: others start programs (EPS) or are rarely exercised.
 PILLOW_FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "GIF", "TIFF", "PPM")
@@ -53,8 +50,8 @@ class Image(Protocol):
     def width(self) -> int:
         """Width before decoding, pixels."""
 
-    def decode(self, *, min_height: int | None = None, min_width: int | None = None) -> Tensor:
-        """Pixels, uint8 (3, H, W).
+    def decode(self, *, min_height: int | None = None, min_width: int | None = None) -> NDArray[np.uint8]:
+        """Pixels, uint8 (H, W, 3).
 
         With a minimum, they may be smaller than the original, not than that, and a few grey levels off.
         """
@@ -103,8 +100,8 @@ class EncodedImage:
         """The EXIF orientation that is followed, 1 (upright) to 8; 1 without `exif`."""
         return self._header.orientation
 
-    def decode(self, *, min_height: int | None = None, min_width: int | None = None) -> Tensor:
-        """Pixels as RGB, uint8 (3, H, W), laid out channels last.
+    def decode(self, *, min_height: int | None = None, min_width: int | None = None) -> NDArray[np.uint8]:
+        """Pixels as RGB, uint8 (H, W, 3).
 
         Args:
             min_height: with this or `min_width`, a JPEG is decoded the fast way: at 1/2, 1/4 or 1/8 of its
@@ -116,12 +113,6 @@ class EncodedImage:
         Raises:
             BadImageError: on a zero-byte, truncated, corrupt or oversized file, or one of no known format.
         """
-        import torch
-
-        return torch.from_numpy(self._decode(min_height, min_width)).permute(2, 0, 1)  # (H, W, C) → (C, H, W)
-
-    def _decode(self, min_height: int | None, min_width: int | None) -> NDArray[np.uint8]:
-        """Pixels (H, W, 3)."""
         orientation = self._header.orientation
         if swaps_sides(orientation):
             min_height, min_width = min_width, min_height
@@ -225,15 +216,13 @@ class PillowImage:
         """Width, pixels; likewise."""
         return int(self._pixels.shape[1])
 
-    def decode(self, *, min_height: int | None = None, min_width: int | None = None) -> Tensor:
-        """Pixels as RGB, uint8 (3, H, W), at full size.
+    def decode(self, *, min_height: int | None = None, min_width: int | None = None) -> NDArray[np.uint8]:
+        """Pixels as RGB, uint8 (H, W, 3), at full size.
 
         Raises:
             BadImageError: if Pillow cannot load the picture, or it is oversized.
         """
-        import torch
-
-        return torch.from_numpy(self._pixels).permute(2, 0, 1)  # (H, W, C) → (C, H, W)
+        return self._pixels
 
     @cached_property
     def _pixels(self) -> NDArray[np.uint8]:
@@ -251,26 +240,29 @@ class PillowImage:
 class DecodedImage:
     """Pixels that are there already, with an `EncodedImage`'s interface.
 
-    >>> import torch
-    >>> DecodedImage("grey", torch.full((3, 4, 6), 128, dtype=torch.uint8)).width
+    Attributes:
+        name: what errors and reports call it.
+        pixels: uint8 (H, W, 3).
+
+    >>> DecodedImage("grey", np.full((4, 6, 3), 128, dtype=np.uint8)).width
     6
     """
 
     name: str
-    pixels: Tensor
+    pixels: NDArray[np.uint8]
 
     @property
     def height(self) -> int:
         """Height, pixels."""
-        return int(self.pixels.shape[-2])
+        return int(self.pixels.shape[0])
 
     @property
     def width(self) -> int:
         """Width, pixels."""
-        return int(self.pixels.shape[-1])
+        return int(self.pixels.shape[1])
 
-    def decode(self, *, min_height: int | None = None, min_width: int | None = None) -> Tensor:
-        """The pixels themselves, uint8 (3, H, W), at full size: not a copy, so do not write to them."""
+    def decode(self, *, min_height: int | None = None, min_width: int | None = None) -> NDArray[np.uint8]:
+        """The pixels themselves, uint8 (H, W, 3), at full size: not a copy, so do not write to them."""
         return self.pixels
 
 

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+
+import numpy as np
+import PIL.Image
+from numpy.typing import NDArray
 
 from mobileone.errors import BadImageError, ConfigError
 from mobileone.images.decode import Image, as_stored
 from mobileone.images.letterbox import inside, with_border
-from mobileone.images.resize import resize
 from mobileone.input_spec import Fit, InputSpec, Interpolation, Size, sides
 from mobileone.limits import IMAGE_PIXELS
 
-if TYPE_CHECKING:
-    from torch import Tensor
+# Training's evaluation and predictions on any machine share one filter: Pillow's, which needs nothing else.
+Box = tuple[float, float, float, float]  # left, top, right, bottom
+_FILTERS = {"bilinear": PIL.Image.Resampling.BILINEAR, "bicubic": PIL.Image.Resampling.BICUBIC}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,6 +25,7 @@ class EvalTransform:
 
     To cut, the image is made as small as it may be with at least `resize_size` on both sides: for a square
     the long side becomes `int(resize_size · long / short)`. The cut starts at `round((side − size) / 2)`.
+    Only pixels in the cut are computed, which now and then rounds one a grey level apart from cutting later.
 
     Attributes:
         size: of the result: side of a square, or (height, width), pixels.
@@ -63,22 +67,37 @@ class EvalTransform:
             border=spec.border,
         )
 
-    def __call__(self, image: Image) -> Tensor:
-        """The network's view, uint8 (3, height, width).
+    def __call__(self, image: Image) -> NDArray[np.uint8]:
+        """The network's view, uint8 (height, width, 3).
 
         Raises:
             BadImageError: if the image cannot be decoded, or is so elongated that resizing it is a bomb.
         """
         image = image if self.exif else as_stored(image)
-        height, width = sides(self.size)
-        if self.fit == "letterbox":
-            whole = inside((image.height, image.width), (height, width))
-            resized = resize(image.decode(), whole, interpolation=self.interpolation)
-            return with_border(resized, (height, width), self.border)
-        around = self._around(image)
-        resized = resize(image.decode(), around, interpolation=self.interpolation)
-        top, left = round((around[0] - height) / 2), round((around[1] - width) / 2)
-        return resized[:, top : top + height, left : left + width]
+        return self._letterboxed(image) if self.fit == "letterbox" else self._cut(image)
+
+    def _letterboxed(self, image: Image) -> NDArray[np.uint8]:
+        frame = sides(self.size)
+        height, width = inside((image.height, image.width), frame)
+        pixels = image.decode()
+        if (height, width) != pixels.shape[:2]:
+            whole = PIL.Image.fromarray(pixels).resize((width, height), _FILTERS[self.interpolation])
+            pixels = np.array(whole)
+        return with_border(pixels, frame, self.border)
+
+    def _cut(self, image: Image) -> NDArray[np.uint8]:
+        out_height, out_width = sides(self.size)
+        height, width = self._around(image)
+        top, left = round((height - out_height) / 2), round((width - out_width) / 2)
+        pixels = image.decode()
+        if (height, width) == pixels.shape[:2]:
+            return pixels[top : top + out_height, left : left + out_width]
+        y, x = pixels.shape[0] / height, pixels.shape[1] / width
+        box = (left * x, top * y, (left + out_width) * x, (top + out_height) * y)
+        cut = PIL.Image.fromarray(pixels).resize(
+            (out_width, out_height), _FILTERS[self.interpolation], _within(box, pixels)
+        )
+        return np.array(cut)
 
     def _around(self, image: Image) -> tuple[int, int]:
         """Height and width to resize to: one is just enough, the other what the image's shape makes it."""
@@ -93,3 +112,9 @@ class EvalTransform:
                 f"its short side to {min(height, width)}: over the limit of {IMAGE_PIXELS} pixels"
             )
         return height, width
+
+
+def _within(box: Box, pixels: NDArray[np.uint8]) -> Box:
+    """The box without what rounding puts beyond the image, which Pillow refuses."""
+    height, width = pixels.shape[:2]
+    return min(box[0], width), min(box[1], height), min(box[2], width), min(box[3], height)

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from torch import Tensor
+import numpy as np
+from numpy.typing import NDArray
 
 
 def inside(shape: tuple[int, int], frame: tuple[int, int]) -> tuple[int, int]:
@@ -20,23 +18,24 @@ def inside(shape: tuple[int, int], frame: tuple[int, int]) -> tuple[int, int]:
     return max(1, round(most_width * height / width)), most_width
 
 
-def with_border(image: Tensor, frame: tuple[int, int], colour: tuple[int, int, int]) -> Tensor:
+def with_border(
+    pixels: NDArray[np.uint8], frame: tuple[int, int], colour: tuple[int, int, int]
+) -> NDArray[np.uint8]:
     """The image in the middle of a frame; where that does not come out even, nearer to its top and left.
 
     Args:
-        image: uint8 (3, H, W), no larger than the frame.
+        pixels: uint8 (H, W, 3), no larger than the frame.
         frame: (height, width), pixels.
         colour: of the border, RGB.
 
     Returns:
-        uint8 (3, *frame), laid out channels last; the image itself if it fills the frame.
+        uint8 (*frame, 3); the image itself if it fills the frame.
     """
-    height, width = image.shape[-2:]
+    height, width = pixels.shape[:2]
     if (height, width) == frame:
-        return image
-    import torch
-
-    canvas = torch.tensor(colour, dtype=torch.uint8).repeat(*frame, 1)  # (H, W, C)
+        return pixels
+    canvas = np.empty((*frame, 3), dtype=np.uint8)
+    canvas[:] = colour
     top, left = (frame[0] - height) // 2, (frame[1] - width) // 2
-    canvas[top : top + height, left : left + width] = image.permute(1, 2, 0)
-    return canvas.permute(2, 0, 1)
+    canvas[top : top + height, left : left + width] = pixels
+    return canvas

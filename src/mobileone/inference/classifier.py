@@ -8,6 +8,9 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
+import numpy as np
+from numpy.typing import NDArray
+
 from mobileone.backends.artifact import Artifact
 from mobileone.backends.table import Precision, backend_of
 from mobileone.errors import ConfigError
@@ -62,7 +65,8 @@ def as_classifier(
     Raises:
         ConfigError: if it is neither.
     """
-    if isinstance(model, Classifier):
+    # Artifacts first: an object is a `Classifier` if it has a device, and asking an artifact's loads torch.
+    if isinstance(model, Artifact | Classifier):
         return model
     from mobileone.inference.torch_classifier import TorchClassifier
     from mobileone.model.network import MobileOne
@@ -93,6 +97,17 @@ def classifying(
         yield classifier
     finally:
         model.train(was_training)
+
+
+def array_logits(classifier: Classifier, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Logits, float32 (N, num_classes), of uint8 (N, H, W, C); an exported file's without torch."""
+    if isinstance(classifier, Artifact):
+        return classifier.run(pixels)
+    import torch
+
+    logits = classifier.logits(torch.from_numpy(pixels).permute(0, 3, 1, 2))  # (N, H, W, C) → (N, C, H, W)
+    array: NDArray[np.float32] = logits.float().cpu().numpy()
+    return array
 
 
 def logits_in_batches(classifier: Classifier, pixels: Tensor, *, batch_size: int = 50) -> Tensor:

@@ -5,22 +5,25 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any, overload
+from typing import TYPE_CHECKING, Any, overload
 
-import torch
-from torch import Tensor
+import numpy as np
+from numpy.typing import NDArray
 
 from mobileone.backends.table import Precision
-from mobileone.data.loader import OnBadImage
-from mobileone.data.photos import photo_pixels
 from mobileone.errors import BadImageError, ConfigError
 from mobileone.imagenet import human_name, resolve_classes
 from mobileone.images.any_image import AnyImage, as_image, name_of
 from mobileone.images.eval_transform import EvalTransform
 from mobileone.inference.ahead import map_ahead
-from mobileone.inference.classifier import Classifier, as_classifier, load_classifier
+from mobileone.inference.classifier import Classifier, array_logits, as_classifier, load_classifier
 from mobileone.input_spec import Size
-from mobileone.model.network import MobileOne
+
+if TYPE_CHECKING:
+    import torch
+
+    from mobileone.data.loader import OnBadImage
+    from mobileone.model.network import MobileOne
 
 BATCH_SIZE = 32
 
@@ -122,12 +125,13 @@ class Predictor:
         )
         return cls(classifier)
 
-    def probabilities(self, images: Sequence[AnyImage]) -> Tensor:
-        """Softmax of every class, float32 (N, num_classes) on the CPU, for one batch of images."""
-        return self._probabilities(photo_pixels(images, self.input_spec))
+    def probabilities(self, images: Sequence[AnyImage]) -> NDArray[np.float32]:
+        """Softmax of every class, float32 (N, num_classes), for one batch of images."""
+        return self._probabilities([self.transform(as_image(image)) for image in images])
 
-    def _probabilities(self, pixels: Tensor) -> Tensor:
-        return self.classifier.logits(pixels).cpu().softmax(1)
+    def _probabilities(self, views: list[NDArray[np.uint8]]) -> NDArray[np.float32]:
+        batch = views[0][None] if len(views) == 1 else np.stack(views)
+        return softmax(array_logits(self.classifier, batch))
 
     @overload
     def __call__(self, images: AnyImage, *, topk: int = 5) -> Prediction: ...
@@ -188,7 +192,7 @@ class Predictor:
     def _stream(
         self, images: Iterable[AnyImage], topk: int, batch_size: int, workers: int, on_bad_image: OnBadImage
     ) -> Iterator[Prediction]:
-        batch: list[tuple[str, Tensor | BadImageError]] = []
+        batch: list[tuple[str, NDArray[np.uint8] | BadImageError]] = []
         for decoded in map_ahead(self._decode, images, workers=workers, ahead=2 * batch_size):
             if isinstance(decoded[1], BadImageError) and on_bad_image == "error":
                 raise decoded[1]
@@ -198,7 +202,7 @@ class Predictor:
                 batch = []
         yield from self._predictions(batch, topk)
 
-    def _decode(self, given: AnyImage) -> tuple[str, Tensor | BadImageError]:
+    def _decode(self, given: AnyImage) -> tuple[str, NDArray[np.uint8] | BadImageError]:
         try:
             image = as_image(given)
             return image.name, self.transform(image)
@@ -206,19 +210,38 @@ class Predictor:
             return name_of(given), error
 
     def _predictions(
-        self, batch: list[tuple[str, Tensor | BadImageError]], topk: int
+        self, batch: list[tuple[str, NDArray[np.uint8] | BadImageError]], topk: int
     ) -> Iterator[Prediction]:
-        pixels = [image for _, image in batch if isinstance(image, Tensor)]
-        if pixels:
-            best = self._probabilities(torch.stack(pixels)).topk(min(topk, len(self.classes)))
-            rows = iter(zip(best.indices.tolist(), best.values.tolist(), strict=True))
-        for name, image in batch:
-            if isinstance(image, BadImageError):
-                yield Prediction(name, (), error=str(image))
+        views = [view for _, view in batch if not isinstance(view, BadImageError)]
+        rows: Iterator[NDArray[np.float32]] = iter(self._probabilities(views) if views else ())
+        for name, view in batch:
+            if isinstance(view, BadImageError):
+                yield Prediction(name, (), error=str(view))
             else:
-                scores = zip(*next(rows), strict=True)
-                yield Prediction(name, tuple(self._score(*score) for score in scores))
+                row = next(rows)
+                best = largest(row, topk)
+                yield Prediction(name, tuple(self._score(int(index), float(row[index])) for index in best))
 
     def _score(self, index: int, probability: float) -> Score:
         class_name = self.classes[index]
         return Score(index, class_name, human_name(class_name), probability)
+
+
+def softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Probabilities of rows, (N, K).
+
+    >>> softmax(np.zeros((1, 2), np.float32))
+    array([[0.5, 0.5]], dtype=float32)
+    """
+    powers = np.exp(logits - logits.max(axis=1, keepdims=True))
+    probabilities: NDArray[np.float32] = powers / powers.sum(axis=1, keepdims=True)
+    return probabilities
+
+
+def largest(values: NDArray[np.float32], number: int) -> NDArray[np.intp]:
+    """Places of the largest of a row, (K,), largest first, the first of equals first; at most all.
+
+    >>> largest(np.array([0.25, 0.5, 0.25], np.float32), 2)
+    array([1, 0])
+    """
+    return np.argsort(-values, kind="stable")[:number]

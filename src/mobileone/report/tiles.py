@@ -6,18 +6,19 @@ from collections.abc import Sequence
 from math import ceil
 from pathlib import Path
 
-from torch import Tensor
+import numpy as np
+from numpy.typing import NDArray
 
 from mobileone.report.figure import new_figure, require_png, save_figure
 
 COLUMNS = 6
 
 
-def draw_tiles(tiles: Sequence[tuple[Tensor, str]], path: str | Path) -> None:
+def draw_tiles(tiles: Sequence[tuple[NDArray[np.uint8], str]], path: str | Path) -> None:
     """Draw images in rows of six, each under its title of up to two lines, as PNG.
 
     Args:
-        tiles: images, uint8 (3, H, W) of any size, with titles; one at least.
+        tiles: images, uint8 (H, W, 3) of any size, with titles; one at least.
         path: of the picture, ending in .png.
 
     Raises:
@@ -31,6 +32,6 @@ def draw_tiles(tiles: Sequence[tuple[Tensor, str]], path: str | Path) -> None:
     for axis in axes:
         axis.set_axis_off()
     for axis, (pixels, title) in zip(axes, tiles, strict=False):
-        axis.imshow(pixels.permute(1, 2, 0).numpy())  # (C, H, W) → (H, W, C)
+        axis.imshow(pixels)
         axis.set_title(title, fontsize=10)
     save_figure(figure, path)

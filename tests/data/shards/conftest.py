@@ -12,11 +12,18 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from mobileone.data.shards import remote
 from mobileone.data.shards.write import ShardSettings, write_shards
 
 pytest.importorskip("webdataset", reason="shards need webdataset, an extra")
 NUM_TRAIN, NUM_VAL = 40, 11
 SETTINGS = ShardSettings(shard_size=8)
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch):
+    """What fails is tried again at once."""
+    monkeypatch.setattr(remote, "RETRY_S", (0.0, 0.0))
 
 
 @pytest.fixture(scope="session")
@@ -61,9 +68,7 @@ class QuietHandler(SimpleHTTPRequestHandler):
 
 @pytest.fixture
 def server(shards) -> Iterator[str]:
-    """The shards behind HTTP, read by curl."""
-    if shutil.which("curl") is None:
-        pytest.skip("curl, which webdataset reads URLs with, is not installed")
+    """The shards behind HTTP."""
     http = ThreadingHTTPServer(("127.0.0.1", 0), partial(QuietHandler, directory=os.fspath(shards)))
     thread = threading.Thread(target=http.serve_forever)
     thread.start()

@@ -2,8 +2,7 @@
 
 import pytest
 
-from mobileone.data.shards import address
-from mobileone.data.shards.address import expand, is_shards, open_remote, split_addresses
+from mobileone.data.shards.address import expand, is_shards, split_addresses
 from mobileone.data.shards.shard_source import read_index
 from mobileone.errors import DataError
 
@@ -44,27 +43,20 @@ def test_the_other_split_is_found_in_every_notation(written):
         split_addresses("DIR/renamed.tar", index, "val")
 
 
-def test_a_pipe_gives_its_output_and_its_failure(tmp_path):
-    with open_remote("pipe:printf 'a b'") as chunks:
-        assert b"".join(chunks) == b"a b"
-    with pytest.raises(DataError, match=r"pipe:exit 3 .*exit code 3"), open_remote("pipe:exit 3") as chunks:
-        list(chunks)
-    with open_remote("pipe:yes") as chunks:  # what is left unread ends with it
-        assert next(chunks).startswith(b"y\n")
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        "a/{0..999999999999}.tar",
+        "a/{0..99999}-{0..99999}.tar",
+        "a" + "{x,y}" * 40 + ".tar",
+        "a/{" + "{0..9999}," * 50 + "}.tar",
+        "a/{-999999999..999999999}.tar::b.tar",
+    ],
+)
+def test_patterns_without_end_are_refused_at_once(pattern, no_hang):
+    with pytest.raises(DataError, match=r"more shards than 100000 \(\$MOBILEONE_MAX_SHARDS sets it\)"):
+        expand(pattern)
 
 
-def test_a_pipe_that_stalls_is_given_up(monkeypatch):
-    monkeypatch.setattr(address, "STALL_S", 0.2)
-    with pytest.raises(DataError, match="gave nothing"), open_remote("pipe:exec sleep 30") as chunks:
-        list(chunks)
-
-
-def test_unknown_schemes_and_hosts_are_one_error():
-    with pytest.raises(DataError, match="no gopen handler"), open_remote("gopher://a.org/x.tar") as chunks:
-        list(chunks)
-
-
-def test_a_url_that_answers_404_says_so(server):
-    complaint = r"none\.tar \(exit code 22: an HTTP error"
-    with pytest.raises(DataError, match=complaint), open_remote(f"{server}/none.tar") as chunks:
-        list(chunks)
+def test_a_long_list_is_read_in_no_time(no_hang):
+    assert len(expand("a/{00000..99999}.tar")) == 100_000

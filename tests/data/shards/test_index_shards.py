@@ -36,7 +36,7 @@ def test_foreign_shards_get_an_index_and_are_read(foreign):
     assert source.labels.tolist() == [i % 3 for i in range(len(images))]
     assert source.classes == ("0", "1", "2")
     with pytest.raises(DataError, match="does not know where val is"):
-        open_shards(pattern, split="val")
+        open_shards(pattern, split="val", beside=True)
     with pytest.raises(ConfigError, match="is there already"):
         index_shards(pattern)
     assert verify_shards(pattern, num_workers=0) == (3, len(images))

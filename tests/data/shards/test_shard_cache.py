@@ -7,7 +7,6 @@ import time
 
 import pytest
 
-from mobileone.data.shards import shard_cache as cache_module
 from mobileone.data.shards.shard_cache import LIMIT_VARIABLE, RemoteShard, ShardCache
 from mobileone.errors import ConfigError, DataError
 
@@ -23,11 +22,6 @@ def remote(tmp_path):
         return RemoteShard(f"pipe:echo {letter} >> {tmp_path}/log; cat {path}", **known)
 
     return make
-
-
-@pytest.fixture(autouse=True)
-def impatient(monkeypatch):
-    monkeypatch.setattr(cache_module, "RETRY_S", (0.0, 0.0))
 
 
 def readings(tmp_path):

@@ -12,7 +12,7 @@ import torch
 from mobileone.data.augment import TrainTransform
 from mobileone.data.folder import find_images
 from mobileone.data.loader import eval_loader, train_loader
-from mobileone.data.open import open_data
+from mobileone.data.open import open_data, open_validation
 from mobileone.data.requests import seeded_generator
 from mobileone.data.shards.index import ShardIndex
 from mobileone.data.shards.shard_source import LANES, RemoteShards, open_shards
@@ -71,7 +71,8 @@ def test_local_shards_are_the_folder_again(photo_folder, written, monkeypatch):
     monkeypatch.chdir(written.parent)
     for split in ("train", "val"):
         folder = find_images(photo_folder, split=split)
-        for data in (written, "shards/train-{000000..000004}.tar", f"{written}/val-{{000000..000001}}.tar"):
+        last = {"train": 4, "val": 1}[split]
+        for data in (written, f"shards/{split}-{{000000..00000{last}}}.tar"):
             source = open_data(data, split=split)
             assert not isinstance(source, StreamedSource)
             assert source.classes == folder.classes
@@ -81,6 +82,21 @@ def test_local_shards_are_the_folder_again(photo_folder, written, monkeypatch):
             ]
             assert source.name(3).endswith(f".tar: {folder.files[3]}")
             assert source.name(3).startswith(str(written))
+
+
+@pytest.mark.parametrize("split", ["train", "val"])
+def test_what_is_named_is_what_is_taken(written, split):
+    """Asked for training images, `val-….tar` gave the train shards beside it."""
+    train = open_data(f"{written}/train-{{000000..000004}}.tar", split=split)
+    val = open_data(f"{written}/val-{{000000..000001}}.tar", split=split)
+    assert (train.split, len(train), val.split, len(val)) == ("train", 40, "val", 11)
+
+
+def test_validation_shards_are_found_beside_training_shards(written):
+    for data in (written, f"{written}/train-{{000000..000004}}.tar", f"pipe:cat {written}/train-000000.tar"):
+        assert (open_validation(data).split, len(open_validation(data))) == ("val", 11)
+    named = open_validation(f"{written}/train-000000.tar", f"{written}/val-000001.tar")
+    assert (named.split, len(named)) == ("val", 5)
 
 
 def test_an_epoch_from_shards_is_the_folders_to_the_last_bit(photo_folder, written):
@@ -111,7 +127,7 @@ def test_a_pickled_source_reads_on(written):
 
 
 def remote(written, split="train"):
-    return open_shards(f"pipe:cat {written}/train-{{000000..000004}}.tar", split=split)
+    return open_shards(f"pipe:cat {written}/train-{{000000..000004}}.tar", split=split, beside=True)
 
 
 def test_piped_and_http_shards_are_the_same_images(written, cache, server):

@@ -21,6 +21,10 @@ from mobileone.variants import VARIANTS, Variant
 DIGITS = tuple("0123456789")
 
 
+def scans(digits: Digits) -> torch.Tensor:
+    return torch.from_numpy(digits.images).permute(0, 3, 1, 2)  # (N, H, W, C) → (N, C, H, W)
+
+
 @pytest.fixture(scope="module")
 def digits() -> Digits:
     return load_digits("train")
@@ -32,7 +36,7 @@ def trained(tiny: Variant) -> MobileOne:
     torch.manual_seed(3)
     spec = InputSpec(size=32, crop=1.0, mean=(0.2, 0.2, 0.2), std=(0.3, 0.3, 0.3))
     model = create_model(tiny, num_classes=10, input_spec=spec, class_names=DIGITS).train()
-    images = F.interpolate(load_digits("train").images.float(), (32, 32)) / 255
+    images = F.interpolate(scans(load_digits("train")).float(), (32, 32)) / 255
     for part in ((images - 0.2) / 0.3).split(128):
         model(part)
     return model.eval()
@@ -85,7 +89,7 @@ def test_fused_weights_get_their_branches_back_with_statistics_of_the_data(
         digits,
     )
     assert model.form == "train"
-    images = F.interpolate(digits.images[:64].float(), (32, 32), mode="bilinear") / 255
+    images = F.interpolate(scans(digits)[:64].float(), (32, 32), mode="bilinear") / 255
     x = (images - 0.2) / 0.3
     with torch.no_grad():
         expected = fused(x)
@@ -105,7 +109,7 @@ def test_the_residual_start_evens_the_gradients_out(digits: Digits) -> None:
     torch.manual_seed(0)
     # 11 units in a row of stage 3 show the growth; S0 whole would take longer.
     deep = dataclasses.replace(VARIANTS["mobileone_s0"], name="deep", widths=(16, 16, 16, 32))
-    x = F.interpolate(digits.images[:32].float() / 255 - 0.3, (32, 32))
+    x = F.interpolate(scans(digits)[:32].float() / 255 - 0.3, (32, 32))
     growth = []
     for residual in (False, True):
         model = create_model(deep, num_classes=10).train()

@@ -2,8 +2,12 @@
 
 import base64
 import csv
+import json
+import os
 import re
 import shutil
+from collections.abc import Callable
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -43,10 +47,22 @@ class Page(HTMLParser):
             pass
 
 
+@pytest.fixture(scope="module")
+def trained() -> list[Path]:
+    """The run that is copied for each test; none before the first."""
+    return []
+
+
 @pytest.fixture
-def run_dir(config: TrainConfig, tmp_path: Path) -> Path:
-    fit(config, run_dir=tmp_path / "run", progress=False)
-    return tmp_path / "run"
+def run_dir(
+    config: TrainConfig, tmp_path: Path, trained: list[Path], tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    if not trained:
+        folder = tmp_path_factory.mktemp("trained")
+        data = shutil.copytree(config.data, folder / "data")
+        fit(replace(config, data=str(data)), run_dir=folder / "run", progress=False)
+        trained.append(folder / "run")
+    return Path(shutil.copytree(trained[0], tmp_path / "run"))
 
 
 def test_the_page_holds_everything_and_loads_nothing(run_dir: Path) -> None:
@@ -126,3 +142,96 @@ def test_the_command_reports_a_run_anew(run_dir: Path, capsys: pytest.CaptureFix
     out = capsys.readouterr().out.splitlines()
     assert re.fullmatch(r"acc@1 \d+\.\d+  acc@5 100\.000  n 8", out[0])
     assert out[-1] == str(RunDir(run_dir).path / "report.html")
+
+
+@pytest.fixture
+def foreign(run_dir: Path, tmp_path: Path) -> Callable[..., Path]:
+    """Changes fields of a run's config.json, as a stranger could."""
+
+    def change(environment: dict[str, object] | None = None, **fields: object) -> Path:
+        files = RunDir(run_dir)
+        content = json.loads(files.config.read_text())
+        content["config"] |= fields
+        content["environment"] |= environment or {}
+        files.config.write_text(json.dumps(content))
+        return run_dir
+
+    return change
+
+
+@pytest.mark.parametrize("field", ["data", "val_data"])
+@pytest.mark.parametrize(
+    "address",
+    [
+        "pipe:touch {}/was-here; cat a.tar",
+        "https://127.0.0.1:9/a.tar",
+        "gs://bucket/a.tar",
+        "file:///a.tar",
+    ],
+)
+def test_a_pipe_in_a_foreign_run_folder_is_refused(field, address, foreign, tmp_path, capsys) -> None:
+    run_dir = foreign(**{field: address.format(tmp_path)})
+    for command in (["report", run_dir], ["train", "--run-dir", run_dir, "--resume"]):
+        assert main([str(word) for word in command]) == 1
+        err = capsys.readouterr().err
+        assert f"names {field}=" in err
+        assert "nothing that a file names is executed or fetched" in err
+        assert ("--data" if field == "data" else "--set val_data=") in err
+        assert len(err.splitlines()) == 1
+    assert not (tmp_path / "was-here").exists()
+
+
+def test_a_pipe_in_a_run_folder_gives_way_to_what_the_user_names(run_dir, foreign, tmp_path, capsys) -> None:
+    data = RunDir(run_dir).read_config().data
+    foreign(data=f"pipe:touch {tmp_path}/was-here")
+    assert main(["report", str(run_dir), "--data", data]) == 0
+    for given in (["--data", data], ["--set", f"data={data}"]):
+        assert main(["train", "--run-dir", str(run_dir), "--resume", "--no-report", *given]) == 0
+    assert not (tmp_path / "was-here").exists()
+    assert capsys.readouterr().out.count("acc@1") == 3
+
+
+def test_a_pipe_is_not_started_by_a_dry_run(tmp_path, capsys) -> None:
+    command = ["train", "--data", f"pipe:touch {tmp_path}/was-here; cat a.tar", "--dry-run", "--run-dir"]
+    assert main([*command, str(tmp_path / "run")]) == 1
+    assert "a dry run starts no programs, and data=pipe:" in capsys.readouterr().err
+    assert not (tmp_path / "was-here").exists()
+
+
+@pytest.mark.parametrize(
+    ("hostile", "complaint"),
+    [
+        (lambda run: (run / "metrics.csv").write_text("epoch\n"), "metrics.csv is not the metrics of a run"),
+        (lambda run: (run / "metrics.csv").write_text("a,b\n1,2\n"), "lacks columns"),
+        (lambda run: edit(run / "metrics.csv", r"(?m)^1,.*$", "1,x,,,,,,,,,"), "metrics.csv is not"),
+        (lambda run: edit(run / "metrics.csv", r"(?m)^1,\d+", "1,1e999"), "not finite"),
+        (lambda run: fifo(run / "metrics.csv"), "no regular file but a pipe"),
+        (lambda run: fifo(run / "config.json"), "no regular file but a pipe"),
+        (lambda run: (run / "config.json").write_text("[" * 100_000), "nested too deeply"),
+        (lambda run: edit(run / "config.json", r'"world_size": 1', '"world_size": -1'), "on -1 ranks"),
+        (lambda run: edit(run / "config.json", r'"world_size": 1', '"world_size": 1e999'), "on inf ranks"),
+        (
+            lambda run: edit(run / "config.json", r'"version": \d+', '"version": Infinity'),
+            "not a run's config",
+        ),
+        (lambda run: edit(run / "config.json", r'"size": \d+', '"size": 1000000000'), "1..8192"),
+    ],
+)
+def test_a_hostile_run_folder_is_one_line(hostile, complaint, run_dir, capsys, no_hang) -> None:
+    hostile(run_dir)
+    assert main(["report", str(run_dir)]) == 1
+    err = capsys.readouterr().err
+    assert complaint in err
+    assert len(err.splitlines()) == 1
+
+
+def edit(path: Path, pattern: str, new: str) -> None:
+    text = path.read_text()
+    changed = re.sub(pattern, new, text)
+    assert changed != text
+    path.write_text(changed)
+
+
+def fifo(path: Path) -> None:
+    path.unlink()
+    os.mkfifo(path)

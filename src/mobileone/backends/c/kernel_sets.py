@@ -36,11 +36,11 @@ class KernelSet:
 
     def text(self, shapes: Sequence[TileShape]) -> str:
         """Its part of the C file: operations, kernels, a pointwise kernel for every shape, a table of all."""
-        names = [f"V_pointwise_{s.pitch}_{dict(s.pixels)[self.family]}_{s.vectors}" for s in shapes]
+        names = [f"V_pointwise_{s.pitch}_{dict(s.pixels)[self.family]}_{s.vectors}_{s.few}" for s in shapes]
         instances = {
             name: f"V_KERNEL void {name}({POINTWISE_ARGUMENTS}) {{\n"
             f"  V_pointwise(strip, pixels, p, begin, end, out, scratch, "
-            f"{shape.pitch}, {dict(shape.pixels)[self.family]}, {shape.vectors});\n}}\n"
+            f"{shape.pitch}, {dict(shape.pixels)[self.family]}, {shape.vectors}, {shape.few});\n}}\n"
             for name, shape in zip(names, shapes, strict=True)
         }
         macros = "".join(f"#undef V_{name}\n" for name in ("TARGET", "INLINE", "KERNEL", "dot_lane"))
@@ -58,7 +58,7 @@ def kernel_table(prefix: str, name: str, pointwise: Sequence[str]) -> str:
         pointwise: functions, one a shape.
     """
     functions = [f"{prefix}_depthwise_1, {prefix}_depthwise_2}}", f"{prefix}_pointwise_table"]
-    functions += [f"{prefix}_{job}" for job in ("add_pixels", "gate_pixels", "classify")]
+    functions += [f"{prefix}_{job}" for job in ("add_pixels", "round_averages", "gate_pixels", "classify")]
     signed = "0" if prefix == "plain" else f"{prefix}_SIGNED"
     return (
         f"static void (*const {prefix}_pointwise_table[])({POINTWISE_ARGUMENTS}) = {{\n  "

@@ -76,6 +76,7 @@ class LayerTables:
                 groups=round_up(conv.in_channels, 4) // 4,
                 pitch=round_up(conv.in_channels, DEPTHWISE_BLOCK),
                 pixels=(step.rows or step.target.height) * step.target.width,
+                width=step.target.width if step.target.border else 0,
             )
             panels = f"{name}_panels"
         if step.attention is not None:
@@ -90,7 +91,7 @@ class LayerTables:
             f"  /* {index}: {', '.join(convs) or 'head'}: "
             f"{source.height} × {source.width} to {target.height} × {target.width} */\n"
             f"  {{{step.kind}, &maps[{self._map(source)}], &maps[{self._map(target)}], "
-            f"{depthwise}, {stride}, {panels}, {count}, {attention}, {step.rows}}}"
+            f"{depthwise}, {stride}, {panels}, {count}, {attention}, {step.rows}, {int(step.clears)}}}"
         )
 
     def map_table(self, slots: dict[str, int]) -> str:
@@ -121,20 +122,39 @@ class LayerTables:
         return zero_offset(self.quantized.activations[conv.name])
 
     def _pointwise(
-        self, name: str, conv: ConvLayer, rows: NDArray[np.int8], *, groups: int, pitch: int, pixels: int
+        self,
+        name: str,
+        conv: ConvLayer,
+        rows: NDArray[np.int8],
+        *,
+        groups: int,
+        pitch: int,
+        pixels: int,
+        width: int = 0,
     ) -> int:
         scale = self._scale(conv)
         panels = pack_panels(rows, self._bias(conv, scale), scale, groups=groups)
-        self._panels(name, conv.name, panels, pitch=pitch, pixels=pixels, offset=self._offset(conv))
+        self._panels(
+            name, conv.name, panels, pitch=pitch, pixels=pixels, width=width, offset=self._offset(conv)
+        )
         return len(panels)
 
     def _panels(
-        self, name: str, what: str, panels: list[PackedPanel], *, pitch: int, pixels: int, offset: int
+        self,
+        name: str,
+        what: str,
+        panels: list[PackedPanel],
+        *,
+        pitch: int,
+        pixels: int,
+        width: int,
+        offset: int,
     ) -> None:
         lines = []
         for index, panel in enumerate(panels):
             constants = self._layer(f"{name}_{index}", what, panel.layer)
-            shape = self._shape(tile_shape(pitch, panel.vectors, pixels))
+            tiles = tile_shape(pitch, panel.vectors, pixels, groups=panel.groups, width=width)
+            shape = self._shape(tiles)
             lines.append(
                 f"  {{{constants}, {offset}, {panel.groups}, {panel.vectors}, {panel.blocks}, "
                 f"{panel.channel}, {shape}, {pitch}}}"
@@ -198,7 +218,7 @@ class LayerTables:
         groups = round_up(round_up(inputs, 4) // 4, CLASSIFIER_GROUPS)
         zeros = np.zeros(out, np.int32)
         panels = pack_panels(weight.values, zeros, zeros.astype(np.float32), groups=groups)
-        self._panels("classifier", classifier.name, panels, pitch=4 * groups, pixels=1, offset=0)
+        self._panels("classifier", classifier.name, panels, pitch=4 * groups, pixels=1, width=0, offset=0)
         step = np.float32(self.quantized.activations["pooled"].step)
         for name, values in (("scale", weight.scale * step), ("bias", classifier.bias)):
             array = np.asarray(values, np.float32)

@@ -71,6 +71,7 @@ class NetworkStep:
         pointwise: the convolution, where there is one.
         attention: the convolution that it stands behind, where there is one.
         rows: at a time, at most; 0 for all.
+        clears: whether it writes the border; else that is there from the step before last.
     """
 
     kind: StepKind
@@ -80,6 +81,7 @@ class NetworkStep:
     pointwise: ConvLayer | None = None
     attention: ConvLayer | None = None
     rows: int = 0
+    clears: bool = False
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
@@ -95,6 +97,7 @@ class NetworkPlan:
         strip_bytes: of a thread's rows between two convolutions.
         wide_values: the most values that a kernel of 16-bit products widens at a time.
         stem_bytes: of a thread's rows of the first convolution.
+        gather_bytes: of what a row of the first convolution reads.
     """
 
     stem: ConvLayer
@@ -105,6 +108,7 @@ class NetworkPlan:
     strip_bytes: int
     wide_values: int
     stem_bytes: int
+    gather_bytes: int
 
     @property
     def last(self) -> MapSpec:
@@ -149,8 +153,9 @@ class _Builder:
         pixel = round_up(stem.out_channels, VECTOR)
         height, width = self.stem_size
         self.at = MapSpec(slot="stem", height=height, width=width, pixel=pixel, border=1)
-        self.strip = self.wide = self.stem_bytes = 0
-        self._strip(1, width, 4 * stem_groups(stem))
+        self.strip = self.stem_bytes = 0
+        self.gather = self.wide = (width + MOST_TILE_PIXELS) * 4 * stem_groups(stem) + 2 * LINE
+        self.cleared: dict[str, MapSpec] = {}
 
     def unit(self, depthwise: ConvLayer, pointwise: ConvLayer, *, is_last: bool) -> None:
         size = depthwise.output_size((self.at.height, self.at.width))
@@ -167,15 +172,13 @@ class _Builder:
         fused = not late and depthwise.attention is None
         if self.at.slot == "stem":
             if fused and self.stem.attention is None and depthwise.stride == (2, 2):
-                rows = min(rows, 2)
-                row = (self.at.width + 2) * self.at.pixel
-                self.stem_bytes = (2 * rows + 2) * row + 2 * LINE
+                self.stem_bytes = 3 * (self.at.width + 2) * self.at.pixel + 2 * LINE
                 self._add("STEM_UNIT", target, depthwise=depthwise, pointwise=pointwise, rows=rows)
                 self._behind(pointwise, rows, size[1], pitch)
                 return
             self.at = replace(self.at, slot="a")
             target = replace(target, slot="b")
-            self.steps.append(NetworkStep(kind="STEM", source=self.at, target=self.at))
+            self._add("STEM", self.at)
             self._attend(self.stem)
         if fused:
             self._add("UNIT", target, depthwise=depthwise, pointwise=pointwise, rows=rows)
@@ -207,6 +210,7 @@ class _Builder:
             strip_bytes=round_up(self.strip, LINE),
             wide_values=round_up(self.wide, LINE),
             stem_bytes=round_up(self.stem_bytes, LINE),
+            gather_bytes=round_up(self.gather, LINE),
         )
 
     def _add(
@@ -219,8 +223,15 @@ class _Builder:
         rows: int = 0,
     ) -> None:
         step = NetworkStep(
-            kind=kind, source=self.at, target=target, depthwise=depthwise, pointwise=pointwise, rows=rows
+            kind=kind,
+            source=self.at,
+            target=target,
+            depthwise=depthwise,
+            pointwise=pointwise,
+            rows=rows,
+            clears=target.border > 0 and self.cleared.get(target.slot) != target,
         )
+        self.cleared[target.slot] = target
         self.steps.append(step)
         self.at = target
 

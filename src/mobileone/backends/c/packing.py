@@ -19,6 +19,8 @@ Int32s: TypeAlias = NDArray[np.int32]
 Float32s: TypeAlias = NDArray[np.float32]
 UINT8_MAX, INT32_MAX = 255, 2**31 - 1
 KERNEL_TAPS = 3
+FEW_GROUPS = 8
+SPLIT_PIXEL = 16  # products that take as long as moving one pixel's outputs to another row
 # Pixels of a tile, at most: as many sums as there are registers, by the vectors of sums that a pixel has.
 MOST_PIXELS = {
     "avx512vnni": {1: 14, 2: 14, 3: 9},
@@ -66,26 +68,44 @@ class PackedPanel:
 
 @dataclass(frozen=True, slots=True, order=True)
 class TileShape:
-    """A pointwise kernel's constants: bytes between pixels, vectors of a block, pixels a tile."""
+    """A pointwise kernel's constants.
+
+    Attributes:
+        pitch: bytes from one pixel to the next.
+        vectors: of a block.
+        few: groups of input channels, where they are so few that the kernel has no loop over them; else 0.
+        pixels: of a tile, by the family of kernels.
+    """
 
     pitch: int
     vectors: int
+    few: int
     pixels: tuple[tuple[str, int], ...]
 
 
-def tile_shape(pitch: int, vectors: int, pixels: int) -> TileShape:
-    """The tiles that leave least to throw away of a strip of so many pixels.
+def tile_shape(pitch: int, vectors: int, pixels: int, *, groups: int = 64, width: int = 0) -> TileShape:
+    """The tiles that take least time for a strip of so many pixels.
+
+    Args:
+        pitch: bytes from one pixel to the next.
+        vectors: of a block.
+        pixels: of the strip.
+        groups: of four input channels.
+        width: of a row, where the rows of outputs do not follow one another; a tile in two rows costs more.
 
     >>> dict(tile_shape(128, 2, 56).pixels)["avx512vnni"], dict(tile_shape(256, 2, 49).pixels)["avx512vnni"]
     (14, 10)
     """
 
     def cost(size: int) -> tuple[int, int]:
-        tiles = -(-pixels // size)
-        return tiles * (size * vectors + vectors + 1), tiles  # products, then loads of weights and the loop
+        starts = range(0, pixels, size)
+        products = len(starts) * groups * (size * vectors + vectors + 1)  # and loads of weights, and the loop
+        split = sum(1 for at in starts if width and at // width != (at + size - 1) // width)
+        return products + split * size * SPLIT_PIXEL, len(starts)
 
     chosen = {name: min(range(1, most[vectors] + 1), key=cost) for name, most in MOST_PIXELS.items()}
-    return TileShape(pitch, vectors, tuple(sorted(chosen.items())))
+    few = groups if groups <= FEW_GROUPS else 0
+    return TileShape(pitch, vectors, few, tuple(sorted(chosen.items())))
 
 
 def panel_widths(channels: int) -> list[tuple[int, int]]:

@@ -1,29 +1,23 @@
 """Where shards are: local files, URLs and pipes, in WebDataset's notation, and what stands beside them.
 
-`webdataset` expands braces and opens what is not a local file: `https://`, `gs://`, `hf://` and more through
-programs of their own (curl, gsutil), and `pipe:COMMAND`, whose output is the file.
+`webdataset` expands braces; remote.py reads what is not a local file: `https://`, `gs://`, `hf://` and more,
+and `pipe:COMMAND`, whose output is the file.
 """
 
 from __future__ import annotations
 
 import os
 import re
-import select
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 from mobileone.data.folder import Split
 from mobileone.data.shards.index import ShardIndex
 from mobileone.errors import DataError, MissingExtraError
+from mobileone.limits import SHARDS
 
-STALL_S = 60.0
-"""A URL or pipe that gives nothing for so long is given up."""
-
-CHUNK_BYTES = 2**20
 _TAR = re.compile(r"\.tar\b(?!.*\.tar\b)", re.DOTALL)  # the last one
-_CURL = {3: "a malformed URL", 6: "unknown host", 7: "no connection", 22: "an HTTP error, such as 404"}
 
 
 def is_shards(data: str | Path) -> bool:
@@ -45,6 +39,11 @@ def is_remote(address: str) -> bool:
     return address.startswith("pipe:") or re.match(r"\w+://", address) is not None
 
 
+def is_url(address: str) -> bool:
+    """Whether it is a URL that is read without the help of another program."""
+    return address.lower().startswith(("http://", "https://", "file://"))
+
+
 def expand(pattern: str) -> tuple[str, ...]:
     """The addresses that a pattern stands for: braces expanded, in order.
 
@@ -56,9 +55,11 @@ def expand(pattern: str) -> tuple[str, ...]:
     ('out/train-000008.tar', 'out/train-000009.tar', 'out/train-000010.tar')
     """
     found = [pattern]
+    if _at_most(pattern) > SHARDS.value:
+        raise DataError(f"{pattern} stands for more shards than {SHARDS}")
     if "{" in pattern or "::" in pattern:
         try:
-            found = _webdataset("shardlists").expand_urls(pattern)
+            found = webdataset("shardlists").expand_urls(pattern)
         except (ValueError, AssertionError) as error:  # unbalanced braces; a variable that is not set
             raise DataError(f"cannot expand {pattern}: {error}") from None
     for address in found:
@@ -66,10 +67,31 @@ def expand(pattern: str) -> tuple[str, ...]:
             raise DataError(
                 f"{address} names no .tar file; give shards such as DIR/train-{{000000..000007}}.tar"
             )
-    repeated = next((address for address in found if found.count(address) > 1), None)
+    repeated = next((address for address, number in Counter(found).items() if number > 1), None)
     if repeated:
         raise DataError(f"{pattern} names {repeated} twice")
     return tuple(found)
+
+
+def _at_most(pattern: str) -> int:
+    """A number that the expansions of a pattern cannot exceed, without expanding it.
+
+    >>> _at_most("a/{000000..000009}-{x,y,z}.tar"), _at_most("{1..2}::{1..999999999999}")
+    (30, 1999999999998)
+    """
+    most, innermost = 1, re.compile(r"\{([^{}]*)\}")
+    while match := innermost.search(pattern):
+        ends = match[1].split("..")
+        most *= match[1].count(",") + 1 if len(ends) == 1 else _span(ends[0], ends[1])
+        pattern = pattern[: match.start()] + pattern[match.end() :]
+    return most
+
+
+def _span(first: str, last: str) -> int:
+    try:
+        return abs(int(last) - int(first)) + 1
+    except ValueError:  # letters, or nothing that can be expanded
+        return abs(ord(last) - ord(first)) + 1 if len(first) == len(last) == 1 else 1
 
 
 def index_address(address: str) -> str:
@@ -109,51 +131,12 @@ def split_addresses(address: str, index: ShardIndex, split: Split) -> tuple[str,
     return tuple(f"{before}{shard_name(split, i)}.tar{after}" for i in range(number))
 
 
-@contextmanager
-def open_remote(address: str) -> Iterator[Iterator[bytes]]:
-    """The content of a URL or pipe, in chunks.
+def webdataset(module: str) -> Any:
+    """One of its modules.
 
     Raises:
-        DataError: if it cannot be opened, ends with an error, or stalls.
-        MissingExtraError: without webdataset.
+        MissingExtraError: where it is not installed.
     """
-    gopen = _webdataset("gopen").gopen
-    try:
-        stream = gopen(address, "rb", bufsize=0)
-    except (OSError, ValueError, KeyError, ImportError) as error:
-        raise DataError(f"cannot open {address}: {error}") from None
-    try:
-        yield _chunks(stream, address)
-    finally:
-        process = getattr(stream, "proc", None)
-        if process is None:
-            stream.close()
-        else:
-            process.stdout.close()
-            process.kill()  # it has ended, or what more it has to say is not wanted
-            process.wait()
-
-
-def _chunks(stream: Any, address: str) -> Iterator[bytes]:
-    process = getattr(stream, "proc", None)
-    while True:
-        if process is None:
-            chunk = stream.read(CHUNK_BYTES)
-        else:
-            if not select.select([process.stdout], [], [], STALL_S)[0]:
-                raise DataError(f"{address} gave nothing for {STALL_S:.0f} s")
-            chunk = process.stdout.read(CHUNK_BYTES)
-        if not chunk:
-            break
-        yield chunk
-    if process is not None and process.wait() != 0:
-        # A pipe's own program has said more on stderr; curl is silent, and its codes are known.
-        known = _CURL.get(process.returncode, "") if not address.startswith("pipe:") else ""
-        reason = f"exit code {process.returncode}" + (f": {known}" if known else "")
-        raise DataError(f"cannot read {address} ({reason})")
-
-
-def _webdataset(module: str) -> Any:
     try:
         from importlib import import_module
 

@@ -10,7 +10,6 @@ import hashlib
 import os
 import queue
 import threading
-import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,16 +17,13 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from mobileone.cache import cache_dir
-from mobileone.data.shards.address import open_remote
+from mobileone.data.shards.remote import open_remote, patiently
 from mobileone.errors import ConfigError, DataError
+from mobileone.limits import FETCH_SECONDS
 
 LIMIT_VARIABLE = "MOBILEONE_SHARD_CACHE_GB"
 DEFAULT_LIMIT_GB = 64.0
 FETCH_THREADS = 4
-RETRY_S = (1.0, 10.0)
-"""Waits before a shard that could not be fetched is tried again: networks have their moments."""
-
-LOCK_TIMEOUT_S = 3600.0
 OPEN_TRIES = 10
 
 
@@ -79,12 +75,12 @@ class ShardCache:
         try:
             if not _touch(target):
                 self.folder.mkdir(parents=True, exist_ok=True)
-                with FileLock(target.with_suffix(".lock"), timeout=LOCK_TIMEOUT_S):
+                with FileLock(target.with_suffix(".lock"), timeout=2 * FETCH_SECONDS.value):
                     if not _touch(target):
-                        self._fetch_patiently(shard, target)
+                        patiently(lambda until: self._fetch(shard, target, until))
         except Timeout:
             raise DataError(
-                f"cannot fetch {shard.address}: another process has been at it for an hour"
+                f"cannot fetch {shard.address}: another process holds the lock beside {target}"
             ) from None
         except OSError as error:
             raise DataError(
@@ -133,21 +129,13 @@ class ShardCache:
     def _target(self, shard: RemoteShard) -> Path:
         return self.folder / f"{shard.sha256}.tar"
 
-    def _fetch_patiently(self, shard: RemoteShard, target: Path) -> None:
-        for wait in RETRY_S:
-            try:
-                return self._fetch(shard, target)
-            except DataError:
-                time.sleep(wait)
-        self._fetch(shard, target)
-
-    def _fetch(self, shard: RemoteShard, target: Path) -> None:
+    def _fetch(self, shard: RemoteShard, target: Path, until: float) -> None:
         self._make_room(shard.size)
         # One name, so that what a killed process leaves is written over, not added to.
         part = target.with_suffix(".part")
         digest, received = hashlib.sha256(), 0
         try:
-            with open_remote(shard.address) as chunks, part.open("wb") as file:
+            with open_remote(shard.address, until=until) as chunks, part.open("wb") as file:
                 for chunk in chunks:
                     received += len(chunk)
                     if received > shard.size:

@@ -26,11 +26,11 @@ from mobileone.data.shards.address import (
     expand,
     index_address,
     is_remote,
-    open_remote,
     shard_name,
     split_addresses,
 )
 from mobileone.data.shards.index import ShardIndex
+from mobileone.data.shards.remote import open_remote, patiently
 from mobileone.data.shards.shard_cache import RemoteShard, ShardCache
 from mobileone.errors import DataError
 from mobileone.images.decode import EncodedImage
@@ -51,6 +51,7 @@ class Shards:
 
     Attributes:
         addresses: of the shards.
+        split: what they are for, by their indexes.
         classes: class names, which the labels index into.
         labels: class index of every image, int64 (num_images,).
     """
@@ -58,7 +59,7 @@ class Shards:
     def __init__(
         self, addresses: Sequence[str], indexes: Sequence[ShardIndex], *, classes: Sequence[str] | None = None
     ) -> None:
-        self.addresses = tuple(addresses)
+        self.addresses, self.split = tuple(addresses), indexes[0].split
         self.classes, self.labels = _labels(addresses, indexes, classes)
         ids = np.concatenate([np.array(index.ids, dtype=np.int64) for index in indexes])
         lengths = [len(index) for index in indexes]
@@ -167,16 +168,19 @@ class RemoteShards(Shards):
         )
 
 
-def open_shards(data: str | Path, *, split: Split, classes: Sequence[str] | None = None) -> Shards:
+def open_shards(
+    data: str | Path, *, split: Split, classes: Sequence[str] | None = None, beside: bool = False
+) -> Shards:
     """The images of one split of a data set in shards.
 
     Args:
         data: a folder that `mobileone shard` wrote; or shards in WebDataset's notation, of any split:
             `DIR/train-{000000..000007}.tar`, `https://…/train-{000000..000007}.tar`, `pipe:cat ….tar`.
-            Where the shards named are of another split, those of `split` beside them are taken.
-        split: "train" or "val".
+            What is named is what is taken.
+        split: "train" or "val"; of a folder, those shards are taken.
         classes: class names that the labels must index into, a network's for example. None takes the
             shards' own.
+        beside: where the shards named are of another split, take those of `split` beside them.
 
     Raises:
         DataError: if a shard or its index is missing, damaged, torn, or does not belong with the others; if
@@ -185,17 +189,17 @@ def open_shards(data: str | Path, *, split: Split, classes: Sequence[str] | None
     """
     addresses = _in_folder(Path(data), split) if os.path.isdir(data) else expand(str(data))
     first = read_index(addresses[0])
-    if first.split != split:
-        beside = split_addresses(addresses[0], first, split)
-        if beside is None:
+    if first.split != split and beside:
+        others = split_addresses(addresses[0], first, split)
+        if others is None:
             raise DataError(
                 f"{addresses[0]} is of split {first.split}, and its index does not know where {split} is; "
                 f"name {split} shards (for validation as val_data)"
             )
-        addresses, first = beside, read_index(beside[0])
+        addresses, first = others, read_index(others[0])
     with ThreadPoolExecutor(INDEX_THREADS if is_remote(addresses[0]) else 1) as pool:
         indexes = [first, *pool.map(read_index, addresses[1:])]
-    _check_together(addresses, indexes, split)
+    _check_together(addresses, indexes)
     kind = RemoteShards if is_remote(addresses[0]) else Shards
     return kind(_absolute(addresses), indexes, classes=classes)
 
@@ -221,13 +225,7 @@ def read_index(address: str) -> ShardIndex:
     """The index of a shard; a local shard is looked at too."""
     name = index_address(address)
     if is_remote(address):
-        with open_remote(name) as chunks:
-            text = b""
-            for chunk in chunks:
-                text += chunk
-                if len(text) > JSON_BYTES.value:
-                    raise DataError(f"{name} is larger than {JSON_BYTES} bytes: no shard's index")
-        return ShardIndex.from_json(text, name=name)
+        return ShardIndex.from_json(patiently(lambda until: _read_remote_index(name, until)), name=name)
     shown = printable(name)
     try:
         size = os.stat(address).st_size
@@ -251,10 +249,20 @@ def read_index(address: str) -> ShardIndex:
     return index
 
 
-def _check_together(addresses: Sequence[str], indexes: Sequence[ShardIndex], split: Split) -> None:
+def _read_remote_index(name: str, until: float) -> bytes:
+    text = bytearray()
+    with open_remote(name, until=until) as chunks:
+        for chunk in chunks:
+            text += chunk
+            if len(text) > JSON_BYTES.value:
+                raise DataError(f"{name} is larger than {JSON_BYTES} bytes: no shard's index")
+    return bytes(text)
+
+
+def _check_together(addresses: Sequence[str], indexes: Sequence[ShardIndex]) -> None:
     first = indexes[0]
     for address, index in zip(addresses, indexes, strict=True):
-        if index.split != split:
+        if index.split != first.split:
             raise DataError(f"{address} is of split {index.split}, {addresses[0]} of {first.split}")
         if index.classes != first.classes:
             raise DataError(f"{address} and {addresses[0]} have different classes; they are of two data sets")
@@ -266,7 +274,7 @@ def _check_together(addresses: Sequence[str], indexes: Sequence[ShardIndex], spl
     missing = next((one + 1 for one, two in pairwise(numbers) if two > one + 1), None)
     if missing is not None:
         raise DataError(
-            f"the list of shards has a gap: {shard_name(split, missing)}.tar is not in it, shards "
+            f"the list of shards has a gap: {shard_name(first.split, missing)}.tar is not in it, shards "
             "before and after it are; name it too"
         )
     if not sum(len(index) for index in indexes):

@@ -14,15 +14,16 @@ import torch
 
 from mobileone.atomic import atomic_path, leftovers
 from mobileone.data.folder import ImageFolder, Split, find_images
+from mobileone.data.pixels import to_tensor
 from mobileone.data.pool import in_processes
 from mobileone.data.requests import seeded_generator
+from mobileone.data.resize import resize
 from mobileone.data.shards.address import index_address, shard_name
 from mobileone.data.shards.index import ShardIndex
 from mobileone.data.shards.tar import index_tar
 from mobileone.errors import ConfigError, DataError, MissingExtraError
 from mobileone.images.decode import EncodedImage
 from mobileone.images.orientation import with_orientation
-from mobileone.images.resize import resize
 from mobileone.limits import JSON_BYTES
 from mobileone.outside_text import printable
 from mobileone.regular_file import read_regular
@@ -256,7 +257,7 @@ def shard_content(image: EncodedImage, settings: ShardSettings) -> tuple[bytes, 
         return image.data, Path(image.name).suffix.lower().removeprefix(".")
     scale = settings.resize_short / short
     size = (max(1, round(image.height * scale)), max(1, round(image.width * scale)))
-    small = np.ascontiguousarray(resize(pixels, size).permute(1, 2, 0).numpy())  # (C, H, W) → (H, W, C)
+    small = np.ascontiguousarray(resize(to_tensor(pixels), size).permute(1, 2, 0).numpy())
     encoded: bytes = simplejpeg.encode_jpeg(small, quality=settings.quality, colorsubsampling="420")
     return with_orientation(encoded, replace(image, exif=True).orientation), "jpg"
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from torch import nn
 
-from mobileone.data.open import open_data
+from mobileone.data.open import open_data, open_validation
 from mobileone.errors import ConfigError, TrainingError
 from mobileone.ranks.distributed import Distributed, distributed
 from mobileone.training.config.train_config import TrainConfig
@@ -89,7 +89,7 @@ def _train(
     decide = lambda: files.start(config, resume=resume, world_size=dist.world_size)  # noqa: E731
     start = dist.from_main(decide)
     train_set = open_data(config.data, split="train")
-    val_set = open_data(config.val_data or config.data, split="val", classes=tuple(train_set.classes))
+    val_set = open_validation(config.data, config.val_data, classes=tuple(train_set.classes))
 
     def log(line: str) -> None:
         if dist.is_main:

@@ -12,7 +12,8 @@ from typing import Any
 
 import torch
 
-from mobileone.data.open import open_data
+from mobileone.data.open import open_data, open_validation
+from mobileone.data.shards.address import is_remote, is_url
 from mobileone.data.source import ImageSource
 from mobileone.errors import TrainingError
 from mobileone.input_spec import Size, size_text
@@ -78,6 +79,7 @@ class RunPlan:
         peak_lr: largest learning rate.
         groups: of parameters.
         phases: in order.
+        num_workers: loader processes a rank.
         data_seconds: loading one step's images on this rank, with its workers, while nothing else runs.
         timed_batch: images of the steps that were timed, on a rank.
         memory_bytes: the most that a step needs at once on a rank, with weights, momentum and averages.
@@ -95,6 +97,7 @@ class RunPlan:
     peak_lr: float
     groups: tuple[ParameterGroup, ...]
     phases: tuple[PhasePlan, ...]
+    num_workers: int
     data_seconds: float
     timed_batch: int
     memory_bytes: int
@@ -104,7 +107,7 @@ class RunPlan:
     def seconds(self) -> float:
         """The whole training, without evaluation: a step takes the longer one of computing and loading, or
         both where they share the cores."""
-        together = self.device == "cpu" or self.config.loading.num_workers == 0
+        together = self.device == "cpu" or self.num_workers == 0
         return sum(
             phase.epochs
             * self.steps_per_epoch
@@ -130,11 +133,18 @@ def plan(config: TrainConfig, *, picture: Path | None = None) -> RunPlan:
 
     Raises:
         MobileOneError: as `fit` does before its first step.
+        TrainingError: if a program would have to be started to get at the data.
         TrainingError: if not even a small batch fits into memory.
     """
+    for name in ("data", "val_data"):
+        address = getattr(config, name)
+        if address is not None and is_remote(address) and not is_url(address):
+            raise TrainingError(
+                f"a dry run starts no programs, and {name}={address} would; give data on this machine"
+            )
     with distributed(config.compute.device) as dist:
         train_set = open_data(config.data, split="train")
-        open_data(config.val_data or config.data, split="val", classes=tuple(train_set.classes))
+        open_validation(config.data, config.val_data, classes=tuple(train_set.classes))
         trainer = Trainer(config, train_set, dist)
         try:
             if picture is not None and dist.is_main:
@@ -169,6 +179,7 @@ def _measured(trainer: Trainer, train_set: ImageSource, dist: Distributed) -> Ru
         peak_lr=trainer.schedule.peak_lr,
         groups=_groups(trainer),
         phases=tuple(phases),
+        num_workers=trainer.loader.num_workers,
         data_seconds=_data_seconds(trainer),
         timed_batch=timed,
         memory_bytes=memory,
@@ -258,7 +269,7 @@ def _standing_bytes(trainer: Trainer) -> int:
 def _data_seconds(trainer: Trainer) -> float:
     """Loading a step's images of the last phase, at the pace that the workers keep up."""
     trainer.loader.set_epoch(trainer.config.epochs - 1)
-    wanted = 1 + max(2, 2 * trainer.config.loading.num_workers)
+    wanted = 1 + max(2, 2 * trainer.loader.num_workers)
     started = time.perf_counter()
     arrivals: list[float] = []
     for _ in trainer.loader:

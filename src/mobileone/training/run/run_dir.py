@@ -6,7 +6,7 @@ import json
 import os
 import platform
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -18,13 +18,16 @@ from filelock import FileLock, Timeout
 from tqdm import tqdm
 
 from mobileone.atomic import atomic_path, leftovers
+from mobileone.data.shards.address import is_remote
 from mobileone.errors import ConfigError, MobileOneError, TrainingError
+from mobileone.regular_file import read_json
 from mobileone.training.config.train_config import CONFIG_VERSION, TrainConfig
 from mobileone.training.watch.records import EpochRecord, metrics_table
 
 Resume = bool | Literal["auto"]
 
 LOCK_NAME = ".lock"
+MAX_RANKS = 2**20
 
 # Where the data lies, how it is loaded and what happens when things go wrong may differ when a run goes on;
 # what is computed may not.
@@ -95,29 +98,60 @@ class RunDir:
         """The model file `last` or `best`."""
         return self.path / f"{which}{self.suffix}"
 
-    def read_config(self) -> TrainConfig:
+    def read_config(self, *, given: Container[str] = ()) -> TrainConfig:
         """The configuration of the run that is there, also one that an earlier version began.
 
+        A run folder may come from anybody, so what it says is never a reason to start a program or to ask a
+        server: where the data is, if it is not on this machine, must be said by who calls.
+
+        Args:
+            given: names of the fields that the caller replaces, whatever the file has there.
+
         Raises:
-            TrainingError: if there is none.
+            TrainingError: if there is none, or it names data that is not a local place.
             ConfigError: if a later version wrote it.
         """
+        config = self._stored_config()
+        for name in ("data", "val_data"):
+            address = getattr(config, name)
+            if name not in given and address is not None and is_remote(address):
+                raise TrainingError(
+                    f"{self.config} names {name}={address}; nothing that a file names is executed or "
+                    f"fetched, so pass {name} yourself"
+                )
+        return config
+
+    def _stored_config(self) -> TrainConfig:
         stored = self._read()
         return TrainConfig.from_dict(stored["config"], version=stored["version"])
+
+    def read_environment(self) -> dict[str, Any]:
+        """What the run was started with besides: versions, ranks, time.
+
+        Raises:
+            TrainingError: if there is no run.
+        """
+        return dict(self._read()["environment"])
 
     def _read(self) -> dict[str, Any]:
         if not self.config.exists():
             raise TrainingError(f"{self.path} holds no run to resume; leave resume out to start one")
         try:
-            content = json.loads(self.config.read_text(encoding="utf-8"))
+            content = read_json(self.config)
+            environment = dict(content["environment"])
+            world_size = environment["world_size"]
+            if type(world_size) is not int or not 1 <= world_size <= MAX_RANKS:
+                raise ValueError(f"it was started on {world_size!r:.40} ranks")
             return {
                 "version": int(content.get("version", 1)),
                 "config": dict(content["config"]),
-                "world_size": int(content["environment"]["world_size"]),
-                "launch": content["environment"].get("launch"),
+                "environment": environment,
+                "world_size": world_size,
+                "launch": environment.get("launch"),
             }
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            raise TrainingError(f"cannot resume: {self.config} is not a run's config: {error}") from error
+        except (OSError, ValueError, LookupError, TypeError, AttributeError, OverflowError) as error:
+            reason = " ".join(str(error).split())[:200] or type(error).__name__
+            raise TrainingError(f"{self.config} is not a run's config: {reason}") from error
 
     @contextmanager
     def lock(self) -> Iterator[None]:
@@ -181,15 +215,27 @@ class RunDir:
 
     def _check_same(self, config: TrainConfig) -> int:
         """The number of ranks of the run that is there, if it has this configuration."""
-        before, now = self.read_config().settings(), config.settings()
-        changed = [name for name in now if now[name] != before[name] and name not in MAY_CHANGE]
-        if changed:
+        if changes := self.changes(config):
+            name, before, now = changes[0]
             raise ConfigError(
-                f"the run in {self.path} has {changed[0]}={before[changed[0]]!r}, got {now[changed[0]]!r}"
-                + (f" (and {len(changed) - 1} more differ)" if len(changed) > 1 else "")
+                f"the run in {self.path} has {name}={before!r}, got {now!r}"
+                + (f" (and {len(changes) - 1} more differ)" if len(changes) > 1 else "")
                 + "; resume it with its own settings, or choose another run_dir"
             )
         return int(self._read()["world_size"])
+
+    def changes(self, config: TrainConfig) -> list[tuple[str, Any, Any]]:
+        """What a configuration would compute otherwise than the run that is there: field, there, wanted.
+
+        Raises:
+            TrainingError: if no run is there.
+        """
+        before, now = self._stored_config().settings(), config.settings()
+        return [
+            (name, before[name], now[name])
+            for name in now
+            if now[name] != before[name] and name not in MAY_CHANGE
+        ]
 
     def claim(self, config: TrainConfig, *, world_size: int) -> None:
         """Write config.json: from here on the folder holds a run."""

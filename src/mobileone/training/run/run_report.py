@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
+import math
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,7 +15,7 @@ from typing import Any
 
 from mobileone.atomic import atomic_path
 from mobileone.checkpoint.load import load_model
-from mobileone.data.open import open_data
+from mobileone.data.open import open_data, open_validation
 from mobileone.data.source import ImageSource
 from mobileone.errors import MobileOneWarning, TrainingError
 from mobileone.evaluation.answers import Answers, answer
@@ -21,8 +23,11 @@ from mobileone.evaluation.confusion import class_results, confused_pairs
 from mobileone.evaluation.pictures import draw_confusion, draw_mistakes, draw_worst_classes
 from mobileone.imagenet import human_name
 from mobileone.input_spec import size_text
+from mobileone.limits import JSON_BYTES
 from mobileone.model.network import MobileOne
+from mobileone.processor import num_cores
 from mobileone.ranks.device import pick_device
+from mobileone.regular_file import read_regular
 from mobileone.report.figure import try_to_draw
 from mobileone.report.page import Cell, document, picture, sortable_table, tiles
 from mobileone.training.config.train_config import TrainConfig
@@ -30,6 +35,7 @@ from mobileone.training.run.run_dir import RunDir
 from mobileone.training.watch.time_left import duration
 
 MAX_PAIRS = 100
+MAX_BATCH = 256  # the result is the same for any; the file is not to decide how much memory is used
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,7 +55,12 @@ class RunReport:
 
 
 def write_report(
-    run_dir: str | Path, *, data: str | None = None, device: str | None = None, progress: bool = True
+    run_dir: str | Path,
+    *,
+    data: str | None = None,
+    device: str | None = None,
+    progress: bool = True,
+    config: TrainConfig | None = None,
 ) -> RunReport:
     """Evaluate the best weights of a run once more, image by image, and write what they get wrong.
 
@@ -61,28 +72,32 @@ def write_report(
         data: the validation images; None is where the run had them.
         device: where to compute; None is the run's.
         progress: whether to show a bar on stderr.
+        config: of the run, where the caller has it; None reads what lies in the folder, and takes no data
+            from other machines by its word.
 
     Raises:
-        TrainingError: if there is no such run.
+        TrainingError: if there is no such run, its files are not what a run writes, or it names data that is
+            not on this machine.
         DataError: if the data cannot be used.
         MissingExtraError: without matplotlib.
     """
     files = RunDir(Path(run_dir))
-    config = files.read_config()
+    config = config or files.read_config(given=() if data is None else ("data", "val_data"))
     files = RunDir(Path(run_dir), config.saving.weights_suffix)
     best = files.weights("best")
     if not best.exists():
         raise TrainingError(f"{run_dir} has no {best.name} yet; a report needs an evaluated epoch")
     model = load_model(best, form="inference", device=pick_device(device or config.compute.device))
     if data is None:
-        source = open_data(config.val_data or config.data, split="val", classes=model.class_names)
+        source = open_validation(config.data, config.val_data, classes=model.class_names)
     else:
         source = open_data(data, split="val", classes=model.class_names)
+    asked = config.loading.num_workers
     answers = answer(
         model,
         source,
-        batch_size=config.batch_size,
-        num_workers=config.loading.num_workers,
+        batch_size=min(config.batch_size, MAX_BATCH),
+        num_workers=None if asked is None else min(asked, num_cores()),
         on_bad_image=config.loading.on_bad_image,
         progress=progress,
     )
@@ -111,9 +126,8 @@ def _draw(files: RunDir, answers: Answers, source: ImageSource) -> tuple[Path, .
 
 
 def _page(files: RunDir, config: TrainConfig, model: MobileOne, answers: Answers) -> str:
-    environment = json.loads(files.config.read_text(encoding="utf-8"))["environment"]
-    with files.metrics.open(newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
+    environment = files.read_environment()
+    rows = _epoch_rows(files)
     name = f"{model.variant.name} on {config.data}"
     parts = [_summary(rows, model, answers)]
     for title, key, note in (
@@ -131,7 +145,7 @@ def _page(files: RunDir, config: TrainConfig, model: MobileOne, answers: Answers
         ),
     ):
         path = files.path / key
-        if path.exists():
+        if path.is_file():
             parts.append(
                 f"<section><h2>{title}</h2>{picture(path.read_bytes(), alt=title)}"
                 f'<p class="soft">{escape(note)}</p></section>'
@@ -142,6 +156,24 @@ def _page(files: RunDir, config: TrainConfig, model: MobileOne, answers: Answers
     settings = config.settings() | {f"({name})": value for name, value in environment.items()}
     parts.append(f"<section><h2>Configuration</h2>{_settings(settings)}</section>")
     return document(f"Training of {name}", [f"<h1>{escape(name)}</h1>", *parts])
+
+
+def _epoch_rows(files: RunDir) -> list[dict[str, str]]:
+    """The lines of metrics.csv, one an epoch, whose numbers are numbers."""
+    try:
+        text = read_regular(files.metrics, JSON_BYTES).decode("utf-8")
+        rows = list(csv.DictReader(io.StringIO(text, newline="")))
+        numbers = [float(value) for row in rows for value in row.values() if value]
+        if not rows or not {"epoch", "acc@1", "seconds", "images/s", "data_wait"} <= set(rows[0]):
+            raise ValueError("it lacks columns, or lines")
+        if not all(math.isfinite(number) for number in numbers) or not any(row["acc@1"] for row in rows):
+            raise ValueError("no epoch was evaluated, or a number is not finite")
+        if not all(row[name] for row in rows for name in ("epoch", "seconds", "images/s", "data_wait")):
+            raise ValueError("a number is missing")
+    except (OSError, ValueError, TypeError, csv.Error) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise TrainingError(f"{files.metrics} is not the metrics of a run: {reason}") from error
+    return rows
 
 
 def _summary(rows: Sequence[dict[str, str]], model: MobileOne, answers: Answers) -> str:

@@ -99,7 +99,7 @@ V_KERNEL void V_depthwise_1(map in, const filters *f, int begin, int end, map ou
           const int channel = 64 * block + 4 * slice, lane = 64 * block + 16 * turn + slice;
           V_two_rows(in.data + y * in.row + channel, in.row, in.pixel,
                      f->weights + (ptrdiff_t)block * 1536 + 64 * turn + 4 * slice, f->bias[V_SIGNED] + lane,
-                     f->scale + lane, f->offset, out.data + y * out.row + channel, out.row, out.pixel, width, turn);
+                     f->scale + lane, HAS_ATTENTION ? f->offset : 0, out.data + y * out.row + channel, out.row, out.pixel, width, turn);
         }
 }
 
@@ -111,6 +111,6 @@ V_KERNEL void V_depthwise_2(map in, const filters *f, int begin, int end, map ou
           const int channel = 64 * block + 4 * slice, lane = 64 * block + 16 * turn + slice;
           V_one_row(in.data + 2 * y * in.row + channel, in.row, in.pixel,
                     f->weights + (ptrdiff_t)block * 768 + 64 * turn + 4 * slice, f->bias[V_SIGNED] + lane,
-                    f->scale + lane, f->offset, out.data + y * out.row + channel, out.pixel, width, turn);
+                    f->scale + lane, HAS_ATTENTION ? f->offset : 0, out.data + y * out.row + channel, out.pixel, width, turn);
         }
 }

@@ -1,11 +1,21 @@
 /* ---- averages, gates, classifier ---- */
 
-V_KERNEL void V_add_pixels(const uint8_t *row, ptrdiff_t pixel, int width, int channels, int32_t *sums) {
-  for (int c = 0; c < channels; c += V_LANES) {
-    V_ints sum = V_load(sums + c);
-    for (int x = 0; x < width; x++) sum = V_add(sum, V_widen(row + x * pixel + c));
-    V_store_ints(sums + c, sum);
+V_KERNEL void V_add_pixels(map in, int height, int width, int channels, int32_t *sums) {
+  for (int c = 0; c < channels; c += 4 * V_LANES) {
+    const int left = (channels - c) / V_LANES, vectors = left < 4 ? left : 4;
+    V_ints part[4] = {V_zero(), V_zero(), V_zero(), V_zero()};
+    for (int y = 0; y < height; y++)
+      for (int x = 0; x < width; x++) {
+        const uint8_t *pixel = in.data + y * in.row + x * in.pixel + c;
+        UNROLL for (int v = 0; v < 4; v++) part[v] = V_add(part[v], V_widen(pixel + (v < vectors ? v : 0) * V_LANES));
+      }
+    for (int v = 0; v < vectors; v++) V_store_ints(sums + c + v * V_LANES, part[v]);
   }
+}
+
+/* There is room behind the last channel for what a vector has more. */
+V_KERNEL void V_round_averages(const int32_t *sums, int channels, float count, float step, float unit, uint8_t *out) {
+  for (int c = 0; c < channels; c += V_LANES) V_narrow(out + c, V_average(V_load(sums + c), count, step, unit));
 }
 
 V_KERNEL void V_gate_pixels(uint8_t *row, ptrdiff_t pixel, int width, int channels, const float *gates, float scale,

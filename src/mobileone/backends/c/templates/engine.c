@@ -20,9 +20,10 @@ static inline uint8_t *thread_block(const job *j, int thread) {
   return j->workspace + SHARED_BYTES + (size_t)thread * THREAD_BYTES;
 }
 
-/* Zeros around rows y0 to y1 of a map. */
-static void clear_border(map m, const layout *l, int y0, int y1) {
-  if (!l->border) return;
+/* Zeros around rows y0 to y1 of the map that a step writes, where they are not there from the step before last. */
+static void clear_border(const step *s, map m, int y0, int y1) {
+  const layout *l = s->out;
+  if (!s->clears) return;
   if (y0 == 0) memset(m.data, 0, (size_t)m.row);
   if (y1 == l->height) memset(pixel_at(m, l->height + 1, 0), 0, (size_t)m.row);
   for (int y = y0; y < y1; y++) {
@@ -48,84 +49,102 @@ static inline cursor cursor_at(map m, const layout *l, int y) {
   return c;
 }
 
-/* What the first convolution reads for one row of outputs, pixel after pixel. Short runs are copied 16 bytes at a time;
-   what is too much is overwritten by the next. */
-static void gather_row(const job *j, int y, uint8_t *strip) {
-  enum { RUN = STEM_KERNEL_W * IMAGE_CHANNELS, LINE = IMAGE_WIDTH * IMAGE_CHANNELS };
+/* What the first convolution reads for outputs x0 to x1 of a row, pixel after pixel, at the image's edges. */
+static void gather_edge(const uint8_t *const *rows, int x0, int x1, uint8_t *to) {
+  for (int x = x0; x < x1; x++)
+    for (int ky = 0; ky < STEM_KERNEL_H; ky++)
+      for (int kx = 0; kx < STEM_KERNEL_W; kx++) {
+        const int from = x * STEM_STRIDE_W - STEM_PADDING_W + kx;
+        memcpy(to + x * STEM_PITCH + (ky * STEM_KERNEL_W + kx) * IMAGE_CHANNELS,
+               from >= 0 && from < IMAGE_WIDTH ? rows[ky] + from * IMAGE_CHANNELS : border_row, IMAGE_CHANNELS);
+      }
+}
+
+/* The same for a whole row. Away from the edges, short runs are copied 16 bytes at a time; what is too much is
+   overwritten by the next. */
+static void gather_row(const job *j, int y, uint8_t *to) {
+  enum {
+    RUN = STEM_KERNEL_W * IMAGE_CHANNELS,
+    LINE = IMAGE_WIDTH * IMAGE_CHANNELS,
+    FIRST = (STEM_PADDING_W + STEM_STRIDE_W - 1) / STEM_STRIDE_W,
+    REACHED = RUN <= 16 && LINE >= 16 ? ((LINE - 16) / IMAGE_CHANNELS + STEM_PADDING_W) / STEM_STRIDE_W + 1 : 0,
+    WITHIN = REACHED < STEM_WIDTH ? REACHED : STEM_WIDTH,
+    BEHIND = WITHIN < FIRST ? FIRST : WITHIN
+  };
   const uint8_t *rows[STEM_KERNEL_H];
-  for (int ky = 0; ky < STEM_KERNEL_H; ky++) {
+  UNROLL for (int ky = 0; ky < STEM_KERNEL_H; ky++) {
     const int from = y * STEM_STRIDE_H - STEM_PADDING_H + ky;
     rows[ky] = from >= 0 && from < IMAGE_HEIGHT ? j->pixels + from * j->pitch : border_row;
   }
-  int x = 0;
-  while (x < STEM_WIDTH) {
-    const int left = x * STEM_STRIDE_W - STEM_PADDING_W;
-    if (RUN <= 16 && left >= 0 && left * IMAGE_CHANNELS + 16 <= LINE) {
-      const int last = ((LINE - 16) / IMAGE_CHANNELS + STEM_PADDING_W) / STEM_STRIDE_W;
-      for (; x <= last && x < STEM_WIDTH; x++)
-        for (int ky = 0; ky < STEM_KERNEL_H; ky++)
-          memcpy(strip + x * STEM_PITCH + ky * RUN, rows[ky] + (x * STEM_STRIDE_W - STEM_PADDING_W) * IMAGE_CHANNELS, 16);
-      continue;
-    }
-    for (int ky = 0; ky < STEM_KERNEL_H; ky++)
-      for (int kx = 0; kx < STEM_KERNEL_W; kx++) {
-        const int inside = left + kx >= 0 && left + kx < IMAGE_WIDTH;
-        memcpy(strip + x * STEM_PITCH + ky * RUN + kx * IMAGE_CHANNELS,
-               inside ? rows[ky] + (left + kx) * IMAGE_CHANNELS : border_row, IMAGE_CHANNELS);
-      }
-    x++;
+  gather_edge(rows, 0, FIRST, to);
+  for (int x = FIRST; x < BEHIND; x++) {
+    const ptrdiff_t from = (x * STEM_STRIDE_W - STEM_PADDING_W) * IMAGE_CHANNELS;
+    UNROLL for (int ky = 0; ky < STEM_KERNEL_H; ky++) memcpy(to + x * STEM_PITCH + ky * RUN, rows[ky] + from, 16);
   }
+  gather_edge(rows, BEHIND, STEM_WIDTH, to);
 }
 
-static void stem_row(const job *j, int thread, const step *s, int y, cursor out) {
-  uint8_t *strip = thread_block(j, thread) + STRIP_AT;
-  gather_row(j, y, strip);
-  multiply(j, thread, stem_panels, STEM_PANELS, strip, STEM_WIDTH, out);
-  (void)s;
+static void stem_row(const job *j, int thread, int y, cursor out) {
+  uint8_t *gathered = thread_block(j, thread) + GATHER_AT;
+  gather_row(j, y, gathered);
+  multiply(j, thread, stem_panels, STEM_PANELS, gathered, STEM_WIDTH, out);
 }
 
-static void run_unit(const job *j, int thread, const step *s, map in, int y0, int y1) {
-  uint8_t *strip = thread_block(j, thread) + STRIP_AT;
+/* The pointwise half, of rows that lie in the thread's strip. */
+static void finish_unit(const job *j, int thread, const step *s, int y0, int y1) {
   const map out = map_of(j, s->out);
-  const ptrdiff_t pitch = s->panels[0].pitch;
-  const map rows = {strip, pitch * s->out->width, pitch};
-  j->k->depthwise[s->stride - 1](in, s->depthwise, 0, s->depthwise->blocks, rows, s->out->width, y1 - y0);
-  clear_border(out, s->out, y0, y1);
-  multiply(j, thread, s->panels, s->num_panels, strip, (y1 - y0) * s->out->width, cursor_at(out, s->out, y0));
+  clear_border(s, out, y0, y1);
+  multiply(j, thread, s->panels, s->num_panels, thread_block(j, thread) + STRIP_AT, (y1 - y0) * s->out->width,
+           cursor_at(out, s->out, y0));
 }
 
-/* The rows of the first convolution that rows y0 to y1 behind it read lie in the thread's own block, zeros around
-   them. The last one is the next chunk's first. */
+static void run_unit(const job *j, int thread, const step *s, int y0, int y1) {
+  map in = map_of(j, s->in);
+  in.data = pixel_at(in, s->stride * y0, 0);
+  const ptrdiff_t pitch = s->panels[0].pitch;
+  const map rows = {thread_block(j, thread) + STRIP_AT, pitch * s->out->width, pitch};
+  j->k->depthwise[s->stride - 1](in, s->depthwise, 0, s->depthwise->blocks, rows, s->out->width, y1 - y0);
+  finish_unit(j, thread, s, y0, y1);
+}
+
+/* Three rows of the first convolution, zeros around them, lie in the thread's own block: what one row behind it reads.
+   The last of them is the next one's first, so rows follow one another downwards, then upwards, then downwards. */
 static void run_stem_unit(const job *j, int thread, const step *s, int y0, int y1) {
   const layout *l = s->in;
-  const map in = {thread_block(j, thread) + STEM_AT, (ptrdiff_t)(l->width + 2) * l->pixel, l->pixel};
-  int32_t *next = (int32_t *)(void *)thread_block(j, thread);
-  const int first = s->stride * y0 - 1, count = s->stride * (y1 - y0) + 3 - s->stride;
-  const int kept = next[0] == y0 && y0 > 0 ? 1 : 0; /* as many as a stride of 2 shares */
-  if (kept) memcpy(in.data, pixel_at(in, next[1] - 1, 0), (size_t)in.row);
-  for (int i = kept; i < count; i++) {
-    uint8_t *row = pixel_at(in, i, 0);
-    if (first + i < 0 || first + i >= l->height) {
-      memset(row, 0, (size_t)in.row);
-      continue;
-    }
-    memset(row, 0, (size_t)in.pixel);
-    memset(pixel_at(in, i, l->width + 1), 0, (size_t)in.pixel);
-    const cursor out = {pixel_at(in, i, 1), l->pixel, 0, l->width, 2 * l->pixel};
-    stem_row(j, thread, s, first + i, out);
+  const map rows = {thread_block(j, thread) + STEM_AT, (ptrdiff_t)(l->width + 2) * l->pixel, l->pixel};
+  const ptrdiff_t pitch = s->panels[0].pitch;
+  uint8_t *strip = thread_block(j, thread) + STRIP_AT;
+  kept_rows *kept = (kept_rows *)(void *)thread_block(j, thread);
+  int at = kept->slot, first = kept->next == y0 && y0 > 0 ? 1 : 0;
+  for (int i = 0; i < 3 && !first; i++) {
+    memset(pixel_at(rows, i, 0), 0, (size_t)l->pixel);
+    memset(pixel_at(rows, i, l->width + 1), 0, (size_t)l->pixel);
   }
-  next[0] = y1;
-  next[1] = count;
-  run_unit(j, thread, s, in, y0, y1);
+  for (int y = y0; y < y1; y++, first = 1) {
+    const int down = at == 0 ? 1 : -1;
+    for (int i = first; i < 3; i++) {
+      const int from = 2 * y - 1 + i;
+      uint8_t *row = pixel_at(rows, at + down * i, 0);
+      const cursor out = {row + l->pixel, l->pixel, 0, l->width, 2 * l->pixel};
+      if (from >= 0 && from < l->height) stem_row(j, thread, from, out);
+      else memset(row, 0, (size_t)rows.row);
+    }
+    const map in = {pixel_at(rows, at, 0), down * rows.row, l->pixel};
+    const map to = {strip + (y - y0) * pitch * s->out->width, 0, pitch};
+    j->k->depthwise[1](in, s->depthwise, 0, s->depthwise->blocks, to, s->out->width, 1);
+    at += 2 * down;
+  }
+  kept->next = y1;
+  kept->slot = at;
+  finish_unit(j, thread, s, y0, y1);
 }
 
 /* ---- averages, gates, head ---- */
 
 static void sum_map(const job *j, const layout *l, int32_t *sums) {
-  const map m = map_of(j, l);
-  memset(sums, 0, (size_t)l->pixel * sizeof *sums);
-  for (int y = 0; y < l->height; y++)
-    j->k->add_pixels(pixel_at(m, y + l->border, l->border), m.pixel, l->width, l->pixel, sums);
+  map m = map_of(j, l);
+  m.data = pixel_at(m, l->border, l->border);
+  j->k->add_pixels(m, l->height, l->width, l->pixel, sums);
 }
 
 #if HAS_ATTENTION
@@ -181,18 +200,15 @@ static void pool(const job *j, const step *s) {
   sum_map(j, s->in, sums);
 #if NUM_CLASSES
   uint8_t *features = j->workspace + FEATURES_AT;
-  memset(features, 0, FEATURE_BYTES);
-#endif
+  memset(features + NUM_FEATURES, 0, FEATURE_BYTES - NUM_FEATURES);
+  j->k->round_averages(sums, NUM_FEATURES, count, LAST_STEP, POOLED_STEP, features);
+#else
   for (int c = 0; c < NUM_FEATURES; c++) {
     single mean = (float)sums[c] / count;
     single average = mean * LAST_STEP;
-#if NUM_CLASSES
-    single steps = average / POOLED_STEP;
-    features[c] = (uint8_t)rounded(steps, 0, 255);
-#else
     j->logits[c] = average;
-#endif
   }
+#endif
 }
 
 #if NUM_CLASSES
@@ -254,31 +270,26 @@ static void run_chunk(const job *j, int thread, const step *s, int chunk, int ch
   switch (s->kind) {
     case STEM: {
       const map out = map_of(j, s->out);
-      for (int y = begin; y < end; y++) stem_row(j, thread, s, y, cursor_at(out, s->out, y));
-      clear_border(out, s->out, begin, end);
+      for (int y = begin; y < end; y++) stem_row(j, thread, y, cursor_at(out, s->out, y));
+      clear_border(s, out, begin, end);
       break;
     }
     case STEM_UNIT: run_stem_unit(j, thread, s, begin, end); break;
-    case UNIT: {
-      map in = map_of(j, s->in);
-      in.data = pixel_at(in, s->stride * begin, 0);
-      run_unit(j, thread, s, in, begin, end);
-      break;
-    }
+    case UNIT: run_unit(j, thread, s, begin, end); break;
     case DEPTHWISE:
       j->k->depthwise[s->stride - 1](map_of(j, s->in), s->depthwise, begin, end, map_of(j, s->out), s->out->width,
                                      s->out->height);
       break;
     case POINTWISE: {
       const map in = map_of(j, s->in), out = map_of(j, s->out);
-      clear_border(out, s->out, begin, end);
+      clear_border(s, out, begin, end);
       multiply(j, thread, s->panels, s->num_panels, pixel_at(in, begin, 0), (end - begin) * s->out->width,
                cursor_at(out, s->out, begin));
       break;
     }
     case PANELS: {
       const map in = map_of(j, s->in), out = map_of(j, s->out);
-      if (chunk == 0) clear_border(out, s->out, 0, s->out->height);
+      if (chunk == 0) clear_border(s, out, 0, s->out->height);
       for (int i = 0, skipped = 0; i < s->num_panels; skipped += s->panels[i++].blocks) {
         const panel *p = &s->panels[i];
         const int from = begin > skipped ? begin - skipped : 0;

@@ -36,6 +36,12 @@ typedef struct { /* What all threads do before any goes on. */
   const panel *panels; /* one, or two where the channels ask for two kernels */
   int32_t num_panels;
   const attention *attention;
-  int32_t rows; /* at a time, at most */
+  int32_t rows;   /* at a time, at most */
+  int32_t clears; /* whether it writes the zeros around its map */
 } step;
+
+typedef struct { /* What a thread keeps of the first convolution from one chunk to the next. */
+  int32_t next; /* the row of outputs whose first row of inputs is there; -1 for none */
+  int32_t slot; /* where that is: 0 or 2 */
+} kept_rows;
 

@@ -1,62 +1,81 @@
 /* ---- pointwise convolution ---- */
 
+/* sums + the products of a group of four input channels. */
+V_INLINE void V_group(V_ints sums[V_MOST_PIXELS][3], const V_pixel *pixels, const int8_t *weights, int pitch, int size,
+                      int vectors) {
+  V_ints w[3];
+  UNROLL for (int v = 0; v < vectors; v++) w[v] = V_weights(weights + 64 * v);
+  UNROLL for (int p = 0; p < size; p++) {
+    V_ints four = V_broadcast(pixels + p * pitch);
+    UNROLL for (int v = 0; v < vectors; v++) sums[p][v] = V_dot(sums[p][v], four, w[v]);
+  }
+}
+
 /* One tile: `size` pixels by `vectors` vectors of sums, which stay in registers over all input channels. What lies
-   beyond `valid` pixels is computed and thrown away. `size`, `vectors`, `step` and `pitch` are constants. */
+   beyond `valid` pixels is computed and thrown away. `pitch`, `size`, `vectors` and `step` are constants, and `few`,
+   the number of groups where there are few. */
 V_INLINE cursor V_tile(const V_pixel *pixels, int groups, const int8_t *weights, const int32_t *bias,
                        const float *scale, int32_t offset, cursor out, int valid, uint8_t *sink, int pitch, int size,
-                       int vectors, int step) {
+                       int vectors, int step, int few) {
   V_ints sums[V_MOST_PIXELS][3];
   UNROLL for (int v = 0; v < vectors; v++) {
     V_ints start = V_start(bias + 16 * v);
     UNROLL for (int p = 0; p < size; p++) sums[p][v] = start;
   }
-  ROLLED for (int k = 0; k < groups; k++) {
-    V_ints w[3];
-    UNROLL for (int v = 0; v < vectors; v++) w[v] = V_weights(weights + 64 * v);
-    UNROLL for (int p = 0; p < size; p++) {
-      V_ints four = V_broadcast(pixels + p * pitch);
-      UNROLL for (int v = 0; v < vectors; v++) sums[p][v] = V_dot(sums[p][v], four, w[v]);
-    }
-    pixels += 4;
-    weights += step;
+  if (few) {
+    UNROLL for (int k = 0; k < few; k++) V_group(sums, pixels + 4 * k, weights + k * step, pitch, size, vectors);
+  } else {
+    ROLLED for (int k = 0; k < groups; k++, pixels += 4, weights += step)
+      V_group(sums, pixels, weights, pitch, size, vectors);
   }
+  /* Mostly the pixels go to one row; where they do not, by way of the sink. */
+  const int straight = fits(&out, size, valid);
+  uint8_t *to = straight ? out.at : sink;
+  const ptrdiff_t apart = straight ? out.pixel : SINK_PIXEL;
+  const V_scales scales = V_load_scales(scale, vectors);
   UNROLL for (int p = 0; p < size; p += 2) {
-    uint8_t *first = p < valid ? out.at : sink;
-    advance(&out);
-    const int other = p + 1 < size ? p + 1 : p;
-    uint8_t *second = p + 1 < size && p + 1 < valid ? out.at : sink;
-    if (p + 1 < size) advance(&out);
-    V_store(first, second, sums[p], sums[other], scale, offset, vectors);
+    const int other = p + 1 < size ? p + 1 : p; /* the last of an odd number is stored twice */
+    V_store(to, to + (other - p) * apart, sums[p], sums[other], &scales, offset, vectors);
+    to += 2 * apart;
   }
-  return out;
+  return straight ? advanced(out, size) : scattered(out, sink, V_SLICE * vectors, size < valid ? size : valid);
 }
 
 /* All pixels of a strip by `count` vectors from number `vector` on, a slice of their lanes at a time. */
-V_INLINE void V_columns(const V_pixel *strip, int pixels, const panel *p, int block, int vector, int count, cursor out,
-                        uint8_t *sink, int pitch, int size, int vectors) {
+V_INLINE void V_columns(const V_pixel *strip, int pixels, const panel *p, int32_t offset, int block, int vector,
+                        int count, cursor out, uint8_t *sink, int pitch, int size, int vectors, int few) {
   const int lanes = 16 * (block * vectors + vector);
   const int8_t *weights = p->weights + (ptrdiff_t)block * p->groups * 64 * vectors + 64 * vector;
   ROLLED for (int slice = 0; slice < 16; slice += V_SLICE) {
     cursor to = out;
-    to.at += 16 * (block * vectors + vector) + slice * count;
+    to.at += lanes + slice * count;
     const V_pixel *from = strip;
     ROLLED for (int left = pixels; left > 0; left -= size) {
-      to = V_tile(from, p->groups, weights + 4 * slice, p->bias[V_SIGNED] + lanes + slice, p->scale + lanes + slice, p->offset,
-                  to, left, sink, pitch, size, count, 64 * vectors);
+      to = V_tile(from, p->groups, weights + 4 * slice, p->bias[V_SIGNED] + lanes + slice, p->scale + lanes + slice,
+                  offset, to, left, sink, pitch, size, count, 64 * vectors, few);
       from += size * pitch;
     }
   }
 }
 
-V_INLINE void V_pointwise(const uint8_t *strip, int pixels, const panel *p, int begin, int end, cursor out,
-                          uint8_t *scratch, int pitch, int size, int vectors) {
-  const V_pixel *from = V_prepare(strip, pixels, pitch, size, scratch);
+V_INLINE void V_blocks(const V_pixel *strip, int pixels, const panel *p, int32_t offset, int begin, int end, cursor out,
+                       uint8_t *sink, int pitch, int size, int vectors, int few) {
   ROLLED for (int block = begin; block < end; block++) {
     if (V_SLICE == 16) {
-      V_columns(from, pixels, p, block, 0, vectors, out, scratch, pitch, size, vectors);
+      V_columns(strip, pixels, p, offset, block, 0, vectors, out, sink, pitch, size, vectors, few);
     } else {
-      if (vectors > 1) V_columns(from, pixels, p, block, 0, 2, out, scratch, pitch, size, vectors);
-      if (vectors != 2) V_columns(from, pixels, p, block, vectors - 1, 1, out, scratch, pitch, size, vectors);
+      if (vectors > 1) V_columns(strip, pixels, p, offset, block, 0, 2, out, sink, pitch, size, vectors, few);
+      if (vectors != 2) V_columns(strip, pixels, p, offset, block, vectors - 1, 1, out, sink, pitch, size, vectors, few);
     }
   }
+}
+
+/* Only before an attention do outputs have a zero of their own: twice the code, but none for it elsewhere. */
+V_INLINE void V_pointwise(const uint8_t *strip, int pixels, const panel *p, int begin, int end, cursor out,
+                          uint8_t *scratch, int pitch, int size, int vectors, int few) {
+  const V_pixel *from = V_prepare(strip, pixels, pitch, size, scratch);
+  if (HAS_ATTENTION && p->offset)
+    V_blocks(from, pixels, p, p->offset, begin, end, out, scratch, pitch, size, vectors, few);
+  else
+    V_blocks(from, pixels, p, 0, begin, end, out, scratch, pitch, size, vectors, few);
 }

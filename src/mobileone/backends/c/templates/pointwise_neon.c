@@ -36,11 +36,11 @@ V_INLINE cursor V_tile(const uint8_t *pixels, int groups, const int8_t *weights,
     weights += step;
   }
   const float *const scales[4] = {scale + at[0] / 4, scale + at[1] / 4, scale + at[2] / 4, scale + at[3] / 4};
-  UNROLL for (int p = 0; p < size; p++) {
-    V_store_four(p < valid ? out.at : sink, sums[p], scales, offset);
-    advance(&out);
-  }
-  return out;
+  const int straight = fits(&out, size, valid);
+  uint8_t *to = straight ? out.at : sink;
+  const ptrdiff_t apart = straight ? out.pixel : SINK_PIXEL;
+  UNROLL for (int p = 0; p < size; p++, to += apart) V_store_four(to, sums[p], scales, offset);
+  return straight ? advanced(out, size) : scattered(out, sink, 16, size < valid ? size : valid);
 }
 
 V_INLINE void V_sixteen(const uint8_t *strip, int pixels, const panel *p, int block, int channel, cursor out,
@@ -56,7 +56,8 @@ V_INLINE void V_sixteen(const uint8_t *strip, int pixels, const panel *p, int bl
 }
 
 V_INLINE void V_pointwise(const uint8_t *strip, int pixels, const panel *p, int begin, int end, cursor out,
-                          uint8_t *scratch, int pitch, int size, int vectors) {
+                          uint8_t *scratch, int pitch, int size, int vectors, int few) {
+  (void)few;
   ROLLED for (int block = begin; block < end; block++) {
     if (vectors > 1) {
       const int low[4] = {0, 64, 16, 80}, high[4] = {32, 96, 48, 112};

@@ -4,9 +4,9 @@ enum { NUM_STEPS = sizeof steps / sizeof *steps };
 
 static void begin_run(const job *j) {
   for (int thread = 0; thread < j->threads; thread++) {
-    int32_t *next = (int32_t *)(void *)thread_block(j, thread);
-    next[0] = -1; /* no rows of the first convolution are kept from the last image */
-    next[1] = 0;
+    kept_rows *kept = (kept_rows *)(void *)thread_block(j, thread);
+    kept->next = -1;
+    kept->slot = 0;
   }
 }
 

@@ -1,6 +1,9 @@
 /* ==== What all kernels share =========================================================================== */
 
-#if defined(__GNUC__) || defined(__clang__)
+#if defined(__clang__)
+#define UNROLL _Pragma("clang loop unroll(full)")
+#define ROLLED _Pragma("clang loop unroll(disable)")
+#elif defined(__GNUC__)
 #define UNROLL _Pragma("GCC unroll 32") /* whole: what the loop indexes then lives in registers */
 #define ROLLED _Pragma("GCC unroll 1")
 #else
@@ -52,16 +55,30 @@ typedef struct { /* One instruction set's functions. */
   void (*depthwise[2])(map in, const filters *f, int begin, int end, map out, int width, int rows);
   void (*const *pointwise)(const uint8_t *strip, int pixels, const panel *p, int begin, int end, cursor out,
                            uint8_t *scratch);
-  void (*add_pixels)(const uint8_t *row, ptrdiff_t pixel, int width, int channels, int32_t *sums);
+  void (*add_pixels)(map in, int height, int width, int channels, int32_t *sums);
+  void (*round_averages)(const int32_t *sums, int channels, float count, float step, float unit, uint8_t *out);
   void (*gate_pixels)(uint8_t *row, ptrdiff_t pixel, int width, int channels, const float *gates, float scale,
                       int in_offset, int out_offset);
   void (*classify)(const uint8_t *features, const panel *p, int begin, int end, int32_t *sums, uint8_t *scratch);
 } kernels;
 
-static inline void advance(cursor *c) {
-  c->at += c->pixel;
-  if (++c->column == c->width) {
-    c->column = 0;
-    c->at += c->skip;
-  }
+enum { SINK_PIXEL = 64, SINK_BYTES = 1024 }; /* a tile's outputs that do not lie behind one another */
+
+static inline cursor advanced(cursor c, int pixels) {
+  c.at += (ptrdiff_t)pixels * c.pixel;
+  for (c.column += pixels; c.column >= c.width; c.column -= c.width) c.at += c.skip;
+  return c;
 }
+
+#if HAS_X86_KERNELS || HAS_ARM_KERNELS
+/* Whether the next `size` pixels lie in one row and are all wanted. */
+static inline int fits(const cursor *c, int size, int valid) {
+  return valid >= size && (c->skip == 0 || c->column + size <= c->width);
+}
+
+/* Pixels of so many bytes from the sink to where they belong. */
+static cursor scattered(cursor c, const uint8_t *sink, int bytes, int pixels) {
+  for (int i = 0; i < pixels; i++, c = advanced(c, 1)) memcpy(c.at, sink + i * SINK_PIXEL, (size_t)bytes);
+  return c;
+}
+#endif

@@ -14,7 +14,7 @@ V_INLINE void V_store_ints(int32_t *p, V_ints a) { _mm256_storeu_si256((__m256i 
 
 /* The strip in 16 bits, up to the end of the last tile. */
 V_INLINE const V_pixel *V_prepare(const uint8_t *strip, int pixels, int pitch, int size, uint8_t *scratch) {
-  V_pixel *wide = (V_pixel *)(void *)(scratch + 64);
+  V_pixel *wide = (V_pixel *)(void *)(scratch + SINK_BYTES);
   const int count = (pixels + size - 1) / size * size * pitch;
   for (int i = 0; i < count; i += 16)
     _mm256_storeu_si256((__m256i *)(void *)(wide + i),
@@ -44,27 +44,30 @@ V_INLINE void V_store_sums(int32_t *p, V_ints a) {
   _mm_storeu_si128((__m128i *)p, _mm256_castsi256_si128(V_join(a, a)));
 }
 
-V_INLINE V_ints V_round_with(V_ints sums, __m256 scale, int32_t offset) {
+typedef struct {
+  __m256 v;
+} V_scales;
+V_INLINE V_scales V_load_scales(const float *p, int vectors) {
+  const V_scales s = {_mm256_set_m128(_mm_loadu_ps(vectors == 2 ? p + 16 : p), _mm_loadu_ps(p))};
+  return s;
+}
+
+V_INLINE V_ints V_round(V_ints sums, __m256 scale, int32_t offset) {
   V_ints whole = _mm256_cvtps_epi32(_mm256_mul_ps(_mm256_cvtepi32_ps(sums), scale));
   return offset ? V_add(whole, _mm256_set1_epi32(offset)) : whole;
 }
-V_INLINE V_ints V_round(V_ints sums, const float *scale, int32_t offset) {
-  return V_round_with(sums, _mm256_loadu_ps(scale), offset);
-}
 
 /* Two pixels' sums: eight channels of each from pairs of vectors, else four. */
-V_INLINE void V_store(uint8_t *first, uint8_t *second, const V_ints *a, const V_ints *b, const float *scale,
+V_INLINE void V_store(uint8_t *first, uint8_t *second, const V_ints *a, const V_ints *b, const V_scales *scale,
                       int32_t offset, int vectors) {
-  const __m128 low = _mm_loadu_ps(scale);
   if (vectors == 2) {
-    const __m256 scales = _mm256_set_m128(_mm_loadu_ps(scale + 16), low);
-    V_ints both = _mm256_packs_epi32(V_round_with(V_join(a[0], a[1]), scales, offset),
-                                     V_round_with(V_join(b[0], b[1]), scales, offset));
+    V_ints both = _mm256_packs_epi32(V_round(V_join(a[0], a[1]), scale->v, offset),
+                                     V_round(V_join(b[0], b[1]), scale->v, offset));
     both = _mm256_permutevar8x32_epi32(_mm256_packus_epi16(both, both), _mm256_setr_epi32(0, 4, 1, 5, 0, 4, 1, 5));
     _mm_storel_epi64((__m128i *)first, _mm256_castsi256_si128(both));
     _mm_storel_epi64((__m128i *)second, _mm_unpackhi_epi64(_mm256_castsi256_si128(both), _mm256_castsi256_si128(both)));
   } else {
-    V_ints both = V_round_with(V_join(a[0], b[0]), _mm256_set_m128(low, low), offset);
+    V_ints both = V_round(V_join(a[0], b[0]), scale->v, offset);
     both = _mm256_packs_epi32(both, both);
     both = _mm256_packus_epi16(both, both);
     const int32_t one = _mm256_extract_epi32(both, 0), other = _mm256_extract_epi32(both, 4);
@@ -90,7 +93,7 @@ V_INLINE V_ints V_dot_taps(V_ints sums, V_ints bytes, const int8_t *w) {
 }
 
 V_INLINE void V_store_turn(uint8_t *out, const V_ints *sums, const float *scale, int32_t offset, int turn) {
-  V_ints whole = V_round(sums[0], scale, offset);
+  V_ints whole = V_round(sums[0], _mm256_loadu_ps(scale), offset);
   whole = _mm256_packs_epi32(whole, whole);
   whole = _mm256_packus_epi16(whole, whole);
   const int32_t low = _mm256_extract_epi32(whole, 0), high = _mm256_extract_epi32(whole, 4);
@@ -105,6 +108,11 @@ V_INLINE V_ints V_gate(V_ints value, int in_offset, const float *gates, float sc
   __m256 x = _mm256_cvtepi32_ps(_mm256_sub_epi32(value, _mm256_set1_epi32(in_offset)));
   x = _mm256_mul_ps(_mm256_mul_ps(x, _mm256_loadu_ps(gates)), _mm256_set1_ps(scale));
   return V_add(_mm256_cvtps_epi32(x), _mm256_set1_epi32(out_offset));
+}
+
+V_INLINE V_ints V_average(V_ints sums, float count, float step, float unit) {
+  const __m256 mean = _mm256_div_ps(_mm256_cvtepi32_ps(sums), _mm256_set1_ps(count));
+  return _mm256_cvtps_epi32(_mm256_div_ps(_mm256_mul_ps(mean, _mm256_set1_ps(step)), _mm256_set1_ps(unit)));
 }
 
 V_INLINE void V_narrow(uint8_t *p, V_ints a) {

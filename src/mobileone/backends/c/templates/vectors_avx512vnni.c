@@ -34,17 +34,26 @@ V_INLINE V_ints V_dot(V_ints sums, V_ints bytes, V_ints weights) {
 
 V_INLINE V_ints V_dot_taps(V_ints sums, V_ints bytes, const int8_t *w) { return V_dot(sums, bytes, V_load(w)); }
 
-V_INLINE V_ints V_round(V_ints sums, const float *scale, int32_t offset) {
-  V_ints whole = _mm512_cvtps_epi32(_mm512_mul_ps(_mm512_cvtepi32_ps(sums), _mm512_loadu_ps(scale)));
+typedef struct {
+  __m512 v[3];
+} V_scales;
+V_INLINE V_scales V_load_scales(const float *p, int vectors) {
+  V_scales s;
+  UNROLL for (int v = 0; v < 3; v++) s.v[v] = _mm512_loadu_ps(p + (v < vectors ? 16 * v : 0));
+  return s;
+}
+
+V_INLINE V_ints V_round(V_ints sums, __m512 scale, int32_t offset) {
+  V_ints whole = _mm512_cvtps_epi32(_mm512_mul_ps(_mm512_cvtepi32_ps(sums), scale));
   return offset ? _mm512_add_epi32(whole, _mm512_set1_epi32(offset)) : whole;
 }
 
 /* Two pixels' sums, 16 · vectors channels of each. */
-V_INLINE void V_store(uint8_t *first, uint8_t *second, const V_ints *a, const V_ints *b, const float *scale,
+V_INLINE void V_store(uint8_t *first, uint8_t *second, const V_ints *a, const V_ints *b, const V_scales *scale,
                       int32_t offset, int vectors) {
   if (vectors == 2) {
-    V_ints low = _mm512_packs_epi32(V_round(a[0], scale, offset), V_round(a[1], scale + 16, offset));
-    V_ints high = _mm512_packs_epi32(V_round(b[0], scale, offset), V_round(b[1], scale + 16, offset));
+    V_ints low = _mm512_packs_epi32(V_round(a[0], scale->v[0], offset), V_round(a[1], scale->v[1], offset));
+    V_ints high = _mm512_packs_epi32(V_round(b[0], scale->v[0], offset), V_round(b[1], scale->v[1], offset));
     V_ints both = _mm512_permutexvar_epi64(_mm512_setr_epi64(0, 2, 4, 6, 1, 3, 5, 7), _mm512_packus_epi16(low, high));
     _mm256_storeu_si256((__m256i *)first, _mm512_castsi512_si256(both));
     _mm256_storeu_si256((__m256i *)second, _mm512_extracti64x4_epi64(both, 1));
@@ -53,14 +62,14 @@ V_INLINE void V_store(uint8_t *first, uint8_t *second, const V_ints *a, const V_
   UNROLL for (int i = 0; i < 2; i++) {
     const V_ints *sums = i ? b : a;
     uint8_t *out = i ? second : first;
-    V_ints last = V_round(sums[vectors - 1], scale + 16 * (vectors - 1), offset);
+    V_ints last = V_round(sums[vectors - 1], scale->v[vectors - 1], offset);
     last = _mm512_packs_epi32(last, last);
     if (vectors == 1) {
       last = _mm512_permutexvar_epi32(_mm512_setr_epi32(0, 4, 8, 12, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0),
                                       _mm512_packus_epi16(last, last));
       _mm_storeu_si128((__m128i *)out, _mm512_castsi512_si128(last));
     } else {
-      V_ints pair = _mm512_packs_epi32(V_round(sums[0], scale, offset), V_round(sums[1], scale + 16, offset));
+      V_ints pair = _mm512_packs_epi32(V_round(sums[0], scale->v[0], offset), V_round(sums[1], scale->v[1], offset));
       pair = _mm512_permutexvar_epi32(_mm512_setr_epi32(0, 1, 4, 5, 8, 9, 12, 13, 2, 6, 10, 14, 0, 0, 0, 0),
                                       _mm512_packus_epi16(pair, last));
       _mm256_storeu_si256((__m256i *)out, _mm512_castsi512_si256(pair));
@@ -86,8 +95,9 @@ V_INLINE void V_interleave(const uint8_t *r0, const uint8_t *r1, const uint8_t *
 V_INLINE void V_store_turn(uint8_t *out, const V_ints *sums, const float *scale, int32_t offset,
                            int turn) {
   (void)turn;
-  V_ints low = _mm512_packs_epi32(V_round(sums[0], scale, offset), V_round(sums[1], scale + 16, offset));
-  V_ints high = _mm512_packs_epi32(V_round(sums[2], scale + 32, offset), V_round(sums[3], scale + 48, offset));
+  V_ints whole[4];
+  UNROLL for (int j = 0; j < 4; j++) whole[j] = V_round(sums[j], _mm512_loadu_ps(scale + 16 * j), offset);
+  const V_ints low = _mm512_packs_epi32(whole[0], whole[1]), high = _mm512_packs_epi32(whole[2], whole[3]);
   _mm512_storeu_si512(out, _mm512_packus_epi16(low, high));
 }
 
@@ -101,6 +111,10 @@ V_INLINE V_ints V_gate(V_ints value, int in_offset, const float *gates, float sc
   __m512 x = _mm512_cvtepi32_ps(_mm512_sub_epi32(value, _mm512_set1_epi32(in_offset)));
   x = _mm512_mul_ps(_mm512_mul_ps(x, _mm512_loadu_ps(gates)), _mm512_set1_ps(scale));
   return _mm512_add_epi32(_mm512_cvtps_epi32(x), _mm512_set1_epi32(out_offset));
+}
+V_INLINE V_ints V_average(V_ints sums, float count, float step, float unit) {
+  const __m512 mean = _mm512_div_ps(_mm512_cvtepi32_ps(sums), _mm512_set1_ps(count));
+  return _mm512_cvtps_epi32(_mm512_div_ps(_mm512_mul_ps(mean, _mm512_set1_ps(step)), _mm512_set1_ps(unit)));
 }
 V_INLINE void V_narrow(uint8_t *p, V_ints a) {
   _mm_storeu_si128((__m128i *)p, _mm512_cvtusepi32_epi8(_mm512_max_epi32(a, _mm512_setzero_si512())));

@@ -38,22 +38,30 @@ V_INLINE V_ints V_dot(V_ints sums, V_ints bytes, V_ints weights) {
 V_INLINE V_ints V_dot_taps(V_ints sums, V_ints bytes, const int8_t *w) { return V_dot(sums, bytes, V_load(w)); }
 V_INLINE void V_store_sums(int32_t *p, V_ints a) { V_store_ints(p, a); }
 
-V_INLINE V_ints V_round(V_ints sums, const float *scale, int32_t offset) {
-  V_ints whole = _mm256_cvtps_epi32(_mm256_mul_ps(_mm256_cvtepi32_ps(sums), _mm256_loadu_ps(scale)));
+typedef struct {
+  __m256 v[2];
+} V_scales;
+V_INLINE V_scales V_load_scales(const float *p, int vectors) {
+  const V_scales s = {{_mm256_loadu_ps(p), _mm256_loadu_ps(vectors == 2 ? p + 16 : p)}};
+  return s;
+}
+
+V_INLINE V_ints V_round(V_ints sums, __m256 scale, int32_t offset) {
+  V_ints whole = _mm256_cvtps_epi32(_mm256_mul_ps(_mm256_cvtepi32_ps(sums), scale));
   return offset ? V_add(whole, _mm256_set1_epi32(offset)) : whole;
 }
 
 /* Two pixels' sums: sixteen channels of each from pairs of vectors, else eight. */
-V_INLINE void V_store(uint8_t *first, uint8_t *second, const V_ints *a, const V_ints *b, const float *scale,
+V_INLINE void V_store(uint8_t *first, uint8_t *second, const V_ints *a, const V_ints *b, const V_scales *scale,
                       int32_t offset, int vectors) {
   if (vectors == 2) {
-    V_ints low = _mm256_packs_epi32(V_round(a[0], scale, offset), V_round(a[1], scale + 16, offset));
-    V_ints high = _mm256_packs_epi32(V_round(b[0], scale, offset), V_round(b[1], scale + 16, offset));
+    V_ints low = _mm256_packs_epi32(V_round(a[0], scale->v[0], offset), V_round(a[1], scale->v[1], offset));
+    V_ints high = _mm256_packs_epi32(V_round(b[0], scale->v[0], offset), V_round(b[1], scale->v[1], offset));
     V_ints both = _mm256_permute4x64_epi64(_mm256_packus_epi16(low, high), 0xD8);
     _mm_storeu_si128((__m128i *)first, _mm256_castsi256_si128(both));
     _mm_storeu_si128((__m128i *)second, _mm256_extracti128_si256(both, 1));
   } else {
-    V_ints both = _mm256_packs_epi32(V_round(a[0], scale, offset), V_round(b[0], scale, offset));
+    V_ints both = _mm256_packs_epi32(V_round(a[0], scale->v[0], offset), V_round(b[0], scale->v[0], offset));
     both = _mm256_permutevar8x32_epi32(_mm256_packus_epi16(both, both), _mm256_setr_epi32(0, 4, 1, 5, 0, 4, 1, 5));
     _mm_storel_epi64((__m128i *)first, _mm256_castsi256_si128(both));
     _mm_storel_epi64((__m128i *)second, _mm_unpackhi_epi64(_mm256_castsi256_si128(both), _mm256_castsi256_si128(both)));
@@ -71,7 +79,8 @@ V_INLINE void V_interleave(const uint8_t *r0, const uint8_t *r1, const uint8_t *
 }
 
 V_INLINE void V_store_turn(uint8_t *out, const V_ints *sums, const float *scale, int32_t offset, int turn) {
-  V_ints whole = _mm256_packs_epi32(V_round(sums[0], scale, offset), V_round(sums[1], scale + 16, offset));
+  V_ints whole = _mm256_packs_epi32(V_round(sums[0], _mm256_loadu_ps(scale), offset),
+                                    V_round(sums[1], _mm256_loadu_ps(scale + 16), offset));
   whole = _mm256_packus_epi16(whole, whole);
   _mm_storel_epi64((__m128i *)(out + 4 * turn), _mm256_castsi256_si128(whole));
   _mm_storel_epi64((__m128i *)(out + 16 + 4 * turn), _mm256_extracti128_si256(whole, 1));
@@ -84,6 +93,11 @@ V_INLINE V_ints V_gate(V_ints value, int in_offset, const float *gates, float sc
   __m256 x = _mm256_cvtepi32_ps(_mm256_sub_epi32(value, _mm256_set1_epi32(in_offset)));
   x = _mm256_mul_ps(_mm256_mul_ps(x, _mm256_loadu_ps(gates)), _mm256_set1_ps(scale));
   return V_add(_mm256_cvtps_epi32(x), _mm256_set1_epi32(out_offset));
+}
+
+V_INLINE V_ints V_average(V_ints sums, float count, float step, float unit) {
+  const __m256 mean = _mm256_div_ps(_mm256_cvtepi32_ps(sums), _mm256_set1_ps(count));
+  return _mm256_cvtps_epi32(_mm256_div_ps(_mm256_mul_ps(mean, _mm256_set1_ps(step)), _mm256_set1_ps(unit)));
 }
 
 V_INLINE void V_narrow(uint8_t *p, V_ints a) {

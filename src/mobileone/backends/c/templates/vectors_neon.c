@@ -70,6 +70,11 @@ V_INLINE V_ints V_gate(V_ints value, int in_offset, const float *gates, float sc
   return V_add(vcvtnq_s32_f32(vmulq_n_f32(vmulq_f32(x, vld1q_f32(gates)), scale)), vdupq_n_s32(out_offset));
 }
 
+V_INLINE V_ints V_average(V_ints sums, float count, float step, float unit) {
+  const float32x4_t mean = vdivq_f32(vcvtq_f32_s32(sums), vdupq_n_f32(count));
+  return vcvtnq_s32_f32(vdivq_f32(vmulq_n_f32(mean, step), vdupq_n_f32(unit)));
+}
+
 V_INLINE void V_narrow(uint8_t *p, V_ints a) {
   const int16x4_t whole = vqmovn_s32(a);
   const uint32_t four = vget_lane_u32(vreinterpret_u32_u8(vqmovun_s16(vcombine_s16(whole, whole))), 0);

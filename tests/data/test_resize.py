@@ -7,13 +7,10 @@ import PIL.Image
 import pytest
 import torch
 
-from mobileone.images.resize import resize
+from mobileone.data.pixels import to_tensor
+from mobileone.data.resize import resize
 
 PILLOW_FILTERS = {"bilinear": PIL.Image.Resampling.BILINEAR, "bicubic": PIL.Image.Resampling.BICUBIC}
-
-
-def to_tensor(image):
-    return torch.from_numpy(np.array(image)).permute(2, 0, 1)
 
 
 def to_array(tensor):
@@ -25,7 +22,7 @@ def to_array(tensor):
 def test_resize_is_pillows(picture, size, interpolation):
     for seed in range(4):
         image = picture(seed, 61, 83)
-        ours = to_array(resize(to_tensor(image), size, interpolation=interpolation))
+        ours = to_array(resize(to_tensor(np.array(image)), size, interpolation=interpolation))
         pillows = np.asarray(image.resize(size[::-1], PILLOW_FILTERS[interpolation])).astype(int)
         assert np.abs(ours - pillows).max() <= (1 if interpolation == "bilinear" else 2)
 
@@ -34,9 +31,9 @@ def test_resize_is_pillows(picture, size, interpolation):
 def test_resize_of_real_photos_is_pillows(photos, interpolation):
     for index in range(0, len(photos), 15):
         pixels = photos.read(index).decode()
-        image = PIL.Image.fromarray(pixels.permute(1, 2, 0).contiguous().numpy())
+        image = PIL.Image.fromarray(pixels)
         for size in ((256, 256), (96, 96), (256, 341)):
-            ours = to_array(resize(pixels, size, interpolation=interpolation))
+            ours = to_array(resize(to_tensor(pixels), size, interpolation=interpolation))
             pillows = np.asarray(image.resize(size[::-1], PILLOW_FILTERS[interpolation])).astype(int)
             difference = np.abs(ours - pillows)
             if interpolation == "bilinear":
@@ -47,7 +44,7 @@ def test_resize_of_real_photos_is_pillows(photos, interpolation):
 
 
 def test_resize_does_not_depend_on_memory_layout_or_threads(picture):
-    pixels = to_tensor(picture(5, 100, 120))
+    pixels = to_tensor(np.array(picture(5, 100, 120)))
     part = pixels[:, 10:90, 7:77]
     expected = resize(part, (50, 60))
     assert torch.equal(resize(part.contiguous(), (50, 60)), expected)
