@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from collections.abc import Iterable, Mapping
@@ -12,9 +11,10 @@ from typing import Any, Literal, get_args
 
 from mobileone.backends.table import BACKENDS, Backend, Precision, backend_of
 from mobileone.errors import ArtifactError, ConfigError
+from mobileone.file_hash import sha256_of_path
 from mobileone.input_spec import InputSpec
 from mobileone.limits import ARTIFACT_BYTES, CLASSES, INPUT_SIZE
-from mobileone.regular_file import open_regular, read_json
+from mobileone.regular_file import read_json
 
 MANIFEST_VERSION = 1
 MAX_TEXT = 4096  # characters, of a name or a note
@@ -262,7 +262,7 @@ def record_files(artifact: Path, files: Iterable[Path]) -> tuple[FileRecord, ...
     return tuple(
         FileRecord(
             name=each.relative_to(artifact.parent).as_posix(),
-            sha256=_sha256(each),
+            sha256=sha256_of_path(each),
             size_bytes=each.stat().st_size,
         )
         for each in found
@@ -325,12 +325,7 @@ def _check_file(path: Path, record: FileRecord, manifest: Path) -> None:
         raise ArtifactError(f"{manifest} names a file outside its folder: {record.name}")
     if not path.is_file():
         raise ArtifactError(f"{path} is missing; {manifest.name} counts it as part of the artifact")
-    if path.stat().st_size != record.size_bytes or _sha256(path) != record.sha256:
+    if path.stat().st_size != record.size_bytes or sha256_of_path(path) != record.sha256:
         raise ArtifactError(
             f"{path} is not the file that {manifest.name} describes (its SHA-256 differs); export again"
         )
-
-
-def _sha256(path: Path) -> str:
-    with open_regular(path) as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

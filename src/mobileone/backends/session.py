@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from mobileone.backends.manifest import Manifest, read_manifest
 from mobileone.backends.table import BACKENDS, Precision, load_part
 from mobileone.backends.trusted_programs import require_trust
+from mobileone.distribution import needing_pytorch
 from mobileone.errors import ArtifactError, ConfigError
 from mobileone.processor import num_cores
 
@@ -80,7 +81,8 @@ def open_session(
     require_trust(path, manifest)
     module: SessionModule = load_part(kind, "session")
     try:
-        return module.open(path, manifest, threads=threads or num_cores(), precision=chosen)
+        with needing_pytorch(f"running {path} in {kind.runtime}"):
+            return module.open(path, manifest, threads=threads or num_cores(), precision=chosen)
     except (ConfigError, ArtifactError, ImportError):
         raise
     except Exception as error:  # the runtimes' own exceptions have no common base

@@ -20,6 +20,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Literal
 
+from mobileone.distribution import WHOLE_ONLY, pip_install
 from mobileone.errors import ConfigError, MissingExtraError
 
 Precision = Literal["fp32", "fp16", "bf16", "int8"]
@@ -186,7 +187,8 @@ def require(package: str, wanted: Backend) -> ModuleType:
     try:
         return import_module(package)
     except ImportError as error:
-        name, extra = package.partition(".")[0], wanted.extra
-        raise MissingExtraError(
-            f"{wanted.name} needs {name} ({error}); pip install 'mobileone[{extra}]'"
-        ) from error
+        if error.name in WHOLE_ONLY:  # the package is there, and wants PyTorch itself
+            raise
+        name = package.partition(".")[0]
+        advice = pip_install(wanted.extra or wanted.name)
+        raise MissingExtraError(f"{wanted.name} needs {name} ({error}); {advice}") from error

@@ -31,6 +31,7 @@ from mobileone.cli.test import Test
 from mobileone.cli.train import Report, Train
 from mobileone.cli.usage import parse
 from mobileone.cli.weights import Weights
+from mobileone.distribution import needing_pytorch
 from mobileone.errors import MobileOneError, MobileOneWarning, PreemptedError
 from mobileone.training.run.stop_signal import REQUEUE
 
@@ -71,7 +72,7 @@ COMMANDS: dict[str, Callable[..., Command]] = {
 def guard(work: Callable[[], int], *, prog: str) -> int:
     """The exit code of `work`, with our own errors and warnings as a line each on stderr."""
     try:
-        with _noted(prog):
+        with _noted(prog), needing_pytorch("this command"):
             return work()
     except PreemptedError as error:
         print(f"{prog}: {error}", file=sys.stderr)

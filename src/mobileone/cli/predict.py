@@ -15,7 +15,7 @@ from tyro.conf import Positional, arg
 
 from mobileone.backends.table import Precision
 from mobileone.cli.arguments import INPUT_SIZE
-from mobileone.cli.device_option import device_for
+from mobileone.cli.device_option import device_name
 from mobileone.cli.output import print_json
 from mobileone.errors import ConfigError
 from mobileone.input_spec import Size
@@ -69,7 +69,6 @@ class Predict:
         from mobileone.inference.predictor import Predictor
         from mobileone.inference.sheet import MAX_IMAGES, draw_sheet
         from mobileone.progress_bar import progress_bar
-        from mobileone.ranks.device import pick_device
         from mobileone.report.figure import require_png
 
         if self.png is not None:
@@ -77,7 +76,7 @@ class Predict:
         paths = expand_folders(self.images)
         predictor = Predictor.load(
             self.model,
-            device=str(pick_device(device_for(self.model, self.device))),
+            device=device_name(self.model, self.device),
             threads=self.threads,
             precision=self.precision,
             input_size=self.input_size,

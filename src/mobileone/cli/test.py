@@ -2,20 +2,36 @@
 
 from __future__ import annotations
 
+import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from tyro.conf import Positional, arg
 
-from mobileone.backends.table import Precision
+from mobileone.backends.table import Precision, backend_of
 from mobileone.cli.arguments import INPUT_SIZE
 from mobileone.cli.device_option import device_for
 from mobileone.cli.output import print_json, result_line
 from mobileone.input_spec import Size, size_text
 
 if TYPE_CHECKING:
-    pass
+    from mobileone.ranks.distributed import Distributed
+
+
+@contextmanager
+def ranks_for(source: str, device: str) -> Iterator[Distributed | None]:
+    """This process among torchrun's; None for an exported file tested alone, which needs no torch."""
+    device = device_for(source, device)
+    if backend_of(source) is not None and "WORLD_SIZE" not in os.environ:
+        yield None
+        return
+    from mobileone.ranks.distributed import distributed
+
+    with distributed(device) as ranks:
+        yield ranks
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,12 +69,11 @@ class Test:
     def run(self) -> int:
         from mobileone.evaluation.evaluate import evaluate
         from mobileone.inference.classifier import load_classifier
-        from mobileone.ranks.distributed import distributed
 
-        with distributed(device_for(self.model, self.device)) as ranks:
+        with ranks_for(self.model, self.device) as ranks:
             classifier = load_classifier(
                 self.model,
-                device=ranks.device,
+                device=None if ranks is None else ranks.device,
                 input_size=self.input_size,
                 crop=self.crop,
                 exif=False if self.no_exif else None,
@@ -73,7 +88,7 @@ class Test:
                 on_bad_image=self.on_bad_image,
                 dist=ranks,
             )
-            if not ranks.is_main:
+            if ranks is not None and not ranks.is_main:
                 return 0
         for path in result.skipped:
             print(f"skipped: {path}", file=sys.stderr)

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from mobileone.backends.artifact import Artifact
 from mobileone.backends.table import Precision, backend_of
+from mobileone.distribution import needing_pytorch
 from mobileone.errors import ConfigError
 from mobileone.input_spec import InputSpec, Size
 
@@ -68,8 +69,9 @@ def as_classifier(
     # Artifacts first: an object is a `Classifier` if it has a device, and asking an artifact's loads torch.
     if isinstance(model, Artifact | Classifier):
         return model
-    from mobileone.inference.torch_classifier import TorchClassifier
-    from mobileone.model.network import MobileOne
+    with needing_pytorch("a network that is no exported file"):
+        from mobileone.inference.torch_classifier import TorchClassifier
+        from mobileone.model.network import MobileOne
 
     if not isinstance(model, MobileOne):
         raise ConfigError(
@@ -154,8 +156,9 @@ def load_classifier(
     wrong = [name for name, value in given.items() if value is not None]
     if wrong:
         raise ConfigError(f"{source} is no exported file, so {wrong[0]} does not apply to it")
-    from mobileone.checkpoint.load import load_model
-    from mobileone.inference.torch_classifier import TorchClassifier
+    with needing_pytorch(f"{source}, which is no exported file,"):
+        from mobileone.checkpoint.load import load_model
+        from mobileone.inference.torch_classifier import TorchClassifier
 
     classifier = TorchClassifier(load_model(source, form="inference"), device=device or "cpu")
     classifier.input_spec = _changed(classifier.input_spec, size=input_size, crop=crop, exif=exif)
