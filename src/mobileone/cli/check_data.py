@@ -13,6 +13,7 @@ from tyro.conf import Positional, arg
 from mobileone.cli.output import CountingBar, print_json
 from mobileone.errors import DataError
 from mobileone.input_spec import size_text
+from mobileone.outside_text import printable
 from mobileone.report.aligned_table import aligned_table
 
 if TYPE_CHECKING:
@@ -130,4 +131,4 @@ def _named(title: str, names: list[str]) -> list[str]:
     if not names:
         return []
     more = [f"  … and {len(names) - MAX_NAMED} more (--json has all)"] if len(names) > MAX_NAMED else []
-    return [f"{title}: {len(names)}", *(f"  {name}" for name in names[:MAX_NAMED]), *more]
+    return [f"{title}: {len(names)}", *(f"  {printable(name)}" for name in names[:MAX_NAMED]), *more]

@@ -51,7 +51,7 @@ class Prediction:
     """The likeliest classes of one image, best first; none where the image was skipped.
 
     Attributes:
-        image: its path, or "image" for pixels.
+        image: its path as it is, or "image" for pixels; `error` shows it escaped.
         scores: the classes.
         error: why the image could not be read, where it was skipped.
     """
@@ -205,9 +205,9 @@ class Predictor:
     def _decode(self, given: AnyImage) -> tuple[str, NDArray[np.uint8] | BadImageError]:
         try:
             image = as_image(given)
-            return image.name, self.transform(image)
+            return _place(given) or image.name, self.transform(image)
         except BadImageError as error:
-            return name_of(given), error
+            return _place(given) or name_of(given), error
 
     def _predictions(
         self, batch: list[tuple[str, NDArray[np.uint8] | BadImageError]], topk: int
@@ -245,3 +245,8 @@ def largest(values: NDArray[np.float32], number: int) -> NDArray[np.intp]:
     array([1, 0])
     """
     return np.argsort(-values, kind="stable")[:number]
+
+
+def _place(given: AnyImage) -> str | None:
+    """A path as it is, which names in messages are not: who reads a prediction wants to find the file."""
+    return os.fspath(given) if isinstance(given, str | os.PathLike) else None

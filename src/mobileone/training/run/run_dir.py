@@ -20,6 +20,7 @@ from tqdm import tqdm
 from mobileone.atomic import atomic_path, leftovers
 from mobileone.data.shards.address import is_remote
 from mobileone.errors import ConfigError, MobileOneError, TrainingError
+from mobileone.outside_text import printable_lines
 from mobileone.regular_file import read_json
 from mobileone.training.config.train_config import CONFIG_VERSION, TrainConfig
 from mobileone.training.watch.records import EpochRecord, metrics_table
@@ -268,6 +269,7 @@ class RunDir:
 
         A log that cannot be written (a full disk) is no reason to end a run; what it lacks goes to stderr.
         """
+        line = printable_lines(line)  # names of images are in it
         try:
             with self.log_file.open("a", encoding="utf-8") as file:
                 file.write(f"{datetime.now():%Y-%m-%d %H:%M:%S} {line}\n")
