@@ -22,6 +22,7 @@ from mobileone.backends.table import BACKENDS, Backend, Precision
 from mobileone.backends.trusted_programs import note_written
 from mobileone.errors import ConfigError, ExportError, MobileOneError
 from mobileone.exporting.parity import compare
+from mobileone.input_spec import Size, sides, size_text
 from mobileone.model.network import MobileOne
 from mobileone.model.wrapped import as_network, unwrap
 from mobileone.reparam.as_built import INSTEAD, require_as_built
@@ -75,7 +76,7 @@ def artifact_path(path: str | os.PathLike[str], backend: Backend, name: str) -> 
     return target
 
 
-def ready(model: nn.Module, *, input_size: int | None = None) -> MobileOne:
+def ready(model: nn.Module, *, input_size: Size | None = None) -> MobileOne:
     """The network to export: fused and proved to compute the same, float32, on the CPU, with this input size.
 
     Raises:
@@ -94,10 +95,10 @@ def ready(model: nn.Module, *, input_size: int | None = None) -> MobileOne:
         raise ExportError(f"cannot export: {bad[0]} has NaN or infinite values; the weights are no use")
     require_as_built(model, doing="export", error=ExportError, instead=INSTEAD)
     size = model.input_spec.size if input_size is None else input_size
-    if not model.output_stride <= size <= MAX_SIZE:
+    if not all(model.output_stride <= side <= MAX_SIZE for side in sides(size)):
         raise ConfigError(
             f"input size must be between {model.output_stride}, the network's stride, and {MAX_SIZE} pixels, "
-            f"got {size}"
+            f"got {size_text(size)}"
         )
     network = copy.deepcopy(model).to("cpu", torch.float32)
     network.input_spec = replace(network.input_spec, size=size)

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
 from mobileone.errors import VerificationError
+from mobileone.input_spec import sides
 from mobileone.model.block import InferenceBlock, MobileOneBlock
 from mobileone.model.network import MobileOne
 from mobileone.model.wrapped import unwrap
@@ -166,8 +167,10 @@ def reparameterize_verified(model: MobileOne) -> MobileOne:
         ReparameterizeError: as `reparameterize`.
         VerificationError: if the fused network computes something else.
     """
-    fused, like, size = reparameterize(model), next(model.parameters()), model.input_spec.size
-    x = torch.randn(2, model.in_chans, size, size, generator=torch.Generator().manual_seed(0))
+    fused, like = reparameterize(model), next(model.parameters())
+    x = torch.randn(
+        2, model.in_chans, *sides(model.input_spec.size), generator=torch.Generator().manual_seed(0)
+    )
     report = verify(model, fused, x.to(like.device, like.dtype))
     if not report.ok:
         raise VerificationError(f"fusing this {model.variant.name} changes what it computes: {report}")
