@@ -6,6 +6,8 @@ Names are imported when first used, so that what needs no torch does not load it
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from mobileone.distribution import distribution_name, needing_pytorch
+
 if TYPE_CHECKING:
     from mobileone.benchmarking.bench import bench as bench
     from mobileone.benchmarking.bench_report import bench_report as bench_report
@@ -130,9 +132,10 @@ def __getattr__(name: str) -> Any:
     if name == "__version__":
         from importlib.metadata import version
 
-        return version("mobileone")
+        return version(distribution_name())
     if name in _HOME:
-        return getattr(import_module(_HOME[name]), name)
+        with needing_pytorch(f"mobileone.{name}"):
+            return getattr(import_module(_HOME[name]), name)
     raise AttributeError(f"module 'mobileone' has no attribute {name!r}")
 
 

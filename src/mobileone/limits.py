@@ -55,6 +55,9 @@ IMAGE_BYTES = Limit("image_bytes", 2**28, "bytes of an image file, and of an ima
 JSON_BYTES = Limit("json_bytes", 2**26, "bytes of a manifest, a configuration, a shard's index")
 CLASSES = Limit("classes", 1_000_000, "classes that a manifest, a configuration or an index may name")
 INPUT_SIZE = Limit("input_size", 8192, "side of a network's input that a file may ask for, pixels")
+ARTIFACT_BYTES = Limit("artifact_bytes", 2**32, "bytes of all files of an exported network together")
+CHANNELS = Limit("channels", 2**16, "channels of a stage of a network that a file describes")
+DEPTH = Limit("depth", 1000, "blocks of a stage, and branches of a block")
 SHARDS = Limit("shards", 100_000, "shards that a pattern may stand for")
 FETCH_SECONDS = Limit("fetch_seconds", 1800, "seconds until a shard is there, all tries and waits together")
 STALL_SECONDS = Limit("stall_seconds", 60, "seconds in which a URL or pipe may give nothing")
@@ -65,6 +68,9 @@ LIMITS = (
     JSON_BYTES,
     CLASSES,
     INPUT_SIZE,
+    ARTIFACT_BYTES,
+    CHANNELS,
+    DEPTH,
     SHARDS,
     FETCH_SECONDS,
     STALL_SECONDS,

@@ -9,7 +9,8 @@ import errno
 import json
 import os
 import stat
-from typing import Any, BinaryIO
+from io import BufferedReader
+from typing import Any
 
 from mobileone.limits import JSON_BYTES, Limit
 
@@ -22,7 +23,7 @@ _KINDS = (
 )
 
 
-def open_regular(path: str | os.PathLike[str]) -> BinaryIO:
+def open_regular(path: str | os.PathLike[str]) -> BufferedReader:
     """A regular file, or a link to one, opened to read; anything else is refused before it can do harm.
 
     Raises:

@@ -12,6 +12,7 @@ from functools import partial
 from typing import Any, Literal
 
 from mobileone.errors import ConfigError
+from mobileone.limits import CHANNELS, DEPTH
 
 Form = Literal["train", "inference"]
 BranchMode = Literal["auto", "branches", "online"]
@@ -177,6 +178,10 @@ class Variant:
             object.__setattr__(self, name, value)
         if min(self.widths) < 1 or min(self.depths) < 1 or self.num_conv_branches < 1:
             raise ConfigError(f"{self.name}: widths, depths and num_conv_branches must be at least 1")
+        if max(self.widths) > CHANNELS.value or max(*self.depths, self.num_conv_branches) > DEPTH.value:
+            raise ConfigError(
+                f"{self.name}: widths must be at most {CHANNELS}, depths and num_conv_branches {DEPTH}"
+            )
         if any(not 0 <= se <= depth for se, depth in zip(self.se_blocks, self.depths, strict=True)):
             raise ConfigError(f"{self.name}: se_blocks {self.se_blocks} exceed depths {self.depths}")
 

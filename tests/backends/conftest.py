@@ -9,6 +9,7 @@ import pytest
 from mobileone.backends.export_options import ExportOptions, tensor_spec
 from mobileone.backends.manifest import manifest_path, record_files
 from mobileone.backends.table import BACKENDS
+from mobileone.backends.trusted_programs import note_written
 from mobileone.exporting.pipeline import describe
 from mobileone.inference.torch_classifier import TorchClassifier
 from mobileone.quantization.quantize import write_quantized
@@ -41,6 +42,10 @@ def garbage(network, tmp_path) -> Callable[[str], Path]:
     def write(name: str) -> Path:
         path = tmp_path / f"garbage{BACKENDS[name].suffix}"
         path.write_bytes(b"no network")
+        files = [path]
+        if (suffix := BACKENDS[name].companion) is not None:
+            files.append(path.with_name(f"garbage{suffix}"))
+            files[1].write_bytes(b"no weights")
         manifest = describe(
             network,
             format=name,
@@ -50,7 +55,9 @@ def garbage(network, tmp_path) -> Callable[[str], Path]:
             versions={},
             source="test",
         )
-        replace(manifest, files=record_files(path, [path])).write(manifest_path(path))
+        manifest = replace(manifest, files=record_files(path, files))
+        manifest.write(manifest_path(path))
+        note_written(manifest)
         return path
 
     return write

@@ -1,6 +1,8 @@
 """An artifact is used only with its own, whole manifest."""
 
 import json
+import os
+from dataclasses import asdict as vars_of
 from dataclasses import replace
 
 import pytest
@@ -13,6 +15,7 @@ from mobileone.backends.manifest import (
     read_manifest,
     record_files,
 )
+from mobileone.backends.table import backend_of
 from mobileone.errors import ArtifactError, ConfigError
 from mobileone.input_spec import InputSpec
 
@@ -121,13 +124,86 @@ def test_another_artifacts_manifest_is_refused(artifact):
         {"input_spec": {"size": -1}},
         {"files": "net.onnx"},
         {"surprise": 1},
+        {"num_classes": 10**12, "class_names": None},
+        {"num_classes": 10**4000, "class_names": None},
+        {"num_classes": -1, "class_names": None},
+        {"num_classes": True},
+        {"num_classes": 2.0},
+        {"num_classes": "2"},
+        {"class_names": ["cat"]},
+        {"class_names": ["cat", 2]},
+        {"class_names": ["cat", "\ud800"]},
+        {"class_names": 7},
+        {"class_names": {"cat": 1, "dog": 2}},
+        {"precision": "fp64"},
+        {"precision": ["fp32"]},
+        {"source": "x" * 10_000},
+        {"note": None},
+        {"options": []},
+        {"versions": 1},
+        {"parity": {"runtime": "R"}},
+        {"input_spec": {"size": 10**9}},
+        {"input_spec": {"crop": 1e-300}},
+        {"tensor": vars_of(TENSOR) | {"batch": 10**9}},
+        {"tensor": vars_of(TENSOR) | {"batch": 0}},
+        {"tensor": vars_of(TENSOR) | {"height": 10**9}},
+        {"tensor": vars_of(TENSOR) | {"width": "32"}},
+        {"tensor": vars_of(TENSOR) | {"layout": "CHWN"}},
+        {"tensor": vars_of(TENSOR) | {"dtype": ["uint8"]}},
+        {"tensor": vars_of(TENSOR) | {"name": 3}},
+        {"files": [{"name": "net.onnx", "sha256": "0", "size_bytes": 2**50}]},
+        {"files": [{"name": "net.onnx", "sha256": 0, "size_bytes": 5}]},
+        {"files": [{"name": ["net.onnx"], "sha256": "0", "size_bytes": 5}]},
+        {"nested": "[" * 100_000},
     ],
 )
 def test_a_damaged_manifest_is_refused(artifact, change):
     path, manifest = artifact
-    manifest_path(path).write_text(json.dumps(manifest.to_dict() | change))
-    with pytest.raises(ArtifactError, match=r"no manifest of this package|another artifact's"):
+    text = json.dumps(manifest.to_dict() | {key: value for key, value in change.items() if key != "nested"})
+    manifest_path(path).write_text(change.get("nested", text))
+    with pytest.raises(ArtifactError, match=r"no manifest of this package|another artifact's") as caught:
         read_manifest(path)
+    assert len(str(caught.value)) < 1000
+    assert "\n" not in str(caught.value)
+
+
+def test_hostile_manifests_over_the_limits_are_refused_and_the_limits_can_be_set(artifact, monkeypatch):
+    path, manifest = artifact
+    many = replace(manifest, num_classes=2_000_000, class_names=None)
+    many.write(manifest_path(path))
+    with pytest.raises(ArtifactError, match=r"0\.\.1000000 \(\$MOBILEONE_MAX_CLASSES sets it\), got 2000000"):
+        read_manifest(path)
+    monkeypatch.setenv("MOBILEONE_MAX_CLASSES", "2000000")
+    assert read_manifest(path) == many
+    monkeypatch.setenv("MOBILEONE_MAX_JSON_BYTES", "100")
+    with pytest.raises(ArtifactError, match="larger than 100"):
+        read_manifest(path)
+
+
+@pytest.mark.parametrize("suffix", ["", ".json"])
+def test_a_fifo_in_place_of_an_artifact_or_its_manifest_is_refused_at_once(artifact, suffix, no_hang):
+    path, _ = artifact
+    fifo = path.with_name(path.name + suffix)
+    fifo.unlink()
+    os.mkfifo(fifo)
+    with pytest.raises(ArtifactError, match=r"a pipe|is missing"):
+        read_manifest(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "companion"), [("net.xml", "net.bin"), ("net.ncnn.param", "net.ncnn.bin"), ("net.c", "net.h")]
+)
+def test_what_the_runtime_opens_besides_must_be_listed(artifact, name, companion):
+    path, manifest = artifact
+    main, beside = path.with_name(name), path.with_name(companion)
+    main.write_bytes(b"graph")
+    beside.write_bytes(b"not hashed")
+    manifest = replace(manifest, format=backend_of(main).name, files=record_files(main, [main]))
+    manifest.write(manifest_path(main))
+    with pytest.raises(ArtifactError, match=f"does not list {companion}"):
+        read_manifest(main)
+    replace(manifest, files=record_files(main, [main, beside])).write(manifest_path(main))
+    read_manifest(main)
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{", "null", "\x00"])

@@ -1,6 +1,8 @@
 """Files of every container: whole ones are read, damaged, forged and foreign ones refused in one line."""
 
 import io
+import json
+import os
 import pickle
 import struct
 import tarfile
@@ -11,8 +13,9 @@ import torch
 
 from mobileone.checkpoint.contents import open_contents
 from mobileone.checkpoint.load import load_model
-from mobileone.checkpoint.store import save_model
-from mobileone.errors import UnsafeCheckpointError
+from mobileone.checkpoint.rotation import Rotation
+from mobileone.checkpoint.store import load_state, save_model
+from mobileone.errors import CheckpointError, UnsafeCheckpointError
 
 from .conftest import forged_tensor
 
@@ -106,8 +109,14 @@ def test_torchscript_and_other_zips_are_refused(tmp_path, refused):
     script = tmp_path / "script.pt"
     with zipfile.ZipFile(script, "w") as archive:
         archive.writestr("m/data.pkl", b"\x80\x02}.")
+        # As torch.jit.save writes it: the code is compressed.
+        archive.writestr("m/code/__torch__.py", b"pass", zipfile.ZIP_DEFLATED)
         archive.writestr("m/constants.pkl", b"")
-    assert "TorchScript" in refused(script)
+    assert "a TorchScript archive, which is code; save the state_dict()" in refused(script)
+    program = tmp_path / "program.pt2"
+    with zipfile.ZipFile(program, "w") as archive:
+        archive.writestr("m/models/model.json", b"{}")
+    assert "a program of torch.export, not a checkpoint" in refused(program)
     other = tmp_path / "other.zip"
     with zipfile.ZipFile(other, "w") as archive:
         archive.writestr("a.txt", b"")
@@ -119,14 +128,14 @@ def test_torchscript_and_other_zips_are_refused(tmp_path, refused):
 def test_a_file_is_looked_into_before_it_is_read(tmp_path, fused, name):
     path = save_model(fused, tmp_path / name, extra={"epoch": 3})
     contents = open_contents(path)
-    state = fused.state_dict()
-    assert {key: tuple(tensor.shape) for key, tensor in contents.tensors.items()} == {
+    state, key = fused.state_dict(), "state_dict" if name == "m.pt" else ""
+    assert list(contents.tables) == [key]
+    assert {key: tuple(tensor.shape) for key, tensor in contents.tables[key].items()} == {
         key: tuple(value.shape) for key, value in state.items()
     }
     assert (contents.path, contents.size_bytes) == (path, path.stat().st_size)
     assert contents.config.extra == {"epoch": 3}
-    assert contents.wrapper == ("state_dict" if name == "m.pt" else "")
-    read = contents.read(["head.fc.bias"])
+    read = contents.read(key, ["head.fc.bias"])
     assert list(read) == ["head.fc.bias"]
     assert torch.equal(read["head.fc.bias"], state["head.fc.bias"])
 
@@ -147,8 +156,45 @@ def test_tensors_that_share_memory_in_the_file_do_not_in_the_model(tmp_path, sav
     whole = torch.arange(8.0)
     path = tmp_path / "views.pt"
     path.write_bytes(saved_bytes({"a": whole[:4], "b": whole[4:], "empty": torch.zeros(0, 3)}))
-    read = open_contents(path).read(["a", "b", "empty"])
+    read = open_contents(path).read("", ["a", "b", "empty"])
     read["a"].fill_(9)
     assert read["b"].tolist() == [4, 5, 6, 7]
     assert read["a"].untyped_storage().nbytes() == 16
     assert read["empty"].shape == (0, 3)
+
+
+@pytest.mark.parametrize("kind", ["fifo", "device"])
+def test_a_fifo_or_device_in_place_of_a_checkpoint_is_refused_at_once(kind, tmp_path, no_hang):
+    path = tmp_path / "model.safetensors"
+    os.mkfifo(path) if kind == "fifo" else path.symlink_to("/dev/zero")
+    for read in (open_contents, load_model, load_state, Rotation(tmp_path).check):
+        with pytest.raises(CheckpointError, match=r"no regular file but a (pipe|device)"):
+            read(path)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"depths": [10**9] * 4},
+        {"widths": [10**12] * 4},
+        {"num_conv_branches": 10**9},
+        {"depths": [1, 1, 1, 1e99]},
+        {"name": "\x1b[2J"},
+        {"name": "\ud800"},
+        {"widths": "9" * 1000},
+    ],
+)
+def test_hostile_networks_in_a_header_take_no_memory(changes, tmp_path, fused, no_hang):
+    path = save_model(fused, tmp_path / "good.safetensors")
+    content = path.read_bytes()
+    length = struct.unpack("<Q", content[:8])[0]
+    header = json.loads(content[8 : 8 + length])
+    config = json.loads(header["__metadata__"]["mobileone"])
+    config["variant"] |= changes
+    header["__metadata__"]["mobileone"] = json.dumps(config)
+    changed = json.dumps(header).encode()
+    path.write_bytes(struct.pack("<Q", len(changed)) + changed + content[8 + length :])
+    with pytest.raises(CheckpointError) as caught:
+        load_model(path)
+    assert "\n" not in str(caught.value)
+    assert str(caught.value).isprintable()

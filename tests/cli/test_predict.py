@@ -6,7 +6,8 @@ import json
 import pytest
 from PIL import Image
 
-from mobileone.cli.predict import COLUMNS, expand_folders
+from mobileone.cli.predict import expand_folders
+from mobileone.cli.prediction_file import COLUMNS
 from mobileone.errors import ConfigError
 
 

@@ -37,6 +37,25 @@ def test_train_then_resume_then_use(run, photos, tiny, tmp_path):
     assert (code, len(json.loads(out)["records"])) == (0, 2)
 
 
+def test_resuming_with_another_recipe_is_refused(run, photos, tmp_path):
+    command = ["train", "--data", photos, "--run-dir", tmp_path / "run", "--no-report"]
+    settings = ["--set", "epochs=1", "batch_size=4", "num_workers=0"]
+    assert run(*command, "--recipe", "digits", *settings)[0] == 0
+    # The very same command goes on, as does one without a recipe: nothing is left to train.
+    assert run(*command, "--recipe", "digits", *settings, "--resume", "auto")[0] == 0
+    assert run("train", "--run-dir", tmp_path / "run", "--resume", "--no-report")[0] == 0
+    for recipe, why in (
+        ("finetune", "--recipe finetune has model=None, the run in "),
+        ("digits", "--recipe digits has epochs=12, the run in "),
+    ):
+        code, out, err = run("train", "--run-dir", tmp_path / "run", "--recipe", recipe, "--resume")
+        assert (code, out) == (1, "")
+        assert why in err
+        assert "leave --recipe out to go on with the run as it is, or choose another --run-dir" in err
+    code, _, err = run("train", "--run-dir", tmp_path / "run", "--recipe", "digit", "--resume")
+    assert (code, "did you mean digits?" in err) == (1, True)
+
+
 def test_a_dry_run_prints_what_the_run_would_be(run, photos, tmp_path):
     weights = save_model(create_model("mobileone_s0", num_classes=2), tmp_path / "start.safetensors")
     settings = [

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from contextlib import closing
 
 import numpy as np
 import pytest
@@ -18,7 +19,7 @@ from mobileone.data.augment import TrainTransform
 from mobileone.data.auto_augment import AutoAugment
 from mobileone.data.digits import load_digits
 from mobileone.data.folder import find_images
-from mobileone.data.loader import Batch, eval_loader, train_loader
+from mobileone.data.loader import Batch, default_workers, eval_loader, train_loader
 from mobileone.errors import BadImageError, ConfigError, DataError
 from mobileone.images.decode import DecodedImage
 from mobileone.images.eval_transform import EvalTransform
@@ -184,6 +185,30 @@ def test_evaluation_sees_every_image_once(world_size, images):
 def test_evaluation_with_workers_and_an_empty_rank():
     empty = eval_loader(Numbered(1), EVAL, batch_size=2, rank=1, world_size=2, num_workers=2)
     assert (len(empty), list(empty)) == (0, [])
+
+
+# --- how many workers
+
+
+@pytest.mark.parametrize(
+    ("cores", "ranks", "wanted"), [(1, 1, 1), (2, 1, 2), (2, 4, 1), (32, 4, 8), (12, 4, 3), (64, 1, 8)]
+)
+def test_default_workers_are_the_ranks_share_of_the_cores(monkeypatch, cores, ranks, wanted):
+    monkeypatch.setattr("mobileone.data.loader.num_cores", lambda: cores)
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", str(ranks))
+    assert default_workers() == wanted
+
+
+def test_no_number_of_workers_is_the_default_one(monkeypatch):
+    monkeypatch.setattr("mobileone.data.loader.default_workers", lambda: 1)
+    loader = train_loader(Numbered(64), TRAIN, batch_size=4, seed=0, num_workers=None)
+    assert loader.num_workers == 1
+
+
+def test_default_workers_bring_no_warning_of_torch(recwarn):
+    with closing(eval_loader(Numbered(64), EVAL, batch_size=4, num_workers=None)) as loader:
+        next(iter(loader))
+    assert [str(warning.message) for warning in recwarn] == []
 
 
 # --- bad images

@@ -13,6 +13,7 @@ from mobileone.images.decode import read_image
 from mobileone.images.orientation import EXIF_ORIENTATION
 from mobileone.inference.predictor import Predictor
 from mobileone.input_spec import InputSpec
+from mobileone.outside_text import printable
 
 
 class Brightness:
@@ -126,7 +127,7 @@ def test_whatever_is_broken_is_skipped_or_refused_in_a_line(predictor, kind, pic
     assert (best(first), best(third)) == ("b", "c")
     assert second.scores == ()
     assert second.error == str(caught.value)
-    assert second.error.startswith(f"{second.image}: ")
+    assert second.error.startswith(f"{printable(second.image)}: ")
 
 
 def test_a_misspelt_way_to_treat_bad_images_is_refused(predictor):

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from mobileone.backends.table import BACKENDS, Backend, Precision, backend_of
 from mobileone.errors import ArtifactError, ConfigError
+from mobileone.file_hash import sha256_of_path
 from mobileone.input_spec import InputSpec
+from mobileone.limits import ARTIFACT_BYTES, CLASSES, INPUT_SIZE
+from mobileone.regular_file import read_json
 
 MANIFEST_VERSION = 1
+MAX_TEXT = 4096  # characters, of a name or a note
 Layout = Literal["NCHW", "NHWC"]
 
 
@@ -41,6 +44,29 @@ class TensorSpec:
     channels: int
     height: int
     width: int
+
+    def check(self) -> None:
+        """What anybody may claim of an input.
+
+        Raises:
+            ValueError: on another value.
+        """
+        choices = {
+            "dtype": ("float32", "uint8"),
+            "layout": get_args(Layout),
+            "values": ("normalized", "pixels"),
+        }
+        for name, known in choices.items():
+            if getattr(self, name) not in known:
+                raise ValueError(f"tensor.{name} must be one of {', '.join(known)}")
+        if not isinstance(self.name, str) or len(self.name) > MAX_TEXT:
+            raise ValueError("tensor.name must be a text")
+        for name in ("batch", "channels", "height", "width"):
+            value = getattr(self, name)
+            if not (name == "batch" and value is None) and not (
+                value and _is_count(value, at_most=INPUT_SIZE.value)
+            ):
+                raise ValueError(f"tensor.{name} must be in 1..{INPUT_SIZE}, got {value!r:.40}")
 
     def shape(self, batch: int) -> tuple[int, int, int, int]:
         """Of an input of that many images.
@@ -161,13 +187,17 @@ class Manifest:
         Raises:
             KeyError, TypeError, ValueError: if the values are no manifest's.
         """
+        if not isinstance(values, Mapping):
+            raise TypeError(f"it holds no object but {type(values).__name__}")
         given = dict(values)
         if given.get("manifest_version") != MANIFEST_VERSION:
             raise ValueError(f"manifest version {given.get('manifest_version')!r}, not {MANIFEST_VERSION}")
         if given["format"] not in BACKENDS:
             raise ValueError(f"format {given['format']!r}")
         names = given["class_names"]
-        return cls(
+        if not isinstance(names, list | tuple | None):
+            raise TypeError("class_names is no list")
+        manifest = cls(
             **given
             | {
                 "files": tuple(FileRecord(**each) for each in given["files"]),
@@ -177,6 +207,38 @@ class Manifest:
                 "parity": None if given["parity"] is None else Parity(**given["parity"]),
             }
         )
+        manifest._check()
+        return manifest
+
+    def _check(self) -> None:
+        """What a manifest of anybody's may claim."""
+        texts = (
+            self.variant,
+            self.source,
+            self.weights_sha256,
+            self.note,
+            *(file.name for file in self.files),
+        )
+        if not all(isinstance(text, str) and len(text) <= MAX_TEXT for text in texts):
+            raise ValueError(f"a text in it is none, or longer than {MAX_TEXT} characters")
+        if self.precision not in get_args(Precision):
+            raise ValueError(f"precision {self.precision!r:.40}")
+        if not _is_count(self.num_classes, at_most=CLASSES.value):
+            raise ValueError(f"num_classes must be in 0..{CLASSES}, got {self.num_classes!r:.40}")
+        names = self.class_names
+        if names is not None and not all(isinstance(name, str) for name in names):
+            raise ValueError("class_names must be texts")
+        if names is not None and len(names) != self.num_classes:
+            raise ValueError(f"{len(names)} class_names for {self.num_classes} classes")
+        if not all(
+            isinstance(file.sha256, str) and _is_count(file.size_bytes, at_most=2**62) for file in self.files
+        ):
+            raise ValueError("sha256 or size_bytes of a file are none")
+        if self.size_bytes > ARTIFACT_BYTES.value:
+            raise ValueError(f"its files have {self.size_bytes} bytes, over the limit of {ARTIFACT_BYTES}")
+        if not isinstance(self.options, Mapping) or not isinstance(self.versions, Mapping):
+            raise ValueError("options and versions must be objects")
+        self.tensor.check()
 
 
 def manifest_path(artifact: str | os.PathLike[str]) -> Path:
@@ -200,7 +262,7 @@ def record_files(artifact: Path, files: Iterable[Path]) -> tuple[FileRecord, ...
     return tuple(
         FileRecord(
             name=each.relative_to(artifact.parent).as_posix(),
-            sha256=_sha256(each),
+            sha256=sha256_of_path(each),
             size_bytes=each.stat().st_size,
         )
         for each in found
@@ -220,16 +282,23 @@ def read_manifest(artifact: str | os.PathLike[str]) -> Manifest:
         raise ArtifactError(f"{path} is not there")
     beside = manifest_path(path)
     try:
-        manifest = Manifest.from_dict(json.loads(beside.read_text(encoding="utf-8")))
+        manifest = Manifest.from_dict(read_json(beside))
     except FileNotFoundError as error:
         raise ArtifactError(
             f"{path} has no manifest {beside.name} beside it, so its pre-processing and classes are unknown; "
             "copy both, or export again"
         ) from error
     except (OSError, ValueError, KeyError, TypeError, AttributeError, ConfigError) as error:
-        raise ArtifactError(f"{beside} is no manifest of this package: {error}; export again") from error
+        reason = " ".join(str(getattr(error, "strerror", None) or error).split())[:300]
+        raise ArtifactError(f"{beside} is no manifest of this package: {reason}; export again") from error
     if manifest.format != kind.name or not manifest.files or not _is_within(path, manifest.files[0].name):
         raise ArtifactError(f"{beside} does not match {path.name}: it is another artifact's; export again")
+    if kind.companion is not None:
+        companion = f"{path.name[: -len(kind.suffix)]}{kind.companion}"
+        if companion not in {record.name for record in manifest.files}:
+            raise ArtifactError(
+                f"{beside} does not list {companion}, which {kind.runtime} opens as well; export again"
+            )
     for record in manifest.files:
         _check_file(path.parent / record.name, record, beside)
     return manifest
@@ -243,6 +312,10 @@ def _known_format(path: Path) -> Backend:
     return kind
 
 
+def _is_count(value: object, *, at_most: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= at_most
+
+
 def _is_within(artifact: Path, name: str) -> bool:
     return name == artifact.name or name.startswith(f"{artifact.name}/")
 
@@ -252,12 +325,7 @@ def _check_file(path: Path, record: FileRecord, manifest: Path) -> None:
         raise ArtifactError(f"{manifest} names a file outside its folder: {record.name}")
     if not path.is_file():
         raise ArtifactError(f"{path} is missing; {manifest.name} counts it as part of the artifact")
-    if path.stat().st_size != record.size_bytes or _sha256(path) != record.sha256:
+    if path.stat().st_size != record.size_bytes or sha256_of_path(path) != record.sha256:
         raise ArtifactError(
             f"{path} is not the file that {manifest.name} describes (its SHA-256 differs); export again"
         )
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

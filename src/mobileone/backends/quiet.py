@@ -31,7 +31,8 @@ def quiet() -> Iterator[None]:
             _flush()
             said.seek(0)
             lines = said.read().decode(errors="replace").split("\n")
-            error.add_note("\n".join(lines[-20:]))
+            if hasattr(error, "add_note"):  # from Python 3.11 on
+                error.add_note("\n".join(lines[-20:]))
             raise
         finally:
             _flush()

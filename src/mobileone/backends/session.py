@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 
 from mobileone.backends.manifest import Manifest, read_manifest
 from mobileone.backends.table import BACKENDS, Precision, load_part
+from mobileone.backends.trusted_programs import require_trust
+from mobileone.distribution import needing_pytorch
 from mobileone.errors import ArtifactError, ConfigError
 from mobileone.processor import num_cores
 
@@ -59,7 +61,7 @@ def open_session(
         manifest: the artifact's, where it has been read and checked already.
 
     Raises:
-        ArtifactError: if the artifact is damaged or its runtime refuses it.
+        ArtifactError: if the artifact is damaged, its runtime refuses it, or it is somebody else's program.
         ConfigError: on a precision that the runtime or the file does not have, or threads below 1.
         MissingExtraError: if the runtime is not installed.
     """
@@ -76,9 +78,11 @@ def open_session(
             f"{path} is {manifest.precision} and {kind.runtime} executes {', '.join(kind.executes)} here; "
             f"it cannot run in {chosen}"
         )
+    require_trust(path, manifest)
     module: SessionModule = load_part(kind, "session")
     try:
-        return module.open(path, manifest, threads=threads or num_cores(), precision=chosen)
+        with needing_pytorch(f"running {path} in {kind.runtime}"):
+            return module.open(path, manifest, threads=threads or num_cores(), precision=chosen)
     except (ConfigError, ArtifactError, ImportError):
         raise
     except Exception as error:  # the runtimes' own exceptions have no common base

@@ -20,6 +20,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Literal
 
+from mobileone.distribution import WHOLE_ONLY, pip_install
 from mobileone.errors import ConfigError, MissingExtraError
 
 Precision = Literal["fp32", "fp16", "bf16", "int8"]
@@ -43,6 +44,9 @@ class Backend:
             the average in float (`weights`: only these are int8), or in eight bits with a scale of the
             image's own (`dynamic`) or with the calibrated one (`static`). None where it writes no int8.
         elsewhere: the systems on which it runs, where that is not here.
+        companion: of a file that the runtime opens beside the main one, the suffix that stands in place of
+            the main one's.
+        is_program: whether running its files is running code that is in them, and not only a network.
     """
 
     name: str
@@ -53,6 +57,8 @@ class Backend:
     executes: tuple[Precision, ...]
     int8_head: Int8Head | None = None
     elsewhere: str = ""
+    companion: str | None = None
+    is_program: bool = False
 
 
 BACKENDS: dict[str, Backend] = {
@@ -75,6 +81,7 @@ BACKENDS: dict[str, Backend] = {
             writes=("fp32", "fp16", "int8"),
             executes=("fp32", "bf16", "int8"),
             int8_head="static",
+            companion=".bin",
         ),
         Backend(
             name="litert",
@@ -102,6 +109,8 @@ BACKENDS: dict[str, Backend] = {
             writes=("int8",),
             executes=("int8",),
             int8_head="static",
+            companion=".h",
+            is_program=True,
         ),
         Backend(
             name="coreml",
@@ -119,6 +128,7 @@ BACKENDS: dict[str, Backend] = {
             extra="ncnn",
             writes=("fp32", "fp16"),
             executes=("fp32", "bf16"),
+            companion=".ncnn.bin",
         ),
         Backend(
             name="torch",
@@ -127,6 +137,7 @@ BACKENDS: dict[str, Backend] = {
             extra=None,
             writes=("fp32", "fp16"),
             executes=("fp32", "fp16"),
+            is_program=True,
         ),
     )
 }
@@ -176,7 +187,8 @@ def require(package: str, wanted: Backend) -> ModuleType:
     try:
         return import_module(package)
     except ImportError as error:
-        name, extra = package.partition(".")[0], wanted.extra
-        raise MissingExtraError(
-            f"{wanted.name} needs {name} ({error}); pip install 'mobileone[{extra}]'"
-        ) from error
+        if error.name in WHOLE_ONLY:  # the package is there, and wants PyTorch itself
+            raise
+        name = package.partition(".")[0]
+        advice = pip_install(wanted.extra or wanted.name)
+        raise MissingExtraError(f"{wanted.name} needs {name} ({error}); {advice}") from error

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import http.client
 import json
 import os
@@ -19,6 +18,8 @@ from tqdm import tqdm
 from mobileone.atomic import atomic_path
 from mobileone.cache import cache_dir
 from mobileone.errors import DownloadError
+from mobileone.file_hash import sha256_of_path
+from mobileone.regular_file import read_json
 
 PINS_NAME = "pins.json"
 TIMEOUT_S = 30.0
@@ -59,7 +60,7 @@ def _fetch(url: str, target: Path, name: str, sha256_prefix: str) -> Path:
     pinned = str(pins.get(url, {}).get("sha256", sha256_prefix))
     # A file without a pin is of another URL, or older than the pins: not to be trusted.
     arrived = target if url in pins and target.is_file() else _download(url, target, name)
-    digest = _sha256(arrived)
+    digest = sha256_of_path(arrived)
     if not digest.startswith(pinned):
         arrived.unlink()
         raise DownloadError(
@@ -80,18 +81,13 @@ def _read_pins(path: Path) -> dict[str, Any]:
     if not path.exists():
         return {}
     try:
-        pins = json.loads(path.read_text(encoding="utf-8"))
+        pins = read_json(path)
         if isinstance(pins, dict) and all(isinstance(pin, dict) for pin in pins.values()):
             return pins
-    except ValueError:
+    except (OSError, ValueError):
         pass
     # Forgetting the pins would trust the network again, so the user decides.
     raise DownloadError(f"{path} is damaged; delete it to pin anew from the next download on")
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _validator_path(part: Path) -> Path:

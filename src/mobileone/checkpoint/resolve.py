@@ -11,6 +11,8 @@ from mobileone.checkpoint.config import ModelConfig, from_hub
 from mobileone.checkpoint.hub import CONFIG_NAME, WEIGHT_NAMES, hub_files
 from mobileone.checkpoint.published import HUB_PREFIX, PUBLISHED, PublishedWeights
 from mobileone.errors import CheckpointError
+from mobileone.limits import JSON_BYTES
+from mobileone.regular_file import read_regular
 from mobileone.variants import VARIANTS, Variant
 
 RUN_NAMES = ("best.safetensors", "last.safetensors")
@@ -100,7 +102,7 @@ def _folder(text: str, folder: Path) -> Resolved:
 
 def _read_config(path: Path) -> ModelConfig:
     try:
-        text = path.read_text(encoding="utf-8")
+        text = read_regular(path, JSON_BYTES).decode("utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise CheckpointError(f"cannot read {path}: {error}") from error
+        raise CheckpointError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from error
     return from_hub(text, source=path)

@@ -7,7 +7,6 @@ altered is told by its name.
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from typing import Any
 from mobileone.atomic import leftovers, rename_durably
 from mobileone.checkpoint.store import load_state, save_state
 from mobileone.errors import CheckpointError, MobileOneError
+from mobileone.file_hash import sha256_of_path
 
 _NAME = re.compile(r"epoch-(\d{3,})-step-(\d{8,})-([0-9a-f]{16})\.pt")
 _DRAFT = "draft.pt"
@@ -134,5 +134,4 @@ def _position(path: Path) -> tuple[int, int]:
 
 
 def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()[:16]
+    return sha256_of_path(path)[:16]

@@ -11,6 +11,7 @@ from mobileone.checkpoint.archive import is_name
 from mobileone.checkpoint.config import parse_json
 from mobileone.checkpoint.pickle_values import ITEM_SIZES
 from mobileone.errors import CheckpointError
+from mobileone.regular_file import open_regular
 
 MAX_HEADER_BYTES = 100_000_000  # the format's own limit
 _LENGTH = struct.Struct("<Q")
@@ -33,7 +34,7 @@ def read_header(path: Path, *, size: int) -> tuple[dict[str, TensorInfo], dict[s
     Raises:
         CheckpointError: if the header is damaged, or its tensors do not fill the file exactly.
     """
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         start = file.read(_LENGTH.size)
         length = _LENGTH.unpack(start)[0] if len(start) == _LENGTH.size else size
         if length > min(size - _LENGTH.size, MAX_HEADER_BYTES):
@@ -69,6 +70,9 @@ def _tensor(entry: Any) -> tuple[TensorInfo, tuple[int, int]]:
     shape, (first, last) = tuple(entry["shape"]), entry["data_offsets"]
     if not all(type(value) is int and value >= 0 for value in (*shape, first, last)):
         raise ValueError
-    if math.prod(shape) * ITEM_SIZES[entry["dtype"]] != last - first:
+    if not is_name(entry["dtype"]):
+        raise ValueError
+    # Types that no network of ours has may stand beside it, and their size is not known here.
+    if entry["dtype"] in ITEM_SIZES and math.prod(shape) * ITEM_SIZES[entry["dtype"]] != last - first:
         raise ValueError
     return TensorInfo(shape, entry["dtype"]), (first, last)

@@ -20,3 +20,20 @@ def device_for(source: str, device: str) -> str:
     if device not in ("auto", "cpu"):
         raise ConfigError(f"{source} runs on the CPU; drop --device {device}")
     return "cpu"
+
+
+def device_name(source: str, device: str) -> str:
+    """The device itself, with no torch asked for an exported file's.
+
+    Raises:
+        ConfigError: if there is no such device.
+
+    >>> device_name("s0.onnx", "auto")
+    'cpu'
+    """
+    wanted = device_for(source, device)
+    if backend_of(source) is not None:
+        return wanted
+    from mobileone.ranks.device import pick_device
+
+    return str(pick_device(wanted))

@@ -1,13 +1,12 @@
 """The `mobileone` command: reads arguments, runs one command, turns errors into one line and an exit code.
 
 0 done, 1 an error of ours (one line on stderr), 2 wrong usage, 75 training told to stop, and saved, 130
-interrupted. Results go to stdout, progress and messages to stderr. No torch is imported before a command
-needs it.
+interrupted, 143 stopped by SIGTERM (129 by SIGHUP). Results go to stdout, progress and messages to stderr. No
+torch is imported before a command needs it.
 """
 
 from __future__ import annotations
 
-import os
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -28,10 +27,12 @@ from mobileone.cli.profile import Profile
 from mobileone.cli.quantize import Quantize
 from mobileone.cli.reparameterize import Reparameterize
 from mobileone.cli.shard import Shard
+from mobileone.cli.terminal import Terminated, cleaned_up_on_signals, safe_streams
 from mobileone.cli.test import Test
 from mobileone.cli.train import Report, Train
 from mobileone.cli.usage import parse
 from mobileone.cli.weights import Weights
+from mobileone.distribution import needing_pytorch
 from mobileone.errors import MobileOneError, MobileOneWarning, PreemptedError
 from mobileone.training.run.stop_signal import REQUEUE
 
@@ -73,7 +74,18 @@ COMMANDS: dict[str, Callable[..., Command]] = {
 def guard(work: Callable[[], int], *, prog: str) -> int:
     """The exit code of `work`, with our own errors and warnings as a line each on stderr."""
     try:
-        with _noted(prog):
+        with cleaned_up_on_signals(), safe_streams(), _noted(prog):
+            return _told(work, prog)
+    except BrokenPipeError:
+        return 0  # the reader of our output has gone (`| head`); what it wanted it has
+    except MobileOneError as error:  # of the streams themselves, after everything else
+        print(f"{prog}: error: {error}", file=sys.stderr)
+        return 1
+
+
+def _told(work: Callable[[], int], prog: str) -> int:
+    try:
+        with needing_pytorch("this command"):
             return work()
     except PreemptedError as error:
         print(f"{prog}: {error}", file=sys.stderr)
@@ -84,10 +96,9 @@ def guard(work: Callable[[], int], *, prog: str) -> int:
     except KeyboardInterrupt:
         print(f"{prog}: interrupted", file=sys.stderr)
         return 130
-    except BrokenPipeError:
-        # The reader of our output has gone (`| head`); what it wanted it has.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+    except Terminated as stop:
+        print(f"{prog}: stopped by {stop}", file=sys.stderr)
+        return 128 + stop.number
 
 
 @contextmanager

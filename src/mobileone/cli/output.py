@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-import json
+import sys
 from typing import TYPE_CHECKING, Any
+
+from mobileone.outside_text import json_text
 
 if TYPE_CHECKING:
     from tqdm import tqdm
@@ -13,7 +15,8 @@ if TYPE_CHECKING:
 
 def print_json(value: Any) -> None:
     """`value` on stdout, indented, readable by any JSON parser (no NaN)."""
-    print(json.dumps(value, indent=2, allow_nan=False, default=str, ensure_ascii=False))
+    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
+    print(json_text(value, indent=2, only_ascii=not encoding.lower().startswith("utf")))
 
 
 def megabytes(size: int) -> str:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import csv
-import json
 import sys
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -14,14 +12,16 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from tyro.conf import Positional, arg
 
 from mobileone.backends.table import Precision
-from mobileone.cli.device_option import device_for
+from mobileone.cli.arguments import INPUT_SIZE
+from mobileone.cli.device_option import device_name
 from mobileone.cli.output import print_json
+from mobileone.cli.prediction_file import MAX_DIFFERENCE, DoneImage, PredictionFile
 from mobileone.errors import ConfigError
+from mobileone.input_spec import Size
+from mobileone.outside_text import printable
 
 if TYPE_CHECKING:
-    from mobileone.inference.predictor import Prediction
-
-COLUMNS = ("image", "rank", "index", "class_name", "name", "probability", "error")
+    from mobileone.inference.predictor import Prediction, Predictor
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,15 +38,21 @@ class Predict:
     topk: int = 5
     """Classes to print for each image."""
     output: Annotated[Path | None, arg(aliases=("-o",))] = None
-    """Write the predictions to this .csv (a line a class) or .jsonl (a line an image) instead of printing."""
+    """Write the predictions to this .csv (a line a class; texts that begin like a formula get an apostrophe)
+    or .jsonl (a line an image, all texts as they are) instead of printing."""
     force: bool = False
     """Overwrite an existing --output."""
+    resume: bool = False
+    """Go on with the OUTPUT.partial that an interrupted run has left, with the same images and options."""
     batch_size: int = 32
     """Images classified at a time."""
     workers: int = 2
     """Threads that decode meanwhile."""
     on_bad_image: Literal["error", "skip"] = "error"
     """Stop at an image that cannot be decoded, or name it and go on."""
+    input_size: Annotated[Size, INPUT_SIZE] | None = None
+    """Side of a square input, or height and width such as 256x192, pixels; an exported file has its own.
+    Default: the model's."""
     no_exif: bool = False
     """Look at photos as they are stored, not turned as their EXIF orientation says."""
     device: str = "auto"
@@ -64,21 +70,27 @@ class Predict:
         from mobileone.inference.predictor import Predictor
         from mobileone.inference.sheet import MAX_IMAGES, draw_sheet
         from mobileone.progress_bar import progress_bar
-        from mobileone.ranks.device import pick_device
         from mobileone.report.figure import require_png
 
         if self.png is not None:
             require_png(self.png)
+        output = None if self.output is None else PredictionFile(self.output, self.force, self.resume)
+        if output is None and self.resume:
+            raise ConfigError("--resume goes on with an --output; give the one of the interrupted run")
         paths = expand_folders(self.images)
         predictor = Predictor.load(
             self.model,
-            device=str(pick_device(device_for(self.model, self.device))),
+            device=device_name(self.model, self.device),
             threads=self.threads,
             precision=self.precision,
+            input_size=self.input_size,
             exif=False if self.no_exif else None,
         )
+        done = [] if output is None else output.done()
+        if output is not None and done:
+            check_resumable(done, output, predictor, paths, self.topk)
         predictions = predictor.stream(
-            paths,
+            paths[len(done) :],
             topk=self.topk,
             batch_size=self.batch_size,
             workers=self.workers,
@@ -86,13 +98,19 @@ class Predict:
         )
         hidden = len(paths) <= self.batch_size
         shown: list[Prediction] = []
-        with prediction_writer(self.output, as_json=self.json, force=self.force) as write:
+        target = standard_output(as_json=self.json) if output is None else output.writer(done)
+        with target as write:
             for prediction in progress_bar(
-                predictions, title="predicting", unit="image", hidden=hidden, total=len(paths)
+                predictions,
+                title="predicting",
+                unit="image",
+                hidden=hidden,
+                total=len(paths),
+                initial=len(done),
             ):
                 write(prediction)
                 if prediction.error is not None:
-                    print(f"skipped: {prediction.error}", file=sys.stderr)
+                    print(f"skipped: {printable(prediction.error)}", file=sys.stderr)
                 elif len(shown) < MAX_IMAGES:
                     shown.append(prediction)
         if self.output is not None:
@@ -119,50 +137,54 @@ def expand_folders(given: Iterable[str]) -> list[str]:
     return paths
 
 
-@contextmanager
-def prediction_writer(
-    output: Path | None, *, as_json: bool, force: bool
-) -> Iterator[Callable[[Prediction], None]]:
-    """A function that takes prediction after prediction to where the user wants them.
+def check_resumable(
+    done: Sequence[DoneImage], output: PredictionFile, predictor: Predictor, paths: Sequence[str], topk: int
+) -> None:
+    """Refuse to go on with predictions of other images, another model, or other options.
+
+    The last image that is there is done again, and must come out the same.
 
     Raises:
-        ConfigError: if the file's suffix is unknown, or it exists without `force`.
+        ConfigError: if it does not.
     """
-    from mobileone.atomic import atomic_path
-    from mobileone.cli.arguments import refuse_existing
-
-    if output is None:
-        collected: list[Prediction] = []
-        yield collected.append if as_json else print_prediction
-        if as_json:
-            print_json([prediction.to_dict() for prediction in collected])
+    names = [output.written_name(path) for path in paths[: len(done)]]
+    wrong = next((n for n, one in enumerate(done) if n >= len(names) or one.name != names[n]), None)
+    if wrong is not None:
+        raise ConfigError(
+            f"{output.partial} has {printable(done[wrong].name)} as image {wrong + 1}, these images do not; "
+            "give the same ones in the same order, or --force to begin anew"
+        )
+    for number in reversed(range(len(done))):
+        if done[number].scores and Path(paths[number]).exists():
+            now = predictor(paths[number], topk=topk)
+            break
+    else:
         return
-    if output.suffix.lower() not in (".csv", ".jsonl"):
-        raise ConfigError(f"--output ends in .csv or .jsonl, got {output}")
-    refuse_existing(output, force=force)
-    with ExitStack() as stack:
-        path = stack.enter_context(atomic_path(output))
-        file = stack.enter_context(path.open("w", encoding="utf-8", newline=""))
-        if output.suffix.lower() == ".jsonl":
-            yield lambda one: print(json.dumps(one.to_dict(), ensure_ascii=False), file=file)
-        else:
-            table = csv.writer(file)
-            table.writerow(COLUMNS)
-            yield lambda one: table.writerows(csv_rows(one))
+    before = done[number].scores
+    same = len(now.scores) == len(before) and all(
+        abs(one.probability - probability) <= MAX_DIFFERENCE
+        for one, (_, probability) in zip(now.scores, before, strict=True)
+    )
+    if not same or now.scores[0].index not in dict(before):
+        raise ConfigError(
+            f"{printable(paths[number])} comes out otherwise than in {output.partial}: another model, other "
+            "options, or another image; give what the run was started with, or --force to begin anew"
+        )
 
 
-def csv_rows(prediction: Prediction) -> Iterator[tuple[str | int | float, ...]]:
-    """A row a class under `COLUMNS`, one with the error for a skipped image."""
-    if prediction.error is not None:
-        yield prediction.image, "", "", "", "", "", prediction.error
-    for rank, score in enumerate(prediction.scores, start=1):
-        yield prediction.image, rank, score.index, score.class_name, score.name, score.probability, ""
+@contextmanager
+def standard_output(*, as_json: bool) -> Iterator[Callable[[Prediction], None]]:
+    """A function that takes prediction after prediction, and prints them, as JSON all at once at the end."""
+    collected: list[Prediction] = []
+    yield collected.append if as_json else print_prediction
+    if as_json:
+        print_json([prediction.to_dict() for prediction in collected])
 
 
 def print_prediction(prediction: Prediction) -> None:
     """The image, then a line a class, for people."""
     if prediction.error is None:
-        print(prediction.image)
+        print(printable(prediction.image))
     for score in prediction.scores:
-        known = "" if score.name == score.class_name else f"{score.class_name}  "
-        print(f"  {100 * score.probability:6.2f} %  {known}{score.name}")
+        known = "" if score.name == score.class_name else f"{printable(score.class_name)}  "
+        print(f"  {100 * score.probability:6.2f} %  {known}{printable(score.name)}")

@@ -20,11 +20,9 @@ from tyro.conf import arg
 
 from mobileone.atomic import atomic_path
 from mobileone.cli.main import guard
-from mobileone.cli.test import load_for_test
 from mobileone.cli.train import told_by_flags
 from mobileone.cli.usage import parse
 from mobileone.errors import CheckpointError
-from mobileone.processor import num_cores
 from mobileone.profiling.cost import network_cost
 from mobileone.training.watch.callback import Callback
 from mobileone.variants import VARIANTS
@@ -38,7 +36,6 @@ VARIANT = "mobileone_s0"
 CPU_BATCH_SIZE = 32  # 256 images of 224 px in train form want some 34 GB
 STEP_COLUMNS = ("epoch", "acc@1", "acc@5", "train_loss", "val_loss")
 GPU_BATCH_SIZE = 256
-MAX_WORKERS = 8
 BENCHMARK_WARMUP, BENCHMARK_RUNS = 10, 200
 
 
@@ -120,14 +117,13 @@ class Reference:
         from mobileone.training.run.fit import fit
 
         on_gpu = ranks.device.type == "cuda"
-        cores = max(num_cores() // ranks.world_size, 1)
         config = reference().with_values(
             {
                 "data": data,
                 "epochs": self.epochs,
                 "input_spec.size": self.input_size,
                 "batch_size": self.batch_size or (GPU_BATCH_SIZE if on_gpu else CPU_BATCH_SIZE),
-                "loading.num_workers": min(MAX_WORKERS, cores) if self.workers is None else self.workers,
+                "loading.num_workers": self.workers,
                 "saving.weights_suffix": ".pt",
             }
         )
@@ -142,13 +138,13 @@ class Reference:
 
     def _test(self, data: str, ranks: Distributed) -> None:
         from mobileone.evaluation.evaluate import evaluate
+        from mobileone.inference.classifier import load_classifier
 
         best = WEIGHTS / "best.pt"
         if not best.exists():
             raise CheckpointError(f"{best} is not there; train first: bash main.sh N --train --data DIR")
-        classifier = load_for_test(str(best), device=ranks.device, input_size=self.input_size)
-        workers = 2 if self.workers is None else self.workers
-        result = evaluate(classifier, data, num_workers=workers, dist=ranks)
+        classifier = load_classifier(str(best), device=ranks.device, input_size=self.input_size)
+        result = evaluate(classifier, data, num_workers=self.workers, dist=ranks)
         if ranks.is_main:
             print(("%10s" * 3) % ("acc@1", "acc@5", "loss"))
             print(("%10.3f" * 3) % (result.acc1, result.acc5, result.loss))

@@ -6,17 +6,19 @@ import itertools
 import json
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from tyro.conf import Positional, UseAppendAction, arg
 from tyro.constructors import PrimitiveConstructorSpec
 
+from mobileone.cli.arguments import INPUT_SIZE
 from mobileone.cli.output import print_json, result_line
-from mobileone.errors import MobileOneError
+from mobileone.errors import ConfigError, MobileOneError
+from mobileone.input_spec import Size, size_text
 from mobileone.report.aligned_table import aligned_table
 
 if TYPE_CHECKING:
@@ -62,12 +64,15 @@ class Train:
     data: str | None = None
     """Folder with train/<class>/ and val/<class>/, shards ('DIR/train-{000000..000007}.tar', a URL or a
     pipe), or `digits` (built in). Default: the recipe's."""
-    recipe: str = "digits"
-    """reference, paper_s0 … paper_s4, digits, finetune or linear_probe."""
+    recipe: str | None = None
+    """reference, paper_s0 … paper_s4, digits, finetune or linear_probe. Default: digits; with --resume, the
+    run's own settings, and a recipe that asks for others is refused."""
     run_dir: Path | None = None
     """Folder for everything the run writes. Default: runs/RECIPE."""
     init: str | None = None
     """MODEL to start from instead of random weights."""
+    input_size: Annotated[Size, INPUT_SIZE] | None = None
+    """Side of a square input, or height and width such as 256x192, pixels. Default: the recipe's."""
     device: str | None = None
     """auto, cpu, cuda or cuda:N. Default: the recipe's, which is auto."""
     on_bad_image: Literal["error", "skip"] | None = None
@@ -99,15 +104,23 @@ class Train:
         from mobileone.training.run.fit import fit
         from mobileone.training.run.run_dir import RunDir
 
-        run_dir = self.run_dir or Path("runs") / self.recipe
+        run_dir = self.run_dir or Path("runs") / (self.recipe or "digits")
         stored = RunDir(run_dir)
         resume = {"no": False, "yes": True, "auto": stored.config.exists()}[self.resume]
-        names = ("data", "init", "device", "on_bad_image", "checkpoint_every")
+        names = ("data", "init", "input_size", "device", "on_bad_image", "checkpoint_every")
         given = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
         settings = [*itertools.chain(*self.set)]
-        replaced = {*given, *(setting.partition("=")[0].strip() for setting in settings)}
-        config = stored.read_config(given=replaced) if resume else recipe(self.recipe)
-        config = override(config.with_values(given), settings)
+
+        def told(config: TrainConfig) -> TrainConfig:
+            return override(config.with_values(given), settings)
+
+        if resume:
+            replaced = {*given, *(setting.partition("=")[0].strip() for setting in settings)}
+            config = told(stored.read_config(given=replaced))
+            if self.recipe is not None:
+                refuse_other_recipe(self.recipe, stored.changes(told(recipe(self.recipe))), run_dir)
+        else:
+            config = told(recipe(self.recipe or "digits"))
         if self.dry_run:
             return self._plan(config, run_dir / "schedule.png")
         result = fit(config, run_dir=run_dir, resume=resume, callbacks=self._callbacks())
@@ -142,6 +155,26 @@ class Train:
             print(plan_text(planned))
         print(f"schedule: {picture}", file=sys.stderr)
         return 0
+
+
+def refuse_other_recipe(name: str, changes: Sequence[tuple[str, Any, Any]], run_dir: Path) -> None:
+    """A run goes on as it was begun, so a recipe that asks for something else must not pass unheard.
+
+    Args:
+        name: of the recipe.
+        changes: field, the run's value and the recipe's, wherever they differ.
+        run_dir: of the run.
+
+    Raises:
+        ConfigError: if there are any.
+    """
+    if changes:
+        field, there, wanted = changes[0]
+        raise ConfigError(
+            f"--recipe {name} has {field}={wanted!r}, the run in {run_dir} {field}={there!r}"
+            + (f" (and {len(changes) - 1} more differ)" if len(changes) > 1 else "")
+            + "; leave --recipe out to go on with the run as it is, or choose another --run-dir"
+        )
 
 
 @contextmanager
@@ -212,7 +245,7 @@ def plan_text(planned: RunPlan) -> str:
     phases = [
         [
             str(phase.epochs),
-            str(phase.size),
+            size_text(phase.size),
             f"{phase.strength:g}",
             f"{phase.step_seconds:.3f}",
             f"{planned.step_images / phase.step_seconds:.0f}",
@@ -234,7 +267,7 @@ def plan_text(planned: RunPlan) -> str:
             "",
             aligned_table(["epochs", "pixels", "strength", "s a step", "images/s"], phases),
             "",
-            f"loading: {planned.data_seconds:.3f} s a step with num_workers={config.loading.num_workers}",
+            f"loading: {planned.data_seconds:.3f} s a step with num_workers={planned.num_workers}",
             f"memory: {planned.memory_bytes / 1e9:.2f} GB a rank",
             f"time: {duration(planned.seconds)} of training, evaluation not counted",
             f"({how})",

@@ -24,10 +24,14 @@ from mobileone.data.requests import EvalRequests, Request, TrainRequests, seeded
 from mobileone.data.source import ImageSource, StreamedSource
 from mobileone.errors import BadImageError, ConfigError, DataError
 from mobileone.images.eval_transform import EvalTransform
+from mobileone.input_spec import sides
+from mobileone.processor import num_cores
+from mobileone.ranks.distributed import ranks_here
 
 OnBadImage = Literal["error", "skip"]
 
 MAX_SUBSTITUTES = 16
+MAX_WORKERS = 8  # by default; more keep up with several GPUs only
 MAX_DEATHS = 3  # of workers in a pass; more is no accident
 
 
@@ -66,6 +70,9 @@ class Batch:
 class BatchLoader:
     """Iterates over `Batch`; made by `train_loader` or `eval_loader`. `len()` is this rank's batches a pass.
 
+    Attributes:
+        num_workers: reading processes; 0 where batches are read in this one.
+
     Iterating raises:
         BadImageError: on an image that cannot be decoded, if such images are errors, or if a whole run of
             them leaves nothing to take instead.
@@ -78,13 +85,15 @@ class BatchLoader:
         reader: _Reader,
         requests: TrainRequests | EvalRequests,
         *,
-        num_workers: int,
+        num_workers: int | None,
         pin_memory: bool,
         on_dead_worker: Callable[[str], None] | None,
     ) -> None:
+        if num_workers is None:
+            num_workers = default_workers()
         if num_workers < 0:
             raise ConfigError(f"num_workers must be 0 (read in this process) or more, got {num_workers}")
-        num_workers = min(num_workers, len(requests))
+        self.num_workers = num_workers = min(num_workers, len(requests))
         self._requests = requests
         self._start = 0
         self._on_dead_worker = on_dead_worker
@@ -156,6 +165,11 @@ class BatchLoader:
             iterator._shutdown_workers()  # type: ignore[attr-defined]  # of the many-process iterator
 
 
+def default_workers() -> int:
+    """Reading processes that suit this rank: its share of the cores that may be used, 1 to 8."""
+    return min(max(num_cores() // ranks_here(), 1), MAX_WORKERS)
+
+
 def train_loader(
     source: ImageSource,
     transform: TrainTransform | Callable[[int], TrainTransform],
@@ -164,7 +178,7 @@ def train_loader(
     seed: int,
     rank: int = 0,
     world_size: int = 1,
-    num_workers: int = 0,
+    num_workers: int | None = 0,
     on_bad_image: OnBadImage = "error",
     pin_memory: bool = False,
     step_size: int | None = None,
@@ -185,7 +199,7 @@ def train_loader(
         seed: of order and augmentation.
         rank: this process, 0 … world_size − 1.
         world_size: number of processes that train together.
-        num_workers: reading processes, kept over epochs; 0 reads in this one.
+        num_workers: reading processes, kept over epochs; 0 reads in this one, None is `default_workers()`.
         on_bad_image: "error" raises; "skip" takes the next readable image (index + 1, …, at most 16 tries)
             and reports the bad ones in `Batch.bad`.
         pin_memory: copy batches to page-locked memory, where there is an accelerator.
@@ -216,7 +230,7 @@ def eval_loader(
     batch_size: int,
     rank: int = 0,
     world_size: int = 1,
-    num_workers: int = 0,
+    num_workers: int | None = 0,
     on_bad_image: OnBadImage = "error",
     pin_memory: bool = False,
     on_dead_worker: Callable[[str], None] | None = None,
@@ -274,7 +288,7 @@ class _Reader(Dataset["Batch | _Failure"]):
             indices.append(used)
         labels = [int(self.source.labels[index]) for index in indices]
         return Batch(
-            _stack(images, size=request.transform.size),
+            _stack(images, sides(request.transform.size)),
             torch.tensor(labels, dtype=torch.int64),
             torch.tensor(indices, dtype=torch.int64),
             bad,
@@ -302,10 +316,10 @@ class _Reader(Dataset["Batch | _Failure"]):
         return request.transform(image, seeded_generator(self.seed, request.epoch, index))
 
 
-def _stack(images: list[Tensor], *, size: int) -> Tensor:
+def _stack(images: list[Tensor], size: tuple[int, int]) -> Tensor:
     """(N, C, H, W), channels last: of images laid out like that, each is one copy of a block of memory."""
     if not images:
-        return torch.empty(0, 3, size, size, dtype=torch.uint8)
+        return torch.empty(0, 3, *size, dtype=torch.uint8)
     packed = torch.stack([image.permute(1, 2, 0) for image in images])  # (N, H, W, C)
     return packed.permute(0, 3, 1, 2)
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from mobileone.images.decode import Image
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
 
 
 class ImageSource(Protocol):

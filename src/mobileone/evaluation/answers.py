@@ -67,7 +67,7 @@ def answer(
     source: ImageSource,
     *,
     batch_size: int = 64,
-    num_workers: int = 0,
+    num_workers: int | None = 0,
     on_bad_image: OnBadImage = "error",
     progress: bool = True,
 ) -> Answers:
@@ -77,7 +77,7 @@ def answer(
         model: a network in either form, put into eval mode meanwhile; or any `Classifier`.
         source: the images.
         batch_size: images at a time.
-        num_workers: loader processes.
+        num_workers: loader processes; None is one for each core, 8 at most.
         on_bad_image: `"error"`, or `"skip"` to leave unreadable images out.
         progress: whether to show a bar on stderr.
 

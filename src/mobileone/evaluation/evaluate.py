@@ -5,25 +5,29 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-import torch
-from torch import Tensor
-from torch.nn import functional as F
 
-from mobileone.data.loader import BadImage, Batch, OnBadImage, eval_loader
+from mobileone.backends.artifact import Artifact
 from mobileone.data.open import open_data
 from mobileone.data.source import ImageSource
 from mobileone.errors import DataError
+from mobileone.evaluation.artifact_accuracy import artifact_accuracy
 from mobileone.evaluation.metrics import EvalResult, topk_correct
 from mobileone.imagenet import resolve_classes
 from mobileone.images.eval_transform import EvalTransform
 from mobileone.inference.classifier import Classifier, classifying
-from mobileone.model.network import MobileOne
-from mobileone.precision import AmpDtype
 from mobileone.progress_bar import progress_bar
-from mobileone.ranks.distributed import Distributed
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+    from mobileone.data.loader import BadImage, Batch, OnBadImage
+    from mobileone.model.network import MobileOne
+    from mobileone.precision import AmpDtype
+    from mobileone.ranks.distributed import Distributed
 
 
 def evaluate(
@@ -32,7 +36,7 @@ def evaluate(
     *,
     split: Literal["train", "val"] = "val",
     batch_size: int = 64,
-    num_workers: int = 0,
+    num_workers: int | None = 0,
     device: str | torch.device | None = None,
     on_bad_image: OnBadImage = "error",
     dist: Distributed | None = None,
@@ -47,7 +51,8 @@ def evaluate(
         data: `"digits"`, a data folder, shards, or an `ImageSource` of your own.
         split: `"val"` (a folder without train/ and val/ is taken as it is) or `"train"`.
         batch_size: images at a time on a rank; does not change the result beyond rounding.
-        num_workers: loader processes a rank.
+        num_workers: loader processes a rank, for an artifact alone threads; None is the rank's share of the
+            cores, 8 at most.
         device: where to compute; a network is moved there. None is where it is.
         on_bad_image: `"error"`, or `"skip"` to leave unreadable images out and list them.
         dist: the ranks to share the images with; every rank gets the whole result.
@@ -66,9 +71,21 @@ def evaluate(
     360
     """
     started = time.perf_counter()
-    dist = dist or Distributed()
     classes = resolve_classes(model.num_classes, model.class_names)
     source = open_data(data, split=split, classes=classes) if isinstance(data, str | Path) else data
+    if isinstance(model, Artifact) and dist is None:
+        check_classes(model, source)
+        return artifact_accuracy(
+            model,
+            source,
+            batch_size=batch_size,
+            threads=num_workers,
+            on_bad_image=on_bad_image,
+            progress=progress,
+        )
+    from mobileone.ranks.distributed import Distributed
+
+    dist = dist or Distributed()
     sums: list[Tensor] = []
     bad: list[BadImage] = []
     for batch, logits in classified(
@@ -94,7 +111,7 @@ def classified(
     source: ImageSource,
     *,
     batch_size: int,
-    num_workers: int,
+    num_workers: int | None,
     on_bad_image: OnBadImage,
     hidden: bool,
     device: str | torch.device | None = None,
@@ -106,6 +123,11 @@ def classified(
 
     The arguments and errors are those of `evaluate`; `hidden` shows no bar.
     """
+    import torch
+
+    from mobileone.data.loader import eval_loader
+    from mobileone.ranks.distributed import Distributed
+
     dist = dist or Distributed()
     with classifying(model, device=device, amp=amp) as classifier:
         check_classes(classifier, source)
@@ -129,15 +151,19 @@ def classified(
             yield batch, logits
 
 
-@torch.inference_mode()
 def _batch_sums(logits: Tensor, labels: Tensor) -> Tensor:
     """float32 (4,) on the device: images, right at 1, right at 5, summed loss. Waits for nothing there."""
+    import torch
+    from torch.nn import functional as F
+
     labels = labels.to(logits.device, non_blocking=True)
     loss = F.cross_entropy(logits.float(), labels, reduction="sum")
     return torch.cat([loss.new_full((1,), len(labels)), topk_correct(logits, labels), loss[None]])
 
 
 def _total(sums: list[Tensor], bad: list[BadImage], dist: Distributed, *, seconds: float) -> EvalResult:
+    import torch
+
     # float32 counts exactly to 2²⁴, far above a batch; the total is summed in float64.
     own = torch.stack(sums).cpu().double().sum(0) if sums else torch.zeros(4, dtype=torch.float64)
     num_images, right1, right5, loss = dist.reduce_sum(own).tolist()

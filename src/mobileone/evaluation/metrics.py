@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
-from torch import Tensor
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 def in_topk(logits: Tensor, labels: Tensor, ks: Sequence[int] = (1, 5)) -> Tensor:
@@ -24,6 +24,8 @@ def in_topk(logits: Tensor, labels: Tensor, ks: Sequence[int] = (1, 5)) -> Tenso
     Returns:
         bool (len(ks), N), on the device of `logits`.
     """
+    import torch  # here, so that results of exported files need none
+
     num_classes = logits.shape[1]
     ranked = logits.topk(min(max(ks), num_classes), dim=1).indices
     right = (ranked == labels[:, None]) & ~logits.isnan().any(dim=1, keepdim=True)
@@ -35,6 +37,7 @@ def topk_correct(logits: Tensor, labels: Tensor, ks: Sequence[int] = (1, 5)) -> 
 
     The arguments are those of `in_topk`.
 
+    >>> import torch
     >>> topk_correct(torch.tensor([[3.0, 2.0, 1.0], [3.0, 2.0, 1.0]]), torch.tensor([0, 1]), (1, 2)).tolist()
     [1, 2]
     """
@@ -48,6 +51,7 @@ def top1_agreement(logits: Tensor, others: Tensor) -> float:
         logits: (N, K); where several are the largest, the first counts.
         others: of the same images, (N, K).
 
+    >>> import torch
     >>> top1_agreement(torch.tensor([[3.0, 1.0], [3.0, 1.0]]), torch.tensor([[9.0, 0.0], [0.0, 9.0]]))
     0.5
     """

@@ -17,6 +17,7 @@ from mobileone.images.any_image import AnyImage, as_image, name_of
 from mobileone.images.eval_transform import EvalTransform
 from mobileone.inference.ahead import map_ahead
 from mobileone.inference.classifier import Classifier, array_logits, as_classifier, load_classifier
+from mobileone.input_spec import Size
 
 if TYPE_CHECKING:
     import torch
@@ -50,7 +51,7 @@ class Prediction:
     """The likeliest classes of one image, best first; none where the image was skipped.
 
     Attributes:
-        image: its path, or "image" for pixels.
+        image: its path as it is, or "image" for pixels; `error` shows it escaped.
         scores: the classes.
         error: why the image could not be read, where it was skipped.
     """
@@ -106,6 +107,7 @@ class Predictor:
         device: str | torch.device | None = None,
         threads: int | None = None,
         precision: Precision | None = None,
+        input_size: Size | None = None,
         exif: bool | None = None,
     ) -> Predictor:
         """From an exported file of any format, or from anything `load_model` takes.
@@ -115,10 +117,13 @@ class Predictor:
             device: where a network in PyTorch runs; None is the CPU.
             threads: of an exported file's runtime; None for all usable cores.
             precision: to execute an exported file in; None is the file's.
+            input_size: of a network in PyTorch: side of a square, or (height, width), pixels; None: its own.
             exif: whether photos are turned as their EXIF orientation says; None is as the source says.
         """
-        classifier = load_classifier(source, device=device, threads=threads, precision=precision)
-        return cls(classifier, exif=exif)
+        classifier = load_classifier(
+            source, device=device, threads=threads, precision=precision, input_size=input_size, exif=exif
+        )
+        return cls(classifier)
 
     def probabilities(self, images: Sequence[AnyImage]) -> NDArray[np.float32]:
         """Softmax of every class, float32 (N, num_classes), for one batch of images."""
@@ -200,9 +205,9 @@ class Predictor:
     def _decode(self, given: AnyImage) -> tuple[str, NDArray[np.uint8] | BadImageError]:
         try:
             image = as_image(given)
-            return image.name, self.transform(image)
+            return _place(given) or image.name, self.transform(image)
         except BadImageError as error:
-            return name_of(given), error
+            return _place(given) or name_of(given), error
 
     def _predictions(
         self, batch: list[tuple[str, NDArray[np.uint8] | BadImageError]], topk: int
@@ -240,3 +245,8 @@ def largest(values: NDArray[np.float32], number: int) -> NDArray[np.intp]:
     array([1, 0])
     """
     return np.argsort(-values, kind="stable")[:number]
+
+
+def _place(given: AnyImage) -> str | None:
+    """A path as it is, which names in messages are not: who reads a prediction wants to find the file."""
+    return os.fspath(given) if isinstance(given, str | os.PathLike) else None

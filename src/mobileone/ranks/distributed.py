@@ -128,6 +128,11 @@ def distributed(device: str = "auto") -> Iterator[Distributed]:
             dist.destroy_process_group()
 
 
+def ranks_here() -> int:
+    """How many ranks share this machine and its cores, as the launcher's environment tells; alone 1."""
+    return max(_environment("LOCAL_WORLD_SIZE") or _environment("WORLD_SIZE"), 1)
+
+
 def _environment(name: str) -> int:
     text = os.environ.get(name, "0")
     if not text.isdigit():

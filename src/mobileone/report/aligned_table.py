@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from mobileone.outside_text import printable
+
 
 def aligned_table(
     header: Sequence[str], rows: Iterable[Sequence[str]], *, num_text: int | None = None
 ) -> str:
-    """Columns of aligned text.
+    """Columns of aligned text, a line a row whatever is in the cells.
 
     Args:
         header: names of the columns.
@@ -21,7 +23,7 @@ def aligned_table(
     a     10
     bcd    7
     """
-    everything = [list(header), *map(list, rows)]
+    everything = [[printable(cell) for cell in row] for row in (header, *rows)]
     columns = list(zip(*everything, strict=True))
     widths = [max(map(len, column)) for column in columns]
     if num_text is None:

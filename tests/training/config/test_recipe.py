@@ -66,3 +66,8 @@ def test_an_unknown_recipe_names_the_nearest() -> None:
 def test_recipes_are_read_without_torch() -> None:
     code = "import sys, mobileone.training.config.recipe; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_recipe_leaves_the_number_of_workers_to_the_machine(name: str) -> None:
+    assert recipe(name).loading.num_workers == (0 if name == "digits" else None)

@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import numpy as np
 import pytest
 import torch
 
@@ -13,6 +14,7 @@ from mobileone.ranks.distributed import Distributed
 from mobileone.training.config.augmentation import Phase
 from mobileone.training.config.objective import Distill
 from mobileone.training.config.train_config import TrainConfig
+from mobileone.training.run.plan import plan
 from mobileone.training.run.trainer import Trainer
 
 
@@ -121,3 +123,48 @@ def test_statistics_and_averages_go_on_across_a_change_of_size(config: TrainConf
     trainer.loader.close()
     assert sides == [12] * 6 + [16] * 6  # behind the stem's stride
     assert len(workers) == 1
+
+
+class OneImage:
+    """As much of a data set as is looked at before the first step."""
+
+    classes, labels = ("a",), np.zeros(1, dtype=np.int64)
+
+    def __len__(self) -> int:
+        return 1
+
+
+def test_one_value_a_channel_is_refused_before_the_first_step(config: TrainConfig, tmp_path) -> None:
+    source = find_images(config.data, split="train")
+    wanted = (
+        r"BatchNorm in stages\.3 would see one value a channel, of 1 image of 32 px, and needs two; "
+        r"use batch_size=2 or more for each part of a step, or input_size above 32"
+    )
+    alone = config.with_values({"batch_size": 1})
+    with pytest.raises(ConfigError, match=wanted):
+        Trainer(alone, source, Distributed())
+    with pytest.raises(ConfigError, match=wanted):
+        plan(alone)
+    with pytest.raises(ConfigError, match="add training images, or input_size above 32"):
+        Trainer(config, OneImage(), Distributed())
+    phased = config.with_values(
+        {"batch_size": 1, "input_size": 64, "progressive": (Phase(until=0.5, size=32),)}
+    )
+    with pytest.raises(ConfigError, match="of 1 image of 32 px"):
+        Trainer(phased, source, Distributed())
+    # Ranks with statistics of their own have an image each, of six images a step on four ranks.
+    split = config.with_values({"sync_bn": False})
+    with pytest.raises(ConfigError, match="one value a channel"):
+        Trainer(split, source, Distributed(world_size=4), step_images=6)
+
+
+def test_two_values_a_channel_are_enough(config: TrainConfig, tmp_path) -> None:
+    source = find_images(config.data, split="train")
+    start = save_model(Trainer(config, source, Distributed()).network, tmp_path / "start.safetensors")
+    for values in (
+        {"batch_size": 2},
+        {"batch_size": 1, "input_size": 33},
+        {"batch_size": 1, "init": str(start), "freeze": ("stem", "stages")},
+    ):
+        trainer = Trainer(config.with_values(values), source, Distributed())
+        trainer.take(next(iter(trainer.batches(0))), step=0)

@@ -7,6 +7,9 @@ from pathlib import Path
 from mobileone.backends.manifest import Manifest
 from mobileone.backends.session import Array, as_logits
 from mobileone.backends.table import BACKENDS, Precision, require
+from mobileone.errors import ArtifactError
+
+_WEIGHTS_FOLDER = "session.model_external_initializers_file_folder_path"
 
 
 class OnnxSession:
@@ -19,7 +22,19 @@ class OnnxSession:
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
         options.log_severity_level = 3
-        self._session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        # From bytes, and with a place to look for other files that cannot be there: weights that the graph
+        # keeps in files of their own are in no manifest.
+        options.add_session_config_entry(_WEIGHTS_FOLDER, f"{path.absolute()}/nowhere")
+        try:
+            self._session = ort.InferenceSession(
+                path.read_bytes(), options, providers=["CPUExecutionProvider"]
+            )
+        except Exception as error:  # its own have no common base
+            if "external data" not in str(error).lower():
+                raise
+            raise ArtifactError(
+                f"{path} keeps weights in another file, which no manifest covers; save it as one file"
+            ) from error
         self._manifest = manifest
         self.runtime = f"ONNX Runtime {ort.__version__}"
         self.precision = precision

@@ -6,11 +6,10 @@ are before it has read one.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from dataclasses import asdict, dataclass
-from typing import IO, Any
+from typing import Any
 
 from mobileone.data.folder import Split
 from mobileone.errors import DataError
@@ -134,9 +133,3 @@ def _short(error: BaseException) -> str:
 
 def _is_count(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**63
-
-
-def sha256_of(file: IO[bytes]) -> str:
-    """Hash of an open file from its beginning, hexadecimal."""
-    file.seek(0)
-    return hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]

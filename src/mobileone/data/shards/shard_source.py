@@ -15,11 +15,10 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from mobileone.data.folder import PackedNames, Split
 from mobileone.data.shards.address import (
@@ -37,6 +36,10 @@ from mobileone.images.decode import EncodedImage
 from mobileone.limits import JSON_BYTES
 from mobileone.outside_text import printable
 from mobileone.regular_file import read_regular, regular_descriptor
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
 
 OPEN_FILES = 128
 INDEX_THREADS = 16
@@ -150,6 +153,8 @@ class RemoteShards(Shards):
         mixed, and a rank that takes every n-th image, n a divisor of 64, reads lanes of its own. The order
         itself does not depend on the ranks.
         """
+        import torch  # only training shuffles, and it has torch
+
         images = np.argsort(self._shard, kind="stable")
         ends = np.cumsum(np.bincount(self._shard, minlength=len(self.addresses)))
         parts = []

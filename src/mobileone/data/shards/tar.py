@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import IO, NamedTuple, cast
 
 from mobileone.data.folder import IMAGE_EXTENSIONS, Split
-from mobileone.data.shards.index import BLOCK_BYTES, ShardIndex, sha256_of
+from mobileone.data.shards.index import BLOCK_BYTES, ShardIndex
 from mobileone.errors import DataError
+from mobileone.file_hash import sha256_of
 from mobileone.limits import IMAGE_BYTES
 from mobileone.outside_text import printable
 from mobileone.regular_file import open_regular

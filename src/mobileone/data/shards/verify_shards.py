@@ -9,9 +9,9 @@ from pathlib import Path
 
 from mobileone.data.pool import in_processes
 from mobileone.data.shards.address import expand, is_remote
-from mobileone.data.shards.index import sha256_of
 from mobileone.data.shards.shard_source import read_index
 from mobileone.errors import ConfigError, DataError
+from mobileone.file_hash import sha256_of
 from mobileone.outside_text import printable
 from mobileone.regular_file import open_regular
 

@@ -30,7 +30,6 @@ def reference() -> TrainConfig:
         batch_size=256,
         augment=Augment(interpolation=("bilinear", "bicubic")),
         optim=Optim(base_lr=0.1, min_lr=1e-4),
-        loading=Loading(num_workers=8),
     )
 
 
@@ -43,7 +42,6 @@ def _paper(variant: str) -> TrainConfig:
         batch_size=32,
         input_spec=InputSpec(crop=0.875),
         optim=Optim(base_lr=0.1, min_lr=0.0),
-        loading=Loading(num_workers=8),
     )
 
 
@@ -112,7 +110,6 @@ def finetune() -> TrainConfig:
         batch_size=64,
         augment=Augment(crop_scale=(0.25, 1.0)),
         optim=Optim(base_lr=0.02, min_lr=0.0, warmup_epochs=1),
-        loading=Loading(num_workers=4),
     )
 
 

@@ -50,18 +50,20 @@ class Loading:
     """How images are read.
 
     Attributes:
-        num_workers: loader processes a rank; 0 loads in the training process.
+        num_workers: loader processes a rank; 0 loads in the training process, None takes the rank's share of
+            the cores that may be used, 1 to 8.
         on_bad_image: `"error"` stops at an unreadable image, `"skip"` counts it and goes on.
 
     Raises:
         ConfigError: on a value out of range.
     """
 
-    num_workers: int = 4
+    num_workers: int | None = None
     on_bad_image: OnBadImage = "error"
 
     def __post_init__(self) -> None:
-        require("loading.num_workers", self.num_workers >= 0, "0 or more", self.num_workers)
+        fits = self.num_workers is None or self.num_workers >= 0
+        require("loading.num_workers", fits, "0 or more, or None", self.num_workers)
         require_choice("loading.on_bad_image", self.on_bad_image, get_args(OnBadImage))
 
 

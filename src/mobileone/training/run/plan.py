@@ -16,6 +16,7 @@ from mobileone.data.open import open_data, open_validation
 from mobileone.data.shards.address import is_remote, is_url
 from mobileone.data.source import ImageSource
 from mobileone.errors import TrainingError
+from mobileone.input_spec import Size, size_text
 from mobileone.ranks.distributed import Distributed, distributed
 from mobileone.training.config.train_config import TrainConfig
 from mobileone.training.run.trainer import Trainer
@@ -52,13 +53,13 @@ class PhasePlan:
 
     Attributes:
         epochs: how many.
-        size: side of the images, pixels.
+        size: of the images, pixels.
         strength: factor on the policy's magnitudes.
         step_seconds: forward, backward and update of one step, without loading.
     """
 
     epochs: int
-    size: int
+    size: Size
     strength: float
     step_seconds: float
 
@@ -78,6 +79,7 @@ class RunPlan:
         peak_lr: largest learning rate.
         groups: of parameters.
         phases: in order.
+        num_workers: loader processes a rank.
         data_seconds: loading one step's images on this rank, with its workers, while nothing else runs.
         timed_batch: images of the steps that were timed, on a rank.
         memory_bytes: the most that a step needs at once on a rank, with weights, momentum and averages.
@@ -95,6 +97,7 @@ class RunPlan:
     peak_lr: float
     groups: tuple[ParameterGroup, ...]
     phases: tuple[PhasePlan, ...]
+    num_workers: int
     data_seconds: float
     timed_batch: int
     memory_bytes: int
@@ -104,7 +107,7 @@ class RunPlan:
     def seconds(self) -> float:
         """The whole training, without evaluation: a step takes the longer one of computing and loading, or
         both where they share the cores."""
-        together = self.device == "cpu" or self.config.loading.num_workers == 0
+        together = self.device == "cpu" or self.num_workers == 0
         return sum(
             phase.epochs
             * self.steps_per_epoch
@@ -157,7 +160,7 @@ def _measured(trainer: Trainer, train_set: ImageSource, dist: Distributed) -> Ru
     trainer.train_mode()
     trial = Trial(trainer.step)
     memory, timed, is_measured = _memory(trainer, trial, per_rank)
-    phases, times = [], dict[int, float]()
+    phases, times = [], dict[Size, float]()
     for first, epochs in _phases(config):
         at = config.images_at(first)
         if at.size not in times:
@@ -176,6 +179,7 @@ def _measured(trainer: Trainer, train_set: ImageSource, dist: Distributed) -> Ru
         peak_lr=trainer.schedule.peak_lr,
         groups=_groups(trainer),
         phases=tuple(phases),
+        num_workers=trainer.loader.num_workers,
         data_seconds=_data_seconds(trainer),
         timed_batch=timed,
         memory_bytes=memory,
@@ -208,14 +212,14 @@ def _groups(trainer: Trainer) -> tuple[ParameterGroup, ...]:
     return tuple(groups)
 
 
-def _step_seconds(trial: Trial, count: int, size: int) -> float:
+def _step_seconds(trial: Trial, count: int, size: Size) -> float:
     """What a step takes, the mean of a few after one to warm up."""
     first = _timed(trial, count, size)
     number = 1 if first > LONG_S else TIMED_STEPS
     return sum(_timed(trial, count, size) for _ in range(number)) / number
 
 
-def _timed(trial: Trial, count: int, size: int) -> float:
+def _timed(trial: Trial, count: int, size: Size) -> float:
     started = time.perf_counter()
     trial(count, size)
     if trial.step.device.type == "cuda":
@@ -242,12 +246,12 @@ def _memory(trainer: Trainer, trial: Trial, per_rank: int) -> tuple[int, int, bo
     return standing + _peak(trial, per_rank, size, dist), per_rank, True
 
 
-def _peak(trial: Trial, count: int, size: int, dist: Distributed) -> int:
+def _peak(trial: Trial, count: int, size: Size, dist: Distributed) -> int:
     peak, done = peak_bytes(lambda images: trial(images, size), count, dist.device)
     if not done:
         raise TrainingError(
-            f"out of memory with {count} images of {size} px on a rank; lower batch_size or input_size, or "
-            "raise accumulate"
+            f"out of memory with {count} images of {size_text(size)} px on a rank; "
+            "lower batch_size or input_size, or raise accumulate"
         )
     return peak
 
@@ -265,7 +269,7 @@ def _standing_bytes(trainer: Trainer) -> int:
 def _data_seconds(trainer: Trainer) -> float:
     """Loading a step's images of the last phase, at the pace that the workers keep up."""
     trainer.loader.set_epoch(trainer.config.epochs - 1)
-    wanted = 1 + max(2, 2 * trainer.config.loading.num_workers)
+    wanted = 1 + max(2, 2 * trainer.loader.num_workers)
     started = time.perf_counter()
     arrivals: list[float] = []
     for _ in trainer.loader:

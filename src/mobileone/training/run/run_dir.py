@@ -20,6 +20,7 @@ from tqdm import tqdm
 from mobileone.atomic import atomic_path, leftovers
 from mobileone.data.shards.address import is_remote
 from mobileone.errors import ConfigError, MobileOneError, TrainingError
+from mobileone.outside_text import printable_lines
 from mobileone.regular_file import read_json
 from mobileone.training.config.train_config import CONFIG_VERSION, TrainConfig
 from mobileone.training.watch.records import EpochRecord, metrics_table
@@ -215,15 +216,27 @@ class RunDir:
 
     def _check_same(self, config: TrainConfig) -> int:
         """The number of ranks of the run that is there, if it has this configuration."""
-        before, now = self._stored_config().settings(), config.settings()
-        changed = [name for name in now if now[name] != before[name] and name not in MAY_CHANGE]
-        if changed:
+        if changes := self.changes(config):
+            name, before, now = changes[0]
             raise ConfigError(
-                f"the run in {self.path} has {changed[0]}={before[changed[0]]!r}, got {now[changed[0]]!r}"
-                + (f" (and {len(changed) - 1} more differ)" if len(changed) > 1 else "")
+                f"the run in {self.path} has {name}={before!r}, got {now!r}"
+                + (f" (and {len(changes) - 1} more differ)" if len(changes) > 1 else "")
                 + "; resume it with its own settings, or choose another run_dir"
             )
         return int(self._read()["world_size"])
+
+    def changes(self, config: TrainConfig) -> list[tuple[str, Any, Any]]:
+        """What a configuration would compute otherwise than the run that is there: field, there, wanted.
+
+        Raises:
+            TrainingError: if no run is there.
+        """
+        before, now = self._stored_config().settings(), config.settings()
+        return [
+            (name, before[name], now[name])
+            for name in now
+            if now[name] != before[name] and name not in MAY_CHANGE
+        ]
 
     def claim(self, config: TrainConfig, *, world_size: int) -> None:
         """Write config.json: from here on the folder holds a run."""
@@ -256,6 +269,7 @@ class RunDir:
 
         A log that cannot be written (a full disk) is no reason to end a run; what it lacks goes to stderr.
         """
+        line = printable_lines(line)  # names of images are in it
         try:
             with self.log_file.open("a", encoding="utf-8") as file:
                 file.write(f"{datetime.now():%Y-%m-%d %H:%M:%S} {line}\n")

@@ -47,7 +47,7 @@ class Trainer:
 
     Raises:
         ConfigError: if the configuration does not fit the data: a teacher or weights of other classes, a
-            frozen module that does not exist.
+            frozen module that does not exist, batches of one value a channel.
 
     Attributes:
         network: the network without wrappers, with raw weights.
@@ -76,6 +76,7 @@ class Trainer:
         self.steps_per_epoch = len(self.loader)
         self.schedule = _schedule(config, self.steps_per_epoch, step_images)
         self.network = self._network()
+        self._check_statistics()
         # The average stays a plain network: copied before the conversion for several ranks.
         self.ema = ModelEma(self.network, decay=config.optim.ema_decay) if config.optim.ema_decay else None
         self.step = self._step(teacher)
@@ -89,6 +90,27 @@ class Trainer:
         if network.form == "train":
             set_branch_mode(network, self.config.compute.branch_mode)
         return network
+
+    def _check_statistics(self) -> None:
+        """Refuse batches that leave a BatchNorm a single value a channel, of which there is no variance."""
+        config, ranks = self.config, self.dist.world_size
+        fewest = self.step_images // ranks
+        images = fewest // min(config.compute.accumulate, fewest)  # in the smallest part of a step
+        together = images * (ranks if config.compute.sync_bn else 1)
+        size = min(config.images_at(epoch).size for epoch in range(config.epochs))
+        for level in self.network.feature_info.info:
+            side = math.ceil(size / level["reduction"])
+            stage = self.network.get_submodule(level["module"])
+            trained = [norm for norm in stage.modules() if isinstance(norm, _BatchNorm)]
+            if together * side**2 > 1 or not any(norm.weight.requires_grad for norm in trained):
+                continue
+            few = len(self.train_set) == 1
+            raise ConfigError(
+                f"BatchNorm in {level['module']} would see one value a channel, of {images} image of {size} "
+                f"px, and needs two; "
+                + ("add training images" if few else "use batch_size=2 or more for each part of a step")
+                + f", or input_size above {level['reduction']}"
+            )
 
     def _step(self, teacher: nn.Module | None) -> TrainStep:
         """A step of the network, as the configuration wants it."""
