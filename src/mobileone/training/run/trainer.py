@@ -107,8 +107,8 @@ class Trainer:
                 continue
             few = len(self.train_set) == 1
             raise ConfigError(
-                f"BatchNorm in {level['module']} would see one value a channel, of {images} image of {size_text(size)} "
-                f"px, and needs two; "
+                f"BatchNorm in {level['module']} would see one value a channel, of {images} image of "
+                f"{size_text(size)} px, and needs two; "
                 + ("add training images" if few else "use batch_size=2 or more for each part of a step")
                 + f", or input_size above {level['reduction']}"
             )
