@@ -42,6 +42,15 @@ class Window(NamedTuple):
         return [value for pair in self for value in pair]
 
     @property
+    def is_common(self) -> bool:
+        """Whether it is 3×3 at padding 1 and stride 1 or 2, undilated: what all depthwise units have.
+
+        >>> Window((3, 3), (2, 2), (1, 1)).is_common, Window((3, 3)).is_common
+        (True, False)
+        """
+        return self[0] == (3, 3) and self[2:] == ((1, 1), (1, 1)) and self.stride in ((1, 1), (2, 2))
+
+    @property
     def num_taps(self) -> int:
         """Elements of the kernel in one channel."""
         return self.kernel[0] * self.kernel[1]

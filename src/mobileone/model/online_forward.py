@@ -20,9 +20,15 @@ from mobileone.functional.online.branch_statistics import (
     update_running_statistics,
 )
 from mobileone.functional.online.branch_sum import sum_branches
+from mobileone.functional.online.fused import DensePasses, DepthwisePasses, UnitPasses, fused_unit
 from mobileone.functional.online.kernel_table import UnitKernel, unit_kernel
 from mobileone.functional.online.merged import UnitBranches, merged_dense, merged_depthwise
-from mobileone.functional.online.moments import accumulation_dtype, patch_moments
+from mobileone.functional.online.moments import (
+    PatchMoments,
+    accumulation_dtype,
+    patch_moments,
+    rounded_bias,
+)
 from mobileone.functional.online.normalized import (
     AffineFactors,
     ChannelMoments,
@@ -36,7 +42,12 @@ from mobileone.model.sync_batch_norm import is_synchronised, process_group_of
 
 # What the kernels of the table are called; "composed" is the rest.
 MERGED = {"merged_depthwise": merged_depthwise, "merged_dense": merged_dense}
-NORMALIZED = {"normalized": normalized_convolution, "normalized_torch": normalized_convolution_torch}
+FUSED: dict[UnitKernel, UnitPasses] = {"fused_depthwise": DepthwisePasses(), "fused_dense": DensePasses()}
+NORMALIZED = {
+    "normalized": normalized_convolution,
+    "normalized_triton": normalized_convolution,
+    "normalized_torch": normalized_convolution_torch,
+}
 
 
 def uses_batch_statistics(norm: nn.BatchNorm2d) -> bool:
@@ -73,7 +84,14 @@ def online_forward(block: BranchedUnit, x: Tensor, *, relu: bool) -> Tensor:
             count = branches.window.count(x.shape)
             settle = lambda statistics: _settled(statistics, count, norms)  # noqa: E731
             return MERGED[kernel](x, branches, settle, relu=relu)
-        out = _from_moments(block, x)
+        if kernel in FUSED:
+
+            def find_kernel(moments: PatchMoments, leaves: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
+                return _merged(branches.with_parameters(leaves), moments, norms, accumulation_dtype(x.dtype))
+
+            given = tuple(branches.parameters())
+            return fused_unit(x, branches.window, find_kernel, given, FUSED[kernel], relu=relu)
+        out = _from_moments(branches, norms, x)
         return out.relu_() if relu else out
 
 
@@ -91,20 +109,43 @@ def _branches(block: BranchedUnit) -> UnitBranches:
     )
 
 
-def _from_moments(block: BranchedUnit, x: Tensor) -> Tensor:
+def _from_moments(branches: UnitBranches, norms: Sequence[nn.BatchNorm2d], x: Tensor) -> Tensor:
     """By the moments of the patches of x: one kernel and bias, then one convolution."""
-    spec, window, norms = block.spec, Window.of(block.spec), norms_of(block)
-    weight = _stacked_kernels(block, accumulation_dtype(x.dtype))
-    parameters = _affine_parameters(norms, weight.new_empty(spec.out_channels))
+    window, groups = branches.window, branches.groups
+    moments = None
     if any(uses_batch_statistics(norm) for norm in norms):
-        x, moments = patch_moments(x, window, groups=spec.groups)
-        statistics = branch_statistics(weight, moments, identity=block.identity is not None)
-        statistics = _settled(statistics, moments.num, norms)
-    else:
+        x, moments = patch_moments(x, window, groups=groups)
+    exact, bias = _merged(branches, moments, norms, accumulation_dtype(x.dtype))
+    kernel = exact.to(x.dtype)
+    if moments is not None:
+        bias = rounded_bias(bias, exact, kernel, moments.mean)
+    return F.conv2d(x, kernel, bias.to(x.dtype), window.stride, window.padding, window.dilation, groups)
+
+
+def _merged(
+    branches: UnitBranches, moments: PatchMoments | None, norms: Sequence[nn.BatchNorm2d], dtype: torch.dtype
+) -> tuple[Tensor, Tensor]:
+    """The one kernel and bias, differentiably; without moments where every BatchNorm is frozen."""
+    kernels = list(branches.kernels)
+    if branches.scale is not None:
+        kernels.append(embed_pointwise(branches.scale, branches.window.kernel))
+    weight = (kernels[0].unsqueeze(0) if len(kernels) == 1 else torch.stack(kernels)).to(dtype)
+    if moments is None:
         statistics = _settled(None, 0, norms)
-    kernel, bias = sum_branches(weight, statistics, **parameters, identity=block.identity is not None)
-    kernel, bias = kernel.to(x.dtype), bias.to(x.dtype)
-    return F.conv2d(x, kernel, bias, spec.strides, spec.paddings, spec.dilations, spec.groups)
+    else:
+        statistics = branch_statistics(weight, moments, identity=branches.identity)
+        statistics = _settled(statistics, moments.num, norms)
+    like = weight.new_empty(weight.shape[1])
+    gains = [torch.ones_like(like) if gain is None else gain for gain in branches.gains]
+    shifts = [shift.to(dtype) for shift in branches.shifts if shift is not None]
+    return sum_branches(
+        weight,
+        statistics,
+        gamma=torch.stack(gains).to(dtype),
+        shift=_sum(shifts, like),
+        eps=_epsilon(norms, like),
+        identity=branches.identity,
+    )
 
 
 def _from_output(block: BranchedUnit, x: Tensor, kernel: UnitKernel, *, relu: bool) -> Tensor:
@@ -154,16 +195,6 @@ def _from_output(block: BranchedUnit, x: Tensor, kernel: UnitKernel, *, relu: bo
     )
 
 
-def _stacked_kernels(block: BranchedUnit, dtype: torch.dtype) -> Tensor:
-    """Kernels of the convolution and scale branches, (B, C_out, C_in / groups, kh, kw)."""
-    kernels: list[Tensor] = [branch.conv.weight for branch in block.conv_branches]
-    if block.conv_scale is not None:
-        kernels.append(embed_pointwise(block.conv_scale.conv.weight, block.spec.kernel))
-    if len(kernels) == 1:
-        return kernels[0].unsqueeze(0).to(dtype)
-    return torch.stack(kernels).to(dtype)
-
-
 def _settled(
     statistics: BranchStatistics | None, count: int, norms: Sequence[nn.BatchNorm2d]
 ) -> BranchStatistics:
@@ -208,17 +239,6 @@ def _with_frozen(statistics: BranchStatistics, norms: Sequence[nn.BatchNorm2d]) 
     return BranchStatistics(torch.stack(means), torch.stack(variances))
 
 
-def _affine_parameters(norms: Sequence[nn.BatchNorm2d], like: Tensor) -> dict[str, Tensor]:
-    """gamma (B, C_out), the sum of shifts (C_out,) and eps (B, 1), in the dtype of `like` (C_out,)."""
-    gamma: list[Tensor] = [torch.ones_like(like) if norm.weight is None else norm.weight for norm in norms]
-    shifts = [norm.bias.to(like.dtype) for norm in norms if norm.bias is not None]
-    return {
-        "gamma": torch.stack(gamma).to(like.dtype),
-        "shift": _sum(shifts, like),
-        "eps": _epsilon(norms, like),
-    }
-
-
 def _sum(shifts: Sequence[Tensor], like: Tensor) -> Tensor:
     """The shifts added up one by one.
 
@@ -232,5 +252,8 @@ def _sum(shifts: Sequence[Tensor], like: Tensor) -> Tensor:
 
 
 def _epsilon(norms: Sequence[nn.BatchNorm2d], like: Tensor) -> Tensor:
-    """Each BatchNorm's ε, (B, 1), in the dtype of `like`."""
-    return like.new_tensor([[norm.eps] for norm in norms])
+    """Each BatchNorm's ε, (B, 1), in the dtype of `like`: filled in on the device, for a copy would wait."""
+    values = [norm.eps for norm in norms]
+    if len(set(values)) == 1:
+        return like.new_full((len(values), 1), values[0])
+    return torch.stack([like.new_full((1,), value) for value in values])

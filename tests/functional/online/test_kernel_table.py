@@ -3,6 +3,7 @@ import types
 import pytest
 import torch
 
+from mobileone.functional.kernels import traced_availability  # noqa: F401  # loads the compiler, unpatched
 from mobileone.functional.online import kernel_table
 from mobileone.functional.online.kernel_table import (
     MOMENTS_KERNELS,
@@ -89,13 +90,54 @@ def test_the_moments_kernel_of_each_shape_on_a_cpu(window, groups, dtype, wanted
     assert moments_kernel(image(8, dtype), window, groups=groups) == wanted
 
 
+def on_a_gpu(shape, dtype, *, gradient=True):
+    return types.SimpleNamespace(
+        device=torch.device("cuda"), dtype=dtype, shape=shape, requires_grad=gradient, is_cuda=True
+    )
+
+
+SAME = Window((3, 3), padding=(1, 1))
+
+
 @pytest.mark.parametrize("there", [True, False])
 def test_a_gpu_takes_triton_where_it_is(monkeypatch, there):
     monkeypatch.setattr(kernel_table, "has_kernels", lambda needs, _: there and needs == ("triton",))
-    x = types.SimpleNamespace(device=torch.device("cuda"), dtype=torch.bfloat16, shape=(2, 8, 6, 6))
-    assert moments_kernel(x, Window((3, 3)), groups=8) == ("depthwise_triton" if there else "unfold")
+    x = on_a_gpu((2, 8, 6, 6), torch.bfloat16)
+    assert moments_kernel(x, SAME, groups=8) == ("depthwise_triton" if there else "unfold")
+    assert moments_kernel(x, Window((3, 3)), groups=8) == "unfold", "the kernels are for padding 1"
     x.dtype = torch.float64
-    assert moments_kernel(x, Window((3, 3)), groups=8) == "unfold"
+    assert moments_kernel(x, SAME, groups=8) == "unfold"
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+def test_units_that_are_one_node_on_a_gpu(monkeypatch, dtype):
+    monkeypatch.setattr(kernel_table, "has_kernels", lambda needs, _: needs == ("triton",))
+    x, image = on_a_gpu((2, 8, 6, 6), dtype), on_a_gpu((2, 3, 6, 6), dtype, gradient=False)
+    for spec, wanted in (
+        (ONE_DEPTHWISE, "normalized_triton"),
+        (ONE_POINTWISE, "normalized_triton"),
+        (DEPTHWISE, "fused_depthwise"),
+        (POINTWISE, "fused_dense"),
+    ):
+        assert unit_kernel(spec, x, mixed=True) == wanted
+    assert unit_kernel(STEM, image, mixed=True) == "fused_dense"
+    assert unit_kernel(DEPTHWISE, x, mixed=True, frozen=True) == "composed"
+    monkeypatch.setattr(torch.compiler, "is_compiling", lambda: True)
+    monkeypatch.setattr(kernel_table, "kernels_are_there", lambda *_: True)
+    assert {unit_kernel(spec, x) for spec in (DEPTHWISE, POINTWISE)} == {"composed"}
+    assert moments_kernel(x, SAME, groups=8) == "depthwise_triton", "an operator of its own"
+
+
+def test_what_has_no_triton_kernel_is_said_once_a_kind(monkeypatch):
+    monkeypatch.setattr(kernel_table, "has_kernels", lambda needs, _: needs == ("triton",))
+    kernel_table._warn_without_kernel.cache_clear()
+    five = BlockSpec(8, 8, 5, groups=8, num_conv_branches=2)
+    with pytest.warns(RuntimeWarning, match="no Triton kernel to train depthwise units online"):
+        assert unit_kernel(five, on_a_gpu((2, 8, 6, 6), torch.float32)) == "composed"
+    with pytest.warns(RuntimeWarning, match="no Triton kernel to train float64 units online"):
+        assert unit_kernel(DEPTHWISE, on_a_gpu((2, 8, 6, 6), torch.float64)) == "composed"
+    assert unit_kernel(five, on_a_gpu((2, 8, 9, 9), torch.float32)) == "composed", "without a warning"
+    kernel_table._warn_without_kernel.cache_clear()
 
 
 @pytest.mark.parametrize("table", [UNIT_KERNELS, MOMENTS_KERNELS])

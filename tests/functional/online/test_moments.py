@@ -103,3 +103,31 @@ def test_half_precision_accumulates_in_float32(dtype, groups):
     assert (got.cov - exact.cov).abs().max() < 1e-5
     (grad,) = torch.autograd.grad(got.cov.sum(), x)
     assert grad.dtype == dtype
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("ratio", [0.5, 4, 60])
+def test_a_half_precision_gram_product_loses_what_it_says(monkeypatch, dtype, ratio):
+    monkeypatch.setattr(module, "_products_in_float32", lambda a: (a.float().mT @ a.float()).sum(0))
+    monkeypatch.setattr(module, "HALF_ROWS", 1500)
+    tolerance = 2e-5 * (1 + ratio**2)
+    rows = (torch.randn(4000, 6) + ratio).to(dtype)
+    exact = rows.double() - rows.double().mean(0)
+    wanted = exact.T @ exact / len(rows)
+    cov = module.half_gram(rows, rows.mean(0, dtype=torch.float32))
+    assert cov.dtype == torch.float32
+    assert (cov - wanted).abs().max() < tolerance * wanted.diagonal().max()
+    constant = module.half_gram(torch.full_like(rows, 3.3), torch.full((6,), 3.3))
+    assert (constant.diagonal() >= 0).all()
+
+
+def test_a_bias_is_that_of_the_rounded_kernel():
+    """Otherwise a channel's mean moves by what rounding takes off its kernel, times its patches' mean."""
+    x, kernel = torch.randn(4, 8, 9, 9).abs() + 1, torch.rand(4, 2, 3, 3)
+    moments = reference_moments(x, Window((3, 3)), groups=4)
+    rounded, bias = kernel.bfloat16(), torch.zeros(4)
+    wanted = torch.nn.functional.conv2d(x, kernel, groups=4).mean((0, 2, 3))
+    plain = torch.nn.functional.conv2d(x, rounded.float(), groups=4).mean((0, 2, 3))
+    mended = plain + module.rounded_bias(bias, kernel, rounded, moments.mean)
+    assert (mended - wanted).abs().max() < 1e-2 * (plain - wanted).abs().max()
+    assert module.rounded_bias(bias, kernel, kernel, moments.mean) is bias

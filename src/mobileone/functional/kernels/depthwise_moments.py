@@ -100,8 +100,9 @@ def depthwise_moments_backward_(
 def _(
     grad_x: Tensor, x: Tensor, shift: Tensor, slopes: Tensor, offsets: Tensor, window: Sequence[int]
 ) -> None:
-    from mobileone.functional.kernels import depthwise_moments_triton
+    from mobileone.functional.kernels import depthwise_backward_triton
 
-    depthwise_moments_triton.depthwise_moments_backward_(
-        grad_x, x, shift, slopes, offsets, Window.of_flat(window)
+    slopes, offsets = (value.flatten(1).T.float().contiguous() for value in (slopes, offsets))
+    depthwise_backward_triton.add_moments_gradient_(
+        grad_x, channels_last(x), shift.float(), slopes, offsets, Window.of_flat(window)
     )

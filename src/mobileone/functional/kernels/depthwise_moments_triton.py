@@ -1,154 +1,135 @@
-"""Moments of depthwise patches on a GPU by Triton: the counterparts of
-depthwise_moments.c, over channels_last tensors.
+"""Moments of depthwise 3×3 patches on a GPU by Triton: the counterparts of depthwise_moments.c.
 
-Correct in Triton's interpreter at odd sizes, which is where they are tested; not yet timed on a GPU.
+At stride 1 the product of taps t and u is x[q] x[q + d] with d = u − t, at the pixel q under tap t: 13 lags
+do for 45 products, wherever q can be every tap. Where it cannot, at outputs within two pixels of the image's
+edge, and at stride 2 (where lags are few outputs apart) the products are summed one by one.
 """
 
 from __future__ import annotations
 
-from typing import Any
+import functools
 
 import torch
 import triton
 import triton.language as tl
 from torch import Tensor
 
+from mobileone.functional.kernels.depthwise_tiles import (
+    frame_position,
+    frame_size,
+    image_at,
+    launch,
+    pixels,
+    programs_for_sums,
+    tiles_of,
+)
+from mobileone.functional.memory_layout import channels_last
 from mobileone.functional.window import Window
 
-BLOCK_POSITIONS = 128
-BLOCK_CHANNELS = 32
+TAPS = 9
+LAG_COLUMNS = 8
+PRODUCT_ELEMENTS = 64  # a warp: two a thread, whose 54 sums are 108 registers
 
 
 @triton.jit
-def _load(  # type: ignore[no-untyped-def]
-    x, n, row, column, c, shift, inside, height, width, channels
-):
-    """x − shift at (n, row, column) (positions, channels), where a pixel outside the image is 0; float32."""
-    within = (row >= 0) & (row < height) & (column >= 0) & (column < width)
-    # Pixels fit 32 bits, elements need not.
-    offset = ((n * height + row) * width + column).to(tl.int64) * channels
-    mask = (within & inside)[:, None] & (c < channels)[None, :]
-    value = tl.load(x + offset[:, None] + c[None, :], mask=mask, other=0.0).to(tl.float32)
-    return tl.where(inside[:, None], value - shift[None, :], 0.0)
-
-
-@triton.jit  # type: ignore[untyped-decorator]
-def _moments_kernel(  # type: ignore[no-untyped-def]
+def _lags_kernel(
     x,
     shift,
-    out,
-    positions,
+    sums,
+    images,
+    height,
+    width,
+    channels,
+    tiles,
+    block_columns: tl.constexpr,
+    block_channels: tl.constexpr,
+):
+    """Sums of every lag, and of x itself, over pixels that can be all nine taps: (programs, 14, channels).
+
+    Lags are d = (0, 0), (0, 1), (0, 2), then (1, −2) to (1, 2) and (2, −2) to (2, 2).
+    """
+    c = tl.program_id(1) * block_channels + tl.arange(0, block_channels)
+    centre = tl.load(shift + c, mask=c < channels, other=0.0)[None, :]
+    total = (tl.zeros((block_columns, block_channels), tl.float32),) * 14
+    for item in range(tl.program_id(0), images * tiles, tl.num_programs(0)):
+        image = image_at(x, item // tiles, height, width, channels)
+        column = 1 + item % tiles * block_columns + tl.arange(0, block_columns)
+        inside = (column < width - 1)[:, None]
+        # What a pixel is multiplied with: itself and two to the right, and five in each of two rows below.
+        here = pixels(image, 1, column, c, height, width, channels, centre, 0, 3)
+        below = pixels(image, 2, column, c, height, width, channels, centre, -2, 5)
+        for y in range(1, height - 1):
+            low = pixels(image, y + 2, column, c, height, width, channels, centre, -2, 5)
+            value = tl.where(inside, here[0], 0.0)
+            others = here + below + low
+            new = ()
+            for k in tl.static_range(13):
+                new = new + (total[k] + value * others[k],)
+            total = new + (total[13] + value,)
+            here = (below[2], below[3], below[4])
+            below = low
+    at = sums + tl.program_id(0) * 14 * channels + c
+    for k in tl.static_range(14):
+        tl.store(at + k * channels, tl.sum(total[k], axis=0), mask=c < channels)
+
+
+@triton.jit
+def _products_kernel(
+    x,
+    shift,
+    sums,
+    outputs,
+    image_outputs,
     height,
     width,
     channels,
     out_height,
     out_width,
-    stride_h,
-    stride_w,
-    pad_h,
-    pad_w,
-    dilation_h,
-    dilation_w,
-    kernel_h: tl.constexpr,
-    kernel_w: tl.constexpr,
-    block_positions: tl.constexpr,
+    stride: tl.constexpr,
+    frame: tl.constexpr,
+    block_outputs: tl.constexpr,
     block_channels: tl.constexpr,
 ):
-    """Sums over one tile of outputs, of every tap and every product of two: out (tiles, T + T², channels)."""
-    taps: tl.constexpr = kernel_h * kernel_w
-    tile = tl.program_id(0)
-    p = tile * block_positions + tl.arange(0, block_positions)
+    """Sums of every tap and of the product of every two: (programs, 9 + 45, channels), an upper triangle.
+
+    With `frame`, over outputs within two of the edge, and of taps there that can not be all nine: what the
+    lags leave.
+    """
     c = tl.program_id(1) * block_channels + tl.arange(0, block_channels)
-    inside = p < positions
-    n = p // (out_height * out_width)
-    row = p // out_width % out_height * stride_h - pad_h
-    column = p % out_width * stride_w - pad_w
-    mean = tl.load(shift + c, mask=c < channels, other=0.0)
-    to = out + tile.to(tl.int64) * (taps + taps * taps) * channels + c
-    for t in tl.static_range(taps):
-        y, z = row + t // kernel_w * dilation_h, column + t % kernel_w * dilation_w
-        first = _load(x, n, y, z, c, mean, inside, height, width, channels)
-        tl.store(to + t * channels, tl.sum(first, axis=0), mask=c < channels)
-        for u in tl.static_range(taps):
-            if u >= t:
-                y, z = row + u // kernel_w * dilation_h, column + u % kernel_w * dilation_w
-                second = _load(x, n, y, z, c, mean, inside, height, width, channels)
-                total = tl.sum(first * second, axis=0)
-                tl.store(to + (taps + t * taps + u) * channels, total, mask=c < channels)
-                if u > t:
-                    tl.store(to + (taps + u * taps + t) * channels, total, mask=c < channels)
-
-
-@triton.jit  # type: ignore[untyped-decorator]
-def _backward_kernel(  # type: ignore[no-untyped-def]
-    x,
-    shift,
-    slopes,
-    offsets,
-    grad_x,
-    positions,
-    height,
-    width,
-    channels,
-    out_height,
-    out_width,
-    stride_h,
-    stride_w,
-    pad_h,
-    pad_w,
-    dilation_h,
-    dilation_w,
-    kernel_h: tl.constexpr,
-    kernel_w: tl.constexpr,
-    block_positions: tl.constexpr,
-    block_channels: tl.constexpr,
-):
-    """grad_x += Σ over taps t that the pixel can be of offsets[t] + Σ_u slopes[t, u] · (x − shift) there."""
-    taps: tl.constexpr = kernel_h * kernel_w
-    p = tl.program_id(0) * block_positions + tl.arange(0, block_positions)
-    c = tl.program_id(1) * block_channels + tl.arange(0, block_channels)
-    inside = p < positions
-    n, row, column = p // (height * width), p // width % height, p % width
-    mean = tl.load(shift + c, mask=c < channels, other=0.0)
-    total = tl.zeros((block_positions, block_channels), dtype=tl.float32)
-    for t in tl.static_range(taps):
-        top = row + pad_h - t // kernel_w * dilation_h
-        left = column + pad_w - t % kernel_w * dilation_w
-        valid = inside & (top >= 0) & (top % stride_h == 0) & (top // stride_h < out_height)
-        valid = valid & (left >= 0) & (left % stride_w == 0) & (left // stride_w < out_width)
-        value = tl.load(offsets + t * channels + c, mask=c < channels, other=0.0)[None, :]
-        value = tl.broadcast_to(value, (block_positions, block_channels))
-        for u in tl.static_range(taps):
-            slope = tl.load(slopes + (t * taps + u) * channels + c, mask=c < channels, other=0.0)
-            y = row + (u // kernel_w - t // kernel_w) * dilation_h
-            z = column + (u % kernel_w - t % kernel_w) * dilation_w
-            value += slope[None, :] * _load(x, n, y, z, c, mean, valid, height, width, channels)
-        total += tl.where(valid[:, None], value, 0.0)
-    at = grad_x + p[:, None].to(tl.int64) * channels + c[None, :]
-    mask = inside[:, None] & (c < channels)[None, :]
-    total += tl.load(at, mask=mask, other=0.0).to(tl.float32)
-    tl.store(at, total.to(grad_x.dtype.element_ty), mask=mask)
-
-
-def _launch(kernel: Any, positions: int, x: Tensor, window: Window, *pointers: Tensor) -> None:
-    channels, height, width = x.shape[1:]
-    (kernel_h, kernel_w), *rest = window
-    grid = (triton.cdiv(positions, BLOCK_POSITIONS), triton.cdiv(channels, BLOCK_CHANNELS))
-    # Triton launches on the current device, which need not be the tensor's.
-    with torch.cuda.device_of(x):  # type: ignore[no-untyped-call]
-        kernel[grid](
-            *pointers,
-            positions,
-            height,
-            width,
-            channels,
-            *window.output_size(height, width),
-            *(value for pair in rest for value in pair),
-            kernel_h=kernel_h,
-            kernel_w=kernel_w,
-            block_positions=BLOCK_POSITIONS,
-            block_channels=BLOCK_CHANNELS,
-        )
+    centre = tl.load(shift + c, mask=c < channels, other=0.0)[None, :]
+    total = (tl.zeros((block_outputs, block_channels), tl.float32),) * 54
+    for tile in range(tl.program_id(0), tl.cdiv(outputs, block_outputs), tl.num_programs(0)):
+        p = tile * block_outputs + tl.arange(0, block_outputs)
+        n, i = p // image_outputs, p % image_outputs
+        if frame:
+            y, z = frame_position(i, out_height, out_width, 2)
+        else:
+            y, z = i // out_width, i % out_width
+        image = image_at(x, n, height, width, channels)[:, None] + c[None, :]
+        first, second = (), ()
+        for t in tl.static_range(9):
+            row, column = y * stride + (t // 3 - 1), z * stride + (t % 3 - 1)
+            within = (row >= 0) & (row < height) & (column >= 0) & (column < width) & (p < outputs)
+            at = image + ((row * width + column) * channels)[:, None]
+            value = tl.load(at, mask=within[:, None] & (c < channels)[None, :], other=0.0)
+            value = value.to(tl.float32) - centre
+            second = second + (value,)
+            counts = p < outputs
+            if frame:
+                core = (row >= 1) & (row < height - 1) & (column >= 1) & (column < width - 1)
+                counts = counts & (core == 0)
+            first = first + (tl.where(counts[:, None], value, 0.0),)
+        new = ()
+        for t in tl.static_range(9):
+            new = new + (total[t] + first[t],)
+        for t in tl.static_range(9):
+            for u in tl.static_range(9):
+                if u >= t:
+                    new = new + (total[9 + t * 9 - t * (t - 1) // 2 + u - t] + first[t] * second[u],)
+        total = new
+    at = sums + tl.program_id(0) * 54 * channels + c
+    for k in tl.static_range(54):
+        tl.store(at + k * channels, tl.sum(total[k], axis=0), mask=c < channels)
 
 
 def depthwise_moments(x: Tensor, window: Window) -> tuple[Tensor, Tensor, Tensor]:
@@ -156,34 +137,67 @@ def depthwise_moments(x: Tensor, window: Window) -> tuple[Tensor, Tensor, Tensor
 
     Args:
         x: (N, C, H, W), float32, bfloat16 or float16.
-        window: of the convolution.
+        window: of the convolution, such that `window.is_common`.
     """
-    x = x.contiguous(memory_format=torch.channels_last)
-    channels, taps, count = x.shape[1], window.num_taps, window.count(x.shape)
+    x = channels_last(x)
+    channels, height, width = x.shape[1:]
+    count = window.count(x.shape)
+    # Centred on the first image's mean: sums of squares must not cancel where a mean is large.
     shift = x[0].mean((1, 2), dtype=torch.float32)
-    tiles = triton.cdiv(count, BLOCK_POSITIONS)
-    sums = torch.empty(tiles, taps + taps * taps, channels, dtype=torch.float32, device=x.device)
-    _launch(_moments_kernel, count, x, window, x, shift, sums)
-    total = (sums.sum(0) / count).T.contiguous()
-    first, second = total[:, :taps], total[:, taps:].reshape(channels, taps, taps)
+    by_pairs, lag_of_pair = _pair_indices(x.device)
+    sums = _sum_products(x, shift, window)
+    first, second = sums[:9], sums[9:].index_select(0, by_pairs)
+    if window.stride == (1, 1) and min(height, width) > 2:
+        lags = _sum_lags(x, shift)
+        first, second = first + lags[13], second + lags.index_select(0, lag_of_pair)
+    first, second = (first / count).T.contiguous(), (second / count).T.reshape(channels, TAPS, TAPS)
     cov = second - first.unsqueeze(2) * first.unsqueeze(1)
     return shift, first + shift.unsqueeze(1), cov
 
 
-def depthwise_moments_backward_(
-    grad_x: Tensor, x: Tensor, shift: Tensor, slopes: Tensor, offsets: Tensor, window: Window
-) -> None:
-    """As the operator of that name: adds to grad_x, which is channels_last.
+def _sum_lags(x: Tensor, shift: Tensor) -> Tensor:
+    images, channels, height, width = x.shape
+    tiles, cut = -(-(width - 2) // LAG_COLUMNS), tiles_of(channels)
+    programs = programs_for_sums(images * tiles, cut.blocks)
+    sums = torch.empty(programs, 14, channels, dtype=torch.float32, device=x.device)
+    sizes = (images, height, width, channels, tiles)
+    constants = {"block_columns": LAG_COLUMNS, "block_channels": cut.channels}
+    launch(_lags_kernel, (programs, cut.blocks), x, x, shift, sums, *sizes, warps=cut.warps, **constants)
+    return sums.sum(0)
 
-    Args:
-        grad_x: (N, C, H, W).
-        x: the same shape.
-        shift: (C,).
-        slopes: (C, T, T).
-        offsets: (C, T).
-        window: of the convolution.
-    """
-    x = x.contiguous(memory_format=torch.channels_last)
-    by_tap = [value.flatten(1).T.to(torch.float32).contiguous() for value in (slopes, offsets)]
-    pixels = x.numel() // x.shape[1]
-    _launch(_backward_kernel, pixels, x, window, x, shift.float(), *by_tap, grad_x)
+
+def _sum_products(x: Tensor, shift: Tensor, window: Window) -> Tensor:
+    images, channels, height, width = x.shape
+    out_height, out_width = window.output_size(height, width)
+    frame = window.stride == (1, 1)
+    of_image = frame_size(out_height, out_width, 2) if frame else out_height * out_width
+    cut = tiles_of(channels)
+    block = PRODUCT_ELEMENTS * cut.warps // cut.channels
+    programs = programs_for_sums(-(-images * of_image // block), cut.blocks)
+    sums = torch.empty(programs, 54, channels, dtype=torch.float32, device=x.device)
+    sizes = (images * of_image, of_image, height, width, channels, out_height, out_width)
+    constants = {"stride": window.stride[0], "frame": frame, "block_outputs": block}
+    grid = (programs, cut.blocks)
+    launch(
+        _products_kernel,
+        grid,
+        x,
+        *(x, shift, sums, *sizes),
+        warps=cut.warps,
+        block_channels=cut.channels,
+        **constants,
+    )
+    return sums.sum(0)
+
+
+@functools.cache
+def _pair_indices(device: torch.device) -> tuple[Tensor, Tensor]:
+    """For each of 9 × 9 products, where it is in the upper triangle, and which lag it is: (81,) each."""
+    pairs, lags = [], []
+    for t in range(TAPS):
+        for u in range(TAPS):
+            first, last = min(t, u), max(t, u)
+            down, right = last // 3 - first // 3, last % 3 - first % 3
+            pairs.append(first * TAPS - first * (first - 1) // 2 + last - first)
+            lags.append(5 * down + right if down else right)
+    return torch.tensor(pairs, device=device), torch.tensor(lags, device=device)

@@ -7,6 +7,8 @@ to take the moments of patches, `online_pays` whether one convolution is the fas
 
 from __future__ import annotations
 
+import functools
+import warnings
 from typing import Literal, NamedTuple
 
 import torch
@@ -16,10 +18,21 @@ from mobileone.functional.kernels.availability import TRITON, has_kernels
 from mobileone.functional.window import Window
 from mobileone.variants import BlockSpec
 
-UnitKernel = Literal["normalized", "normalized_torch", "merged_depthwise", "merged_dense", "composed"]
+UnitKernel = Literal[
+    "normalized",
+    "normalized_triton",
+    "normalized_torch",
+    "merged_depthwise",
+    "merged_dense",
+    "fused_depthwise",
+    "fused_dense",
+    "composed",
+]
 MomentsKernel = Literal["depthwise_c", "depthwise_triton", "gram", "unfold"]
 
-MAX_SIDE = 5  # of a depthwise kernel: the C kernels have room for no more, and Triton unrolls its products
+MAX_SIDE = 5  # of a depthwise kernel: the C kernels have room for no more
+# Triton's kernels are for the one geometry that published networks have.
+DEPTHWISE = ("depthwise", "common_depthwise")
 C_DTYPES = (torch.float32, torch.float64)
 TRITON_DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 MOMENTS_C = ("depthwise_moments", "depthwise_convolution")
@@ -38,7 +51,7 @@ class KernelRow(NamedTuple):
     """What one kernel takes; None is anything.
 
     Attributes:
-        shape: of the unit (`unit_shape`) or of its patches (`patch_shape`).
+        shapes: of the unit (`unit_shape`) or of its patches (`patch_shape`).
         device: type of x's device.
         dtypes: of x.
         needs: the C libraries that must be there, by the names of their sources, or "triton".
@@ -48,7 +61,7 @@ class KernelRow(NamedTuple):
         frozen: whether it takes a unit whose BatchNorms are all frozen, and so want no statistics.
     """
 
-    shape: str | None = None
+    shapes: tuple[str, ...] | None = None
     device: str | None = None
     dtypes: tuple[torch.dtype, ...] | None = None
     needs: tuple[str, ...] = ()
@@ -59,7 +72,7 @@ class KernelRow(NamedTuple):
 
     def takes(self, shape: str, x: Tensor) -> bool:
         """Whether shape, device, dtype and compilation fit, and what it needs is there."""
-        if self.shape not in (None, shape) or self.device not in (None, x.device.type):
+        if (self.shapes is not None and shape not in self.shapes) or self.device not in (None, x.device.type):
             return False
         if self.dtypes is not None and x.dtype not in self.dtypes:
             return False
@@ -69,10 +82,15 @@ class KernelRow(NamedTuple):
 
 
 UNIT_KERNELS: dict[UnitKernel, KernelRow] = {
-    "normalized": KernelRow("one_branch", "cpu", C_DTYPES, ("affine",), traced=False, layout=CHANNELS_LAST),
-    "normalized_torch": KernelRow("one_branch"),
+    "normalized": KernelRow(
+        ("one_branch",), "cpu", C_DTYPES, ("affine",), traced=False, layout=CHANNELS_LAST
+    ),
+    "normalized_triton": KernelRow(
+        ("one_branch",), "cuda", TRITON_DTYPES, (TRITON,), traced=False, layout=CHANNELS_LAST
+    ),
+    "normalized_torch": KernelRow(("one_branch",)),
     "merged_depthwise": KernelRow(
-        "depthwise",
+        DEPTHWISE,
         "cpu",
         C_DTYPES,
         ("branch_stack", *MOMENTS_C),
@@ -82,7 +100,7 @@ UNIT_KERNELS: dict[UnitKernel, KernelRow] = {
         frozen=False,
     ),
     "merged_dense": KernelRow(
-        "dense",
+        ("dense",),
         "cpu",
         C_DTYPES,
         ("branch_stack", "affine"),
@@ -91,13 +109,25 @@ UNIT_KERNELS: dict[UnitKernel, KernelRow] = {
         mixed=False,
         frozen=False,
     ),
+    "fused_depthwise": KernelRow(
+        ("common_depthwise",),
+        "cuda",
+        TRITON_DTYPES,
+        (TRITON,),
+        traced=False,
+        layout=CHANNELS_LAST,
+        frozen=False,
+    ),
+    "fused_dense": KernelRow(
+        ("dense",), "cuda", TRITON_DTYPES, (TRITON,), traced=False, layout=CHANNELS_LAST, frozen=False
+    ),
     "composed": KernelRow(),
 }
 
 MOMENTS_KERNELS: dict[MomentsKernel, KernelRow] = {
-    "depthwise_c": KernelRow("depthwise", "cpu", C_DTYPES, MOMENTS_C),
-    "depthwise_triton": KernelRow("depthwise", "cuda", TRITON_DTYPES, (TRITON,)),
-    "gram": KernelRow("pointwise"),
+    "depthwise_c": KernelRow(DEPTHWISE, "cpu", C_DTYPES, MOMENTS_C),
+    "depthwise_triton": KernelRow(("common_depthwise",), "cuda", TRITON_DTYPES, (TRITON,)),
+    "gram": KernelRow(("pointwise",)),
     "unfold": KernelRow(),
 }
 
@@ -118,15 +148,18 @@ def has_one_branch(spec: BlockSpec) -> bool:
 
 
 def unit_shape(spec: BlockSpec, x: Tensor) -> str:
-    """What the table knows a unit by: "one_branch", "depthwise", "dense", or "other".
+    """What the table knows a unit by: "one_branch", "common_depthwise", "depthwise", "dense", or "other".
 
-    Dense is a convolution of one group that is pointwise or whose input wants no gradient, as the stem's.
+    Common is a 3×3 kernel at padding 1 and stride 1 or 2. Dense is a convolution of one group that is
+    pointwise or whose input wants no gradient, as the stem's.
     """
     if has_one_branch(spec):
         return "one_branch"
     if spec.groups > 1:
         one_to_one = spec.groups == spec.in_channels == spec.out_channels
-        return "depthwise" if one_to_one and max(spec.kernel) <= MAX_SIDE else "other"
+        if not one_to_one or max(spec.kernel) > MAX_SIDE:
+            return "other"
+        return "common_depthwise" if Window.of(spec).is_common else "depthwise"
     return "dense" if Window.of(spec) == Window() or not x.requires_grad else "other"
 
 
@@ -142,14 +175,37 @@ def unit_kernel(spec: BlockSpec, x: Tensor, *, mixed: bool = False, frozen: bool
     shape = unit_shape(spec, x)
     for kernel, row in UNIT_KERNELS.items():
         if (row.mixed or not mixed) and (row.frozen or not frozen) and row.takes(shape, x):
+            if kernel == "composed" and not frozen:
+                _say_what_has_no_kernel(shape, x)
             return kernel
     raise AssertionError("the last row takes everything")
 
 
+def _say_what_has_no_kernel(shape: str, x: Tensor) -> None:
+    """Warn once a kind of unit that Triton is there and has no kernel for."""
+    if (
+        x.device.type == "cuda"
+        and not torch.compiler.is_compiling()
+        and kernels_are_there((TRITON,), x.dtype)
+    ):
+        _warn_without_kernel(shape if x.dtype in TRITON_DTYPES else str(x.dtype).removeprefix("torch."))
+
+
+@functools.cache
+def _warn_without_kernel(kind: str) -> None:
+    warnings.warn(
+        f"there is no Triton kernel to train {kind.replace('_', ' ')} units online with: plain torch takes "
+        "its place, which is slower; use branch mode branches, or 3×3 depthwise and 1×1 kernels in float32, "
+        "bfloat16 or float16",
+        RuntimeWarning,
+        stacklevel=2,
+    )
+
+
 def patch_shape(window: Window, *, groups: int, channels: int) -> str:
-    """What the table knows patches by: "depthwise" (a patch of one channel), "pointwise", or "other"."""
+    """What the table knows patches by: as units where they are of one channel, "pointwise", or "other"."""
     if groups == channels and max(window.kernel) <= MAX_SIDE:
-        return "depthwise"
+        return "common_depthwise" if window.is_common else "depthwise"
     return "pointwise" if groups == 1 and window == Window() else "other"
 
 

@@ -65,6 +65,20 @@ class UnitBranches:
         scale = [] if self.scale is None else [self.scale]
         return [*self.kernels, *scale, *(value for value in (*self.gains, *self.shifts) if value is not None)]
 
+    def with_parameters(self, parameters: Sequence[Tensor]) -> UnitBranches:
+        """The same with others in the place of `parameters()`."""
+        given = iter(parameters)
+        return UnitBranches(
+            kernels=[next(given) for _ in self.kernels],
+            scale=None if self.scale is None else next(given),
+            gains=[None if gain is None else next(given) for gain in self.gains],
+            shifts=[None if shift is None else next(given) for shift in self.shifts],
+            eps=self.eps,
+            identity=self.identity,
+            window=self.window,
+            groups=self.groups,
+        )
+
     def stacked(self) -> BranchStack:
         """What the C kernels take: the scale branch as a kernel of full size, gains and shifts in full."""
         window = self.window

@@ -24,6 +24,9 @@ from mobileone.functional.window import Window
 MAX_COLUMNS = {"cpu": 1 << 18, "cuda": 1 << 26}
 # Elements of a piece of x in the pointwise path on a CPU: 2 MB in float32, so that it stays in the cache.
 CHUNK = 1 << 19
+HAS_OUT_DTYPE = "dtype" in torch.ops.aten.bmm.overloads()  # type: ignore[no-untyped-call]  # from torch 2.8 on
+# Rows whose products a GPU adds up in one go in float32: the error of a sum grows with its length.
+HALF_ROWS = 1 << 15
 # Size of a symmetric product from which it pays to leave a quarter out.
 MIN_SYMMETRIC = 64
 
@@ -130,13 +133,64 @@ def symmetric_product(left: Tensor, right: Tensor) -> Tensor:
 def gram(rows: Tensor) -> tuple[Tensor, Tensor]:
     """Mean (C,) and covariance (C, C) of rows (M, C), in float32 at least.
 
+    Half precision on a GPU is multiplied as it is (`half_gram`); else rows are centred first.
+
     >>> mean, cov = gram(torch.tensor([[1.0], [3.0]]))
     >>> mean.item(), cov.item()
     (2.0, 1.0)
     """
     mean = rows.mean(0, dtype=accumulation_dtype(rows.dtype))
+    if rows.device.type == "cuda" and mean.dtype != rows.dtype and HAS_OUT_DTYPE:
+        return mean, half_gram(rows, mean)
     products = [symmetric_product(centred.T, centred) for centred in (c - mean for c in _chunks(rows))]
     return mean, sum(products[1:], products[0]).div_(rows.shape[0])
+
+
+def half_gram(rows: Tensor, mean: Tensor) -> Tensor:
+    """Covariance (C, C), float32, of rows (M, C) in half precision: their product less mean · meanᵀ.
+
+    Products of halves are exact in float32 and added up there, a piece of the rows at a time; no copy of them
+    is made. The subtraction costs a channel with mean m and deviation σ up to (m / σ)² · 2 · 10⁻⁵ of its
+    variance: behind a ReLU, where m is about σ, nothing; a part in 3,000 at m = 4 σ, 7 % at m = 60 σ. What a
+    constant channel is left with may be negative, and is set to 0.
+
+    Args:
+        rows: bfloat16 or float16, on CUDA.
+        mean: of the rows, (C,), float32.
+    """
+    pieces = len(rows) // HALF_ROWS
+    whole, rest = rows[: pieces * HALF_ROWS], rows[pieces * HALF_ROWS :]
+    product = mean.new_zeros(len(mean), len(mean))
+    for part in (whole.view(pieces, HALF_ROWS, -1), rest.unsqueeze(0)):
+        if part.numel():
+            product += _products_in_float32(part)
+    cov = product.div_(len(rows)).sub_(mean.unsqueeze(1) * mean)
+    cov.diagonal().clamp_(min=0)
+    return cov
+
+
+def _products_in_float32(rows: Tensor) -> Tensor:
+    """The sum of the Gram products of (B, M, C)."""
+    return torch.bmm(rows.mT, rows, out_dtype=torch.float32).sum(0)
+
+
+def rounded_bias(bias: Tensor, kernel: Tensor, rounded: Tensor, mean: Tensor) -> Tensor:
+    """The bias with which a rounded kernel gives its channels the means that the kernel itself gives.
+
+    Args:
+        bias: for `kernel`, (C_out,), float32 at least.
+        kernel: (C_out, C_in / groups, kh, kw).
+        rounded: the same in half precision; with the same dtype the bias stays as it is.
+        mean: of the patches it is to convolve, (G, P).
+
+    >>> kernel, mean = torch.full((1, 1, 1, 1), 1.001), torch.full((1, 1), 1000.0)
+    >>> rounded_bias(torch.zeros(1), kernel, kernel.bfloat16(), mean)
+    tensor([1.0000])
+    """
+    if rounded.dtype == kernel.dtype:
+        return bias
+    lost = (kernel - rounded.to(kernel.dtype)).detach().view(len(mean), -1, mean.shape[1])
+    return bias + (lost @ mean.detach().unsqueeze(2)).flatten()
 
 
 def add_centred_product_(to: Tensor, rows: Tensor, mean: Tensor, slopes: Tensor, offset: Tensor) -> None:

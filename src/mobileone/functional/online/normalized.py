@@ -15,6 +15,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from mobileone.functional.kernels import affine
+from mobileone.functional.kernels.affine import AffineOfTwo
 from mobileone.functional.memory_layout import channels_last, pixel_rows
 from mobileone.functional.online.moments import accumulation_dtype
 from mobileone.functional.window import Window, subsample
@@ -41,6 +42,18 @@ class AffineFactors(NamedTuple):
     b: Tensor
 
 
+class AffineKernels(NamedTuple):
+    """What walks activations.
+
+    Attributes:
+        operands: the affine map, there and back.
+        channel_moments: mean and biased variance of a tensor's channels.
+    """
+
+    operands: type[AffineOfTwo]
+    channel_moments: Callable[[Tensor], tuple[Tensor, Tensor]]
+
+
 # From the moments of y, those of x (None if it is not wanted) and parameters to the factors, differentiably.
 FindFactors = Callable[[ChannelMoments, ChannelMoments | None, tuple[Tensor, ...]], AffineFactors]
 
@@ -56,10 +69,12 @@ def normalized_convolution(
     uses_input: bool,
     relu: bool,
 ) -> Tensor:
-    """Convolve x with `weight`, then the affine map that `find_factors` makes of the statistics; in C.
+    """Convolve x with `weight`, then the affine map that `find_factors` makes of the statistics.
+
+    By C on a CPU, by Triton elsewhere.
 
     Args:
-        x: (N, C_in, H, W), such that the table has "normalized" for it.
+        x: (N, C_in, H, W), such that the table has "normalized" or "normalized_triton" for it.
         weight: (C_out, C_in / groups, kh, kw), of the dtype of x.
         window: geometry of the convolution.
         find_factors: gives the factors; called once, with `parameters`.
@@ -73,9 +88,18 @@ def normalized_convolution(
         (N, C_out, H', W'), channels_last.
     """
     out: Tensor = _NormalizedConvolution.apply(  # type: ignore[no-untyped-call]
-        x, weight, window, groups, find_factors, uses_input, relu, *parameters
+        x, weight, window, groups, find_factors, uses_input, relu, affine_kernels(x.device), *parameters
     )
     return out
+
+
+def affine_kernels(device: torch.device) -> AffineKernels:
+    """Those of a device: C on a CPU, Triton elsewhere."""
+    if device.type == "cpu":
+        return AffineKernels(AffineOfTwo, affine.channel_moments)
+    from mobileone.functional.kernels import affine_triton
+
+    return AffineKernels(affine_triton.TritonAffineOfTwo, affine_triton.channel_moments)
 
 
 def normalized_convolution_torch(
@@ -130,6 +154,7 @@ class _NormalizedConvolution(torch.autograd.Function):
         find_factors: FindFactors,
         uses_input: bool,
         relu: bool,
+        kernels: AffineKernels,
         *parameters: Tensor,
     ) -> Tensor:
         """See `normalized_convolution`."""
@@ -137,12 +162,13 @@ class _NormalizedConvolution(torch.autograd.Function):
         y = channels_last(F.conv2d(x, weight, None, window.stride, window.padding, window.dilation, groups))
         seen = channels_last(subsample(x, window.stride)) if uses_input else None
         with torch.enable_grad():
-            of_y, of_x = _leaf_moments(y), None if seen is None else _leaf_moments(seen)
+            find = kernels.channel_moments
+            of_y, of_x = _leaf_moments(y, find), None if seen is None else _leaf_moments(seen, find)
             leaves = tuple(p.detach().requires_grad_(p.requires_grad) for p in parameters)
             factors = find_factors(of_y, of_x, leaves)
-        out = _operands(y, seen, of_y, of_x, factors, relu).forward()
+        out = _operands(kernels, y, seen, of_y, of_x, factors, relu).forward()
         ctx.save_for_backward(x, weight, y, out)
-        ctx.window, ctx.groups, ctx.relu = window, groups, relu
+        ctx.window, ctx.groups, ctx.relu, ctx.kernels = window, groups, relu, kernels
         ctx.small = (of_y, of_x, leaves, factors)
         return out
 
@@ -152,13 +178,13 @@ class _NormalizedConvolution(torch.autograd.Function):
         """Gradients of x, weight and parameters."""
         x, weight, y, out = ctx.saved_tensors
         of_y, of_x, leaves, factors = ctx.small
-        window, (needs_x, needs_weight), nothing = ctx.window, ctx.needs_input_grad[:2], (None,) * 5
+        window, (needs_x, needs_weight), nothing = ctx.window, ctx.needs_input_grad[:2], (None,) * 6
         grad, seen = (
             channels_last(grad),
             None if of_x is None else channels_last(subsample(x, ctx.window.stride)),
         )
-        operands = _operands(y, seen, of_y, of_x, factors, ctx.relu)
-        db, da, dc = operands.sums(grad, out).to(y.dtype)
+        operands = _operands(ctx.kernels, y, seen, of_y, of_x, factors, ctx.relu)
+        db, da, dc = operands.sums(grad, out).to(of_y.mean.dtype)
         pairs = [
             (f, d) for f, d in zip(factors, (da, dc, db), strict=True) if f is not None and f.requires_grad
         ]
@@ -206,20 +232,21 @@ class _NormalizedConvolution(torch.autograd.Function):
         return grad_x, grad_weight, *nothing, *(small.get(id(leaf)) for leaf in leaves)
 
 
-def _leaf_moments(value: Tensor) -> ChannelMoments:
-    mean, var = affine.channel_moments(value.detach())
+def _leaf_moments(value: Tensor, find: Callable[[Tensor], tuple[Tensor, Tensor]]) -> ChannelMoments:
+    mean, var = find(value.detach())
     return ChannelMoments(mean.requires_grad_(), var.requires_grad_())
 
 
 def _operands(
+    kernels: AffineKernels,
     y: Tensor,
     seen: Tensor | None,
     of_y: ChannelMoments,
     of_x: ChannelMoments | None,
     factors: AffineFactors,
     relu: bool,
-) -> affine.AffineOfTwo:
-    return affine.AffineOfTwo(
+) -> AffineOfTwo:
+    return kernels.operands(
         y,
         of_y.mean.detach(),
         factors.a.detach(),
