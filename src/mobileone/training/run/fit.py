@@ -56,8 +56,8 @@ def fit(
 
     Raises:
         ConfigError: if `run_dir` holds a run and `resume` is not set, or holds another configuration.
-        TrainingError: if there is nothing to resume, the images have changed meanwhile, another process trains
-            there, too many losses are not finite, memory runs out, or another rank is lost.
+        TrainingError: if there is nothing to resume, the images have changed meanwhile, another process
+            trains there, too many losses are not finite, memory runs out, or another rank is lost.
         PreemptedError: if it was told to stop; it is saved.
         DataError: if the data cannot be used.
         CheckpointError: if no resume file can be read.
@@ -138,9 +138,7 @@ def _check_images(
     try:
         changes = files.changed_images(now)
     except FileNotFoundError:
-        log(
-            f"the run has no {files.images.name}, so nobody knows whether its images are the same; from now on"
-        )
+        log(f"the run has no {files.images.name}, so its images cannot be compared; they are noted now")
         files.note_images(now)
         return
     if changes is None:
@@ -148,8 +146,8 @@ def _check_images(
     if not allow_changed:
         raise TrainingError(
             f"the images are not those that the run in {files.path} began with: {changes}; resume it with "
-            "the same ones, or pass allow_changed_data=True: some may then come twice in the epoch under way, "
-            "or not at all"
+            "the same ones, or pass allow_changed_data=True: some may then come twice in the epoch under "
+            "way, or not at all"
         )
     log(f"going on with other images: {changes}")
     files.note_images(now)
