@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
@@ -15,6 +15,7 @@ from mobileone.backends.artifact import Artifact
 from mobileone.backends.table import Precision, backend_of
 from mobileone.distribution import needing_pytorch
 from mobileone.errors import ConfigError
+from mobileone.imagenet import resolve_classes
 from mobileone.input_spec import InputSpec, Size
 
 if TYPE_CHECKING:
@@ -128,6 +129,7 @@ def load_classifier(
     input_size: Size | None = None,
     crop: float | None = None,
     exif: bool | None = None,
+    class_names: Sequence[str] | None = None,
 ) -> TorchClassifier | Artifact:
     """An exported file in its runtime, or anything that `load_model` takes in PyTorch, fused.
 
@@ -139,9 +141,10 @@ def load_classifier(
         input_size: side of a square input, or (height, width), pixels; None is the source's, as for the rest.
         crop: share of the resized image that the centre crop keeps.
         exif: whether photos are turned as their EXIF orientation says.
+        class_names: one an output, in their order.
 
     Raises:
-        ConfigError: on an option that the source does not have.
+        ConfigError: on more or fewer class names than outputs, or an option that the source does not have.
         ArtifactError, CheckpointError, MissingExtraError: if the source cannot be loaded.
     """
     if backend_of(source) is not None:
@@ -151,6 +154,8 @@ def load_classifier(
             raise ConfigError(f"{source} is exported for one size; export it with another input_size instead")
         artifact = Artifact(source, threads=threads, precision=precision)
         artifact.input_spec = _changed(artifact.input_spec, crop=crop, exif=exif)
+        if class_names is not None:
+            artifact.class_names = resolve_classes(artifact.num_classes, class_names)
         return artifact
     given = {"threads": threads, "precision": precision}
     wrong = [name for name, value in given.items() if value is not None]
@@ -162,6 +167,8 @@ def load_classifier(
 
     classifier = TorchClassifier(load_model(source, form="inference"), device=device or "cpu")
     classifier.input_spec = _changed(classifier.input_spec, size=input_size, crop=crop, exif=exif)
+    if class_names is not None:
+        classifier.class_names = resolve_classes(classifier.num_classes, class_names)
     return classifier
 
 
