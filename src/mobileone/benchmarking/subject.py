@@ -45,8 +45,14 @@ class BenchSubject:
     manifest: Manifest | None = None
 
 
-def read_subjects(sources: Sequence[str | os.PathLike[str] | MobileOne]) -> list[BenchSubject]:
+def read_subjects(
+    sources: Sequence[str | os.PathLike[str] | MobileOne], *, weights_key: str | None = None
+) -> list[BenchSubject]:
     """Load every MODEL: what `load_model` takes, a network in eval mode, or the file of an artifact.
+
+    Args:
+        sources: the models.
+        weights_key: which weights of the checkpoints, as of `load_model`.
 
     Raises:
         ConfigError: if there is none, or one has no classifier.
@@ -61,7 +67,7 @@ def read_subjects(sources: Sequence[str | os.PathLike[str] | MobileOne]) -> list
     for index in sorted(range(len(sources)), key=lambda index: is_artifact[index]):
         source = sources[index]
         if not is_artifact[index]:
-            found.append(_network(source, titles))
+            found.append(_network(source, titles, weights_key))
         else:
             assert not isinstance(source, MobileOne)
             found.append(_artifact(Path(source), titles))
@@ -75,9 +81,13 @@ def _title(name: str, source: str, digest: str, titles: dict[str, str]) -> str:
     return titles[digest]
 
 
-def _network(source: str | os.PathLike[str] | MobileOne, titles: dict[str, str]) -> BenchSubject:
+def _network(
+    source: str | os.PathLike[str] | MobileOne, titles: dict[str, str], weights_key: str | None
+) -> BenchSubject:
     name = "" if isinstance(source, MobileOne) else os.fspath(source)
-    model = ready(source if isinstance(source, MobileOne) else load_model(source, form="inference"))
+    if not isinstance(source, MobileOne):
+        source = load_model(source, form="inference", weights_key=weights_key)
+    model = ready(source)
     return BenchSubject(
         source=name,
         network=_title(model.variant.name, name, weights_sha256(model), titles),

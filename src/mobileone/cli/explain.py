@@ -36,6 +36,9 @@ class Explain:
     """Explain this class instead, by its folder's name, a human name or its number."""
     input_size: int | None = None
     """Side of the square input, pixels: a larger one gives a finer map. Default: the model's."""
+    weights_key: str | None = None
+    """Which weights of a file that has several, by their key (`mobileone info` names them). Default: averaged
+    ones before raw ones."""
     device: str = "auto"
     """auto, cpu, cuda or cuda:N."""
 
@@ -52,7 +55,9 @@ class Explain:
             )
         if not 1 <= len(self.images) <= MAX_IMAGES:
             raise ConfigError(f"explain takes 1 to {MAX_IMAGES} image files, got {len(self.images)}")
-        model = load_model(self.model, form="inference", device=pick_device(self.device))
+        model = load_model(
+            self.model, form="inference", device=pick_device(self.device), weights_key=self.weights_key
+        )
         if self.input_size is not None:
             model.set_input_size(self.input_size)
         rows = explain(model, self.images, topk=self.topk, class_name=self.class_name)

@@ -22,14 +22,18 @@ class Info:
     """MODEL, see mobileone --help."""
     input_size: int | None = None
     """Side of the square input that the cost is for, pixels. Default: the model's."""
+    weights_key: str | None = None
+    """Which weights of a file that has several, by their key (`mobileone info` names them). Default: averaged
+    ones before raw ones."""
     json: bool = False
     """Print the result as JSON."""
 
     def run(self) -> int:
         from mobileone.checkpoint.inspect import describe
+        from mobileone.checkpoint.layouts import some
         from mobileone.profiling.cost import network_cost
 
-        card = describe(self.model)
+        card = describe(self.model, weights_key=self.weights_key)
         size = self.input_size or card.input_spec.size
         costs = {
             form: network_cost(
@@ -42,8 +46,11 @@ class Info:
             print_json({**card.to_dict(), "cost": {"input_size": size, **costs_json}})
             return 0
         spec = card.input_spec
+        others = f" (others: {', '.join(card.other_weights)})" if card.other_weights else ""
         facts = [("variant", card.variant.name), ("form", card.form), ("format", card.format)]
         facts += [("file", megabytes(card.size_bytes))] if card.size_bytes else []
+        facts += [("weights", f"{card.weights_key}{others}")] if others else []
+        facts += [("left out", some(card.beside))] if card.beside and not others else []
         facts += [
             ("classes", f"{card.num_classes}"),
             ("input", f"{card.in_chans} × {spec.size} × {spec.size}, crop {spec.crop}, {spec.interpolation}"),

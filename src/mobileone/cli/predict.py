@@ -50,6 +50,9 @@ class Predict:
     """Stop at an image that cannot be decoded, or name it and go on."""
     no_exif: bool = False
     """Look at photos as they are stored, not turned as their EXIF orientation says."""
+    weights_key: str | None = None
+    """Which weights of a file that has several, by their key (`mobileone info` names them). Default: averaged
+    ones before raw ones."""
     device: str = "auto"
     """auto, cpu, cuda or cuda:N; exported files run on the CPU."""
     threads: int | None = None
@@ -78,6 +81,7 @@ class Predict:
             device=device_name(self.model, self.device),
             threads=self.threads,
             precision=self.precision,
+            weights_key=self.weights_key,
             exif=False if self.no_exif else None,
         )
         done = [] if output is None else output.done()

@@ -32,13 +32,16 @@ def load_for_test(
     exif: bool | None = None,
     threads: int | None = None,
     precision: Precision | None = None,
+    weights_key: str | None = None,
 ) -> Classifier:
     """A model in inference form or an exported file; what is given of its input spec replaces its own."""
     from mobileone.inference.classifier import load_classifier
 
     if backend_of(source) is not None and input_size is not None:
         raise ConfigError(f"{source} is exported for one size; export it with another --input-size instead")
-    classifier = load_classifier(source, device=device, threads=threads, precision=precision)
+    classifier = load_classifier(
+        source, device=device, threads=threads, precision=precision, weights_key=weights_key
+    )
     spec = classifier.input_spec
     classifier.input_spec = replace(
         spec,
@@ -83,6 +86,9 @@ class Test:
     """Loader processes a rank; 0 loads in this one. Default: the rank's share of the cores, 8 at most."""
     no_exif: bool = False
     """Look at photos as they are stored, not turned as their EXIF orientation says."""
+    weights_key: str | None = None
+    """Which weights of a file that has several, by their key (`mobileone info` names them). Default: averaged
+    ones before raw ones."""
     device: str = "auto"
     """auto, cpu, cuda or cuda:N; exported files run on the CPU."""
     threads: int | None = None
@@ -106,6 +112,7 @@ class Test:
                 exif=False if self.no_exif else None,
                 threads=self.threads,
                 precision=self.precision,
+                weights_key=self.weights_key,
             )
             result = evaluate(
                 classifier,

@@ -69,6 +69,9 @@ class Train:
     """Folder for everything the run writes. Default: runs/RECIPE."""
     init: str | None = None
     """MODEL to start from instead of random weights."""
+    weights_key: str | None = None
+    """Which weights of --init, where the file has several, by their key. Default: averaged ones before raw
+    ones."""
     device: str | None = None
     """auto, cpu, cuda or cuda:N. Default: the recipe's, which is auto."""
     on_bad_image: Literal["error", "skip"] | None = None
@@ -105,6 +108,8 @@ class Train:
         resume = {"no": False, "yes": True, "auto": stored.config.exists()}[self.resume]
         names = ("data", "init", "device", "on_bad_image", "checkpoint_every")
         given = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
+        if self.weights_key is not None:
+            given["init_weights_key"] = self.weights_key
         settings = [*itertools.chain(*self.set)]
 
         def told(config: TrainConfig) -> TrainConfig:

@@ -124,6 +124,7 @@ def load_classifier(
     device: str | torch.device | None = None,
     threads: int | None = None,
     precision: Precision | None = None,
+    weights_key: str | None = None,
 ) -> TorchClassifier | Artifact:
     """An exported file in its runtime, or anything that `load_model` takes in PyTorch, fused.
 
@@ -132,6 +133,7 @@ def load_classifier(
         device: where PyTorch runs; exported files run on the CPU.
         threads: of an exported file's runtime; None for all usable cores.
         precision: to execute an exported file in; None is the file's.
+        weights_key: which weights of a checkpoint that has several, as of `load_model`.
 
     Raises:
         ConfigError: on an option that the source does not have.
@@ -140,6 +142,8 @@ def load_classifier(
     if backend_of(source) is not None:
         if device is not None and str(device).partition(":")[0] != "cpu":
             raise ConfigError(f"{source} runs on the CPU, not on {device}; give no device")
+        if weights_key is not None:
+            raise ConfigError(f"{source} is an exported file, so weights_key does not apply to it")
         return Artifact(source, threads=threads, precision=precision)
     given = {"threads": threads, "precision": precision}
     wrong = [name for name, value in given.items() if value is not None]
@@ -149,4 +153,6 @@ def load_classifier(
         from mobileone.checkpoint.load import load_model
         from mobileone.inference.torch_classifier import TorchClassifier
 
-    return TorchClassifier(load_model(source, form="inference"), device=device or "cpu")
+    return TorchClassifier(
+        load_model(source, form="inference", weights_key=weights_key), device=device or "cpu"
+    )

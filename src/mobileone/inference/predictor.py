@@ -107,6 +107,7 @@ class Predictor:
         threads: int | None = None,
         precision: Precision | None = None,
         exif: bool | None = None,
+        weights_key: str | None = None,
     ) -> Predictor:
         """From an exported file of any format, or from anything `load_model` takes.
 
@@ -116,8 +117,11 @@ class Predictor:
             threads: of an exported file's runtime; None for all usable cores.
             precision: to execute an exported file in; None is the file's.
             exif: whether photos are turned as their EXIF orientation says; None is as the source says.
+            weights_key: which weights of a checkpoint that has several, as of `load_model`.
         """
-        classifier = load_classifier(source, device=device, threads=threads, precision=precision)
+        classifier = load_classifier(
+            source, device=device, threads=threads, precision=precision, weights_key=weights_key
+        )
         return cls(classifier, exif=exif)
 
     def probabilities(self, images: Sequence[AnyImage]) -> NDArray[np.float32]:
