@@ -10,7 +10,9 @@ from typing import Annotated
 from tyro.conf import Positional, arg
 
 from mobileone.backends.table import backend_of
+from mobileone.cli.arguments import INPUT_SIZE
 from mobileone.errors import ConfigError
+from mobileone.input_spec import Size
 
 METHOD = (
     "class activation maps (arXiv 1512.04150), exact here: a map's mean plus the class's bias is the logit"
@@ -34,8 +36,9 @@ class Explain:
     """How many of the likeliest classes to explain."""
     class_name: Annotated[str | None, arg(name="class")] = None
     """Explain this class instead, by its folder's name, a human name or its number."""
-    input_size: int | None = None
-    """Side of the square input, pixels: a larger one gives a finer map. Default: the model's."""
+    input_size: Annotated[Size, INPUT_SIZE] | None = None
+    """Side of a square input, or height and width such as 256x192, pixels. A larger one
+    gives a finer map. Default: the model's."""
     weights_key: str | None = None
     """Which weights of a file that has several, by their key (`mobileone info` names them). Default: averaged
     ones before raw ones."""

@@ -16,6 +16,7 @@ from typing import Any, Protocol
 import tyro
 
 from mobileone.cli.bench import Bench
+from mobileone.cli.build import Build
 from mobileone.cli.check_data import CheckData
 from mobileone.cli.convert import Convert
 from mobileone.cli.explain import Explain
@@ -63,6 +64,7 @@ COMMANDS: dict[str, Callable[..., Command]] = {
     "convert": Convert,
     "export": Export,
     "quantize": Quantize,
+    "build": Build,
     "weights": Weights,
     "shard": Shard,
     "check-data": CheckData,

@@ -11,6 +11,7 @@ from tyro.conf import Positional, arg
 from mobileone.cli.arguments import refuse_existing
 from mobileone.cli.output import print_json
 from mobileone.errors import ReparameterizeError
+from mobileone.input_spec import sides
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,8 +46,8 @@ class Reparameterize:
         if model.form == "inference":
             raise ReparameterizeError(f"nothing to reparameterize: {self.model} is in inference form already")
         fused = reparameterize(model)
-        size = model.input_spec.size
-        x = torch.randn(2, model.in_chans, size, size, generator=torch.Generator().manual_seed(0))
+        shape = (2, model.in_chans, *sides(model.input_spec.size))
+        x = torch.randn(shape, generator=torch.Generator().manual_seed(0))
         report = verify(model, fused, x).require()
         written = save_model(fused, self.output, extra=card.metadata)
         if self.json:

@@ -15,8 +15,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from tyro.conf import Positional, UseAppendAction, arg
 from tyro.constructors import PrimitiveConstructorSpec
 
+from mobileone.cli.arguments import INPUT_SIZE
 from mobileone.cli.output import print_json, result_line
 from mobileone.errors import ConfigError, MobileOneError
+from mobileone.input_spec import Size, size_text
 from mobileone.report.aligned_table import aligned_table
 
 if TYPE_CHECKING:
@@ -69,6 +71,8 @@ class Train:
     """Folder for everything the run writes. Default: runs/RECIPE."""
     init: str | None = None
     """MODEL to start from instead of random weights."""
+    input_size: Annotated[Size, INPUT_SIZE] | None = None
+    """Side of a square input, or height and width such as 256x192, pixels. Default: the recipe's."""
     weights_key: str | None = None
     """Which weights of --init, where the file has several, by their key. Default: averaged ones before raw
     ones."""
@@ -106,7 +110,7 @@ class Train:
         run_dir = self.run_dir or Path("runs") / (self.recipe or "digits")
         stored = RunDir(run_dir)
         resume = {"no": False, "yes": True, "auto": stored.config.exists()}[self.resume]
-        names = ("data", "init", "device", "on_bad_image", "checkpoint_every")
+        names = ("data", "init", "input_size", "device", "on_bad_image", "checkpoint_every")
         given = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
         if self.weights_key is not None:
             given["init_weights_key"] = self.weights_key
@@ -246,7 +250,7 @@ def plan_text(planned: RunPlan) -> str:
     phases = [
         [
             str(phase.epochs),
-            str(phase.size),
+            size_text(phase.size),
             f"{phase.strength:g}",
             f"{phase.step_seconds:.3f}",
             f"{planned.step_images / phase.step_seconds:.0f}",

@@ -29,11 +29,11 @@ class Explanation:
 
     Attributes:
         image: its name.
-        pixels: what the network saw, uint8 (3, S, S).
+        pixels: what the network saw, uint8 (3, H, W).
         class_name: the class.
         probability: softmax, in [0, 1].
         logit: what the map decomposes.
-        heat: the map over the image, float32 (S, S), 0 where it is least and 1 where it is most.
+        heat: the map over the image, float32 (H, W), 0 where it is least and 1 where it is most.
     """
 
     image: str
@@ -104,7 +104,7 @@ def explain(
                     class_name=names[index],
                     probability=float(probabilities[index]),
                     logit=float(logits[0, index]),
-                    heat=logit_map(maps[0], index, pixels.shape[-1]).cpu(),
+                    heat=logit_map(maps[0], index, (pixels.shape[-2], pixels.shape[-1])).cpu(),
                 )
                 for index in chosen
             ]

@@ -22,6 +22,7 @@ from mobileone.backends.table import BACKENDS, Backend, Precision
 from mobileone.backends.trusted_programs import note_written
 from mobileone.errors import ConfigError, ExportError, MobileOneError
 from mobileone.exporting.parity import compare
+from mobileone.input_spec import Size, sides, size_text
 from mobileone.model.network import MobileOne
 from mobileone.reparam.fuse import reparameterize
 
@@ -73,7 +74,7 @@ def artifact_path(path: str | os.PathLike[str], backend: Backend, name: str) -> 
     return target
 
 
-def ready(model: nn.Module, *, input_size: int | None = None) -> MobileOne:
+def ready(model: nn.Module, *, input_size: Size | None = None) -> MobileOne:
     """The network to export: fused, float32, on the CPU, with this input size.
 
     Raises:
@@ -90,10 +91,10 @@ def ready(model: nn.Module, *, input_size: int | None = None) -> MobileOne:
     if bad:
         raise ExportError(f"cannot export: {bad[0]} has NaN or infinite values; the weights are no use")
     size = model.input_spec.size if input_size is None else input_size
-    if not model.output_stride <= size <= MAX_SIZE:
+    if not all(model.output_stride <= side <= MAX_SIZE for side in sides(size)):
         raise ConfigError(
             f"input size must be between {model.output_stride}, the network's stride, and {MAX_SIZE} pixels, "
-            f"got {size}"
+            f"got {size_text(size)}"
         )
     fused = reparameterize(model) if model.form == "train" else copy.deepcopy(model)
     network = fused.to("cpu", torch.float32)

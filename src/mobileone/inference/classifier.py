@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +15,7 @@ from mobileone.backends.artifact import Artifact
 from mobileone.backends.table import Precision, backend_of
 from mobileone.distribution import needing_pytorch
 from mobileone.errors import ConfigError
-from mobileone.input_spec import InputSpec
+from mobileone.input_spec import InputSpec, Size
 
 if TYPE_CHECKING:
     import torch
@@ -124,6 +125,9 @@ def load_classifier(
     device: str | torch.device | None = None,
     threads: int | None = None,
     precision: Precision | None = None,
+    input_size: Size | None = None,
+    crop: float | None = None,
+    exif: bool | None = None,
     weights_key: str | None = None,
 ) -> TorchClassifier | Artifact:
     """An exported file in its runtime, or anything that `load_model` takes in PyTorch, fused.
@@ -133,6 +137,9 @@ def load_classifier(
         device: where PyTorch runs; exported files run on the CPU.
         threads: of an exported file's runtime; None for all usable cores.
         precision: to execute an exported file in; None is the file's.
+        input_size: side of a square input, or (height, width), pixels; None is the source's, as for the rest.
+        crop: share of the resized image that the centre crop keeps.
+        exif: whether photos are turned as their EXIF orientation says.
         weights_key: which weights of a checkpoint that has several, as of `load_model`.
 
     Raises:
@@ -144,7 +151,11 @@ def load_classifier(
             raise ConfigError(f"{source} runs on the CPU, not on {device}; give no device")
         if weights_key is not None:
             raise ConfigError(f"{source} is an exported file, so weights_key does not apply to it")
-        return Artifact(source, threads=threads, precision=precision)
+        if input_size is not None:
+            raise ConfigError(f"{source} is exported for one size; export it with another input_size instead")
+        artifact = Artifact(source, threads=threads, precision=precision)
+        artifact.input_spec = _changed(artifact.input_spec, crop=crop, exif=exif)
+        return artifact
     given = {"threads": threads, "precision": precision}
     wrong = [name for name, value in given.items() if value is not None]
     if wrong:
@@ -153,6 +164,12 @@ def load_classifier(
         from mobileone.checkpoint.load import load_model
         from mobileone.inference.torch_classifier import TorchClassifier
 
-    return TorchClassifier(
-        load_model(source, form="inference", weights_key=weights_key), device=device or "cpu"
-    )
+    model = load_model(source, form="inference", weights_key=weights_key)
+    classifier = TorchClassifier(model, device=device or "cpu")
+    classifier.input_spec = _changed(classifier.input_spec, size=input_size, crop=crop, exif=exif)
+    return classifier
+
+
+def _changed(spec: InputSpec, **values: Any) -> InputSpec:
+    """With the values that are not None."""
+    return replace(spec, **{name: value for name, value in values.items() if value is not None})

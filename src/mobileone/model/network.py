@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from mobileone.errors import ConfigError
-from mobileone.input_spec import InputSpec
+from mobileone.input_spec import InputSpec, Size
 from mobileone.model.block import InferenceBlock, MobileOneBlock
 from mobileone.variants import Form, Variant, network_units
 
@@ -157,8 +157,8 @@ class MobileOne(nn.Module):
         """The linear layer."""
         return self.head.fc
 
-    def set_input_size(self, size: int) -> None:
-        """Record another evaluation size, in pixels; weights do not depend on it."""
+    def set_input_size(self, size: Size) -> None:
+        """Record another size to evaluate at, a side or (height, width), pixels; no weight depends on it."""
         self.input_spec = replace(self.input_spec, size=size)
 
     def forward_features(self, x: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from mobileone.errors import ConfigError
-from mobileone.input_spec import InputSpec
+from mobileone.input_spec import InputSpec, Size, sides, size_text
 from mobileone.training.config.augmentation import Augment, Phase
 from mobileone.training.config.config_text import changed, converted, flattened, replaced
 from mobileone.training.config.objective import Distill, Mix, Objective
@@ -24,9 +24,9 @@ CONFIG_VERSION = 2
 
 
 class EpochImages(NamedTuple):
-    """The training images of an epoch: side in pixels, and factor on the policy's magnitudes."""
+    """The training images of an epoch: size in pixels, and factor on the policy's magnitudes."""
 
-    size: int
+    size: Size
     strength: float
 
 
@@ -120,8 +120,8 @@ class TrainConfig:
         phases, largest = self.progressive, self.input_spec.size
         ends = [phase.until for phase in phases]
         require("progressive", ends == sorted(set(ends)), "phases whose `until` rises", phases)
-        fits = all(phase.size <= largest for phase in phases)
-        wanted = f"sizes up to input_spec.size={largest} (or progressive=[])"
+        fits = all(a <= b for phase in phases for a, b in zip(sides(phase.size), sides(largest), strict=True))
+        wanted = f"sizes up to input_spec.size={size_text(largest)} (or progressive=[])"
         require("progressive", fits, wanted, phases)
         lasts = [self.last_epoch(phase) for phase in phases]
         for before, last, phase in zip([0, *lasts], lasts, phases, strict=False):
