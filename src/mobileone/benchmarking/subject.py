@@ -15,6 +15,7 @@ from mobileone.errors import ConfigError
 from mobileone.exporting.pipeline import ready, weights_sha256
 from mobileone.input_spec import InputSpec, Size
 from mobileone.model.network import MobileOne
+from mobileone.model.wrapped import unwrap
 from mobileone.variants import VARIANTS
 
 
@@ -64,6 +65,7 @@ def read_subjects(
     """
     if not sources:
         raise ConfigError("nothing to benchmark: give at least one MODEL")
+    sources = [unwrap(source) for source in sources]
     titles: dict[str, str] = {}  # by the hash of the weights
     found = []
     if input_size is not None and all(_is_artifact(source) for source in sources):
