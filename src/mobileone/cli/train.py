@@ -40,6 +40,7 @@ RESUME = PrimitiveConstructorSpec(
 # What the library says of its arguments, and what the flags are called.
 FLAGS = {
     "resume=True": "--resume",
+    "allow_changed_data=True": "--allow-changed-data",
     "leave resume out": "leave --resume out",
     "choose another run_dir": "choose another --run-dir",
     "so pass data yourself": "so pass --data yourself",
@@ -87,6 +88,9 @@ class Train:
     resume: Annotated[Literal["no", "yes", "auto"], RESUME] = "no"
     """Go on with the run in --run-dir from its newest checkpoint, with the configuration it was started with;
     `--resume auto` starts one if there is none."""
+    allow_changed_data: bool = False
+    """Resume although images were added, removed or renamed since the run began; in the epoch under way some
+    may then come twice, or not at all."""
     tensorboard: bool = False
     """Also log to RUN_DIR/tensorboard."""
     dry_run: bool = False
@@ -128,7 +132,13 @@ class Train:
             config = told(recipe(self.recipe or "digits"))
         if self.dry_run:
             return self._plan(config, run_dir / "schedule.png")
-        result = fit(config, run_dir=run_dir, resume=resume, callbacks=self._callbacks())
+        result = fit(
+            config,
+            run_dir=run_dir,
+            resume=resume,
+            callbacks=self._callbacks(),
+            allow_changed_data=self.allow_changed_data,
+        )
         if int(os.environ.get("RANK", "0")) > 0:  # the main rank speaks for all
             return 0
         if self.report:
