@@ -59,6 +59,9 @@ class Predict:
     model's own."""
     no_exif: bool = False
     """Look at photos as they are stored, not turned as their EXIF orientation says."""
+    weights_key: str | None = None
+    """Which weights of a file that has several, by their key (`mobileone info` names them). Default: averaged
+    ones before raw ones."""
     device: str = "auto"
     """auto, cpu, cuda or cuda:N; exported files run on the CPU."""
     threads: int | None = None
@@ -89,6 +92,7 @@ class Predict:
             precision=self.precision,
             input_size=self.input_size,
             class_names=None if self.classes is None else read_class_list(self.classes),
+            weights_key=self.weights_key,
             exif=False if self.no_exif else None,
         )
         done = [] if output is None else output.done()

@@ -60,6 +60,9 @@ class Test:
     """Loader processes a rank; 0 loads in this one. Default: the rank's share of the cores, 8 at most."""
     no_exif: bool = False
     """Look at photos as they are stored, not turned as their EXIF orientation says."""
+    weights_key: str | None = None
+    """Which weights of a file that has several, by their key (`mobileone info` names them). Default: averaged
+    ones before raw ones."""
     device: str = "auto"
     """auto, cpu, cuda or cuda:N; exported files run on the CPU."""
     threads: int | None = None
@@ -85,6 +88,7 @@ class Test:
                 exif=False if self.no_exif else None,
                 threads=self.threads,
                 precision=self.precision,
+                weights_key=self.weights_key,
             )
             result = evaluate(
                 classifier,

@@ -72,6 +72,7 @@ def test_a_run_writes_what_it_promises(config: TrainConfig, tmp_path: Path) -> N
     names = {path.name for path in run_dir.iterdir()}
     assert names == {
         "config.json",
+        "images.json",
         "metrics.csv",
         "train.log",
         "curves.png",
