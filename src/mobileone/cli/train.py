@@ -74,6 +74,9 @@ class Train:
     """MODEL to start from instead of random weights."""
     input_size: Annotated[Size, INPUT_SIZE] | None = None
     """Side of a square input, or height and width such as 256x192, pixels. Default: the recipe's."""
+    weights_key: str | None = None
+    """Which weights of --init, where the file has several, by their key. Default: averaged ones before raw
+    ones."""
     device: str | None = None
     """auto, cpu, cuda or cuda:N. Default: the recipe's, which is auto."""
     on_bad_image: Literal["error", "skip"] | None = None
@@ -113,6 +116,8 @@ class Train:
         resume = {"no": False, "yes": True, "auto": stored.config.exists()}[self.resume]
         names = ("data", "init", "input_size", "device", "on_bad_image", "checkpoint_every")
         given = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
+        if self.weights_key is not None:
+            given["init_weights_key"] = self.weights_key
         settings = [*itertools.chain(*self.set)]
 
         def told(config: TrainConfig) -> TrainConfig:
