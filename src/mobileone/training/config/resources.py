@@ -27,6 +27,12 @@ class Compute:
         branch_mode: how train-form units compute: `"branches"`, `"online"` (one convolution a unit, the same
             function), or `"auto"`, the faster one where that was measured.
         accumulate: parts that a step's images are taken in, one after the other, to need less memory.
+        compile: whether `torch.compile` compiles the network. Off: where it pays has not been measured, and
+            it takes minutes to start.
+        cudnn_benchmark: whether cuDNN tries its algorithms out at the first steps of a size. Which it takes
+            may differ from run to run, and with it the last bits of a result.
+        tf32: whether float32 products and convolutions on a GPU may round their operands to 10 bits
+            (TensorFloat-32); with `amp` on they are bf16 or fp16 anyway.
 
     Raises:
         ConfigError: on a value out of range.
@@ -38,6 +44,9 @@ class Compute:
     sync_bn: bool = True
     branch_mode: BranchMode = "auto"
     accumulate: int = 1
+    compile: bool = False
+    cudnn_benchmark: bool = True
+    tf32: bool = False
 
     def __post_init__(self) -> None:
         require_choice("compute.amp", self.amp, get_args(Amp))
