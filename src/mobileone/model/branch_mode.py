@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from mobileone.errors import ConfigError
 from mobileone.functional.online.kernel_table import online_pays
-from mobileone.model.branches import BranchedUnit, norms_of
+from mobileone.model.branches import BranchedUnit, has_hooks, norms_of
 from mobileone.model.sync_batch_norm import is_synchronised
 from mobileone.variants import BranchMode
 
@@ -84,8 +84,5 @@ def _obstacle(block: BranchedUnit) -> str | None:
             return f"a branch is {type(conv).__name__}, not a plain convolution without bias"
     if len({is_synchronised(norm) for norm in norms}) > 1:
         return "some BatchNorms are synchronised over ranks and some are not"
-    branches = [*block.conv_branches, *([] if block.conv_scale is None else [block.conv_scale])]
-    for module in (*norms, *convs, *branches):
-        if module._forward_hooks or module._forward_pre_hooks or module._backward_hooks:
-            return f"a {type(module).__name__} has hooks, which would not be called"
-    return None
+    hooked = has_hooks(block)
+    return f"a {hooked} has hooks, which would not be called" if hooked else None

@@ -64,7 +64,8 @@ def fit(
         raise ConfigError("a new run needs a config; pass one, or resume=True to go on with a stored run")
     config = config or RunDir(Path(run_dir)).read_config()
     files = RunDir(Path(run_dir), config.saving.weights_suffix)
-    with distributed(config.compute.device) as dist, _compute_settings(config):
+    timeout_s = config.compute.rank_timeout_s
+    with distributed(config.compute.device, timeout_s=timeout_s) as dist, _compute_settings(config):
         # A function of its own, so that the wrapped network is gone when the ranks part.
         return _train(
             config,
