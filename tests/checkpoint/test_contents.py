@@ -109,8 +109,14 @@ def test_torchscript_and_other_zips_are_refused(tmp_path, refused):
     script = tmp_path / "script.pt"
     with zipfile.ZipFile(script, "w") as archive:
         archive.writestr("m/data.pkl", b"\x80\x02}.")
+        # As torch.jit.save writes it: the code is compressed.
+        archive.writestr("m/code/__torch__.py", b"pass", zipfile.ZIP_DEFLATED)
         archive.writestr("m/constants.pkl", b"")
-    assert "TorchScript" in refused(script)
+    assert "a TorchScript archive, which is code; save the state_dict()" in refused(script)
+    program = tmp_path / "program.pt2"
+    with zipfile.ZipFile(program, "w") as archive:
+        archive.writestr("m/models/model.json", b"{}")
+    assert "a program of torch.export, not a checkpoint" in refused(program)
     other = tmp_path / "other.zip"
     with zipfile.ZipFile(other, "w") as archive:
         archive.writestr("a.txt", b"")
@@ -122,14 +128,14 @@ def test_torchscript_and_other_zips_are_refused(tmp_path, refused):
 def test_a_file_is_looked_into_before_it_is_read(tmp_path, fused, name):
     path = save_model(fused, tmp_path / name, extra={"epoch": 3})
     contents = open_contents(path)
-    state = fused.state_dict()
-    assert {key: tuple(tensor.shape) for key, tensor in contents.tensors.items()} == {
+    state, key = fused.state_dict(), "state_dict" if name == "m.pt" else ""
+    assert list(contents.tables) == [key]
+    assert {key: tuple(tensor.shape) for key, tensor in contents.tables[key].items()} == {
         key: tuple(value.shape) for key, value in state.items()
     }
     assert (contents.path, contents.size_bytes) == (path, path.stat().st_size)
     assert contents.config.extra == {"epoch": 3}
-    assert contents.wrapper == ("state_dict" if name == "m.pt" else "")
-    read = contents.read(["head.fc.bias"])
+    read = contents.read(key, ["head.fc.bias"])
     assert list(read) == ["head.fc.bias"]
     assert torch.equal(read["head.fc.bias"], state["head.fc.bias"])
 
@@ -150,7 +156,7 @@ def test_tensors_that_share_memory_in_the_file_do_not_in_the_model(tmp_path, sav
     whole = torch.arange(8.0)
     path = tmp_path / "views.pt"
     path.write_bytes(saved_bytes({"a": whole[:4], "b": whole[4:], "empty": torch.zeros(0, 3)}))
-    read = open_contents(path).read(["a", "b", "empty"])
+    read = open_contents(path).read("", ["a", "b", "empty"])
     read["a"].fill_(9)
     assert read["b"].tolist() == [4, 5, 6, 7]
     assert read["a"].untyped_storage().nbytes() == 16

@@ -4,12 +4,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import nn
 
 from mobileone.checkpoint.config import ModelConfig
 from mobileone.checkpoint.load import load_model
 from mobileone.checkpoint.pickle_values import Record, StorageRef, TensorRef
-from mobileone.checkpoint.state_finder import find_config, find_state
-from mobileone.errors import CheckpointError
+from mobileone.checkpoint.state_finder import find_config, find_tables
+from mobileone.errors import CheckpointError, MobileOneWarning
 
 
 def test_training_checkpoints_of_others(tmp_path, model, same_state):
@@ -18,7 +19,10 @@ def test_training_checkpoints_of_others(tmp_path, model, same_state):
     torch.save(
         {"state_dict": other, "state_dict_ema": state, "epoch": 3, "args": {"lr": 0.1}}, tmp_path / "t.pt"
     )
-    same_state(load_model(tmp_path / "t.pt"), model)
+    with pytest.warns(
+        MobileOneWarning, match=r"took the weights under state_dict_ema\.module; there are others"
+    ):
+        same_state(load_model(tmp_path / "t.pt"), model)
     torch.save({"model": {"state_dict": state}}, tmp_path / "n.pt")
     same_state(load_model(tmp_path / "n.pt"), model)
 
@@ -42,21 +46,34 @@ def module(parameters=(), buffers=(), children=(), transient=()):
 
 
 def find(tree):
-    return find_state(tree, source=Path("x.pt"))
+    return find_tables(tree, source=Path("x.pt"))
 
 
 def test_a_module_becomes_its_state_dict_in_order():
     inner = module({"weight": REF, "bias": None}, {"seen": REF, "scratch": REF}, transient=["scratch"])
     tree = {"model": module({"scale": REF}, children={"first": inner, "none": None, "second": inner})}
-    state, wrapper = find(tree)
-    assert wrapper == "model"
-    assert list(state) == ["scale", "first.weight", "first.seen", "second.weight", "second.seen"]
+    tables = find(tree)
+    assert list(tables) == ["model"]
+    assert list(tables["model"]) == ["scale", "first.weight", "first.seen", "second.weight", "second.seen"]
 
 
-def test_averaged_weights_go_before_raw_ones_and_wrappers_nest():
-    tree = {"epoch": 3, "model": {"state_dict": {"raw": REF}}, "model_ema": {"module": {"averaged": REF}}}
-    assert find(tree) == ({"averaged": REF}, "model_ema.module")
-    assert find({"w": REF}) == ({"w": REF}, "")
+def test_every_table_is_found_wherever_it_stands_and_once():
+    raw = {"raw": REF}
+    tree = {
+        "epoch": 3,
+        "model": {"state_dict": raw},
+        "again": raw,
+        "model_ema": {"module": {"averaged": REF}},
+    }
+    assert find(tree) == {"again": raw, "model_ema.module": {"averaged": REF}}
+    assert find({"w": REF}) == {"": {"w": REF}}
+    helper = Record("mine.Ema", state={"decay": 0.9, "shadow": raw})
+    assert find({"ema": helper}) == {"ema.shadow": raw}
+    assert find(Record("mine.Dict", entries={"w": REF})) == {"": {"w": REF}}
+
+
+def test_what_is_no_named_tensor_is_left_out():
+    assert find({"w": REF, "note": "x", "epoch": 3, "a\nb": REF, 7: REF}) == {"": {"w": REF}}
 
 
 @pytest.mark.parametrize(
@@ -65,9 +82,8 @@ def test_averaged_weights_go_before_raw_ones_and_wrappers_nest():
         ([1], "its content is of type list, not weights"),
         (REF, "its content is a tensor, not weights"),
         ({"lr": 0.1, "epoch": 3}, "no weights in it; its keys: lr, epoch"),
-        ({"w": REF, "note": "x"}, "'note' among its weights is of type str"),
-        ({"state_dict": {"model": {"state_dict": {"model": {"w": REF}}}}}, "not weights"),
-        (Record("a.B"), "no module with weights"),
+        ({"a": {"b": {"c": {"d": {"e": {"w": REF}}}}}}, "no weights in it; its keys: a"),
+        (Record("a.B"), "its content is of class a.B, not weights"),
         (module(children={"a": Record("a.B")}), "'a' in it is of class a.B, no module with weights"),
         (module({"a\nb": REF}), "no proper name"),
     ],
@@ -82,6 +98,24 @@ def test_a_module_within_itself_ends():
     endless.state["_modules"]["again"] = endless
     with pytest.raises(CheckpointError):
         find(endless)
+
+
+def test_a_table_within_itself_ends():
+    endless = {"w": REF}
+    endless["again"] = endless
+    assert list(find(endless)) == [""]
+
+
+def test_a_network_of_ours_that_was_changed_is_refused(tmp_path, fused, refused):
+    # `torch.save(model)` keeps classes and hooks; weights alone would be another function.
+    path = tmp_path / "changed.pt"
+    fused.stages[1][0].act = nn.SiLU()
+    torch.save(fused, path)
+    assert "stages.1.0.act in it is of class torch.nn.modules.activation.SiLU" in refused(path)
+    fused.stages[1][0].act = nn.ReLU()
+    fused.stem.register_forward_hook(print)
+    torch.save({"model": fused}, path)
+    refused(path)
 
 
 def test_whose_config_is_read():

@@ -2,6 +2,8 @@
 
 import json
 
+import pytest
+
 
 def test_test_fuses_first_and_counts_every_image(run, model_file, photos):
     code, out, err = run("test", model_file, "--data", photos, "--json", "--workers", 0)
@@ -43,9 +45,29 @@ def test_an_exported_file_says_what_runs_it_and_keeps_its_size(run, model_file, 
     assert result["runs"].startswith("PyTorch ")
     assert result["runs"] in err
     for options, wanted in (
-        (["--input-size", 64], "exported for one size; export it with another --input-size"),
+        (["--input-size", 64], "exported for one size; export it with another input_size"),
         (["--device", "cuda"], "runs on the CPU; drop --device cuda"),
     ):
         code, _, err = run(*common, *options)
         assert code == 1
         assert wanted in err
+
+
+def test_rectangles_are_tested_exported_and_predicted_alike(run, model_file, photos, tmp_path):
+    size = ("--input-size", "48x32")
+    code, out, err = run("test", model_file, "--data", photos, "--workers", 0, *size, "--json")
+    assert (code, json.loads(out)["input_spec"]["size"]) == (0, [48, 32])
+    assert "48x32 px" in err
+    target = tmp_path / "net.pt2"
+    assert run("export", model_file, "-o", target, *size)[0] == 0
+    code, exported, _ = run("test", target, "--data", photos, "--workers", 0, "--json")
+    loss, again = (json.loads(each)["loss"] for each in (out, exported))
+    assert (code, again) == (0, pytest.approx(loss, rel=1e-4))
+    photo = next(photos.rglob("*.jpg"))
+    code, predicted, _ = run("predict", model_file, photo, *size, "--json")
+    same = run("predict", target, photo, "--json")[1]
+    best, other = (json.loads(each)[0]["scores"][0] for each in (predicted, same))
+    assert best["index"] == other["index"]
+    assert best["probability"] == pytest.approx(other["probability"], rel=1e-4)
+    code, _, err = run("predict", target, photo, *size)
+    assert (code, "exported for one size" in err) == (1, True)

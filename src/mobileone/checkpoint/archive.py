@@ -122,6 +122,7 @@ class Archive:
         top = {info.filename.partition("/")[0] for info in infos}
         if len(top) != 1:
             raise CheckpointError(f"cannot read {self.path}: a zip file, but not one that torch wrote")
+        self._refuse_programs({info.filename.partition("/")[2] for info in infos})
         entries: dict[str, Entry] = {}
         free = 0
         for info in sorted(infos, key=lambda info: info.header_offset):
@@ -143,6 +144,19 @@ class Archive:
             free = start + info.file_size
             entries[name] = Entry(start, info.file_size, info.CRC)
         return entries
+
+    def _refuse_programs(self, names: set[str]) -> None:
+        """Archives of torch's that are no checkpoints: before anything else is said about their entries."""
+        if "constants.pkl" in names:
+            raise CheckpointError(
+                f"cannot read {self.path}: a TorchScript archive, which is code; save the state_dict() of "
+                "what torch.jit.load gives instead"
+            )
+        if "models/model.json" in names or "serialized_exported_program.json" in names:
+            raise CheckpointError(
+                f"cannot read {self.path}: a program of torch.export, not a checkpoint; what export wrote is "
+                "for Predictor, test, predict and bench, with its manifest beside it"
+            )
 
     def _data_start(self, info: zipfile.ZipInfo) -> int:
         self._file.seek(info.header_offset)

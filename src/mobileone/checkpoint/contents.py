@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING, Any, Literal
 from mobileone.checkpoint.archive import Archive, describe_error
 from mobileone.checkpoint.config import CONFIG_KEY, ModelConfig, parse_json
 from mobileone.checkpoint.pickle_reader import read_pickle
-from mobileone.checkpoint.pickle_values import ITEM_SIZES, TORCH_NAMES, StorageRef, TensorRef
+from mobileone.checkpoint.pickle_values import ITEM_SIZES, OTHER_SIZES, TORCH_NAMES, StorageRef, TensorRef
 from mobileone.checkpoint.recognition import HasShape
 from mobileone.checkpoint.safetensors_header import read_header
-from mobileone.checkpoint.state_finder import find_config, find_state
+from mobileone.checkpoint.state_finder import find_config, find_tables
 from mobileone.errors import CheckpointError, UnsafeCheckpointError
 from mobileone.regular_file import open_regular
 
@@ -43,19 +43,18 @@ class Contents:
         path: the file.
         container: how it is packed.
         size_bytes: of the whole file.
-        tensors: name in the file to shape and type.
+        tables: every table of named tensors in it, as shapes and types, by the key that it stands under:
+            `state_dict`, `model.ema`; empty at the top.
         config: what the file says of itself.
-        wrapper: the key the tensors were found under: `state_dict`, `model`; empty at the top.
-        read: gives the named tensors, as they are in the file, contiguous and in memory of their own.
+        read: gives tensors of a table by name, as they are in the file, contiguous, in memory of their own.
     """
 
     path: Path
     container: Container
     size_bytes: int
-    tensors: Mapping[str, HasShape]
+    tables: Mapping[str, Mapping[str, HasShape]]
     config: ModelConfig
-    wrapper: str
-    read: Callable[[list[str]], dict[str, Tensor]]
+    read: Callable[[str, list[str]], dict[str, Tensor]]
 
 
 def open_contents(path: Path) -> Contents:
@@ -97,7 +96,7 @@ def _open_safetensors(path: Path, size: int) -> Contents:
     if CONFIG_KEY in metadata:
         config = ModelConfig.from_dict(parse_json(metadata[CONFIG_KEY], source=path), source=path)
 
-    def read(names: list[str]) -> dict[str, Tensor]:
+    def read(_: str, names: list[str]) -> dict[str, Tensor]:
         from safetensors import SafetensorError, safe_open
 
         try:
@@ -111,9 +110,8 @@ def _open_safetensors(path: Path, size: int) -> Contents:
         path=path,
         container="safetensors",
         size_bytes=size,
-        tensors=tensors,
+        tables={"": tensors},
         config=config,
-        wrapper="",
         read=read,
     )
 
@@ -142,10 +140,6 @@ def zip_tree(archive: Archive) -> Any:
         UnsafeCheckpointError: if its pickle asks for code to run, or is larger than any checkpoint's.
     """
     path = archive.path
-    if "constants.pkl" in archive.entries:
-        raise CheckpointError(
-            f"cannot read {path}: a TorchScript archive, which is code; save its state_dict() instead"
-        )
     if "byteorder" in archive.entries and archive.read("byteorder") != b"little":
         raise CheckpointError(f"cannot read {path}: written on a big-endian machine")
     if "data.pkl" in archive.entries and archive.entries["data.pkl"].size > MAX_PICKLE_BYTES:
@@ -170,7 +164,13 @@ def _open_legacy(path: Path, size: int) -> Contents:
             header = file.read(_SIZE.size)
             if storage is None or len(header) != _SIZE.size or _SIZE.unpack(header)[0] != storage.numel:
                 raise CheckpointError(f"cannot read {path}: damaged or incomplete")
-            start, num_bytes = file.tell(), storage.numel * ITEM_SIZES[storage.dtype]
+            width = (ITEM_SIZES | OTHER_SIZES).get(storage.dtype)
+            if width is None:
+                raise CheckpointError(
+                    f"cannot read {path}: it holds a {storage.dtype}, whose elements are of unknown length; "
+                    "save the weights alone"
+                )
+            start, num_bytes = file.tell(), storage.numel * width
             if start + num_bytes > size:
                 raise CheckpointError(f"cannot read {path}: incomplete, it ends in the middle of a tensor")
             places[key] = (start, num_bytes)
@@ -199,22 +199,12 @@ def _from_tree(
     length: Callable[[StorageRef], int | None],
     read_storages: Callable[[list[StorageRef]], dict[str, bytearray]],
 ) -> Contents:
-    refs, wrapper = find_state(tree, source=path)
-    for name, ref in refs.items():
-        expected = ref.storage.numel * ITEM_SIZES[ref.dtype]
-        if length(ref.storage) != expected:
-            raise UnsafeCheckpointError(
-                f"refused {path}: the storage of {name} should hold {expected} bytes, the file has "
-                f"{length(ref.storage)}"
-            )
-    total = sum(ref.numel * ITEM_SIZES[ref.dtype] for ref in refs.values())
-    if total > size:
-        raise UnsafeCheckpointError(
-            f"refused {path}: its tensors add up to {total} bytes, the file has {size}: they share memory"
-        )
+    tables = find_tables(tree, source=path)
+    for table in tables.values():
+        _check_sizes(table, path, size, length)
 
-    def read(names: list[str]) -> dict[str, Tensor]:
-        wanted = {name: refs[name] for name in names}
+    def read(key: str, names: list[str]) -> dict[str, Tensor]:
+        wanted = {name: tables[key][name] for name in names}
         distinct = {ref.storage.key: ref.storage for ref in wanted.values()}
         return _materialize(wanted, read_storages(list(distinct.values())))
 
@@ -222,11 +212,29 @@ def _from_tree(
         path=path,
         container=container,
         size_bytes=size,
-        tensors=refs,
+        tables=tables,
         config=find_config(tree, source=path),
-        wrapper=wrapper,
         read=read,
     )
+
+
+def _check_sizes(
+    refs: Mapping[str, TensorRef], path: Path, size: int, length: Callable[[StorageRef], int | None]
+) -> None:
+    """Refuse tensors that would take more memory than the file has bytes."""
+    known = {name: ref for name, ref in refs.items() if ref.is_readable}
+    for name, ref in known.items():
+        expected = ref.storage.numel * ITEM_SIZES[ref.dtype]
+        if length(ref.storage) != expected:
+            raise UnsafeCheckpointError(
+                f"refused {path}: the storage of {name} should hold {expected} bytes, the file has "
+                f"{length(ref.storage)}"
+            )
+    total = sum(ref.numel * ITEM_SIZES[ref.dtype] for ref in known.values())
+    if total > size:
+        raise UnsafeCheckpointError(
+            f"refused {path}: its tensors add up to {total} bytes, the file has {size}: they share memory"
+        )
 
 
 def _materialize(refs: Mapping[str, TensorRef], storages: Mapping[str, bytearray]) -> dict[str, Tensor]:

@@ -21,6 +21,7 @@ def convert(
     *,
     to: LayoutName,
     form: Form | None = None,
+    weights_key: str | None = None,
 ) -> Path:
     """Write a model in another project's format, in the file's own precision.
 
@@ -34,6 +35,7 @@ def convert(
         output: the file to write.
         to: whose format.
         form: None keeps the source's; `"inference"` fuses, `"train"` expands.
+        weights_key: which weights of the source, as of `load_model`.
 
     Returns:
         The path written.
@@ -47,7 +49,7 @@ def convert(
     target = Path(output)
     if to != "timm" and target.suffix not in PICKLE_SUFFIXES:
         raise CheckpointError(f"{to} checkpoints are .pt, .pth or .pth.tar files, got {target}")
-    model, card = load_with_card(source, form=form, dtype=None)
+    model, card = load_with_card(source, form=form, dtype=None, weights_key=weights_key)
     extra = card.metadata
     if to == "timm":
         return save_model(model, output, extra=extra)

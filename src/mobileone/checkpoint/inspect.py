@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import os
+import warnings
 from dataclasses import dataclass
 from typing import Any
 
 from mobileone.checkpoint.config import ModelConfig
 from mobileone.checkpoint.contents import Contents, open_contents
-from mobileone.checkpoint.recognition import Recognised, expected_shapes, num_parameters, recognise
+from mobileone.checkpoint.layouts import some
+from mobileone.checkpoint.recognition import Recognised, expected_shapes, num_parameters
 from mobileone.checkpoint.resolve import resolve
-from mobileone.errors import CheckpointError
+from mobileone.checkpoint.selection import AVERAGED_COUNTER, Selection, select
+from mobileone.errors import CheckpointError, MobileOneWarning
 from mobileone.input_spec import InputSpec
 from mobileone.variants import Form, Variant
 
@@ -33,6 +36,9 @@ class ModelCard:
         num_parameters: trained elements.
         size_bytes: of the file, 0 for fresh weights.
         metadata: what the writer added: epoch, accuracy.
+        weights_key: under which key the weights stand in the file, `.` at its top; None for fresh weights.
+        other_weights: keys of other networks in the file, which `weights_key` would choose.
+        beside: names of tensors in the file that are not the network's, and not read.
     """
 
     source: str
@@ -48,6 +54,9 @@ class ModelCard:
     num_parameters: int
     size_bytes: int
     metadata: dict[str, Any]
+    weights_key: str | None
+    other_weights: tuple[str, ...]
+    beside: tuple[str, ...]
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
@@ -68,12 +77,14 @@ class Inspected:
         contents: the file; None for fresh weights.
         found: the network that the tensors are, or that fresh weights are made for.
         config: everything said about it; of a file, every field is filled in.
+        selection: which of the file's weights; None for fresh weights.
     """
 
     source: str
     contents: Contents | None
     found: Recognised
     config: ModelConfig
+    selection: Selection | None = None
 
     def card(self) -> ModelCard:
         """What is known of it, as plain values."""
@@ -95,20 +106,30 @@ class Inspected:
             num_parameters=num_parameters(shapes),
             size_bytes=contents.size_bytes if contents else 0,
             metadata=self.config.extra,
+            weights_key=self.selection.key if self.selection else None,
+            other_weights=self.selection.others if self.selection else (),
+            beside=found.beside,
         )
 
 
-def inspect(source: str | os.PathLike[str]) -> Inspected:
+def inspect(source: str | os.PathLike[str], *, weights_key: str | None = None) -> Inspected:
     """Find a model, open its file, recognise the network in it, and hold everything said about it together.
 
     Args:
         source: anything `load_model` takes.
+        weights_key: which weights to take of a file that has several; None takes averaged ones first, and
+            a `MobileOneWarning` says so.
 
     Raises:
-        CheckpointError: if there is no such model, it is no MobileOne, or contradicts its own config.
+        CheckpointError: if there is no such model, it is no MobileOne, contradicts its own config, or has no
+            weights under that key.
     """
     resolved = resolve(source)
     if resolved.variant is not None:
+        if weights_key is not None:
+            raise CheckpointError(
+                f"{source} has fresh weights, and nothing to choose by weights_key={weights_key!r}"
+            )
         fresh = Recognised(
             layout="timm", variant=resolved.variant, form="train", num_classes=1000, in_chans=3, names={}
         )
@@ -116,13 +137,39 @@ def inspect(source: str | os.PathLike[str]) -> Inspected:
     assert resolved.path is not None
     contents = open_contents(resolved.path)
     config = contents.config.filled_from(resolved.config)
-    found = recognise(contents.tensors, config=config, source=resolved.path)
+    selection = select(contents.tables, config=config, weights_key=weights_key, source=resolved.path)
+    found = selection.found
+    _warn(selection, source=resolved.path, chosen=weights_key is not None)
     if resolved.published and found.variant.name != resolved.published.variant:
         raise CheckpointError(
             f"{resolved.path}: holds {found.variant.name}, published as {resolved.published.variant}"
         )
     config = agreed(config, found, source=resolved.path)
-    return Inspected(source=resolved.source, contents=contents, found=found, config=config)
+    return Inspected(
+        source=resolved.source, contents=contents, found=found, config=config, selection=selection
+    )
+
+
+def _warn(selection: Selection, *, source: object, chosen: bool) -> None:
+    """Say what was taken where there was a choice, and what was left where it is no part of the network."""
+    if selection.others and not chosen:
+        unfit = f" (no whole network: {some(selection.unfit)})" if selection.unfit else ""
+        _note(
+            f"{source}: took the weights under {selection.key}; there are others under "
+            f"{', '.join(selection.others)}{unfit}; weights_key chooses"
+        )
+    elif selection.unfit and not chosen:
+        _note(
+            f"{source}: took the weights under {selection.key}; those under {', '.join(selection.unfit)} are "
+            "no whole network"
+        )
+    left = [name for name in selection.found.beside if not name.endswith(AVERAGED_COUNTER)]
+    if left and not (selection.others or selection.unfit):
+        _note(f"{source}: tensors beside the network were left out: {some(left)}")
+
+
+def _note(text: str) -> None:
+    warnings.warn(text, MobileOneWarning, stacklevel=5)
 
 
 def agreed(config: ModelConfig, found: Recognised, *, source: object) -> ModelConfig:
@@ -158,8 +205,8 @@ def agreed(config: ModelConfig, found: Recognised, *, source: object) -> ModelCo
     )
 
 
-def describe(source: str | os.PathLike[str]) -> ModelCard:
-    """What a model is, from names and shapes alone; anything `load_model` takes.
+def describe(source: str | os.PathLike[str], *, weights_key: str | None = None) -> ModelCard:
+    """What a model is, from names and shapes alone; anything `load_model` takes, and its `weights_key`.
 
     Raises:
         CheckpointError: if there is no such model, or it is none.
@@ -167,4 +214,4 @@ def describe(source: str | os.PathLike[str]) -> ModelCard:
     >>> describe("mobileone_s0").num_parameters
     5293272
     """
-    return inspect(source).card()
+    return inspect(source, weights_key=weights_key).card()

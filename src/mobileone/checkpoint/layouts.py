@@ -35,12 +35,19 @@ class Place(NamedTuple):
 
 
 class Layout:
-    """One project's spelling; `first_stage` is its number for our stage 0."""
+    """One project's spelling; `first_stage` is its number for our stage 0.
+
+    Attributes:
+        stem: what the names of the stem begin with.
+    """
 
     def __init__(
         self, *, stem: str, unit: str, first_stage: int, head: str, parts: Mapping[str, str]
     ) -> None:
-        self._stem, self._unit, self._head, self._first = stem, unit, head, first_stage
+        self.stem = stem
+        self._unit, self._head, self._first = unit, head, first_stage
+        tops = {template.partition(".")[0] for template in (stem, unit, head)}
+        self._tops = re.compile("|".join(_regex(top) for top in tops))
         self._parts = dict(parts)
         patterns = {(HEAD, "fc"): head}
         for part, spelling in parts.items():
@@ -49,6 +56,10 @@ class Layout:
         self._patterns = [
             (stage, part, re.compile(_regex(pattern))) for (stage, part), pattern in patterns.items()
         ]
+
+    def owns(self, name: str) -> bool:
+        """Whether a name lies within the network's own modules, known or not."""
+        return self._tops.fullmatch(name.partition(".")[0]) is not None
 
     def parse(self, name: str) -> Place | None:
         """The place a name stands for, None if it is not of this layout."""
@@ -69,7 +80,7 @@ class Layout:
         """The name of a place."""
         if place.stage == HEAD:
             return f"{self._head}.{place.parameter}"
-        unit = self._stem
+        unit = self.stem
         if place.stage != STEM:
             unit = self._unit.format(stage=place.stage + self._first, unit=place.unit)
         return f"{unit}.{self._parts[place.part].format(branch=place.branch)}.{place.parameter}"

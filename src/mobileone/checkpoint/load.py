@@ -13,15 +13,18 @@ from torch import Tensor
 from mobileone.checkpoint.config import ModelConfig
 from mobileone.checkpoint.contents import Contents
 from mobileone.checkpoint.inspect import Inspected, ModelCard, inspect
+from mobileone.checkpoint.pickle_values import ITEM_SIZES
 from mobileone.checkpoint.recognition import Recognised
 from mobileone.errors import CheckpointError, ConfigError
 from mobileone.input_spec import InputSpec
 from mobileone.model.create import create_model
 from mobileone.model.features import FeatureExtractor
 from mobileone.model.network import MobileOne
+from mobileone.precision import check_dtype
+from mobileone.ranks.device import check_device
 from mobileone.reparam.expand import expand
 from mobileone.reparam.fuse import reparameterize
-from mobileone.variants import Form
+from mobileone.variants import Form, check_count
 
 
 @overload
@@ -31,6 +34,7 @@ def load_model(
     form: Form | None = None,
     num_classes: int | None = None,
     in_chans: int | None = None,
+    weights_key: str | None = None,
     features_only: Literal[False] = False,
     out_indices: None = None,
     device: str | torch.device = "cpu",
@@ -45,6 +49,7 @@ def load_model(
     form: Form | None = None,
     num_classes: int | None = None,
     in_chans: int | None = None,
+    weights_key: str | None = None,
     features_only: Literal[True],
     out_indices: Sequence[int] | None = None,
     device: str | torch.device = "cpu",
@@ -58,6 +63,7 @@ def load_model(
     form: Form | None = None,
     num_classes: int | None = None,
     in_chans: int | None = None,
+    weights_key: str | None = None,
     features_only: bool = False,
     out_indices: Sequence[int] | None = None,
     device: str | torch.device = "cpu",
@@ -76,6 +82,8 @@ def load_model(
         num_classes: None keeps the file's head; another number than the file's gives a fresh head.
         in_chans: None keeps the file's; another number adapts the stem, so that an image whose channels
             are all alike gives the same features.
+        weights_key: which weights to take of a file that has several (raw and averaged ones), by their key;
+            None takes averaged ones before raw ones, and a `MobileOneWarning` says so.
         features_only: give the trunk as a `FeatureExtractor`.
         out_indices: with features_only, the levels to return.
         device: where the model goes.
@@ -87,16 +95,18 @@ def load_model(
     Raises:
         CheckpointError: if the source is not found, cannot be read, or holds another network.
         DownloadError: if published weights cannot be had.
-        ConfigError: if the options do not fit together.
+        ConfigError: if an option makes no sense, such as a device that is not here, or some do not fit
+            together.
 
     >>> load_model("mobileone_s0", num_classes=10, form="inference")(torch.zeros(1, 3, 64, 64)).shape
     torch.Size([1, 10])
     """
-    _check_options(form, num_classes, in_chans)
+    _check_options(form, num_classes, in_chans, dtype)
+    device = check_device(device)
     if out_indices is not None and not features_only:
         raise ConfigError("out_indices needs features_only=True")
     model = _make(
-        inspect(source),
+        inspect(source, weights_key=weights_key),
         form=form,
         num_classes=num_classes,
         in_chans=in_chans,
@@ -107,7 +117,11 @@ def load_model(
 
 
 def load_with_card(
-    source: str | os.PathLike[str], *, form: Form | None = None, dtype: torch.dtype | None = torch.float32
+    source: str | os.PathLike[str],
+    *,
+    form: Form | None = None,
+    dtype: torch.dtype | None = torch.float32,
+    weights_key: str | None = None,
 ) -> tuple[MobileOne, ModelCard]:
     """What `load_model` and `describe` give, from one look at the file.
 
@@ -115,6 +129,7 @@ def load_with_card(
         source: as of `load_model`.
         form: of the model, likewise; the card says what the source holds.
         dtype: likewise.
+        weights_key: likewise.
 
     Raises:
         CheckpointError: as `load_model`.
@@ -124,8 +139,8 @@ def load_with_card(
     >>> model.form, card.form
     ('inference', 'train')
     """
-    _check_options(form, None, None)
-    inspected = inspect(source)
+    _check_options(form, None, None, dtype)
+    inspected = inspect(source, weights_key=weights_key)
     model = _make(
         inspected, form=form, num_classes=None, in_chans=None, features_only=False, out_indices=None
     )
@@ -133,13 +148,16 @@ def load_with_card(
     return model.to(dtype=dtype).eval(), inspected.card()
 
 
-def _check_options(form: Form | None, num_classes: int | None, in_chans: int | None) -> None:
-    if num_classes is not None and num_classes < 0:
-        raise ConfigError(f"num_classes must be 0 or more, got {num_classes}")
-    if in_chans is not None and in_chans < 1:
-        raise ConfigError(f"in_chans must be at least 1, got {in_chans}")
+def _check_options(
+    form: Form | None, num_classes: int | None, in_chans: int | None, dtype: torch.dtype | None
+) -> None:
+    for name, value, least in (("num_classes", num_classes, 0), ("in_chans", in_chans, 1)):
+        if value is not None:
+            check_count(value, name, least=least)
     if form not in (None, "train", "inference"):
         raise ConfigError(f"form must be train or inference, got {form!r}")
+    if dtype is not None:
+        check_dtype(dtype)
 
 
 def _make(
@@ -161,7 +179,7 @@ def _make(
             in_chans=in_chans or found.in_chans,
         )
         return _build(fresh, features_only=features_only, out_indices=out_indices)
-    state = _read_state(contents, found)
+    state = _read_state(contents, found, table=inspected.selection.table if inspected.selection else "")
     if in_chans is not None and in_chans != found.in_chans:
         state, config = _adapt_stem(state, config, in_chans)
     model = _build(config, features_only=features_only, out_indices=out_indices)
@@ -200,9 +218,13 @@ def _build(
     )
 
 
-def _read_state(contents: Contents, found: Recognised) -> dict[str, Tensor]:
+def _read_state(contents: Contents, found: Recognised, *, table: str) -> dict[str, Tensor]:
     """The tensors under timm's names, checked."""
-    read = contents.read(list(found.names.values()))
+    for name in found.names.values():
+        dtype = getattr(contents.tables[table][name], "dtype", None)
+        if dtype not in ITEM_SIZES:
+            raise CheckpointError(f"{contents.path}: {name} must be floating point, got {dtype}")
+    read = contents.read(table, list(found.names.values()))
     state = {}
     for name, original in found.names.items():
         tensor = read[original]

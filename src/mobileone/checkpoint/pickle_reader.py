@@ -16,15 +16,17 @@ from typing import Any
 
 from mobileone.checkpoint.archive import describe_error, is_name
 from mobileone.checkpoint.pickle_values import (
-    KNOWN_GLOBALS,
-    KNOWN_PACKAGES,
+    GUARDED_PACKAGES,
+    REBUILD_ANY_TYPE,
     REBUILD_PARAMETER,
     REBUILD_TENSOR,
+    REBUILD_WITH_ATTRIBUTES,
     STORAGE_TYPES,
     Global,
     Record,
     StorageRef,
     TensorRef,
+    is_inert,
 )
 from mobileone.errors import CheckpointError, UnsafeCheckpointError
 
@@ -64,8 +66,8 @@ _PARSE_ERRORS = (
 
 def _hashable(key: Any) -> Any:
     # Hashing a deep tuple of tuples can take for ever; no checkpoint has such keys.
-    flat = key if type(key) is tuple else (key,)
-    if not all(type(part) in _SCALARS or isinstance(part, Global | Record) for part in flat):
+    flat = key if type(key) in (tuple, frozenset) else (key,)
+    if not all(type(part) in _SCALARS or isinstance(part, Global | Record | TensorRef) for part in flat):
         raise _MalformedError(f"it has a dictionary key or set member of type {type(key).__name__}")
     return key
 
@@ -171,13 +173,17 @@ class _Reader:
 
     def _op_additems(self, _: Any) -> None:
         members = self._pop_mark()
-        if type(self._stack[-1]) is not set:
+        target = self._stack[-1]
+        if isinstance(target, Record):
+            target.items.extend(members)
+        elif type(target) is set:
+            target.update(_hashable(member) for member in members)
+        else:
             raise _MalformedError("it adds to something other than a set")
-        self._stack[-1].update(_hashable(member) for member in members)
 
     def _op_frozenset(self, _: Any) -> None:
         members = self._pop_mark()
-        self._stack.append({_hashable(member) for member in members})
+        self._stack.append(frozenset(_hashable(member) for member in members))
 
     def _op_global(self, argument: str) -> None:
         module, name = argument.split(" ")
@@ -191,7 +197,7 @@ class _Reader:
 
     def _find(self, module: str, name: str) -> Global:
         full = f"{_PYTHON2.get(module, module)}.{name}"
-        if not is_name(full) or (full not in KNOWN_GLOBALS and not full.startswith(KNOWN_PACKAGES)):
+        if not is_name(full) or not is_inert(full):
             raise UnsafeCheckpointError(
                 f"refused {self._path}: its pickle asks for {full[:80]!r}, which no known checkpoint needs; "
                 "nothing was executed"
@@ -235,6 +241,16 @@ class _Reader:
     def _call(self, name: str, arguments: tuple[Any, ...]) -> Any:
         if name in REBUILD_TENSOR:
             return self._tensor(*arguments[:4])
+        if name == REBUILD_ANY_TYPE and isinstance(arguments[6], Global):
+            return self._of_type(arguments[0], arguments[6].name, *arguments[1:4])
+        if (
+            name == REBUILD_WITH_ATTRIBUTES
+            and isinstance(arguments[0], Global)
+            and type(arguments[2]) is tuple
+        ):
+            return (
+                self._call(arguments[0].name, arguments[2]) if self._rebuilds(arguments[0]) else Record(name)
+            )
         if name in REBUILD_PARAMETER and isinstance(arguments[0], TensorRef):
             return arguments[0]
         if name == "collections.OrderedDict":
@@ -242,13 +258,26 @@ class _Reader:
         if name == "_codecs.encode" and arguments[1:] == ("latin1",):
             return str.encode(arguments[0], "latin1")  # how protocol 2 spells bytes
         if name in ("builtins.set", "builtins.frozenset") and type(arguments[0]) is list:
-            return {_hashable(member) for member in arguments[0]}
+            members = (_hashable(member) for member in arguments[0])
+            return set(members) if name == "builtins.set" else frozenset(members)
+        if name == "builtins.getattr" and (inner := _inner_class(arguments)):
+            return inner
         if name == "builtins.getattr" and not isinstance(arguments[0], Record):
             raise UnsafeCheckpointError(
                 f"refused {self._path}: its pickle takes an attribute of something other than a module; "
                 "nothing was executed"
             )
         return Record(name, arguments)
+
+    @staticmethod
+    def _rebuilds(function: Global) -> bool:
+        return function.name in (*REBUILD_TENSOR, REBUILD_ANY_TYPE)
+
+    def _of_type(self, storage: Any, dtype: str, *view: Any) -> TensorRef:
+        """A tensor of a type that has no storage of its own; the storage counts bytes."""
+        if not isinstance(storage, StorageRef):
+            raise _MalformedError("a tensor has no storage")
+        return self._tensor(StorageRef(storage.key, dtype, storage.numel), *view)
 
     def _tensor(self, storage: Any, offset: Any, shape: Any, stride: Any) -> TensorRef:
         if not isinstance(storage, StorageRef):
@@ -270,11 +299,19 @@ def _persistent(pid: Any) -> StorageRef | Global:
     if pid[0] == "module" and isinstance(pid[1], Global):  # old files carry their classes' source; ignored
         return pid[1]
     kind, key, _, numel, *view = pid[1:]
-    if not isinstance(kind, Global) or kind.name not in STORAGE_TYPES or type(key) is not str:
+    if not isinstance(kind, Global) or not kind.name.endswith("Storage") or type(key) is not str:
         raise _MalformedError("it holds a storage of unknown type")
     if type(numel) is not int or not 0 <= numel < MAX_SIZE or any(part is not None for part in view):
         raise _MalformedError("it holds a storage of impossible size")
-    return StorageRef(key, STORAGE_TYPES[kind.name], numel)
+    return StorageRef(key, STORAGE_TYPES.get(kind.name, kind.name), numel)
+
+
+def _inner_class(arguments: tuple[Any, ...]) -> Global | None:
+    """A class within another package's class, which protocol 2 spells as one's attribute; else None."""
+    owner, name = arguments
+    if not isinstance(owner, Global) or owner.name.partition(".")[0] in GUARDED_PACKAGES:
+        return None
+    return Global(f"{owner.name}.{name}") if is_name(name) and not name.startswith("_") else None
 
 
 def read_pickle(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import re
+import sys
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -44,20 +46,49 @@ STORAGE_TYPES = {
     "torch.BoolStorage": "BOOL",
     "torch.storage.UntypedStorage": "U8",
 }
+# Elements that no network of ours has: how long they are, to find what stands behind them in an old file.
+OTHER_SIZES = {
+    "torch.ComplexFloatStorage": 8,
+    "torch.ComplexDoubleStorage": 16,
+    "torch.QInt8Storage": 1,
+    "torch.QUInt8Storage": 1,
+    "torch.QInt32Storage": 4,
+    "torch.QUInt4x2Storage": 1,
+    "torch.QUInt2x4Storage": 1,
+}
 REBUILD_TENSOR = ("torch._utils._rebuild_tensor", "torch._utils._rebuild_tensor_v2")
+# For element types that have no storage of their own: storage, offset, shape, stride, …, …, element type.
+REBUILD_ANY_TYPE = "torch._utils._rebuild_tensor_v3"
+# A tensor with attributes: how to rebuild it, its class, the arguments, the attributes.
+REBUILD_WITH_ATTRIBUTES = "torch._tensor._rebuild_from_type_v2"
 REBUILD_PARAMETER = ("torch._utils._rebuild_parameter", "torch._utils._rebuild_parameter_with_state")
 
-# Foreign objects that real checkpoints hold beside their tensors; each becomes an inert Record.
+# Nothing that a pickle names is ever looked up, so any class of another package may be named: it becomes an
+# inert Record. Of Python itself, torch and NumPy only what checkpoints hold is let through: what else they
+# are asked for is an attack on those who do look it up, and a file that has one is no file to trust.
+GUARDED_PACKAGES = frozenset(
+    {*sys.stdlib_module_names, "torch", "numpy", "mobileone"}
+    | {"commands", "popen2", "cPickle", "urllib2", "os2emxpath", "setuptools", "pkg_resources", "pip"}
+)
 KNOWN_GLOBALS = {
-    *STORAGE_TYPES,
-    *REBUILD_TENSOR,
-    *REBUILD_PARAMETER,
-    *(f"torch.{name}" for name in TORCH_NAMES.values()),
-    *("torch.Size", "torch.device"),
-    *("collections.OrderedDict", "collections.defaultdict", "collections.Counter", "collections.deque"),
+    *("torch.Size", "torch.device", "torch.Tensor", "torch.Generator", "torch._C.Generator"),
+    *("torch.strided", "torch.per_tensor_affine", "torch.per_channel_affine", "torch.storage.UntypedStorage"),
+    *("torch.serialization._get_layout", "torch.bool", "torch.half", "torch.bfloat16", "torch.long"),
+    REBUILD_WITH_ATTRIBUTES,
     *("argparse.Namespace", "types.SimpleNamespace", "copyreg._reconstructor", "_codecs.encode"),
     *(f"builtins.{name}" for name in ("set", "frozenset", "dict", "list", "tuple", "object", "getattr")),
     *(f"builtins.{name}" for name in ("slice", "complex", "int", "float", "str", "bool", "bytearray")),
+    *(f"builtins.{name}" for name in ("bytes", "long", "unicode", "range", "xrange", "type", "Ellipsis")),
+    *(
+        "_operator.getitem",
+        "_operator.or_",
+        "builtins.reduce",
+        "functools.reduce",
+        "functools.partial",
+        "dataclasses._MISSING_TYPE",
+        "time.struct_time",
+    ),
+    *("random.Random", "re._compile", "http.HTTPStatus"),
     *(
         f"numpy{core}.multiarray.{name}"
         for core in (".core", "._core")
@@ -67,16 +98,25 @@ KNOWN_GLOBALS = {
     *(f"pathlib.{name}" for name in ("Path", "PosixPath", "WindowsPath", "PurePosixPath", "PureWindowsPath")),
 }
 KNOWN_PACKAGES = (
-    "nets.",
-    "utils.",
-    "torch.nn.",
-    "torch.optim.",
-    "timm.",
-    "mmengine.",
-    "mmcv.",
-    "mmpretrain.",
-    "mmcls.",
+    *("torch.nn.", "torch.optim.", "torch.amp.", "torch.cuda.amp.", "numpy.random.", "numpy.dtypes."),
+    *("mobileone.model.", "mobileone.variants.", "mobileone.input_spec."),
+    *("collections.", "datetime.", "decimal.", "fractions.", "uuid.", "enum.", "zoneinfo.", "typing."),
 )
+# Storages, element types and ways to rebuild a tensor are many, and grow with torch.
+KNOWN_PATTERN = re.compile(
+    r"torch\.(cuda\.)?\w+Storage|torch\.(complex|float|u?int|qu?int|bits)\d\w*|torch\._utils\._rebuild_\w+"
+)
+
+
+def is_inert(name: str) -> bool:
+    """Whether a pickle may name this class or function: what it makes of it is a record, whatever it is.
+
+    >>> is_inert("omegaconf.dictconfig.DictConfig"), is_inert("torch.float32"), is_inert("os.system")
+    (True, True, False)
+    """
+    if name in KNOWN_GLOBALS or name.startswith(KNOWN_PACKAGES) or KNOWN_PATTERN.fullmatch(name):
+        return True
+    return name.partition(".")[0] not in GUARDED_PACKAGES
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +139,10 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class StorageRef:
-    """A block of `numel` elements of one type, by its key in the file."""
+    """A block of `numel` elements of one type, by its key in the file.
+
+    The type is one of `ITEM_SIZES`, or torch's name of one that no network of ours has.
+    """
 
     key: str
     dtype: str
@@ -124,3 +167,8 @@ class TensorRef:
     def numel(self) -> int:
         """Number of elements."""
         return math.prod(self.shape)
+
+    @property
+    def is_readable(self) -> bool:
+        """Whether its elements are of a type that is read here."""
+        return self.dtype in ITEM_SIZES

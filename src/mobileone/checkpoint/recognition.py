@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol, cast
+from typing import NamedTuple, Protocol, cast
 
 from mobileone.checkpoint.config import MAX_CONV_BRANCHES, ModelConfig
 from mobileone.checkpoint.layouts import (
@@ -25,8 +25,8 @@ from mobileone.variants import NUM_STAGES, SE_REDUCTION, VARIANTS, BlockSpec, Fo
 Shape = tuple[int, ...]
 Quadruple = tuple[int, int, int, int]
 
-# Wrappers put these before every name: DDP, torch.compile.
-WRAPPER_PREFIXES = ("module.", "_orig_mod.")
+# Wrappers put these anywhere into names: torch.compile, activation checkpointing, FSDP.
+WRAPPERS = frozenset({"_orig_mod", "_checkpoint_wrapped_module", "_fsdp_wrapped_module"})
 # The profiler thop leaves these buffers in the models it has counted.
 PROFILER_BUFFERS = ("total_ops", "total_params")
 
@@ -103,7 +103,8 @@ class Recognised:
         num_classes: length of the logits, 0 without a head.
         in_chans: channels of the input image.
         names: timm's name of every tensor of the network, to its name in the file.
-        dropped: names in the file that carry no weights: a profiler's counters.
+        dropped: names in the network that carry no weights: a profiler's counters.
+        beside: names in the file's table that are not the network's.
     """
 
     layout: LayoutName
@@ -113,41 +114,78 @@ class Recognised:
     in_chans: int
     names: dict[str, str]
     dropped: tuple[str, ...] = ()
+    beside: tuple[str, ...] = ()
+
+
+class Root(NamedTuple):
+    """Where in a table a network stands: what its names begin with, and whose they are."""
+
+    prefix: str
+    layout: LayoutName
+
+
+def roots(names: Iterable[str]) -> list[Root]:
+    """Every place in a table that has the stem of a network, in the order of the names.
+
+    >>> roots(["model.stem.conv_scale.conv.weight", "model.head.fc.bias", "loss.weight"])
+    [Root(prefix='model.', layout='timm')]
+    """
+    found: dict[Root, None] = {}
+    for name in names:
+        plain = "." + unwrapped(name)
+        for layout, spelling in LAYOUTS.items():
+            at = plain.rfind(f".{spelling.stem}.")
+            if at >= 0 and (place := spelling.parse(plain[at + 1 :])) is not None and place.stage == STEM:
+                found.setdefault(Root(plain[1 : at + 1], layout))
+    return list(found)
+
+
+def unwrapped(name: str) -> str:
+    """A name without what wrappers put into it."""
+    return ".".join(part for part in name.split(".") if part not in WRAPPERS)
 
 
 def recognise(
-    tensors: Mapping[str, HasShape], *, config: ModelConfig | None = None, source: object = "state dict"
+    tensors: Mapping[str, HasShape],
+    *,
+    config: ModelConfig | None = None,
+    source: object = "state dict",
+    root: Root | None = None,
 ) -> Recognised:
     """Find layout, form and network of a state dict, accounting for every name and every shape.
 
-    Missing `num_batches_tracked` counters are fine: they are no weights, and old files lack them.
+    Missing `num_batches_tracked` counters are fine: they are no weights, and old files lack them. So is what
+    stands beside a whole network, a criterion's tensors say: `beside` lists it.
 
     Args:
         tensors: name to anything with a shape.
         config: what the file says of itself; it must agree with the tensors.
         source: the file, for messages.
+        root: where the network stands; None takes the first place that has a stem.
 
     Raises:
         CheckpointError: naming the tensors that are missing, left over or of a wrong shape.
     """
-    names = _unwrapped(tensors)
+    if root is None:
+        places = roots(tensors)
+        root = places[0] if places else Root("", detect(map(unwrapped, tensors), source=source))
+    prefix, layout = root
+    names: dict[str, str] = {}
+    beside = []
+    for name in tensors:
+        plain = unwrapped(name)
+        inner = plain.removeprefix(prefix)
+        if plain.startswith(prefix) and LAYOUTS[layout].owns(inner) and inner not in names:
+            names[inner] = name
+        else:
+            beside.append(name)
     dropped = tuple(name for name in names if name.rpartition(".")[2] in PROFILER_BUFFERS)
     for name in dropped:
         del names[name]
-    layout = detect(names, source=source)
     timm_names = {new: names[old] for new, old in rename(names, layout, "timm", source=source).items()}
     shapes = {new: tuple(tensors[old].shape) for new, old in timm_names.items()}
     found = infer(shapes, config=config, source=source)
-    return replace(found, layout=layout, names=timm_names, dropped=dropped)
-
-
-def _unwrapped(tensors: Iterable[str]) -> dict[str, str]:
-    names = {name: name for name in tensors}
-    while prefix := next(
-        (p for p in WRAPPER_PREFIXES if names and all(n.startswith(p) for n in names)), None
-    ):
-        names = {name.removeprefix(prefix): original for name, original in names.items()}
-    return names
+    return replace(found, layout=layout, names=timm_names, dropped=dropped, beside=tuple(beside))
 
 
 def infer(

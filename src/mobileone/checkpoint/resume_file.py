@@ -67,6 +67,10 @@ class _Builder:
         return self._made[id(value)]
 
     def _tensor(self, ref: TensorRef) -> Tensor:
+        if not ref.is_readable:
+            raise CheckpointError(
+                f"cannot read {self._path}: not a resume file of mobileone ({ref.dtype} in it)"
+            )
         if ref not in self._tensors:
             size = ref.numel * ITEM_SIZES[ref.dtype]
             self._left -= size

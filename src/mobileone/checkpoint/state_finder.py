@@ -2,62 +2,91 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 from mobileone.checkpoint.archive import is_name
-from mobileone.checkpoint.config import CONFIG_KEY, ModelConfig
+from mobileone.checkpoint.config import CONFIG_KEY, FORMAT_VERSION, ModelConfig
 from mobileone.checkpoint.pickle_values import Record, TensorRef
 from mobileone.errors import CheckpointError
+from mobileone.input_spec import InputSpec
+from mobileone.variants import Variant
 
-# Where weights lie in a training checkpoint: averaged ones before the raw ones, as timm reads it.
-WRAPPER_KEYS = ("state_dict_ema", "model_ema", "ema", "state_dict", "model", "module")
+OWN_MODULES = "mobileone.model."
+OWN_NETWORK = "mobileone.model.network.MobileOne"
+RELU = "torch.nn.modules.activation.ReLU"
+_HOOKS = ("_forward_hooks", "_forward_pre_hooks")
+
 MAX_WRAPPERS = 4
+MAX_CONTAINERS = 10_000
 _TABLES = ("_parameters", "_buffers", "_modules")
 MAX_MODULES = 10_000
 MAX_DEPTH = 32
 
 
-def find_state(tree: object, *, source: Path) -> tuple[dict[str, TensorRef], str]:
-    """The state dict in a pickled tree, and the key it was found under (dotted, empty at the top).
+def find_tables(tree: object, *, source: Path) -> dict[str, dict[str, TensorRef]]:
+    """Every table of named tensors in a pickled tree, under its key (dotted, empty at the top).
 
-    A pickled module becomes the state dict it would have.
+    A pickled module becomes the state dict it would have. Each object counts once, wherever it stands. What
+    is in a table beside its tensors, an epoch say, is left out.
 
     Raises:
-        CheckpointError: if there are no weights, or something else stands among them.
+        CheckpointError: if there is no table.
     """
-    path: list[str] = []
-    for _ in range(MAX_WRAPPERS):
-        if isinstance(tree, Record):
-            return dict(_module_tensors(tree, source=source)), ".".join(path)
-        if not isinstance(tree, dict):
-            break
-        key = next((key for key in WRAPPER_KEYS if isinstance(tree.get(key), dict | Record)), None)
-        if key is None:
-            return _tensors_only(tree, source=source), ".".join(path)
-        path.append(key)
-        tree = tree[key]
-    raise CheckpointError(f"cannot read {source}: its content is {_kind(tree)}, not weights")
+    tables: dict[str, dict[str, TensorRef]] = {}
+    pending: deque[tuple[str, int, Any]] = deque([("", 0, tree)])
+    seen: set[int] = set()
+    reason = f"its content is {_kind(tree)}, not weights"
+    if isinstance(tree, dict):
+        keys = ", ".join(str(key) for key in list(tree)[:4] if is_name(key)) or "none"
+        reason = f"no weights in it; its keys: {keys}"
+    while pending and len(seen) < MAX_CONTAINERS:
+        key, depth, value = pending.popleft()
+        if id(value) in seen:
+            continue
+        seen.add(id(value))
+        if is_module(value):
+            try:
+                tables[key] = dict(_module_tensors(value, source=source))
+            except CheckpointError as error:
+                reason = str(error).removeprefix(f"cannot read {source}: ")
+            continue
+        items = _items(value)
+        if tensors := {name: item for name, item in items.items() if isinstance(item, TensorRef)}:
+            tables[key] = tensors
+        if depth < MAX_WRAPPERS:
+            pending += [
+                (f"{key}.{name}".lstrip("."), depth + 1, item)
+                for name, item in items.items()
+                if isinstance(item, dict | Record)
+            ]
+    if not any(tables.values()):
+        raise CheckpointError(f"cannot read {source}: {reason}")
+    return tables
+
+
+def is_module(value: object) -> bool:
+    """Whether a record is a pickled module's."""
+    return isinstance(value, Record) and isinstance(value.state, dict) and "_modules" in value.state
+
+
+def _items(value: object) -> dict[str, Any]:
+    """What stands under proper names in a dictionary, or in an object that is like one or holds things."""
+    items: dict[Any, Any] = {}
+    if isinstance(value, dict):
+        items = value
+    elif isinstance(value, Record):
+        items = {**(value.state if isinstance(value.state, dict) else {}), **value.entries}
+    return {name: item for name, item in items.items() if is_name(name)}
 
 
 def _kind(value: object) -> str:
     if isinstance(value, Record):
         return f"of class {value.name}"
     return "a tensor" if isinstance(value, TensorRef) else f"of type {type(value).__name__}"
-
-
-def _tensors_only(tree: dict[Any, Any], *, source: Path) -> dict[str, TensorRef]:
-    if not any(isinstance(value, TensorRef) for value in tree.values()):
-        keys = ", ".join(str(key) for key in list(tree)[:4] if is_name(key)) or "none"
-        raise CheckpointError(f"cannot read {source}: no weights in it; its keys: {keys}")
-    for key, value in tree.items():
-        if not is_name(key) or not isinstance(value, TensorRef):
-            raise CheckpointError(
-                f"cannot read {source}: {str(key)[:80]!r} among its weights is {_kind(value)}, "
-                "not a named tensor"
-            )
-    return tree
 
 
 def _module_tensors(module: Record, *, source: Path) -> Iterator[tuple[str, TensorRef]]:
@@ -75,6 +104,7 @@ def _module_tensors(module: Record, *, source: Path) -> Iterator[tuple[str, Tens
                 "no module with weights"
             )
         parameters, buffers, children = (state[name] for name in _TABLES)
+        _refuse_changed(record, prefix, source=source)
         transient = state.get("_non_persistent_buffers_set") or ()
         for name, value in [*parameters.items(), *buffers.items()]:
             if isinstance(value, TensorRef) and name not in transient:
@@ -87,12 +117,36 @@ def _module_tensors(module: Record, *, source: Path) -> Iterator[tuple[str, Tens
     raise CheckpointError(f"cannot read {source}: more than {MAX_MODULES} modules")
 
 
+def _refuse_changed(record: Record, prefix: str, *, source: Path) -> None:
+    """A module of ours computes more than its tensors tell only where somebody has changed it."""
+    if not record.name.startswith(OWN_MODULES):
+        return
+    children = record.state["_modules"]
+    act = children.get("act")
+    if act is not None and _name(act) != RELU:
+        raise CheckpointError(
+            f"cannot read {source}: {prefix}act in it is {_kind(act)}, which its weights do not tell; build "
+            "the network, change it alike, and load its state_dict()"
+        )
+    if any(record.state.get(hooks) for hooks in _HOOKS):
+        raise CheckpointError(
+            f"cannot read {source}: {prefix.rstrip('.') or 'the network'} in it has hooks, which are code; "
+            "save its state_dict() instead"
+        )
+
+
+def _name(value: object) -> str:
+    return value.name if isinstance(value, Record) else ""
+
+
 def find_config(tree: object, *, source: Path) -> ModelConfig:
-    """Our own config, else the class names that mmpretrain leaves, else nothing.
+    """Our own config, else that of a pickled network of ours, else the class names that mmpretrain leaves.
 
     Raises:
         CheckpointError: if there is a config of ours that makes no sense.
     """
+    if isinstance(tree, Record):
+        return _config_of_module(tree, source=source)
     if not isinstance(tree, dict):
         return ModelConfig()
     meta = tree.get("meta")
@@ -103,4 +157,26 @@ def find_config(tree: object, *, source: Path) -> ModelConfig:
     names = (dataset.get("classes") or dataset.get("CLASSES")) if isinstance(dataset, dict) else None
     if isinstance(names, list | tuple) and names and all(isinstance(name, str) for name in names):
         return ModelConfig(class_names=tuple(names))
-    return ModelConfig()
+    modules = [value for value in tree.values() if is_module(value)]
+    return _config_of_module(modules[0], source=source) if len(modules) == 1 else ModelConfig()
+
+
+def _config_of_module(module: Record, *, source: Path) -> ModelConfig:
+    """What a pickled network of ours says of itself, wherever it is wrapped."""
+    for _ in range(MAX_DEPTH):
+        if not is_module(module) or module.name == OWN_NETWORK:
+            break
+        children = module.state["_modules"]
+        if not isinstance(children, dict) or len(children) != 1:
+            break
+        module = next(iter(children.values()))
+    if not is_module(module) or module.name != OWN_NETWORK:
+        return ModelConfig()
+    state = module.state
+    said: dict[str, Any] = {name: state.get(name) for name in ("num_classes", "in_chans", "output_stride")}
+    said |= {"format_version": FORMAT_VERSION, "class_names": state.get("class_names")}
+    for name, kind in (("variant", Variant), ("input_spec", InputSpec)):
+        record = state.get(name)
+        if isinstance(record, Record) and isinstance(record.state, list):
+            said[name] = dict(zip((field.name for field in fields(kind)), record.state, strict=False))
+    return ModelConfig.from_dict(said, source=source)

@@ -12,6 +12,7 @@ from tyro.conf import Positional, arg
 
 from mobileone.cli.output import CountingBar, print_json
 from mobileone.errors import DataError
+from mobileone.input_spec import size_text
 from mobileone.outside_text import printable
 from mobileone.report.aligned_table import aligned_table
 
@@ -93,7 +94,8 @@ class CheckData:
         ends = [round(phase.until * config.epochs) for phase in config.progressive]
         at = transform_at(config)
         transforms = [
-            (f"{self.recipe}, epoch {epoch + 1}: {at(epoch).size} px", at(epoch)) for epoch in (0, *ends)
+            (f"{self.recipe}, epoch {epoch + 1}: {size_text(at(epoch).size)} px", at(epoch))
+            for epoch in (0, *ends)
         ]
         draw_batches(sources.get("train") or sources["val"], transforms, self.preview, seed=config.seed)
         print(f"{self.preview}: {len(transforms)} batch{'es' * (len(transforms) > 1)}", file=sys.stderr)

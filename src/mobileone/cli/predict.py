@@ -12,10 +12,12 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from tyro.conf import Positional, arg
 
 from mobileone.backends.table import Precision
+from mobileone.cli.arguments import INPUT_SIZE
 from mobileone.cli.device_option import device_name
 from mobileone.cli.output import print_json
 from mobileone.cli.prediction_file import MAX_DIFFERENCE, DoneImage, PredictionFile
 from mobileone.errors import ConfigError
+from mobileone.input_spec import Size
 from mobileone.outside_text import printable
 
 if TYPE_CHECKING:
@@ -48,8 +50,14 @@ class Predict:
     """Threads that decode meanwhile."""
     on_bad_image: Literal["error", "skip"] = "error"
     """Stop at an image that cannot be decoded, or name it and go on."""
+    input_size: Annotated[Size, INPUT_SIZE] | None = None
+    """Side of a square input, or height and width such as 256x192, pixels; an exported file has its own.
+    Default: the model's."""
     no_exif: bool = False
     """Look at photos as they are stored, not turned as their EXIF orientation says."""
+    weights_key: str | None = None
+    """Which weights of a file that has several, by their key (`mobileone info` names them). Default: averaged
+    ones before raw ones."""
     device: str = "auto"
     """auto, cpu, cuda or cuda:N; exported files run on the CPU."""
     threads: int | None = None
@@ -78,6 +86,8 @@ class Predict:
             device=device_name(self.model, self.device),
             threads=self.threads,
             precision=self.precision,
+            input_size=self.input_size,
+            weights_key=self.weights_key,
             exif=False if self.no_exif else None,
         )
         done = [] if output is None else output.done()

@@ -24,7 +24,7 @@ from mobileone.progress_bar import progress_bar
 
 
 def photo_pixels(photos: Iterable[AnyImage], spec: InputSpec) -> Tensor:
-    """Photos resized and cut as a network sees them, uint8 (N, 3, size, size); at least one.
+    """Photos resized and cut as a network sees them, uint8 (N, 3, height, width); at least one.
 
     Args:
         photos: paths, images or pixels.
@@ -60,7 +60,7 @@ class Photos:
         return len(self.chosen)
 
     def pixels(self, spec: InputSpec, *, progress: bool) -> Tensor:
-        """All of them, cut to size: uint8 (N, 3, size, size).
+        """All of them, cut to size: uint8 (N, 3, height, width).
 
         Raises:
             BadImageError: if one cannot be read.

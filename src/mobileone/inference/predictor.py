@@ -17,6 +17,7 @@ from mobileone.images.any_image import AnyImage, as_image, name_of
 from mobileone.images.eval_transform import EvalTransform
 from mobileone.inference.ahead import map_ahead
 from mobileone.inference.classifier import Classifier, array_logits, as_classifier, load_classifier
+from mobileone.input_spec import Size
 
 if TYPE_CHECKING:
     import torch
@@ -106,7 +107,9 @@ class Predictor:
         device: str | torch.device | None = None,
         threads: int | None = None,
         precision: Precision | None = None,
+        input_size: Size | None = None,
         exif: bool | None = None,
+        weights_key: str | None = None,
     ) -> Predictor:
         """From an exported file of any format, or from anything `load_model` takes.
 
@@ -115,10 +118,20 @@ class Predictor:
             device: where a network in PyTorch runs; None is the CPU.
             threads: of an exported file's runtime; None for all usable cores.
             precision: to execute an exported file in; None is the file's.
+            input_size: of a network in PyTorch: side of a square, or (height, width), pixels; None: its own.
             exif: whether photos are turned as their EXIF orientation says; None is as the source says.
+            weights_key: which weights of a checkpoint that has several, as of `load_model`.
         """
-        classifier = load_classifier(source, device=device, threads=threads, precision=precision)
-        return cls(classifier, exif=exif)
+        classifier = load_classifier(
+            source,
+            device=device,
+            threads=threads,
+            precision=precision,
+            input_size=input_size,
+            exif=exif,
+            weights_key=weights_key,
+        )
+        return cls(classifier)
 
     def probabilities(self, images: Sequence[AnyImage]) -> NDArray[np.float32]:
         """Softmax of every class, float32 (N, num_classes), for one batch of images."""

@@ -9,7 +9,9 @@ from mobileone.data.pixels import normalize
 from mobileone.input_spec import InputSpec
 from mobileone.model.network import MobileOne
 from mobileone.precision import AmpDtype, autocast
-from mobileone.reparam.fuse import reparameterize
+from mobileone.ranks.device import check_device
+from mobileone.reparam.fuse import refuse_training
+from mobileone.reparam.verify import reparameterize_verified
 
 
 def torch_logits(
@@ -42,7 +44,11 @@ class TorchClassifier:
         model: in eval mode, or in inference form.
         device: where to compute: the network is moved there. None is where it is.
         amp: mixed precision, or None.
-        fuse: bring a network with branches into inference form, as a copy.
+        fuse: bring a network with branches into inference form, as a copy that is proved to compute the same.
+
+    Raises:
+        ReparameterizeError: with `fuse`, if the network is in training mode, or has what fusing would lose.
+        ConfigError: if there is no such device.
 
     Attributes:
         model: the network; where it is not fused here, not a copy.
@@ -56,8 +62,10 @@ class TorchClassifier:
         amp: AmpDtype | None = None,
         fuse: bool = False,
     ) -> None:
-        network = reparameterize(model) if fuse and model.form == "train" else model
-        self.model = network if device is None else network.to(device)
+        if fuse:
+            refuse_training(model, doing="predict with")
+        network = reparameterize_verified(model) if fuse and model.form == "train" else model
+        self.model = network if device is None else network.to(check_device(device))
         self.amp = amp
         self.input_spec = model.input_spec
         self.num_classes = model.num_classes

@@ -52,12 +52,3 @@ def norms_of(unit: BranchedUnit) -> list[nn.BatchNorm2d]:
     if unit.identity is not None:
         norms.append(unit.identity)
     return norms
-
-
-def has_hooks(unit: BranchedUnit) -> str:
-    """The type of the first module within the branches that has hooks, or "" if none has."""
-    branches = [*unit.conv_branches, *([] if unit.conv_scale is None else [unit.conv_scale])]
-    for module in (*norms_of(unit), *(branch.conv for branch in branches), *branches):
-        if module._forward_hooks or module._forward_pre_hooks or module._backward_hooks:
-            return type(module).__name__
-    return ""

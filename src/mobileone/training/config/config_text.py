@@ -12,6 +12,7 @@ from types import UnionType
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from mobileone.errors import ConfigError
+from mobileone.input_spec import Size, parse_size
 
 C = TypeVar("C")
 
@@ -105,6 +106,9 @@ def _parse(hint: Any, text: str) -> Any:
     if any(get_origin(option) is Literal and text in get_args(option) for option in options):
         return text
     is_list = any(get_origin(option) is tuple for option in options)
+    if hint == Size and not text.startswith("["):  # 256x192 and 256,192 alike
+        with contextlib.suppress(ValueError):
+            return parse_size(text.replace(",", "x"))
     if is_list and not text.startswith("[") and (len(options) == 1 or "," in text):
         return [_parse(Any, part.strip()) for part in text.split(",")] if text else []
     if str in options and not text.startswith("{"):

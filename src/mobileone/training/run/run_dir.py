@@ -6,7 +6,7 @@ import json
 import os
 import platform
 import sys
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -18,9 +18,10 @@ from filelock import FileLock, Timeout
 from tqdm import tqdm
 
 from mobileone.atomic import atomic_path, leftovers
+from mobileone.data.fingerprint import Fingerprint
 from mobileone.data.shards.address import is_remote
 from mobileone.errors import ConfigError, MobileOneError, TrainingError
-from mobileone.outside_text import printable_lines
+from mobileone.outside_text import json_text, printable_lines
 from mobileone.regular_file import read_json
 from mobileone.training.config.train_config import CONFIG_VERSION, TrainConfig
 from mobileone.training.watch.records import EpochRecord, metrics_table
@@ -77,6 +78,11 @@ class RunDir:
     def config(self) -> Path:
         """The resolved configuration and the environment."""
         return self.path / "config.json"
+
+    @property
+    def images(self) -> Path:
+        """images.json: which images the run began with, by their number and a hash a class."""
+        return self.path / "images.json"
 
     @property
     def metrics(self) -> Path:
@@ -256,6 +262,37 @@ class RunDir:
         text = json.dumps(content, indent=2)
         with atomic_path(self.config) as temporary:
             temporary.write_text(text + "\n", encoding="utf-8")
+
+    def note_images(self, images: Mapping[str, Fingerprint]) -> None:
+        """Write images.json.
+
+        Args:
+            images: by what they are for, "training" and "validation".
+        """
+        text = json_text({name: one.to_dict() for name, one in images.items()})
+        with atomic_path(self.images) as temporary:
+            temporary.write_text(f"{text}\n", encoding="utf-8")
+
+    def changed_images(self, images: Mapping[str, Fingerprint]) -> str | None:
+        """How these images differ from those of the run that is there, in words; None if they do not.
+
+        Args:
+            images: as for `note_images`.
+
+        Raises:
+            FileNotFoundError: if the run is of a version that did not note them.
+            TrainingError: if the note is damaged.
+        """
+        try:
+            noted = read_json(self.images)
+            before = {name: Fingerprint.from_dict(noted[name]) for name in images}
+        except FileNotFoundError:
+            raise
+        except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+            reason = " ".join(str(error).split())[:200]
+            raise TrainingError(f"{self.images} is damaged ({reason}); remove it to go on without") from error
+        changes = {name: before[name].changes(now) for name, now in images.items()}
+        return "; ".join(f"{name}: {words}" for name, words in changes.items() if words) or None
 
     def sweep(self) -> None:
         """Remove what a killed process left half written. Only the process that owns the folder may."""

@@ -22,6 +22,7 @@ from mobileone.evaluation.answers import Answers, answer
 from mobileone.evaluation.confusion import class_results, confused_pairs
 from mobileone.evaluation.pictures import draw_confusion, draw_mistakes, draw_worst_classes
 from mobileone.imagenet import human_name
+from mobileone.input_spec import size_text
 from mobileone.limits import JSON_BYTES
 from mobileone.model.network import MobileOne
 from mobileone.processor import num_cores
@@ -188,7 +189,7 @@ def _summary(rows: Sequence[dict[str, str]], model: MobileOne, answers: Answers)
         (f"{float(rows[-1]['images/s']):,.0f}", "images/s in the last epoch"),
         (f"{float(rows[-1]['data_wait']):.0%}", "of it waiting for images"),
         (f"{sum(p.numel() for p in model.parameters()):,}", "parameters, fused"),
-        (f"{spec.size} px", f"crop {spec.crop:g}, {spec.interpolation}"),
+        (f"{size_text(spec.size)} px", spec.view),
     ]
     return tiles(values)
 
