@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
@@ -15,6 +15,7 @@ from mobileone.backends.artifact import Artifact
 from mobileone.backends.table import Precision, backend_of
 from mobileone.distribution import needing_pytorch
 from mobileone.errors import ConfigError, InferenceError
+from mobileone.imagenet import resolve_classes
 from mobileone.input_spec import InputSpec, Size
 
 if TYPE_CHECKING:
@@ -156,6 +157,7 @@ def load_classifier(
     input_size: Size | None = None,
     crop: float | None = None,
     exif: bool | None = None,
+    class_names: Sequence[str] | None = None,
     weights_key: str | None = None,
 ) -> TorchClassifier | Artifact:
     """An exported file in its runtime, or anything that `load_model` takes in PyTorch, fused.
@@ -168,10 +170,11 @@ def load_classifier(
         input_size: side of a square input, or (height, width), pixels; None is the source's, as for the rest.
         crop: share of the resized image that the centre crop keeps.
         exif: whether photos are turned as their EXIF orientation says.
+        class_names: one an output, in their order.
         weights_key: which weights of a checkpoint that has several, as of `load_model`.
 
     Raises:
-        ConfigError: on an option that the source does not have.
+        ConfigError: on more or fewer class names than outputs, or an option that the source does not have.
         ArtifactError, CheckpointError, MissingExtraError: if the source cannot be loaded.
     """
     if backend_of(source) is not None:
@@ -183,6 +186,8 @@ def load_classifier(
             raise ConfigError(f"{source} is exported for one size; export it with another input_size instead")
         artifact = Artifact(source, threads=threads, precision=precision)
         artifact.input_spec = _changed(artifact.input_spec, crop=crop, exif=exif)
+        if class_names is not None:
+            artifact.class_names = resolve_classes(artifact.num_classes, class_names)
         return artifact
     given = {"threads": threads, "precision": precision}
     wrong = [name for name, value in given.items() if value is not None]
@@ -195,6 +200,8 @@ def load_classifier(
     model = load_model(source, form="inference", weights_key=weights_key)
     classifier = TorchClassifier(model, device="cpu" if device is None else device)
     classifier.input_spec = _changed(classifier.input_spec, size=input_size, crop=crop, exif=exif)
+    if class_names is not None:
+        classifier.class_names = resolve_classes(classifier.num_classes, class_names)
     return classifier
 
 

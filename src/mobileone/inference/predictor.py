@@ -109,6 +109,7 @@ class Predictor:
         precision: Precision | None = None,
         input_size: Size | None = None,
         exif: bool | None = None,
+        class_names: Sequence[str] | None = None,
         weights_key: str | None = None,
     ) -> Predictor:
         """From an exported file of any format, or from anything `load_model` takes.
@@ -120,6 +121,7 @@ class Predictor:
             precision: to execute an exported file in; None is the file's.
             input_size: of a network in PyTorch: side of a square, or (height, width), pixels; None: its own.
             exif: whether photos are turned as their EXIF orientation says; None is as the source says.
+            class_names: one an output, in their order; None is the source's.
             weights_key: which weights of a checkpoint that has several, as of `load_model`.
         """
         classifier = load_classifier(
@@ -129,6 +131,7 @@ class Predictor:
             precision=precision,
             input_size=input_size,
             exif=exif,
+            class_names=class_names,
             weights_key=weights_key,
         )
         return cls(classifier)
