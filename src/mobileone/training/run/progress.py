@@ -112,5 +112,7 @@ class RunProgress:
         self.now = EpochProgress.from_state_dict(state["progress"], step_images=self.step_images)
         self.records = [EpochRecord(**values) for values in state["records"]]
         last = state["last"]
-        self.last = last and EvalResult(**last | {"skipped": tuple(last["skipped"])})
+        self.last = last and EvalResult(
+            **last | {name: tuple(last.get(name, ())) for name in ("skipped", "notes")}
+        )
         self.skipped = set(state["skipped"])
