@@ -5,14 +5,16 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 from mobileone.backends.artifact import Artifact
+from mobileone.class_list import guessed_order
 from mobileone.data.open import open_data
-from mobileone.data.source import ImageSource
+from mobileone.data.source import ImageSource, notes_of
 from mobileone.errors import DataError, InferenceError
 from mobileone.evaluation.artifact_accuracy import artifact_accuracy
 from mobileone.evaluation.metrics import EvalResult, topk_correct
@@ -79,9 +81,12 @@ def evaluate(
         model = unwrap(model)
     classes = resolve_classes(model.num_classes, model.class_names)
     source = open_data(data, split=split, classes=classes) if isinstance(data, str | Path) else data
+    notes = notes_of(source)
+    if classes is None and isinstance(data, str | Path) and data != "digits":
+        notes += (guessed_order(source.classes),)
     if isinstance(model, Artifact) and dist is None:
         check_classes(model, source)
-        return artifact_accuracy(
+        result = artifact_accuracy(
             model,
             source,
             batch_size=batch_size,
@@ -89,6 +94,7 @@ def evaluate(
             on_bad_image=on_bad_image,
             progress=progress,
         )
+        return replace(result, notes=notes)
     from mobileone.ranks.distributed import Distributed
 
     dist = dist or Distributed()
@@ -109,7 +115,7 @@ def evaluate(
         bad += batch.bad
         if len(batch):
             sums.append(_batch_sums(logits, batch.labels))
-    return _total(sums, bad, dist, seconds=time.perf_counter() - started)
+    return replace(_total(sums, bad, dist, seconds=time.perf_counter() - started), notes=notes)
 
 
 def classified(

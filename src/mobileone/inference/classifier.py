@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
@@ -15,6 +15,7 @@ from mobileone.backends.artifact import Artifact
 from mobileone.backends.table import Precision, backend_of
 from mobileone.distribution import needing_pytorch
 from mobileone.errors import ConfigError, InferenceError
+from mobileone.imagenet import resolve_classes
 from mobileone.input_spec import InputSpec, Size
 
 if TYPE_CHECKING:
@@ -117,6 +118,30 @@ def array_logits(classifier: Classifier, pixels: NDArray[np.uint8]) -> NDArray[n
     return usable_logits(logits.float().cpu().numpy(), classifier.num_classes)
 
 
+def array_embeddings(classifier: Classifier, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Pooled features, float32 (N, num_features), of uint8 (N, H, W, C): what the linear layer reads.
+
+    Raises:
+        ConfigError: if the classifier gives logits alone, as files of networks with classes do.
+        InferenceError: if a feature is NaN or infinite.
+    """
+    if not classifier.num_classes:
+        if isinstance(classifier, Artifact):
+            return usable_logits(classifier.run(pixels), classifier.manifest.num_outputs)
+        compute = classifier.logits
+    elif hasattr(classifier, "embeddings"):
+        compute = classifier.embeddings
+    else:
+        raise ConfigError(
+            "this model gives logits, no embeddings; export it without its classifier (num_classes=0), or "
+            "take the network in PyTorch"
+        )
+    import torch
+
+    features = compute(torch.from_numpy(pixels).permute(0, 3, 1, 2)).float().cpu().numpy()
+    return usable_logits(features, features.shape[-1])
+
+
 def usable_logits(logits: NDArray[np.float32], num_classes: int) -> NDArray[np.float32]:
     """Logits as they are, if they can be an answer.
 
@@ -156,6 +181,7 @@ def load_classifier(
     input_size: Size | None = None,
     crop: float | None = None,
     exif: bool | None = None,
+    class_names: Sequence[str] | None = None,
     weights_key: str | None = None,
 ) -> TorchClassifier | Artifact:
     """An exported file in its runtime, or anything that `load_model` takes in PyTorch, fused.
@@ -168,10 +194,11 @@ def load_classifier(
         input_size: side of a square input, or (height, width), pixels; None is the source's, as for the rest.
         crop: share of the resized image that the centre crop keeps.
         exif: whether photos are turned as their EXIF orientation says.
+        class_names: one an output, in their order.
         weights_key: which weights of a checkpoint that has several, as of `load_model`.
 
     Raises:
-        ConfigError: on an option that the source does not have.
+        ConfigError: on more or fewer class names than outputs, or an option that the source does not have.
         ArtifactError, CheckpointError, MissingExtraError: if the source cannot be loaded.
     """
     if backend_of(source) is not None:
@@ -183,6 +210,8 @@ def load_classifier(
             raise ConfigError(f"{source} is exported for one size; export it with another input_size instead")
         artifact = Artifact(source, threads=threads, precision=precision)
         artifact.input_spec = _changed(artifact.input_spec, crop=crop, exif=exif)
+        if class_names is not None:
+            artifact.class_names = resolve_classes(artifact.num_classes, class_names)
         return artifact
     given = {"threads": threads, "precision": precision}
     wrong = [name for name, value in given.items() if value is not None]
@@ -195,6 +224,8 @@ def load_classifier(
     model = load_model(source, form="inference", weights_key=weights_key)
     classifier = TorchClassifier(model, device="cpu" if device is None else device)
     classifier.input_spec = _changed(classifier.input_spec, size=input_size, crop=crop, exif=exif)
+    if class_names is not None:
+        classifier.class_names = resolve_classes(classifier.num_classes, class_names)
     return classifier
 
 

@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from mobileone.data.folder import PackedNames, Split
+from mobileone.data.folder import PackedNames
+from mobileone.data.layout import Split
 from mobileone.data.shards.address import (
     expand,
     index_address,

@@ -10,7 +10,7 @@ from torch import nn
 
 from mobileone.data.fingerprint import Fingerprint
 from mobileone.data.open import open_data, open_validation
-from mobileone.data.source import ImageSource
+from mobileone.data.source import ImageSource, notes_of
 from mobileone.errors import ConfigError, TrainingError
 from mobileone.ranks.distributed import Distributed, distributed
 from mobileone.training.config.train_config import TrainConfig
@@ -116,6 +116,8 @@ def _train(
             savepoints.restore()
         else:
             dist.from_main(lambda: _begin(files, config, images, world_size=dist.world_size))
+        for note in (*notes_of(train_set), *notes_of(val_set)):
+            log(note)
         log(start_line(trainer, progress, num_val=len(val_set), started_with=start.world_size))
         told = callbacks if dist.is_main else ()
         loop = TrainLoop(trainer, progress, savepoints, files, val_set, log=log, show=show, callbacks=told)

@@ -130,7 +130,11 @@ class RunDir:
 
     def _stored_config(self) -> TrainConfig:
         stored = self._read()
-        return TrainConfig.from_dict(stored["config"], version=stored["version"])
+        try:
+            return TrainConfig.from_dict(stored["config"], version=stored["version"])
+        except (ConfigError, TypeError, ValueError, LookupError, OverflowError) as error:
+            reason = " ".join(str(error).split())[:300] or type(error).__name__
+            raise ConfigError(f"{self.config}: {reason}") from error
 
     def read_environment(self) -> dict[str, Any]:
         """What the run was started with besides: versions, ranks, time.

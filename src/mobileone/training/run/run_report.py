@@ -127,7 +127,7 @@ def _draw(files: RunDir, answers: Answers, source: ImageSource) -> tuple[Path, .
 
 def _page(files: RunDir, config: TrainConfig, model: MobileOne, answers: Answers) -> str:
     environment = files.read_environment()
-    rows = _epoch_rows(files)
+    rows = epoch_rows(files)
     name = f"{model.variant.name} on {config.data}"
     parts = [_summary(rows, model, answers)]
     for title, key, note in (
@@ -158,8 +158,12 @@ def _page(files: RunDir, config: TrainConfig, model: MobileOne, answers: Answers
     return document(f"Training of {name}", [f"<h1>{escape(name)}</h1>", *parts])
 
 
-def _epoch_rows(files: RunDir) -> list[dict[str, str]]:
-    """The lines of metrics.csv, one an epoch, whose numbers are numbers."""
+def epoch_rows(files: RunDir) -> list[dict[str, str]]:
+    """The lines of metrics.csv, one an epoch, whose numbers are numbers.
+
+    Raises:
+        TrainingError: if it is anything else.
+    """
     try:
         text = read_regular(files.metrics, JSON_BYTES).decode("utf-8")
         rows = list(csv.DictReader(io.StringIO(text, newline="")))
