@@ -18,6 +18,8 @@ from mobileone.model.network import MobileOne
 from mobileone.model.wrapped import unwrap
 from mobileone.variants import VARIANTS
 
+WITH_CLASSIFIER = "bench compares logits, so give a network that has one"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BenchSubject:
@@ -103,6 +105,8 @@ def _network(
     if not isinstance(source, MobileOne):
         source = load_model(source, form="inference", weights_key=weights_key)
     model = ready(source, input_size=input_size)
+    if not model.num_classes:
+        raise ConfigError(f"{name or 'the network'} has no classifier (num_classes=0); {WITH_CLASSIFIER}")
     return BenchSubject(
         source=name,
         network=_title(model.variant.name, name, weights_sha256(model), titles),
@@ -122,6 +126,8 @@ def _network(
 
 def _artifact(path: Path, titles: dict[str, str]) -> BenchSubject:
     manifest = read_manifest(path)
+    if not manifest.num_classes:
+        raise ConfigError(f"{path} has no classifier (num_classes=0); {WITH_CLASSIFIER}")
     variant = VARIANTS.get(manifest.variant)
     return BenchSubject(
         source=str(path),

@@ -114,5 +114,6 @@ def interface(manifest: Manifest) -> str:
     values = "RGB pixels, 0 to 255" if tensor.values == "pixels" else "normalised as the manifest says"
     return (
         f"input   {tensor.name}: {tensor.dtype} ({', '.join(shape)}) {tensor.layout}, {values}\n"
-        f"output  logits: float32 ({shape[0]}, {manifest.num_classes})"
+        f"output  logits: float32 ({shape[0]}, {manifest.num_outputs})"
+        + ("" if manifest.num_classes else ", pooled features: the network has no classifier")
     )

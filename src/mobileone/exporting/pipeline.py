@@ -80,14 +80,12 @@ def ready(model: nn.Module, *, input_size: Size | None = None) -> MobileOne:
     """The network to export: fused and proved to compute the same, float32, on the CPU, with this input size.
 
     Raises:
-        ConfigError: if it is no MobileOne classifier, or the size makes no sense for it.
+        ConfigError: if it is no MobileOne, or the size makes no sense for it.
         ExportError: if it is in training mode, has a part that its variant and head do not tell, or a weight
             is NaN or infinite.
         VerificationError: if fusing changes what it computes.
     """
-    model = as_network(model, wanted="export takes a MobileOne classifier")
-    if not model.num_classes:
-        raise ConfigError("this model has no classifier (num_classes=0), so there are no logits to compare")
+    model = as_network(model, wanted="export takes a MobileOne")
     if model.training:
         raise ExportError("cannot export a model in training mode; call model.eval() first")
     bad = [name for name, value in model.state_dict().items() if not value.isfinite().all()]
@@ -138,6 +136,7 @@ def describe(
         tensor=tensor,
         input_spec=network.input_spec,
         num_classes=network.num_classes,
+        embedding_size=0 if network.num_classes else network.num_features,
         class_names=network.class_names,
         options=options,
         versions={**package_versions(), **versions},

@@ -118,6 +118,30 @@ def array_logits(classifier: Classifier, pixels: NDArray[np.uint8]) -> NDArray[n
     return usable_logits(logits.float().cpu().numpy(), classifier.num_classes)
 
 
+def array_embeddings(classifier: Classifier, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Pooled features, float32 (N, num_features), of uint8 (N, H, W, C): what the linear layer reads.
+
+    Raises:
+        ConfigError: if the classifier gives logits alone, as files of networks with classes do.
+        InferenceError: if a feature is NaN or infinite.
+    """
+    if not classifier.num_classes:
+        if isinstance(classifier, Artifact):
+            return usable_logits(classifier.run(pixels), classifier.manifest.num_outputs)
+        compute = classifier.logits
+    elif hasattr(classifier, "embeddings"):
+        compute = classifier.embeddings
+    else:
+        raise ConfigError(
+            "this model gives logits, no embeddings; export it without its classifier (num_classes=0), or "
+            "take the network in PyTorch"
+        )
+    import torch
+
+    features = compute(torch.from_numpy(pixels).permute(0, 3, 1, 2)).float().cpu().numpy()
+    return usable_logits(features, features.shape[-1])
+
+
 def usable_logits(logits: NDArray[np.float32], num_classes: int) -> NDArray[np.float32]:
     """Logits as they are, if they can be an answer.
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from mobileone.data.pixels import normalize
+from mobileone.errors import ConfigError
 from mobileone.input_spec import InputSpec
+from mobileone.model.alterations import has_hooks, own_method
 from mobileone.model.network import MobileOne
 from mobileone.precision import AmpDtype, autocast
 from mobileone.ranks.device import check_device
@@ -15,7 +19,7 @@ from mobileone.reparam.verify import reparameterize_verified
 
 
 def torch_logits(
-    module: nn.Module,
+    module: Callable[[Tensor], Tensor],
     pixels: Tensor,
     input_spec: InputSpec,
     *,
@@ -85,3 +89,22 @@ class TorchClassifier:
         weight = next(self.model.parameters())
         pixels = pixels.to(weight.device, non_blocking=True)
         return torch_logits(self.model, pixels, self.input_spec, dtype=weight.dtype, amp=self.amp)
+
+    @torch.inference_mode()
+    def embeddings(self, pixels: Tensor) -> Tensor:
+        """Pooled features, float32 (N, num_features), of the same: what the head's linear layer reads.
+
+        Raises:
+            ConfigError: if the network was changed so that they are not on the logits' way.
+        """
+        network = self.model
+        for module in (network, network.head):
+            reason = own_method(module) or (has_hooks(module) and "hook")
+            if reason:
+                raise ConfigError(
+                    f"the {type(module).__name__} has a {reason} of its own; embed needs it plain"
+                )
+        weight = next(network.parameters())
+        pixels = pixels.to(weight.device, non_blocking=True)
+        pooled = lambda x: network.forward_head(network.forward_features(x), pre_logits=True)  # noqa: E731
+        return torch_logits(pooled, pixels, self.input_spec, dtype=weight.dtype, amp=self.amp)
