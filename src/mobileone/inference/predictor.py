@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, overload
 import numpy as np
 from numpy.typing import NDArray
 
+from mobileone.backends.artifact import Artifact
 from mobileone.backends.table import Precision
 from mobileone.errors import BadImageError, ConfigError
 from mobileone.imagenet import human_name, resolve_classes
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
     from mobileone.model.network import MobileOne
 
 BATCH_SIZE = 32
+"""Images classified at a time by a network in PyTorch."""
+ARTIFACT_BATCH_SIZE = 8
+"""By an exported file: few, as they wait in memory; more than one, as each turn between threads costs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +163,7 @@ class Predictor:
         images: Iterable[AnyImage],
         *,
         topk: int = 5,
-        batch_size: int = BATCH_SIZE,
+        batch_size: int | None = None,
         workers: int = 2,
         on_bad_image: OnBadImage = "error",
     ) -> Iterator[Prediction]:
@@ -168,7 +172,7 @@ class Predictor:
         Args:
             images: read as they are needed, never all at once.
             topk: how many classes to name for each; at most all.
-            batch_size: images classified at a time.
+            batch_size: images classified at a time; None is 32, for an exported file 8 or what it takes.
             workers: threads that decode.
             on_bad_image: stop at an image that cannot be decoded or is of no known kind, or give a prediction
                 without scores, with the reason in `error`.
@@ -177,12 +181,19 @@ class Predictor:
             ConfigError: on values out of range, before the first image is read.
             BadImageError: on a bad image, under "error".
         """
+        if batch_size is None:
+            batch_size = self._own_batch_size()
         for name, value in (("topk", topk), ("batch_size", batch_size), ("workers", workers)):
             if value < 1:
                 raise ConfigError(f"{name} must be at least 1, got {value}")
         if on_bad_image not in ("error", "skip"):
             raise ConfigError(f"on_bad_image must be error or skip, got {on_bad_image!r}")
         return self._stream(images, topk, batch_size, workers, on_bad_image)
+
+    def _own_batch_size(self) -> int:
+        if not isinstance(self.classifier, Artifact):
+            return BATCH_SIZE
+        return max(self.classifier.manifest.tensor.batch or 1, ARTIFACT_BATCH_SIZE)
 
     def _stream(
         self, images: Iterable[AnyImage], topk: int, batch_size: int, workers: int, on_bad_image: OnBadImage
