@@ -7,7 +7,23 @@ from typing import Literal
 
 import torch
 
+from mobileone.errors import ConfigError
+
 AmpDtype = Literal["bf16", "fp16"]
+
+
+def check_dtype(dtype: object) -> torch.dtype:
+    """A floating-point type of PyTorch, as it is given.
+
+    Raises:
+        ConfigError: if it is something else, such as its name.
+
+    >>> check_dtype(torch.float16)
+    torch.float16
+    """
+    if isinstance(dtype, torch.dtype) and dtype.is_floating_point:
+        return dtype
+    raise ConfigError(f"dtype must be a floating-point torch.dtype such as torch.float16, got {dtype!r}")
 
 
 AMP_DTYPES: dict[str, torch.dtype] = {"bf16": torch.bfloat16, "fp16": torch.float16}

@@ -21,7 +21,8 @@ RUNNING = [kind for kind in BACKENDS.values() if kind.executes and "fp32" in kin
 @pytest.fixture
 def network(tiny):
     model = create_model(tiny, num_classes=7, form="inference").eval()
-    model.set_input_size(40)  # odd sizes further down: 40, 20, 10, 5, 3, 2
+    # A rectangle, with odd sizes further down: 40, 20, 10, 5, 3, 2, and 56, 28, 14, 7, 4, 2.
+    model.set_input_size((40, 56))
     return model
 
 
@@ -108,5 +109,5 @@ def test_core_ml_is_written_and_says_that_nobody_ran_it(needs_backend, network, 
 
     spec = ct.models.utils.load_spec(str(done.path))
     image = spec.description.input[0].type.imageType
-    assert (image.width, image.height) == (40, 40)
+    assert (image.width, image.height) == (56, 40)
     assert [output.name for output in spec.description.output] == ["logits"]

@@ -1,14 +1,18 @@
 """Every runtime computes the simulator's integers; what is not installed skips."""
 
+import copy
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from mobileone.backends.artifact import Artifact
+from mobileone.backends.fused_layers import layers_of
 from mobileone.backends.table import BACKENDS, writing
+from mobileone.exporting.parity import seeded_pictures
 from mobileone.inference.torch_classifier import TorchClassifier
-from mobileone.quantization.quantize import write_quantized
+from mobileone.quantization.calibrate import calibrate
+from mobileone.quantization.quantize import quantize, write_quantized
 from mobileone.quantization.simulate import simulate
 
 SLOW = {"executorch"}  # lowering takes seconds; its own test in backends/executorch checks the same and more
@@ -44,6 +48,24 @@ def test_every_runtime_computes_the_simulators_integers(
     wanted = simulate(quantized, pixels, head=backend.int8_head).numpy()
     tolerance = STEPS[backend.int8_head] * step(wanted)
     np.testing.assert_allclose(artifact.logits(pixels).numpy(), wanted, rtol=0, atol=tolerance)
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.slow] * (name in SLOW)) for name in writing("int8")]
+)
+@pytest.mark.parametrize("size", [(32, 48), (48, 33)])
+def test_rectangles_too(small_network, tmp_path, needs_backend, name, size):
+    needs_backend(name)
+    network = copy.deepcopy(small_network)
+    network.set_input_size(size)
+    photos = seeded_pictures(network.input_spec, number=8)
+    target = tmp_path / f"net{BACKENDS[name].suffix}"
+    done = quantize(network, target, images=photos, format=name)
+    assert (done.manifest.tensor.height, done.manifest.tensor.width) == size
+    assert done.manifest.input_spec.size == size
+    wanted = simulate(calibrate(layers_of(network), photos), photos, head=BACKENDS[name].int8_head).numpy()
+    tolerance = STEPS[BACKENDS[name].int8_head] * step(wanted)
+    np.testing.assert_allclose(Artifact(target, threads=1).logits(photos), wanted, rtol=0, atol=tolerance)
 
 
 def test_the_order_of_a_wrong_border_shows(quantized, other_pictures):

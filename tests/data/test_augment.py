@@ -238,3 +238,48 @@ def test_photos_are_turned_before_they_are_cut(picture, encode):
     for exif, same in ((True, upright), (False, decoded(image))):
         transform = TrainTransform(size=16, exif=exif)
         assert torch.equal(transform(photo, generator()), transform(same, generator()))
+
+
+def horizontal_gradient(height, width):
+    """Red says where in the image a column is, green where a row is."""
+    pixels = np.zeros((height, width, 3), dtype=np.uint8)
+    pixels[..., 0] = np.linspace(0, 255, width)[None]
+    pixels[..., 1] = np.linspace(0, 255, height)[:, None]
+    return DecodedImage("gradient", pixels)
+
+
+def stretch(view, shape):
+    """Width over height of the part of the image that a view shows, each in the pixels it has there."""
+    across = (int(view[0, 5, -1]) - int(view[0, 5, 0])) / 255 * shape[1] / view.shape[2]
+    down = (int(view[1, -1, 5]) - int(view[1, 0, 5])) / 255 * shape[0] / view.shape[1]
+    return abs(across / down)
+
+
+@pytest.mark.parametrize("size", [(64, 32), (32, 64), 48])
+def test_views_of_a_rectangle_are_stretched_no_more_than_of_a_square(size):
+    image, transform = horizontal_gradient(400, 500), TrainTransform(size=size, scale=(0.3, 0.5), flip=0)
+    factors = [stretch(transform(image, generator(seed)), (400, 500)) for seed in range(60)]
+    assert 0.7 < min(factors) < 0.85
+    assert 1.2 < max(factors) < 1.45
+
+
+@pytest.mark.parametrize(("height", "width"), [(400, 200), (200, 400)])
+def test_letterboxed_views_have_the_image_s_shape_and_a_border(height, width):
+    transform = TrainTransform(size=(64, 48), fit="letterbox", border=(1, 2, 250), ratio=(0.9, 1.1))
+    image = horizontal_gradient(height, width)
+    for seed in range(20):
+        view = transform(image, generator(seed))
+        assert view.shape == (3, 64, 48)
+        inside = view[2] == 0
+        rows, columns = int(inside.any(1).sum()), int(inside.any(0).sum())
+        assert inside.sum() == rows * columns
+        assert columns / rows == pytest.approx(width / height, rel=0.2)
+        assert rows == 64 or columns == 48
+    assert torch.equal(view, transform(image, generator(19)))
+
+
+def test_a_letterbox_changes_nothing_where_shapes_agree():
+    image = horizontal_gradient(100, 150)
+    plain, boxed = (TrainTransform(size=(20, 30), fit=fit, ratio=(1, 1)) for fit in ("crop", "letterbox"))
+    difference = plain(image, generator()).int() - boxed(image, generator()).int()
+    assert difference.abs().float().mean() < 4  # the crop's sides are whole pixels: a line may be border

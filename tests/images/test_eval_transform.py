@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from mobileone.data.augment import TrainTransform
+from mobileone.data.pixels import normalize, to_tensor
 from mobileone.errors import BadImageError, ConfigError
 from mobileone.images.decode import DecodedImage, EncodedImage
 from mobileone.images.eval_transform import EvalTransform
@@ -89,7 +90,9 @@ def test_eval_of_an_image_of_the_right_size_changes_nothing(picture):
 
 def test_eval_transform_from_a_models_input_spec():
     spec = InputSpec(size=192, crop=0.9, interpolation="bicubic")
-    assert EvalTransform.from_spec(spec) == EvalTransform(size=192, resize_size=213, interpolation="bicubic")
+    assert EvalTransform.from_spec(spec) == EvalTransform(
+        size=192, resize_size=213, interpolation="bicubic", border=(124, 116, 104)
+    )
     assert EvalTransform.from_spec(InputSpec(crop=1.0)).resize_size == 224
     with pytest.raises(ConfigError, match="need 1 ≤ size ≤ resize_size, got 64 and 32"):
         EvalTransform(size=64, resize_size=32)
@@ -111,3 +114,46 @@ def test_photos_are_turned_unless_the_spec_says_otherwise(picture, encode):
     for spec, same in ((InputSpec(size=24), turned), (InputSpec(size=24, exif=False), decoded(image))):
         transform = EvalTransform.from_spec(spec)
         assert np.array_equal(transform(photo), transform(same))
+
+
+@pytest.mark.parametrize(("height", "width"), [(375, 500), (500, 333), (227, 227), (64, 300)])
+@pytest.mark.parametrize("size", [(56, 32), (32, 56)])
+def test_a_rectangle_is_cut_from_the_least_that_holds_it(picture, height, width, size):
+    image = picture(12, height, width)
+    spec = InputSpec(size=size, crop=0.8)
+    least = [round(side / 0.8) for side in size]
+    scale = max(least[0] / height, least[1] / width)
+    new = (int(height * scale + 1e-9), int(width * scale + 1e-9))
+    assert min(new[0] - least[0], new[1] - least[1]) == 0
+    resized = image.resize(new[::-1], PILLOW_FILTERS["bilinear"])
+    top, left = round((new[0] - size[0]) / 2), round((new[1] - size[1]) / 2)
+    expected = np.asarray(resized.crop((left, top, left + size[1], top + size[0]))).astype(int)
+    result = EvalTransform.from_spec(spec)(decoded(image))
+    assert result.shape == (*size, 3)
+    assert np.abs(result - expected).max() <= 1
+
+
+@pytest.mark.parametrize("size", [48, (56, 32), (32, 56)])
+@pytest.mark.parametrize(("height", "width"), [(90, 60), (60, 90), (70, 70), (3, 300)])
+def test_a_letterbox_shows_all_of_an_image_in_the_middle(picture, height, width, size):
+    image = picture(12, height, width)
+    spec = InputSpec(size=size, fit="letterbox")
+    result = EvalTransform.from_spec(spec)(decoded(image))
+    assert result.shape == (spec.height, spec.width, 3)
+    scale = min(spec.height / height, spec.width / width)
+    new = (max(1, round(height * scale)), max(1, round(width * scale)))
+    top, left = (spec.height - new[0]) // 2, (spec.width - new[1]) // 2
+    inner = np.asarray(image.resize(new[::-1], PILLOW_FILTERS["bilinear"])).astype(int)
+    shown = result[top : top + new[0], left : left + new[1]]
+    assert (shown == inner).all()
+    shown[:] = spec.border
+    assert (result == spec.border).all()
+
+
+def test_a_letterbox_s_border_is_nothing_to_the_network():
+    spec = InputSpec(size=(40, 20), fit="letterbox")
+    white = DecodedImage("white", np.full((20, 20, 3), 255, dtype=np.uint8))
+    view = to_tensor(EvalTransform.from_spec(spec)(white))
+    assert normalize(view[None], spec)[0, :, 0].abs().max() < 0.01
+    grey = InputSpec(size=8, mean=(0.5,), std=(0.5,))
+    assert grey.border == (128, 128, 128)

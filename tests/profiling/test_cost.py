@@ -5,6 +5,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from mobileone.errors import ConfigError
+from mobileone.input_spec import sides
 from mobileone.model.create import create_model
 from mobileone.profiling.conventions import count, has_memory_rule, total_macs, traffic
 from mobileone.profiling.cost import VIEW_BYTES_READ, VIEW_BYTES_WRITTEN, Cost, network_cost
@@ -101,3 +102,12 @@ def test_bad_arguments_are_refused():
         network_cost(VARIANTS["mobileone_s0"], num_classes=-1)
     with pytest.raises(ConfigError, match="form"):
         network_cost(VARIANTS["mobileone_s0"], form="fused")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("size", [96, (96, 64), (64, 97)])
+def test_rectangles_cost_what_pytorch_counts(size):
+    model = create_model("mobileone_s0", num_classes=10, form="inference").eval()
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        model(torch.zeros(1, 3, *sides(size)))
+    cost = network_cost(VARIANTS["mobileone_s0"], input_size=size, num_classes=10)
+    assert counter.get_total_flops() == 2 * cost.macs

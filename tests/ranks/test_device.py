@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from mobileone.errors import ConfigError
-from mobileone.ranks.device import pick_device
+from mobileone.ranks.device import check_device, pick_device
 
 
 def test_devices_that_are_not_there_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -19,3 +19,19 @@ def test_devices_that_are_not_there_are_refused(monkeypatch: pytest.MonkeyPatch)
     assert pick_device("auto") == torch.device("cpu")
     with pytest.raises(ConfigError, match="cuda:0 wanted, 0 CUDA devices found"):
         pick_device("cuda")
+
+
+@pytest.mark.parametrize("wrong", ["gpu", "Cpu", None, 1.5, "cuda:x"])
+def test_what_is_no_device_is_refused(wrong) -> None:
+    with pytest.raises(
+        ConfigError, match="device must be cpu, cuda, cuda:N or another that PyTorch knows, got"
+    ):
+        check_device(wrong)
+
+
+def test_a_device_that_is_not_here_is_refused() -> None:
+    assert check_device(torch.device("cpu")) == torch.device("cpu")
+    with pytest.raises(ConfigError, match=r"device cuda:99 is not here \(.+\); give another, such as cpu"):
+        check_device("cuda:99")
+    with pytest.raises(ConfigError, match="device mps is not here"):
+        pick_device("mps")

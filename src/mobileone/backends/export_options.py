@@ -44,6 +44,6 @@ def tensor_spec(model: MobileOne, options: ExportOptions, *, layout: Layout, uin
         values="pixels" if options.raw_input else "normalized",
         batch=options.batch,
         channels=model.in_chans,
-        height=model.input_spec.size,
-        width=model.input_spec.size,
+        height=model.input_spec.height,
+        width=model.input_spec.width,
     )

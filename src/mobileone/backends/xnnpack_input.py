@@ -25,12 +25,12 @@ def bordered_outside(quantized: QuantizedNetwork) -> tuple[QuantizedNetwork, tup
         pairs of columns where they can be read; and the border to put around it.
     """
     first, *others = quantized.layers.convs
-    size, channels = quantized.layers.input_spec.size, first.in_channels
+    spec, channels = quantized.layers.input_spec, first.in_channels
     above, beside = first.padding
-    shape, margins = (size, size, channels), ((above, above), (beside, beside))
-    if reads_pairs(first, size):
+    shape, margins = (spec.height, spec.width, channels), ((above, above), (beside, beside))
+    if reads_pairs(first, spec.width):
         quantized = paired_columns(quantized)
-        shape, margins = (size, size // 2, 2 * channels), ((1, 0), (1, 0))
+        shape, margins = (spec.height, spec.width // 2, 2 * channels), ((1, 0), (1, 0))
     first, *others = quantized.layers.convs
     convs = (replace(first, padding=(0, 0)), *others)
     return replace(quantized, layers=replace(quantized.layers, convs=convs)), shape, margins
@@ -54,10 +54,10 @@ def border_strips(
         sizes[axis] += sum(margin)
 
 
-def reads_pairs(conv: ConvLayer, size: int) -> bool:
+def reads_pairs(conv: ConvLayer, width: int) -> bool:
     """Whether `paired_columns` holds: a 3×3 kernel, stride 2, padding 1, on an even number of columns."""
     shape = (conv.weight.shape[2:], conv.stride, conv.padding, conv.dilation, conv.groups)
-    return shape == ((3, 3), (2, 2), (1, 1), (1, 1), 1) and size % 2 == 0
+    return shape == ((3, 3), (2, 2), (1, 1), (1, 1), 1) and width % 2 == 0
 
 
 def paired_columns(quantized: QuantizedNetwork) -> QuantizedNetwork:

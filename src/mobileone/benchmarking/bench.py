@@ -39,6 +39,7 @@ from mobileone.benchmarking.recommendation import recommend
 from mobileone.benchmarking.subject import BenchSubject, read_subjects
 from mobileone.benchmarking.turns import ROUNDS
 from mobileone.errors import ConfigError
+from mobileone.input_spec import Size, sides
 from mobileone.model.network import MobileOne
 from mobileone.processor import num_cores, processor_name, usable_cores
 
@@ -49,6 +50,7 @@ def bench(
     precisions: Sequence[Precision] = ("fp32",),
     threads: Sequence[int] = (1,),
     batch_sizes: Sequence[int] = (1,),
+    input_size: Size | None = None,
     eval_data: str | os.PathLike[str] | None = None,
     eval_images: int = 1000,
     tolerance: float = 1.0,
@@ -56,6 +58,7 @@ def bench(
     budget_s: float = 10.0,
     baselines: Sequence[str] = tuple(BASELINES),
     quantize: Quantizer | None = None,
+    weights_key: str | None = None,
     seed: int = 0,
     progress: bool = True,
 ) -> BenchResult:
@@ -73,6 +76,7 @@ def bench(
             in its own.
         threads: numbers of threads.
         batch_sizes: images a run.
+        input_size: of networks: side of a square, or (height, width), pixels; None is their own.
         eval_data: where accuracy comes from: a data folder with class folders or `digits` (top-1), a flat
             folder of images (agreement with PyTorch in float alone); None measures none.
         eval_images: more images are left out, by a seeded draw.
@@ -81,6 +85,7 @@ def bench(
         budget_s: seconds that a candidate's timed runs may take at larger batches.
         baselines: forms of PyTorch to measure with each network, of `BASELINES`.
         quantize: makes int8 artifacts of a network; without it int8 is for finished artifacts.
+        weights_key: which weights of checkpoints that have several, as of `load_model`.
         seed: of the order, the input and the draw.
         progress: whether to show bars on stderr.
 
@@ -108,7 +113,7 @@ def bench(
         baselines=baselines,
     )
     formats, notes = choose_backends(backends)
-    subjects = read_subjects(models)
+    subjects = read_subjects(models, input_size=input_size, weights_key=weights_key)
     grid = CandidateGrid(
         backends=formats, precisions=precisions, threads=threads, batch_sizes=batch_sizes, baselines=baselines
     )
@@ -253,14 +258,14 @@ def _protocol(
     seed: int,
     notes: Sequence[str],
 ) -> BenchProtocol:
-    sizes = {subject.network: subject.input_spec.size for subject in subjects}
+    sizes = {subject.network: sides(subject.input_spec.size) for subject in subjects}
     return BenchProtocol(
         processor=processor_name(),
         cores=num_cores(),
         system=f"{platform.system()} {platform.release()} {platform.machine()}",
         runtimes=tuple(sorted({row.runtime for row in rows if row.runtime})),
         versions={"mobileone": version("mobileone"), "python": platform.python_version()},
-        input="; ".join(f"{network}: seeded noise, {size}×{size}" for network, size in sizes.items()),
+        input="; ".join(f"{name}: seeded noise, {size[0]}×{size[1]}" for name, size in sizes.items()),
         runs=runs,
         budget_s=budget_s,
         rounds=ROUNDS,

@@ -31,7 +31,7 @@ class InputFiles:
     def noise(self, manifest: Manifest | None, spec: InputSpec, batch_size: int) -> Path:
         """A batch of random pixels as that artifact takes it; without a manifest, as our networks do."""
         generator = torch.Generator().manual_seed(self.seed)
-        shape = (batch_size, spec.in_chans, spec.size, spec.size)
+        shape = (batch_size, spec.in_chans, spec.height, spec.width)
         pixels = torch.randint(256, shape, generator=generator, dtype=torch.uint8)
         return self._write("noise", pixels, manifest, spec)
 

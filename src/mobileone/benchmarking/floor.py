@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from mobileone.input_spec import Size, sides
 from mobileone.profiling.cost import output_shape
 from mobileone.profiling.operator import Operand, Operator
 from mobileone.profiling.roofline import Machine, bound_of
@@ -19,14 +20,14 @@ class NetworkShapes:
 
     Attributes:
         variant: widths and depths.
-        input_size: side of the square input, pixels.
+        input_size: side of a square input, or (height, width), pixels.
         num_classes: length of the logits.
         in_chans: channels of the image.
         output_stride: 32, 16 or 8.
     """
 
     variant: Variant
-    input_size: int
+    input_size: Size
     num_classes: int
     in_chans: int = 3
     output_stride: int = 32
@@ -34,7 +35,7 @@ class NetworkShapes:
     def operators(self, *, batch_size: int, precision: str) -> list[Operator]:
         """The fused network as a runtime at its best executes it: activations ride with their convolution."""
         make = _Shapes(batch_size, DTYPES[precision])
-        shape, found = (self.input_size, self.input_size), []
+        shape, found = sides(self.input_size), []
         for unit in network_units(self.variant, in_chans=self.in_chans, output_stride=self.output_stride):
             found += make.unit(unit.name, unit.block, shape)
             shape = output_shape(unit.block, shape)

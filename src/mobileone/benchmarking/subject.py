@@ -13,9 +13,12 @@ from mobileone.benchmarking.floor import NetworkShapes
 from mobileone.checkpoint.load import load_model
 from mobileone.errors import ConfigError
 from mobileone.exporting.pipeline import ready, weights_sha256
-from mobileone.input_spec import InputSpec
+from mobileone.input_spec import InputSpec, Size
 from mobileone.model.network import MobileOne
+from mobileone.model.wrapped import unwrap
 from mobileone.variants import VARIANTS
+
+WITH_CLASSIFIER = "bench compares logits, so give a network that has one"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,27 +48,44 @@ class BenchSubject:
     manifest: Manifest | None = None
 
 
-def read_subjects(sources: Sequence[str | os.PathLike[str] | MobileOne]) -> list[BenchSubject]:
+def read_subjects(
+    sources: Sequence[str | os.PathLike[str] | MobileOne],
+    *,
+    input_size: Size | None = None,
+    weights_key: str | None = None,
+) -> list[BenchSubject]:
     """Load every MODEL: what `load_model` takes, a network in eval mode, or the file of an artifact.
 
+    Args:
+        sources: them.
+        input_size: of the networks; None is their own.
+        weights_key: which weights of the checkpoints, as of `load_model`.
+
     Raises:
-        ConfigError: if there is none, or one has no classifier.
+        ConfigError: if there is none, one has no classifier, or there are but artifacts for another size.
         CheckpointError, ArtifactError: if one cannot be read.
     """
     if not sources:
         raise ConfigError("nothing to benchmark: give at least one MODEL")
+    sources = [unwrap(source) for source in sources]
     titles: dict[str, str] = {}  # by the hash of the weights
     found = []
+    if input_size is not None and all(_is_artifact(source) for source in sources):
+        raise ConfigError("exported files are for one size; export them with another input_size instead")
     # Networks first, so that their artifacts find the title.
-    is_artifact = [not isinstance(source, MobileOne) and backend_of(source) is not None for source in sources]
+    is_artifact = [_is_artifact(source) for source in sources]
     for index in sorted(range(len(sources)), key=lambda index: is_artifact[index]):
         source = sources[index]
         if not is_artifact[index]:
-            found.append(_network(source, titles))
+            found.append(_network(source, titles, input_size, weights_key))
         else:
             assert not isinstance(source, MobileOne)
             found.append(_artifact(Path(source), titles))
     return found
+
+
+def _is_artifact(source: str | os.PathLike[str] | MobileOne) -> bool:
+    return not isinstance(source, MobileOne) and backend_of(source) is not None
 
 
 def _title(name: str, source: str, digest: str, titles: dict[str, str]) -> str:
@@ -75,9 +95,18 @@ def _title(name: str, source: str, digest: str, titles: dict[str, str]) -> str:
     return titles[digest]
 
 
-def _network(source: str | os.PathLike[str] | MobileOne, titles: dict[str, str]) -> BenchSubject:
+def _network(
+    source: str | os.PathLike[str] | MobileOne,
+    titles: dict[str, str],
+    input_size: Size | None,
+    weights_key: str | None,
+) -> BenchSubject:
     name = "" if isinstance(source, MobileOne) else os.fspath(source)
-    model = ready(source if isinstance(source, MobileOne) else load_model(source, form="inference"))
+    if not isinstance(source, MobileOne):
+        source = load_model(source, form="inference", weights_key=weights_key)
+    model = ready(source, input_size=input_size)
+    if not model.num_classes:
+        raise ConfigError(f"{name or 'the network'} has no classifier (num_classes=0); {WITH_CLASSIFIER}")
     return BenchSubject(
         source=name,
         network=_title(model.variant.name, name, weights_sha256(model), titles),
@@ -97,6 +126,8 @@ def _network(source: str | os.PathLike[str] | MobileOne, titles: dict[str, str])
 
 def _artifact(path: Path, titles: dict[str, str]) -> BenchSubject:
     manifest = read_manifest(path)
+    if not manifest.num_classes:
+        raise ConfigError(f"{path} has no classifier (num_classes=0); {WITH_CLASSIFIER}")
     variant = VARIANTS.get(manifest.variant)
     return BenchSubject(
         source=str(path),
@@ -108,7 +139,7 @@ def _artifact(path: Path, titles: dict[str, str]) -> BenchSubject:
         if variant is None
         else NetworkShapes(
             variant=variant,
-            input_size=manifest.tensor.height,
+            input_size=(manifest.tensor.height, manifest.tensor.width),
             num_classes=manifest.num_classes,
             in_chans=manifest.tensor.channels,
         ),

@@ -8,7 +8,7 @@ from typing import Any
 
 from mobileone.checkpoint.archive import describe_error, is_name
 from mobileone.errors import CheckpointError, ConfigError
-from mobileone.input_spec import InputSpec, Interpolation
+from mobileone.input_spec import InputSpec, Interpolation, square_or_sides
 from mobileone.regular_file import parse_json_text
 from mobileone.variants import VARIANTS, Form, Variant
 
@@ -123,10 +123,10 @@ class ModelConfig:
             "num_features": self.variant.num_features,
             **names,
             "pretrained_cfg": {
-                "input_size": [spec.in_chans, spec.size, spec.size],
+                "input_size": [spec.in_chans, spec.height, spec.width],
                 "interpolation": spec.interpolation,
-                "crop_pct": spec.crop,
-                "crop_mode": "center",
+                "crop_pct": 1.0 if spec.fit == "letterbox" else spec.crop,
+                "crop_mode": "border" if spec.fit == "letterbox" else "center",
                 "mean": list(spec.mean),
                 "std": list(spec.std),
                 "num_classes": self.num_classes,
@@ -152,13 +152,16 @@ def from_hub(text: str, *, source: object) -> ModelConfig:
     nested = values.get("pretrained_cfg")
     cfg: Mapping[str, Any] = nested if isinstance(nested, Mapping) else values
     try:
-        channels, size = (int(v) for v in cfg.get("input_size", (3, 224, 224))[:2])
+        channels, height, width = (int(v) for v in cfg.get("input_size", (3, 224, 224)))
+        size = square_or_sides(height, width)
         default = InputSpec.for_channels(channels, size=size)
         method = cfg.get("interpolation")
         interpolation: Interpolation = method if method in ("bilinear", "bicubic") else default.interpolation
+        crop = float(cfg.get("crop_pct") or default.crop)
         spec = InputSpec(
             size=size,
-            crop=float(cfg.get("crop_pct") or default.crop),
+            crop=crop,
+            fit="letterbox" if cfg.get("crop_mode") == "border" and crop == 1 else "crop",
             interpolation=interpolation,
             mean=tuple(cfg.get("mean") or default.mean),
             std=tuple(cfg.get("std") or default.std),

@@ -11,6 +11,7 @@ from tyro.constructors import PrimitiveConstructorSpec
 
 from mobileone.backends.table import Precision, writing
 from mobileone.errors import ConfigError, MobileOneError
+from mobileone.input_spec import Size, parse_size, size_text
 
 
 def comma_list(one: Callable[[str], object], what: str) -> PrimitiveConstructorSpec[tuple[object, ...]]:
@@ -41,6 +42,16 @@ def comma_list(one: Callable[[str], object], what: str) -> PrimitiveConstructorS
 
 NAMES = comma_list(str, "names")
 NUMBERS = comma_list(int, "whole numbers")
+
+
+INPUT_SIZE = PrimitiveConstructorSpec[Size](
+    nargs=1,
+    metavar="SIDE|HxW",
+    instance_from_str=lambda words: parse_size(words[0]),
+    is_instance=lambda value: isinstance(value, int | tuple),
+    str_from_instance=lambda value: [size_text(value)],
+)
+"""For `Annotated[Size, INPUT_SIZE]`: 224, or 256x192, height first."""
 
 
 def format_choice(precision: Precision) -> Any:

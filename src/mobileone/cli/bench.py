@@ -9,9 +9,10 @@ from typing import Annotated
 
 from tyro.conf import Positional, arg
 
-from mobileone.cli.arguments import NAMES, NUMBERS, require_target
+from mobileone.cli.arguments import INPUT_SIZE, NAMES, NUMBERS, require_target
 from mobileone.cli.output import print_json
 from mobileone.errors import ConfigError
+from mobileone.input_spec import Size
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,6 +32,9 @@ class Bench:
     """Numbers of threads, with commas; each thread gets a core."""
     batch_sizes: Annotated[tuple[int, ...], NUMBERS] = (1,)
     """Images a run, with commas."""
+    input_size: Annotated[Size, INPUT_SIZE] | None = None
+    """Side of a square input, or height and width such as 256x192, pixels; exported files have their own.
+    Default: the model's."""
     calib: Annotated[Path | None, arg(metavar="DIR")] = None
     """Folder of photos that int8 is calibrated on; without it int8 is for exported int8 files alone."""
     eval: Annotated[str | None, arg(metavar="DIR")] = None
@@ -47,6 +51,9 @@ class Bench:
     """PyTorch beside the artifacts: all or none."""
     seed: int = 0
     """Of the order and the input."""
+    weights_key: str | None = None
+    """Which weights of a file that has several, by their key (`mobileone info` names them). Default: averaged
+    ones before raw ones."""
     json: bool = False
     """Print everything as JSON, every timed run among it."""
     png: Annotated[Path | None, arg(metavar="FILE")] = None
@@ -75,12 +82,14 @@ class Bench:
             precisions=self.precisions,  # type: ignore[arg-type]  # checked there
             threads=self.threads,
             batch_sizes=self.batch_sizes,
+            input_size=self.input_size,
             eval_data=self.eval,
             eval_images=self.eval_images,
             tolerance=self.tolerance,
             runs=self.runs,
             budget_s=self.seconds,
             baselines=tuple(BASELINES) if self.baselines == "all" else (),
+            weights_key=self.weights_key,
             quantize=None if self.calib is None else Quantizer(self.calib),
             seed=self.seed,
         )

@@ -10,7 +10,9 @@ from typing import Annotated
 from tyro.conf import Positional, arg
 
 from mobileone.backends.table import backend_of
+from mobileone.cli.arguments import INPUT_SIZE
 from mobileone.errors import ConfigError
+from mobileone.input_spec import Size
 
 METHOD = (
     "class activation maps (arXiv 1512.04150), exact here: a map's mean plus the class's bias is the logit"
@@ -34,8 +36,12 @@ class Explain:
     """How many of the likeliest classes to explain."""
     class_name: Annotated[str | None, arg(name="class")] = None
     """Explain this class instead, by its folder's name, a human name or its number."""
-    input_size: int | None = None
-    """Side of the square input, pixels: a larger one gives a finer map. Default: the model's."""
+    input_size: Annotated[Size, INPUT_SIZE] | None = None
+    """Side of a square input, or height and width such as 256x192, pixels. A larger one
+    gives a finer map. Default: the model's."""
+    weights_key: str | None = None
+    """Which weights of a file that has several, by their key (`mobileone info` names them). Default: averaged
+    ones before raw ones."""
     device: str = "auto"
     """auto, cpu, cuda or cuda:N."""
 
@@ -52,7 +58,9 @@ class Explain:
             )
         if not 1 <= len(self.images) <= MAX_IMAGES:
             raise ConfigError(f"explain takes 1 to {MAX_IMAGES} image files, got {len(self.images)}")
-        model = load_model(self.model, form="inference", device=pick_device(self.device))
+        model = load_model(
+            self.model, form="inference", device=pick_device(self.device), weights_key=self.weights_key
+        )
         if self.input_size is not None:
             model.set_input_size(self.input_size)
         rows = explain(model, self.images, topk=self.topk, class_name=self.class_name)

@@ -10,9 +10,10 @@ from tyro.conf import Positional, arg
 
 from mobileone.backends.manifest import Manifest, manifest_path
 from mobileone.backends.table import BACKENDS, backend_of
-from mobileone.cli.arguments import format_choice, refuse_existing
+from mobileone.cli.arguments import INPUT_SIZE, format_choice, refuse_existing
 from mobileone.cli.output import megabytes, print_json
 from mobileone.errors import ConfigError
+from mobileone.input_spec import Size
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -41,12 +42,15 @@ class Export:
     """Take any number of images at a time."""
     batch_size: int = 1
     """Images at a time, without --dynamic-batch."""
-    input_size: int | None = None
-    """Side of the square input, pixels. Default: the model's."""
+    input_size: Annotated[Size, INPUT_SIZE] | None = None
+    """Side of a square input, or height and width such as 256x192, pixels. Default: the model's."""
     half: bool = False
     """Store the weights as float16."""
     images: Path | None = None
     """Folder of photos to compare on, the first 16. Default: eight seeded pictures."""
+    weights_key: str | None = None
+    """Which weights of a file that has several, by their key (`mobileone info` names them). Default: averaged
+    ones before raw ones."""
     force: bool = False
     """Overwrite an existing artifact."""
     json: bool = False
@@ -63,8 +67,8 @@ class Export:
         from mobileone.checkpoint.load import load_model
         from mobileone.exporting.export import export
 
-        model = load_model(self.model, form="inference")
-        if self.input_size is not None and self.input_size > 0:
+        model = load_model(self.model, form="inference", weights_key=self.weights_key)
+        if self.input_size is not None:
             model.set_input_size(self.input_size)
         done = export(
             model,
@@ -110,5 +114,6 @@ def interface(manifest: Manifest) -> str:
     values = "RGB pixels, 0 to 255" if tensor.values == "pixels" else "normalised as the manifest says"
     return (
         f"input   {tensor.name}: {tensor.dtype} ({', '.join(shape)}) {tensor.layout}, {values}\n"
-        f"output  logits: float32 ({shape[0]}, {manifest.num_classes})"
+        f"output  logits: float32 ({shape[0]}, {manifest.num_outputs})"
+        + ("" if manifest.num_classes else ", pooled features: the network has no classifier")
     )

@@ -7,7 +7,9 @@ from typing import Annotated
 
 from tyro.conf import Positional, arg
 
+from mobileone.cli.arguments import INPUT_SIZE
 from mobileone.cli.output import megabytes, print_json
+from mobileone.input_spec import Size, checked_size, size_text
 from mobileone.report.aligned_table import aligned_table
 
 
@@ -20,17 +22,21 @@ class Info:
 
     model: Annotated[Positional[str], arg(metavar="MODEL")]
     """MODEL, see mobileone --help."""
-    input_size: int | None = None
-    """Side of the square input that the cost is for, pixels. Default: the model's."""
+    input_size: Annotated[Size, INPUT_SIZE] | None = None
+    """Side of a square input, or height and width such as 256x192, pixels. Default: the model's."""
+    weights_key: str | None = None
+    """Which weights of a file that has several, by their key (`mobileone info` names them). Default: averaged
+    ones before raw ones."""
     json: bool = False
     """Print the result as JSON."""
 
     def run(self) -> int:
         from mobileone.checkpoint.inspect import describe
+        from mobileone.checkpoint.layouts import some
         from mobileone.profiling.cost import network_cost
 
-        card = describe(self.model)
-        size = self.input_size or card.input_spec.size
+        card = describe(self.model, weights_key=self.weights_key)
+        size = card.input_spec.size if self.input_size is None else checked_size(self.input_size)
         costs = {
             form: network_cost(
                 card.variant, input_size=size, form=form, num_classes=card.num_classes, in_chans=card.in_chans
@@ -42,11 +48,14 @@ class Info:
             print_json({**card.to_dict(), "cost": {"input_size": size, **costs_json}})
             return 0
         spec = card.input_spec
+        others = f" (others: {', '.join(card.other_weights)})" if card.other_weights else ""
         facts = [("variant", card.variant.name), ("form", card.form), ("format", card.format)]
         facts += [("file", megabytes(card.size_bytes))] if card.size_bytes else []
+        facts += [("weights", f"{card.weights_key}{others}")] if others else []
+        facts += [("left out", some(card.beside))] if card.beside and not others else []
         facts += [
             ("classes", f"{card.num_classes}"),
-            ("input", f"{card.in_chans} × {spec.size} × {spec.size}, crop {spec.crop}, {spec.interpolation}"),
+            ("input", f"{card.in_chans} × {spec.height} × {spec.width}, {spec.view}"),
             ("mean, std", f"{spec.mean}, {spec.std}"),
         ]
         print("\n".join(f"{name:<10} {value}" for name, value in facts))
@@ -55,5 +64,5 @@ class Info:
             for form, cost in costs.items()
         ]
         print()
-        print(aligned_table(["form", "params", f"MMACs at {size} px", "GFLOP"], rows))
+        print(aligned_table(["form", "params", f"MMACs at {size_text(size)} px", "GFLOP"], rows))
         return 0

@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from tyro.conf import Positional, arg
 
+from mobileone.cli.arguments import INPUT_SIZE
 from mobileone.cli.output import print_json
 from mobileone.errors import ConfigError
+from mobileone.input_spec import Size, checked_size, sides
 from mobileone.variants import Form
 
 if TYPE_CHECKING:
@@ -32,8 +34,8 @@ class Profile:
     """What a line of the report is: an operator type (the format of Caffe2's report), a layer or a stage."""
     form: Form | None = None
     """Structure to profile, with branches or fused. Default: inference."""
-    input_size: int | None = None
-    """Side of the square input, pixels. Default: the model's, which is 224 as a rule."""
+    input_size: Annotated[Size, INPUT_SIZE] | None = None
+    """Side of a square input, or height and width such as 256x192, pixels. Default: the model's."""
     batch_size: int | None = None
     """Images at a time. Default: 1."""
     clock: Literal["onnxruntime", "torch"] | None = None
@@ -48,6 +50,9 @@ class Profile:
     """Threads of the runtime. Default: all cores that may be used."""
     runs: int = 100
     """Timed runs, after 10 of warm-up."""
+    weights_key: str | None = None
+    """Which weights of a file that has several, by their key (`mobileone info` names them). Default: averaged
+    ones before raw ones."""
     json: bool = False
     """Print everything as JSON."""
     html: Path | None = None
@@ -101,7 +106,11 @@ class Profile:
         from mobileone.profiling.profile import ProfileSubject
 
         if source.endswith(".onnx"):
-            given = [name for name in ("form", "input_size", "batch_size") if getattr(self, name) is not None]
+            given = [
+                name
+                for name in ("form", "input_size", "batch_size", "weights_key")
+                if getattr(self, name) is not None
+            ]
             if given:
                 raise ConfigError(f"{source} is profiled as it is; drop --{given[0].replace('_', '-')}")
             if self.device != "cpu":
@@ -115,16 +124,15 @@ class Profile:
         from mobileone.checkpoint.load import load_model
         from mobileone.profiling.profile import ProfileSubject
 
-        for what, number in (("input_size", self.input_size), ("batch_size", self.batch_size)):
-            if number is not None and number < 1:
-                raise ConfigError(f"{what} must be at least 1, got {number}")
+        if self.batch_size is not None and self.batch_size < 1:
+            raise ConfigError(f"batch_size must be at least 1, got {self.batch_size}")
         device = usable_device(self.device)
         name, form = split_form(source)
         chosen = form or self.form or "inference"
-        model = load_model(name, form=chosen).to(device)
-        size = self.input_size or model.input_spec.size
+        model = load_model(name, form=chosen, weights_key=self.weights_key).to(device)
+        size = sides(model.input_spec.size if self.input_size is None else checked_size(self.input_size))
         noise = torch.Generator().manual_seed(0)
-        x = torch.randn(self.batch_size or 1, model.in_chans, size, size, generator=noise)
+        x = torch.randn(self.batch_size or 1, model.in_chans, *size, generator=noise)
         return ProfileSubject(model, x.to(device), name=f"{name}:{chosen}")
 
 

@@ -12,9 +12,10 @@ from tyro.conf import Positional, arg
 
 from mobileone.backends.manifest import manifest_path
 from mobileone.backends.table import backend_of, writing
-from mobileone.cli.arguments import format_choice, refuse_existing
+from mobileone.cli.arguments import INPUT_SIZE, format_choice, refuse_existing
 from mobileone.cli.output import megabytes, print_json
 from mobileone.errors import ConfigError
+from mobileone.input_spec import Size
 from mobileone.report.aligned_table import aligned_table
 
 if TYPE_CHECKING:
@@ -48,8 +49,11 @@ class Quantize:
     """Folder to compare float and int8 on: class folders, or any photos, which give agreement alone."""
     batch_size: int = 1
     """Images at a time."""
-    input_size: int | None = None
-    """Side of the square input, pixels. Default: the model's."""
+    input_size: Annotated[Size, INPUT_SIZE] | None = None
+    """Side of a square input, or height and width such as 256x192, pixels. Default: the model's."""
+    weights_key: str | None = None
+    """Which weights of a file that has several, by their key (`mobileone info` names them). Default: averaged
+    ones before raw ones."""
     force: bool = False
     """Overwrite an existing artifact."""
     json: bool = False
@@ -73,7 +77,7 @@ class Quantize:
         from mobileone.quantization.calibration_images import calibration_images
         from mobileone.quantization.quantize import quantize
 
-        model = load_model(self.model, form="inference")
+        model = load_model(self.model, form="inference", weights_key=self.weights_key)
         if self.input_size is not None:
             model.set_input_size(self.input_size)
         photos = calibration_images(self.calib, model.input_spec, num_images=self.num_images, seed=self.seed)

@@ -20,7 +20,6 @@ from tyro.conf import arg
 
 from mobileone.atomic import atomic_path
 from mobileone.cli.main import guard
-from mobileone.cli.test import load_for_test
 from mobileone.cli.train import told_by_flags
 from mobileone.cli.usage import parse
 from mobileone.errors import CheckpointError
@@ -139,11 +138,12 @@ class Reference:
 
     def _test(self, data: str, ranks: Distributed) -> None:
         from mobileone.evaluation.evaluate import evaluate
+        from mobileone.inference.classifier import load_classifier
 
         best = WEIGHTS / "best.pt"
         if not best.exists():
             raise CheckpointError(f"{best} is not there; train first: bash main.sh N --train --data DIR")
-        classifier = load_for_test(str(best), device=ranks.device, input_size=self.input_size)
+        classifier = load_classifier(str(best), device=ranks.device, input_size=self.input_size)
         result = evaluate(classifier, data, num_workers=self.workers, dist=ranks)
         if ranks.is_main:
             print(("%10s" * 3) % ("acc@1", "acc@5", "loss"))

@@ -11,6 +11,7 @@ from tyro.conf import Positional, arg
 from mobileone.cli.arguments import refuse_existing
 from mobileone.cli.output import print_json
 from mobileone.errors import ReparameterizeError
+from mobileone.input_spec import sides
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,6 +25,9 @@ class Reparameterize:
     """MODEL in train form."""
     output: Annotated[Path, arg(aliases=("-o",))]
     """File to write: .safetensors or .pt, or a folder."""
+    weights_key: str | None = None
+    """Which weights of a file that has several, by their key (`mobileone info` names them). Default: averaged
+    ones before raw ones."""
     force: bool = False
     """Overwrite an existing file."""
     json: bool = False
@@ -38,12 +42,12 @@ class Reparameterize:
         from mobileone.reparam.verify import verify
 
         refuse_existing(self.output, force=self.force)
-        model, card = load_with_card(self.model)
+        model, card = load_with_card(self.model, weights_key=self.weights_key)
         if model.form == "inference":
             raise ReparameterizeError(f"nothing to reparameterize: {self.model} is in inference form already")
         fused = reparameterize(model)
-        size = model.input_spec.size
-        x = torch.randn(2, model.in_chans, size, size, generator=torch.Generator().manual_seed(0))
+        shape = (2, model.in_chans, *sides(model.input_spec.size))
+        x = torch.randn(shape, generator=torch.Generator().manual_seed(0))
         report = verify(model, fused, x).require()
         written = save_model(fused, self.output, extra=card.metadata)
         if self.json:

@@ -6,47 +6,21 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from tyro.conf import Positional, arg
 
 from mobileone.backends.table import Precision, backend_of
+from mobileone.class_list import read_class_list
+from mobileone.cli.arguments import INPUT_SIZE
 from mobileone.cli.device_option import device_for
 from mobileone.cli.output import print_json, result_line
-from mobileone.errors import ConfigError
+from mobileone.input_spec import Size, size_text
 
 if TYPE_CHECKING:
-    import torch
-
-    from mobileone.inference.classifier import Classifier
     from mobileone.ranks.distributed import Distributed
-
-
-def load_for_test(
-    source: str,
-    *,
-    device: torch.device | None,
-    input_size: int | None = None,
-    crop: float | None = None,
-    exif: bool | None = None,
-    threads: int | None = None,
-    precision: Precision | None = None,
-) -> Classifier:
-    """A model in inference form or an exported file; what is given of its input spec replaces its own."""
-    from mobileone.inference.classifier import load_classifier
-
-    if backend_of(source) is not None and input_size is not None:
-        raise ConfigError(f"{source} is exported for one size; export it with another --input-size instead")
-    classifier = load_classifier(source, device=device, threads=threads, precision=precision)
-    spec = classifier.input_spec
-    classifier.input_spec = replace(
-        spec,
-        size=spec.size if input_size is None else input_size,
-        crop=spec.crop if crop is None else crop,
-        exif=spec.exif if exif is None else exif,
-    )
-    return classifier
 
 
 @contextmanager
@@ -73,16 +47,22 @@ class Test:
     """MODEL, see mobileone --help, or an exported file."""
     data: str
     """Folder with val/<class>/, or with class folders itself; shards; or `digits`."""
-    input_size: int | None = None
-    """Side of the square input, pixels. Default: the model's."""
+    input_size: Annotated[Size, INPUT_SIZE] | None = None
+    """Side of a square input, or height and width such as 256x192, pixels. Default: the model's."""
     crop: float | None = None
     """Share of the resized short side that the centre crop keeps. Default: the model's."""
+    classes: Annotated[Path | None, arg(metavar="FILE")] = None
+    """The model's class names in the order of its outputs, a line each or a JSON list; the names that the
+    data's folders have. Default: the model's own, without any the folders in text order."""
     batch_size: int = 64
     """Images at a time; does not change the result."""
     workers: int | None = None
     """Loader processes a rank; 0 loads in this one. Default: the rank's share of the cores, 8 at most."""
     no_exif: bool = False
     """Look at photos as they are stored, not turned as their EXIF orientation says."""
+    weights_key: str | None = None
+    """Which weights of a file that has several, by their key (`mobileone info` names them). Default: averaged
+    ones before raw ones."""
     device: str = "auto"
     """auto, cpu, cuda or cuda:N; exported files run on the CPU."""
     threads: int | None = None
@@ -96,16 +76,19 @@ class Test:
 
     def run(self) -> int:
         from mobileone.evaluation.evaluate import evaluate
+        from mobileone.inference.classifier import load_classifier
 
         with ranks_for(self.model, self.device) as ranks:
-            classifier = load_for_test(
+            classifier = load_classifier(
                 self.model,
                 device=None if ranks is None else ranks.device,
                 input_size=self.input_size,
                 crop=self.crop,
+                class_names=None if self.classes is None else read_class_list(self.classes),
                 exif=False if self.no_exif else None,
                 threads=self.threads,
                 precision=self.precision,
+                weights_key=self.weights_key,
             )
             result = evaluate(
                 classifier,
@@ -117,10 +100,12 @@ class Test:
             )
             if ranks is not None and not ranks.is_main:
                 return 0
+        for note in result.notes:
+            print(note, file=sys.stderr)
         for path in result.skipped:
             print(f"skipped: {path}", file=sys.stderr)
         spec, runs = classifier.input_spec, str(classifier)
-        print(f"{runs}; {spec.size} px, crop {spec.crop}, {spec.interpolation}", file=sys.stderr)
+        print(f"{runs}; {size_text(spec.size)} px, {spec.view}", file=sys.stderr)
         if self.json:
             print_json(
                 {

@@ -15,8 +15,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from tyro.conf import Positional, UseAppendAction, arg
 from tyro.constructors import PrimitiveConstructorSpec
 
+from mobileone.cli.arguments import INPUT_SIZE
 from mobileone.cli.output import print_json, result_line
 from mobileone.errors import ConfigError, MobileOneError
+from mobileone.input_spec import Size, size_text
 from mobileone.report.aligned_table import aligned_table
 
 if TYPE_CHECKING:
@@ -38,6 +40,7 @@ RESUME = PrimitiveConstructorSpec(
 # What the library says of its arguments, and what the flags are called.
 FLAGS = {
     "resume=True": "--resume",
+    "allow_changed_data=True": "--allow-changed-data",
     "leave resume out": "leave --resume out",
     "choose another run_dir": "choose another --run-dir",
     "so pass data yourself": "so pass --data yourself",
@@ -69,6 +72,11 @@ class Train:
     """Folder for everything the run writes. Default: runs/RECIPE."""
     init: str | None = None
     """MODEL to start from instead of random weights."""
+    input_size: Annotated[Size, INPUT_SIZE] | None = None
+    """Side of a square input, or height and width such as 256x192, pixels. Default: the recipe's."""
+    weights_key: str | None = None
+    """Which weights of --init, where the file has several, by their key. Default: averaged ones before raw
+    ones."""
     device: str | None = None
     """auto, cpu, cuda or cuda:N. Default: the recipe's, which is auto."""
     on_bad_image: Literal["error", "skip"] | None = None
@@ -80,6 +88,9 @@ class Train:
     resume: Annotated[Literal["no", "yes", "auto"], RESUME] = "no"
     """Go on with the run in --run-dir from its newest checkpoint, with the configuration it was started with;
     `--resume auto` starts one if there is none."""
+    allow_changed_data: bool = False
+    """Resume although images were added, removed or renamed since the run began; in the epoch under way some
+    may then come twice, or not at all."""
     tensorboard: bool = False
     """Also log to RUN_DIR/tensorboard."""
     dry_run: bool = False
@@ -103,8 +114,10 @@ class Train:
         run_dir = self.run_dir or Path("runs") / (self.recipe or "digits")
         stored = RunDir(run_dir)
         resume = {"no": False, "yes": True, "auto": stored.config.exists()}[self.resume]
-        names = ("data", "init", "device", "on_bad_image", "checkpoint_every")
+        names = ("data", "init", "input_size", "device", "on_bad_image", "checkpoint_every")
         given = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
+        if self.weights_key is not None:
+            given["init_weights_key"] = self.weights_key
         settings = [*itertools.chain(*self.set)]
 
         def told(config: TrainConfig) -> TrainConfig:
@@ -119,7 +132,13 @@ class Train:
             config = told(recipe(self.recipe or "digits"))
         if self.dry_run:
             return self._plan(config, run_dir / "schedule.png")
-        result = fit(config, run_dir=run_dir, resume=resume, callbacks=self._callbacks())
+        result = fit(
+            config,
+            run_dir=run_dir,
+            resume=resume,
+            callbacks=self._callbacks(),
+            allow_changed_data=self.allow_changed_data,
+        )
         if int(os.environ.get("RANK", "0")) > 0:  # the main rank speaks for all
             return 0
         if self.report:
@@ -241,7 +260,7 @@ def plan_text(planned: RunPlan) -> str:
     phases = [
         [
             str(phase.epochs),
-            str(phase.size),
+            size_text(phase.size),
             f"{phase.strength:g}",
             f"{phase.step_seconds:.3f}",
             f"{planned.step_images / phase.step_seconds:.0f}",

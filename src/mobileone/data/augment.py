@@ -19,7 +19,8 @@ from mobileone.data.pixels import to_tensor
 from mobileone.data.resize import resize
 from mobileone.errors import ConfigError
 from mobileone.images.decode import Image, as_stored
-from mobileone.input_spec import Interpolation
+from mobileone.images.letterbox import inside, with_border
+from mobileone.input_spec import Fit, Interpolation, Size, checked_size, sides
 
 CROP_TRIES = 10
 
@@ -81,26 +82,29 @@ def draw_crop(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainTransform:
-    """Random crop resized to a square, random flip; a policy and random erasing if asked for.
+    """Random crop resized to `size`, random flip; a policy and random erasing if asked for.
 
     The crop is drawn on the full-size image. A JPEG is then decoded at 1/2, 1/4 or 1/8 wherever the crop
-    keeps at least `size` pixels on both sides.
+    keeps at least as many pixels on both sides as it is resized to.
 
     Attributes:
-        size: side of the result, pixels.
+        size: of the result: side of a square, or (height, width), pixels.
         interpolation: resize filters; one is drawn for every image.
         flip: probability of mirroring left and right.
         scale: area of the crop, as a share of the image's.
-        ratio: width / height of the crop.
+        ratio: width / height of the crop, over that of the result: how much a view may be stretched. For a
+            letterbox, over that of the image, and views are not stretched: they have its shape, more or less.
         policy: operations on colour and shape, or None.
         erasing: probability that a rectangle is erased.
         exif: turn photos as their EXIF orientation says.
+        fit: resize the crop to all of `size`, or "letterbox": as it is, inside a border.
+        border: colour around a letterboxed view.
 
     Raises:
         ConfigError: on values out of range.
     """
 
-    size: int
+    size: Size
     interpolation: tuple[Interpolation, ...] = ("bilinear",)
     flip: float = 0.5
     scale: tuple[float, float] = (0.08, 1.0)
@@ -108,10 +112,11 @@ class TrainTransform:
     policy: Policy | None = None
     erasing: float = 0.0
     exif: bool = True
+    fit: Fit = "crop"
+    border: tuple[int, int, int] = (0, 0, 0)
 
     def __post_init__(self) -> None:
-        if self.size < 1:
-            raise ConfigError(f"image size must be at least 1 pixel, got {self.size}")
+        checked_size(self.size, name="image size")
         if not self.interpolation or not set(self.interpolation) <= {"bilinear", "bicubic"}:
             raise ConfigError(f"interpolation: bilinear, bicubic or both, got {self.interpolation!r}")
         if not 0 <= self.flip <= 1:
@@ -124,28 +129,35 @@ class TrainTransform:
             raise ConfigError(f"erasing is a probability, in 0..1, got {self.erasing}")
 
     def __call__(self, image: Image, generator: torch.Generator) -> Tensor:
-        """One augmented view, uint8 (3, size, size).
+        """One augmented view, uint8 (3, height, width).
 
         Raises:
             BadImageError: if the image cannot be decoded.
         """
         image = image if self.exif else as_stored(image)
         height, width = image.height, image.width
-        box = draw_crop(height, width, scale=self.scale, ratio=self.ratio, generator=generator)
+        frame = sides(self.size)
+        shape = width / height if self.fit == "letterbox" else frame[1] / frame[0]
+        ratio = (self.ratio[0] * shape, self.ratio[1] * shape)
+        box = draw_crop(height, width, scale=self.scale, ratio=ratio, generator=generator)
+        view = inside((box.height, box.width), frame) if self.fit == "letterbox" else frame
         choice, flip = torch.rand(2, dtype=torch.float64, generator=generator).tolist()
         decoded = image.decode(
-            min_height=math.ceil(self.size * height / box.height),
-            min_width=math.ceil(self.size * width / box.width),
+            min_height=math.ceil(view[0] * height / box.height),
+            min_width=math.ceil(view[1] * width / box.width),
         )
         pixels = to_tensor(decoded)
         box = _scale_box(box, pixels.shape[-2] / height, pixels.shape[-1] / width)
         cut = pixels[:, box.top : box.top + box.height, box.left : box.left + box.width]
         interpolation = self.interpolation[int(choice * len(self.interpolation))]
-        result = resize(cut, (self.size, self.size), interpolation=interpolation)
+        result = resize(cut, view, interpolation=interpolation)
         if flip < self.flip:
             result = result.flip(-1)
         if self.policy is not None:
             result = apply_operations(result, self.policy.draw(generator))
+        if view != frame:
+            framed = with_border(result.permute(1, 2, 0).numpy(), frame, self.border)  # (H, W, C)
+            result = to_tensor(framed)
         if self.erasing:
             result = random_erasing(result, probability=self.erasing, generator=generator)
         return result

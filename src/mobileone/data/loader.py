@@ -24,6 +24,7 @@ from mobileone.data.requests import EvalRequests, Request, TrainRequests, seeded
 from mobileone.data.source import ImageSource, StreamedSource
 from mobileone.errors import BadImageError, ConfigError, DataError
 from mobileone.images.eval_transform import EvalTransform
+from mobileone.input_spec import sides
 from mobileone.processor import num_cores
 from mobileone.ranks.distributed import ranks_here
 
@@ -287,7 +288,7 @@ class _Reader(Dataset["Batch | _Failure"]):
             indices.append(used)
         labels = [int(self.source.labels[index]) for index in indices]
         return Batch(
-            _stack(images, size=request.transform.size),
+            _stack(images, sides(request.transform.size)),
             torch.tensor(labels, dtype=torch.int64),
             torch.tensor(indices, dtype=torch.int64),
             bad,
@@ -315,10 +316,10 @@ class _Reader(Dataset["Batch | _Failure"]):
         return request.transform(image, seeded_generator(self.seed, request.epoch, index))
 
 
-def _stack(images: list[Tensor], *, size: int) -> Tensor:
+def _stack(images: list[Tensor], size: tuple[int, int]) -> Tensor:
     """(N, C, H, W), channels last: of images laid out like that, each is one copy of a block of memory."""
     if not images:
-        return torch.empty(0, 3, size, size, dtype=torch.uint8)
+        return torch.empty(0, 3, *size, dtype=torch.uint8)
     packed = torch.stack([image.permute(1, 2, 0) for image in images])  # (N, H, W, C)
     return packed.permute(0, 3, 1, 2)
 

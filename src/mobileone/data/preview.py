@@ -13,6 +13,7 @@ from mobileone.data.augment import TrainTransform
 from mobileone.data.loader import train_loader
 from mobileone.data.source import ImageSource
 from mobileone.errors import ConfigError
+from mobileone.input_spec import sides
 
 COLUMNS, ROWS = 8, 4
 GAP, CAPTION = 4, 14  # pixels
@@ -36,8 +37,8 @@ def draw_batches(
     path = Path(path)
     if path.suffix.lower() != ".png":
         raise ConfigError(f"the picture must end in .png, got {path}")
-    side = max(transform.size for _, transform in transforms)
-    step = (side + GAP, side + GAP + CAPTION)
+    heights, widths = zip(*(sides(transform.size) for _, transform in transforms), strict=True)
+    step = (max(widths) + GAP, max(heights) + GAP + CAPTION)
     block = CAPTION + ROWS * step[1]
     sheet = PIL.Image.new("RGB", (COLUMNS * step[0] + GAP, len(transforms) * block), "white")
     pen = PIL.ImageDraw.Draw(sheet)
@@ -50,7 +51,8 @@ def draw_batches(
             x, y = GAP + place % COLUMNS * step[0], top + CAPTION + place // COLUMNS * step[1]
             pixels = image.permute(1, 2, 0).contiguous()  # (C, H, W) → (H, W, C)
             sheet.paste(PIL.Image.fromarray(pixels.to(torch.uint8).numpy()), (x, y))
-            pen.text((x, y + transform.size), _fitting(pen, source.classes[label], side), fill="black")
+            caption = _fitting(pen, source.classes[label], max(widths))
+            pen.text((x, y + sides(transform.size)[0]), caption, fill="black")
     with atomic_path(path) as temporary:
         sheet.save(temporary, "PNG")
 

@@ -46,18 +46,18 @@ def class_activation_maps(model: MobileOne, images: Tensor) -> tuple[Tensor, Ten
     return maps, model.forward_head(features)
 
 
-def logit_map(maps: Tensor, index: int, size: int) -> Tensor:
+def logit_map(maps: Tensor, index: int, size: tuple[int, int]) -> Tensor:
     """One class's map at the size of the image, and what stands out of it: 0 where it is least, 1 where most.
 
     Args:
         maps: of one image, (num_classes, h, w).
         index: the class.
-        size: side of the image, pixels.
+        size: (height, width) of the image, pixels.
 
     Returns:
-        float32 (size, size), bilinear between the centres of the places.
+        float32 of that size, bilinear between the centres of the places.
     """
     chosen = maps[index].float()[None, None]
-    large = F.interpolate(chosen, (size, size), mode="bilinear", align_corners=False)[0, 0]
+    large = F.interpolate(chosen, size, mode="bilinear", align_corners=False)[0, 0]
     low, high = large.min(), large.max()
     return (large - low) / (high - low).clamp(min=1e-12)

@@ -16,7 +16,9 @@ from mobileone.evaluation.pictures import short_name
 from mobileone.imagenet import human_name, resolve_classes
 from mobileone.images.any_image import AnyImage, as_image
 from mobileone.images.eval_transform import EvalTransform
+from mobileone.inference.classifier import usable_logits
 from mobileone.model.network import MobileOne
+from mobileone.model.wrapped import as_network
 from mobileone.report.figure import new_figure, require_png, save_figure
 
 MAX_IMAGES = 24
@@ -29,11 +31,11 @@ class Explanation:
 
     Attributes:
         image: its name.
-        pixels: what the network saw, uint8 (3, S, S).
+        pixels: what the network saw, uint8 (3, H, W).
         class_name: the class.
         probability: softmax, in [0, 1].
         logit: what the map decomposes.
-        heat: the map over the image, float32 (S, S), 0 where it is least and 1 where it is most.
+        heat: the map over the image, float32 (H, W), 0 where it is least and 1 where it is most.
     """
 
     image: str
@@ -81,6 +83,7 @@ def explain(
         ConfigError: on an unknown class, or a model without a classifier.
         BadImageError: if a file cannot be decoded.
     """
+    model = as_network(model, wanted="explain takes a MobileOne")
     if topk < 1:
         raise ConfigError(f"topk must be at least 1, got {topk}")
     classes = resolve_classes(model.num_classes, model.class_names)
@@ -94,6 +97,7 @@ def explain(
         pixels = to_tensor(transform(image))
         batch = normalize(pixels[None].to(weight.device), model.input_spec, dtype=weight.dtype)
         maps, logits = class_activation_maps(model, batch)
+        usable_logits(logits.float().cpu().numpy(), len(names))
         probabilities = logits[0].float().softmax(0)
         chosen = probabilities.topk(min(topk, len(names))).indices.tolist() if wanted is None else [wanted]
         rows.append(
@@ -104,7 +108,7 @@ def explain(
                     class_name=names[index],
                     probability=float(probabilities[index]),
                     logit=float(logits[0, index]),
-                    heat=logit_map(maps[0], index, pixels.shape[-1]).cpu(),
+                    heat=logit_map(maps[0], index, (pixels.shape[-2], pixels.shape[-1])).cpu(),
                 )
                 for index in chosen
             ]

@@ -17,6 +17,7 @@ from mobileone.errors import ConfigError, ExportError
 from mobileone.exporting.parity import SEEDED, TOLERANCES, seeded_pictures
 from mobileone.exporting.pipeline import Evidence, choose_target, describe, ready, write_artifact
 from mobileone.inference.torch_classifier import TorchClassifier
+from mobileone.input_spec import Size
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +40,7 @@ def export(
     raw_input: bool = False,
     dynamic_batch: bool = False,
     batch_size: int = 1,
-    input_size: int | None = None,
+    input_size: Size | None = None,
     half: bool = False,
     images: Tensor | None = None,
     source: str = "",
@@ -55,7 +56,7 @@ def export(
             the format can, exactly also at the padded border.
         dynamic_batch: take any number of images at a time.
         batch_size: the number of images at a time otherwise.
-        input_size: side of the input, pixels; None is the model's.
+        input_size: side of a square input, or (height, width), pixels; None is the model's.
         half: store weights as float16; which formats then also compute in it, docs/export.md says.
         images: pictures for the comparison, uint8 (N, C, size, size); None takes seeded ones.
         source: where the model came from, for the manifest.

@@ -22,7 +22,7 @@ SEEDED = "seeded pictures"
 
 
 def seeded_pictures(spec: InputSpec, *, number: int = NUM_SEEDED, seed: int = 0) -> Tensor:
-    """Pictures for a comparison where no photos are given: uint8 (number, in_chans, size, size).
+    """Pictures for a comparison where no photos are given: uint8 (number, in_chans, height, width).
 
     One is black and one is white, so that a wrong border or a wrong mean shows; the others are soft colour
     fields with noise, so that features of all scales fire.
@@ -32,8 +32,8 @@ def seeded_pictures(spec: InputSpec, *, number: int = NUM_SEEDED, seed: int = 0)
     """
     generator = torch.Generator().manual_seed(seed)
     fields = torch.rand(number, spec.in_chans, 6, 6, generator=generator)
-    soft = F.interpolate(fields, size=(spec.size, spec.size), mode="bicubic", align_corners=False)
-    noise = torch.randn(number, spec.in_chans, spec.size, spec.size, generator=generator)
+    soft = F.interpolate(fields, size=(spec.height, spec.width), mode="bicubic", align_corners=False)
+    noise = torch.randn(number, spec.in_chans, spec.height, spec.width, generator=generator)
     pictures = (255 * soft + 20 * noise).clamp(0, 255).round().to(torch.uint8)
     pictures[0], pictures[-1] = 0, 255
     return pictures

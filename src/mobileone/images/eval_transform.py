@@ -1,4 +1,4 @@
-"""A network's view of an image in evaluation: resized, and its centre cut."""
+"""A network's view of an image in evaluation: resized and its centre cut, or all of it inside a border."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from mobileone.errors import BadImageError, ConfigError
 from mobileone.images.decode import Image, as_stored
-from mobileone.input_spec import InputSpec, Interpolation
+from mobileone.images.letterbox import inside, with_border
+from mobileone.input_spec import Fit, InputSpec, Interpolation, Size, sides
 from mobileone.limits import IMAGE_PIXELS
 
 # Training's evaluation and predictions on any machine share one filter: Pillow's, which needs nothing else.
@@ -20,28 +21,34 @@ _FILTERS = {"bilinear": PIL.Image.Resampling.BILINEAR, "bicubic": PIL.Image.Resa
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EvalTransform:
-    """Resize the short side, cut the centre; always from the fully decoded image, so that results are exact.
+    """Resize and cut the centre, or letterbox; always from the fully decoded image, so results are exact.
 
-    The long side becomes `int(resize_size · long / short)`; the cut starts at `round((side − size) / 2)`.
+    To cut, the image is made as small as it may be with at least `resize_size` on both sides: for a square
+    the long side becomes `int(resize_size · long / short)`. The cut starts at `round((side − size) / 2)`.
     Only pixels in the cut are computed, which now and then rounds one a grey level apart from cutting later.
 
     Attributes:
-        size: side of the result, pixels.
-        resize_size: short side after resizing, pixels, at least `size`.
+        size: of the result: side of a square, or (height, width), pixels.
+        resize_size: likewise, of what is cut from; at least `size`. A letterbox does not need it.
         interpolation: resize filter.
         exif: turn photos as their EXIF orientation says.
+        fit: "crop" or "letterbox".
+        border: colour around a letterboxed image.
 
     Raises:
         ConfigError: on values out of range.
     """
 
-    size: int
-    resize_size: int
+    size: Size
+    resize_size: Size
     interpolation: Interpolation = "bilinear"
     exif: bool = True
+    fit: Fit = "crop"
+    border: tuple[int, int, int] = (0, 0, 0)
 
     def __post_init__(self) -> None:
-        if not 1 <= self.size <= self.resize_size:
+        both = zip(sides(self.size), sides(self.resize_size), strict=True)
+        if not all(1 <= size <= resize_size for size, resize_size in both):
             raise ConfigError(f"need 1 ≤ size ≤ resize_size, got {self.size} and {self.resize_size}")
 
     @classmethod
@@ -52,38 +59,62 @@ class EvalTransform:
         256
         """
         return cls(
-            size=spec.size, resize_size=spec.resize_size, interpolation=spec.interpolation, exif=spec.exif
+            size=spec.size,
+            resize_size=spec.resize_size,
+            interpolation=spec.interpolation,
+            exif=spec.exif,
+            fit=spec.fit,
+            border=spec.border,
         )
 
     def __call__(self, image: Image) -> NDArray[np.uint8]:
-        """The network's view, uint8 (size, size, 3).
+        """The network's view, uint8 (height, width, 3).
 
         Raises:
             BadImageError: if the image cannot be decoded, or is so elongated that resizing it is a bomb.
         """
         image = image if self.exif else as_stored(image)
-        short, long = sorted((image.height, image.width))
-        new_long = int(self.resize_size * long / short)
-        if self.resize_size * new_long > IMAGE_PIXELS.value:
-            raise BadImageError(
-                f"{image.name}: {image.width}×{image.height} pixels is too elongated to resize "
-                f"its short side to {self.resize_size}: over the limit of {IMAGE_PIXELS} pixels"
-            )
-        tall = image.height >= image.width
-        height, width = (new_long, self.resize_size) if tall else (self.resize_size, new_long)
-        top, left = round((height - self.size) / 2), round((width - self.size) / 2)
+        return self._letterboxed(image) if self.fit == "letterbox" else self._cut(image)
+
+    def _letterboxed(self, image: Image) -> NDArray[np.uint8]:
+        frame = sides(self.size)
+        height, width = inside((image.height, image.width), frame)
+        pixels = image.decode()
+        if (height, width) != pixels.shape[:2]:
+            whole = PIL.Image.fromarray(pixels).resize((width, height), _FILTERS[self.interpolation])
+            pixels = np.array(whole)
+        return with_border(pixels, frame, self.border)
+
+    def _cut(self, image: Image) -> NDArray[np.uint8]:
+        out_height, out_width = sides(self.size)
+        height, width = self._around(image)
+        top, left = round((height - out_height) / 2), round((width - out_width) / 2)
         pixels = image.decode()
         if (height, width) == pixels.shape[:2]:
-            return pixels[top : top + self.size, left : left + self.size]
+            return pixels[top : top + out_height, left : left + out_width]
         y, x = pixels.shape[0] / height, pixels.shape[1] / width
-        box = (left * x, top * y, (left + self.size) * x, (top + self.size) * y)
+        box = (left * x, top * y, (left + out_width) * x, (top + out_height) * y)
         cut = PIL.Image.fromarray(pixels).resize(
-            (self.size, self.size), _FILTERS[self.interpolation], _inside(box, pixels)
+            (out_width, out_height), _FILTERS[self.interpolation], _within(box, pixels)
         )
         return np.array(cut)
 
+    def _around(self, image: Image) -> tuple[int, int]:
+        """Height and width to resize to: one is just enough, the other what the image's shape makes it."""
+        height, width = sides(self.resize_size)
+        if height * image.width >= width * image.height:
+            width = height * image.width // image.height
+        else:
+            height = width * image.height // image.width
+        if height * width > IMAGE_PIXELS.value:
+            raise BadImageError(
+                f"{image.name}: {image.width}×{image.height} pixels is too elongated to resize "
+                f"its short side to {min(height, width)}: over the limit of {IMAGE_PIXELS} pixels"
+            )
+        return height, width
 
-def _inside(box: Box, pixels: NDArray[np.uint8]) -> Box:
+
+def _within(box: Box, pixels: NDArray[np.uint8]) -> Box:
     """The box without what rounding puts beyond the image, which Pillow refuses."""
     height, width = pixels.shape[:2]
     return min(box[0], width), min(box[1], height), min(box[2], width), min(box[3], height)

@@ -5,10 +5,13 @@ Child names are timm's, so that published weights load unchanged.
 
 from __future__ import annotations
 
+from typing import cast
+
 import torch
 from torch import Tensor, nn
 
 from mobileone.functional.window import subsample
+from mobileone.model.alterations import alteration
 from mobileone.model.branch_mode import runs_online
 from mobileone.model.branches import ConvBN
 from mobileone.model.online_forward import online_forward
@@ -82,13 +85,13 @@ class MobileOneBlock(nn.Module):
 
     @property
     def conv_branches(self) -> list[ConvBN]:
-        """The k full-size convolution branches."""
-        return [branch for branch in self.conv_kxk if isinstance(branch, ConvBN)]
+        """The k full-size convolution branches, whatever was put in their place."""
+        return cast("list[ConvBN]", list(self.conv_kxk))
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C_in, H, W) to (N, C_out, H', W')."""
         if self.training and runs_online(self, x):
-            fused = isinstance(self.attn, nn.Identity)
+            fused = not alteration(self.attn, nn.Identity) and not alteration(self.act, nn.ReLU)
             out: Tensor = online_forward(self, x, relu=fused)
             return out if fused else self.act(self.attn(out))
         return self.act(self.attn(self._sum_of_branches(x)))  # type: ignore[no-any-return]

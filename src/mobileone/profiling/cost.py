@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, fields
 from math import prod
 
 from mobileone.errors import ConfigError
+from mobileone.input_spec import Size, sides
 from mobileone.variants import SE_REDUCTION, BlockSpec, Form, Pair, Variant, network_units
 
 FLOAT_BYTES = 4
@@ -152,7 +153,7 @@ def head_cost(num_features: int, num_classes: int, *, batch_size: int = 1) -> Co
 def network_cost(
     variant: Variant,
     *,
-    input_size: int = 224,
+    input_size: Size = 224,
     form: Form = "inference",
     batch_size: int = 1,
     num_classes: int = 1000,
@@ -163,7 +164,7 @@ def network_cost(
 
     Args:
         variant: the network.
-        input_size: side of the square input, pixels.
+        input_size: side of a square input, or (height, width), pixels.
         form: `"inference"` or `"train"`.
         batch_size: images.
         num_classes: outputs of the linear layer; 0 for none.
@@ -178,13 +179,13 @@ def network_cost(
     >>> cost.params, cost.macs, cost.flops
     (2078504, 275110400, 550221800)
     """
-    if min(input_size, batch_size) < 1:
+    if min(*sides(input_size), batch_size) < 1:
         raise ConfigError(f"input_size and batch_size must be at least 1, got {input_size} and {batch_size}")
     if num_classes < 0:
         raise ConfigError(f"num_classes must be 0 or more, got {num_classes}")
     if form not in ("train", "inference"):
         raise ConfigError(f"form must be train or inference, got {form!r}")
-    total, shape = Cost(), (input_size, input_size)
+    total, shape = Cost(), sides(input_size)
     for unit in network_units(variant, in_chans=in_chans, output_stride=output_stride):
         total += unit_cost(unit.block, shape, form=form, batch_size=batch_size)
         shape = output_shape(unit.block, shape)

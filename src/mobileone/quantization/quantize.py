@@ -28,6 +28,7 @@ from mobileone.exporting.pipeline import (
 )
 from mobileone.inference.classifier import logits_in_batches
 from mobileone.inference.torch_classifier import TorchClassifier
+from mobileone.input_spec import Size, sides
 from mobileone.model.network import MobileOne
 from mobileone.quantization.calibrate import calibrate
 from mobileone.quantization.calibration_images import calibration_images, doubts
@@ -114,7 +115,7 @@ def quantize(
     network = ready(model)
     if not isinstance(images, Tensor):
         images = calibration_images(images, network.input_spec)
-    _check_images(images, network.in_chans, network.input_spec.size)
+    _check_images(images, network.in_chans, sides(network.input_spec.size))
     expected = logits_in_batches(TorchClassifier(network), images)
     if not expected.isfinite().all():
         raise ExportError("the network gives NaN or infinite logits in float already; it cannot be quantized")
@@ -196,10 +197,10 @@ def write_quantized(
     )
 
 
-def _check_images(images: Tensor, in_chans: int, size: int) -> None:
-    if images.dtype != torch.uint8 or images.ndim != 4 or tuple(images.shape[1:]) != (in_chans, size, size):
+def _check_images(images: Tensor, in_chans: int, size: tuple[int, int]) -> None:
+    if images.dtype != torch.uint8 or images.ndim != 4 or tuple(images.shape[1:]) != (in_chans, *size):
         raise ConfigError(
-            f"calibration images must be uint8 (N, {in_chans}, {size}, {size}), "
+            f"calibration images must be uint8 (N, {in_chans}, {size[0]}, {size[1]}), "
             f"got {str(images.dtype).removeprefix('torch.')} {tuple(images.shape)}"
         )
     if not len(images):
@@ -216,7 +217,7 @@ class Quantizer:
 
     def __init__(self, images: Tensor | str | os.PathLike[str], *, rule: Range = "mse") -> None:
         self.images, self.rule = images, rule
-        self._done: dict[tuple[str, int], tuple[QuantizedNetwork, Tensor, Tensor]] = {}
+        self._done: dict[tuple[str, Size], tuple[QuantizedNetwork, Tensor, Tensor]] = {}
 
     def __call__(self, model: MobileOne, path: Path, format: str, batch_size: int) -> Path:
         """Write the artifact; its path.

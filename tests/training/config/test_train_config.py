@@ -6,6 +6,7 @@ import json
 import pytest
 
 from mobileone.errors import ConfigError
+from mobileone.input_spec import InputSpec
 from mobileone.training.config.augmentation import Augment, Phase
 from mobileone.training.config.objective import Distill, Mix, Objective
 from mobileone.training.config.optimization import Optim
@@ -103,3 +104,21 @@ def test_every_field_is_described() -> None:
             assert f"\n        {field.name}: " in (kind.__doc__ or "") or f"\n    {field.name}: " in (
                 kind.__doc__ or ""
             ), f"{kind.__name__}.{field.name}"
+
+
+def test_rectangles_are_typed_or_listed() -> None:
+    for setting in ("input_size=256x192", "input_spec.size=256,192", "input_size=[256,192]"):
+        config = override(TrainConfig(), [setting])
+        assert config.input_spec.size == (256, 192)
+        assert TrainConfig.from_dict(json.loads(json.dumps(config.to_dict()))) == config
+    assert override(TrainConfig(), ["input_size=96x96"]).input_spec.size == 96
+    with pytest.raises(ConfigError, match=r"input_spec\.size"):
+        override(TrainConfig(), ["input_size=256y192"])
+
+
+def test_phases_are_no_larger_than_the_input_on_either_side() -> None:
+    config = TrainConfig(epochs=2, input_spec=InputSpec(size=(128, 96)))
+    phased = config.with_values({"progressive": (Phase(until=0.5, size=(64, 48)),)})
+    assert [phased.images_at(epoch).size for epoch in (0, 1)] == [(64, 48), (128, 96)]
+    with pytest.raises(ConfigError, match=r"sizes up to input_spec\.size=128x96"):
+        config.with_values({"progressive": (Phase(until=0.5, size=112),)})

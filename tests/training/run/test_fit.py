@@ -16,6 +16,7 @@ from mobileone.checkpoint.load import load_model
 from mobileone.checkpoint.rotation import Rotation
 from mobileone.errors import CheckpointError, ConfigError, DataError, TrainingError
 from mobileone.evaluation.evaluate import evaluate
+from mobileone.input_spec import Fit
 from mobileone.training.config.augmentation import Phase
 from mobileone.training.config.train_config import TrainConfig
 from mobileone.training.run.fit import fit
@@ -71,6 +72,7 @@ def test_a_run_writes_what_it_promises(config: TrainConfig, tmp_path: Path) -> N
     names = {path.name for path in run_dir.iterdir()}
     assert names == {
         "config.json",
+        "images.json",
         "metrics.csv",
         "train.log",
         "curves.png",
@@ -267,3 +269,22 @@ def test_the_module_that_teaches_is_needed_again(config: TrainConfig, tmp_path: 
     with pytest.raises(TrainingError, match=r"learnt from a teacher so far; .*same `teacher`"):
         fit(None, run_dir=tmp_path / "run", resume=True, progress=False)
     fit(None, run_dir=tmp_path / "run", resume=True, teacher=teacher, progress=False)
+
+
+@pytest.mark.parametrize("fit_by", ["crop", "letterbox"])
+def test_a_network_for_rectangles_trains_and_knows_its_size(
+    config: TrainConfig, tmp_path: Path, fit_by: Fit
+) -> None:
+    config = config.with_values(
+        {
+            "input_size": (48, 32),
+            "fit": fit_by,
+            "epochs": 2,
+            "progressive": (Phase(until=0.5, size=(36, 24)),),
+        }
+    )
+    result = fit(config, run_dir=tmp_path / "run")
+    assert result.last.num_images == 8
+    model = load_model(tmp_path / "run", form="inference")
+    assert (model.input_spec.size, model.input_spec.fit) == ((48, 32), fit_by)
+    assert evaluate(model, config.data).acc1 == result.best_acc1

@@ -28,12 +28,14 @@ class CompileTarget:
         triple: what zig calls it.
         suffix: of its shared libraries.
         flags: that it needs.
+        needs: a library that is there on that system and not with zig: functions are found in it when loaded.
     """
 
     name: str
     triple: str
     suffix: str
     flags: tuple[str, ...] = ("-shared", "-fPIC")
+    needs: str = ""
 
 
 TARGETS: dict[str, CompileTarget] = {
@@ -41,14 +43,21 @@ TARGETS: dict[str, CompileTarget] = {
     for each in (
         CompileTarget(name="x86_64-linux", triple="x86_64-linux-gnu.2.17", suffix=".so"),
         CompileTarget(name="aarch64-linux", triple="aarch64-linux-gnu.2.17", suffix=".so"),
-        CompileTarget(name="aarch64-android", triple="aarch64-linux-android", suffix=".so"),
+        # Android's C library is not zig's to give. What is called of it has the form that it has in Linux.
+        CompileTarget(
+            name="aarch64-android",
+            triple="aarch64-linux-musl",
+            suffix=".so",
+            flags=("-shared", "-fPIC", "-nostdlib", "-Wl,-z,max-page-size=16384"),
+            needs="libc.so",
+        ),
         CompileTarget(name="aarch64-macos", triple="aarch64-macos.11.0", suffix=".dylib"),
         CompileTarget(name="x86_64-windows", triple="x86_64-windows-gnu", suffix=".dll", flags=("-shared",)),
         CompileTarget(
             name="wasm32",
             triple="wasm32-wasi",
             suffix=".wasm",
-            flags=("-mexec-model=reactor", "-Wl,--export-dynamic", "-msimd128"),
+            flags=("-mexec-model=reactor", "-Wl,--export-dynamic", "-fvisibility=default", "-msimd128"),
         ),
     )
 }

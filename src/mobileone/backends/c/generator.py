@@ -18,6 +18,7 @@ from mobileone.backends.c.network_steps import NetworkPlan, plan_network, stem_g
 from mobileone.backends.c.workspace import Workspace, plan_workspace
 from mobileone.backends.quantized_network import QuantizedNetwork
 from mobileone.errors import ConfigError, ExportError
+from mobileone.input_spec import InputSpec, sides
 from mobileone.variants import Pair
 
 DEFAULT_PREFIX = "mobileone_net"
@@ -73,8 +74,7 @@ def generate(
         ExportError: if a layer is none that the C kernels know, or a weight is not finite.
     """
     check_prefix(prefix)
-    side = quantized.layers.input_spec.size
-    size = size or (side, side)
+    size = size or sides(quantized.layers.input_spec.size)
     if min(size) < SMALLEST_SIDE:
         raise ConfigError(f"the C engine takes images of at least 32×32, got {size[0]}×{size[1]}")
     _check_finite(quantized)
@@ -189,6 +189,20 @@ def _defines(
     return {name: str(value) for name, value in numbers.items()} | floats
 
 
+def _preprocessing(spec: InputSpec) -> str:
+    """From a photo to the input, a sentence for the header."""
+    if spec.fit == "letterbox":
+        return (
+            f"Resize the whole image to fit inside ({spec.interpolation}, antialiased), in the middle of a "
+            f"border of the colour {spec.border}."
+        )
+    if isinstance(spec.resize_size, int):
+        how = f"the short side to {spec.resize_size}"
+    else:
+        how = "to the least {} rows and {} columns that keep the shape".format(*spec.resize_size)
+    return f"Resize {how} ({spec.interpolation}, antialiased), then cut the centre."
+
+
 def _header(
     quantized: QuantizedNetwork,
     plan: NetworkPlan,
@@ -209,8 +223,7 @@ def _header(
         width=plan.image[1],
         channels=channels,
         order="RGB" if channels == 3 else "in the order that the network was trained with",
-        preprocessing=f"Resize the short side to {round(spec.size / spec.crop)} ({spec.interpolation}, "
-        f"antialiased), then cut the centre.",
+        preprocessing=_preprocessing(spec),
         num_outputs=layers.num_outputs,
         output_kind="averages of the last map's channels" if layers.classifier is None else "logits",
         weight_bytes=weight_bytes,

@@ -36,11 +36,11 @@ class KernelSet:
 
     def text(self, shapes: Sequence[TileShape]) -> str:
         """Its part of the C file: operations, kernels, a pointwise kernel for every shape, a table of all."""
-        names = [f"V_pointwise_{s.pitch}_{dict(s.pixels)[self.family]}_{s.vectors}_{s.few}" for s in shapes]
+        names = [f"V_pointwise_{s.pitch}_{dict(s.pixels)[self.family]}_{s.vectors}" for s in shapes]
         instances = {
             name: f"V_KERNEL void {name}({POINTWISE_ARGUMENTS}) {{\n"
             f"  V_pointwise(strip, pixels, p, begin, end, out, scratch, "
-            f"{shape.pitch}, {dict(shape.pixels)[self.family]}, {shape.vectors}, {shape.few});\n}}\n"
+            f"{shape.pitch}, {dict(shape.pixels)[self.family]}, {shape.vectors});\n}}\n"
             for name, shape in zip(names, shapes, strict=True)
         }
         macros = "".join(f"#undef V_{name}\n" for name in ("TARGET", "INLINE", "KERNEL", "dot_lane"))

@@ -153,8 +153,10 @@ class LayerTables:
         lines = []
         for index, panel in enumerate(panels):
             constants = self._layer(f"{name}_{index}", what, panel.layer)
-            tiles = tile_shape(pitch, panel.vectors, pixels, groups=panel.groups, width=width)
-            shape = self._shape(tiles)
+            shape = 0  # the classifier has a kernel of its own
+            if pixels:
+                tiles = tile_shape(pitch, panel.vectors, pixels, groups=panel.groups, width=width)
+                shape = self._shape(tiles)
             lines.append(
                 f"  {{{constants}, {offset}, {panel.groups}, {panel.vectors}, {panel.blocks}, "
                 f"{panel.channel}, {shape}, {pitch}}}"
@@ -218,7 +220,7 @@ class LayerTables:
         groups = round_up(round_up(inputs, 4) // 4, CLASSIFIER_GROUPS)
         zeros = np.zeros(out, np.int32)
         panels = pack_panels(weight.values, zeros, zeros.astype(np.float32), groups=groups)
-        self._panels("classifier", classifier.name, panels, pitch=4 * groups, pixels=1, width=0, offset=0)
+        self._panels("classifier", classifier.name, panels, pitch=4 * groups, pixels=0, width=0, offset=0)
         step = np.float32(self.quantized.activations["pooled"].step)
         for name, values in (("scale", weight.scale * step), ("bias", classifier.bias)):
             array = np.asarray(values, np.float32)

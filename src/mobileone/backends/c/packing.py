@@ -19,14 +19,13 @@ Int32s: TypeAlias = NDArray[np.int32]
 Float32s: TypeAlias = NDArray[np.float32]
 UINT8_MAX, INT32_MAX = 255, 2**31 - 1
 KERNEL_TAPS = 3
-FEW_GROUPS = 8
 SPLIT_PIXEL = 16  # products that take as long as moving one pixel's outputs to another row
 # Pixels of a tile, at most: as many sums as there are registers, by the vectors of sums that a pixel has.
 MOST_PIXELS = {
     "avx512vnni": {1: 14, 2: 14, 3: 9},
     "avxvnni": {1: 8, 2: 6, 3: 6},
     "avx2": {1: 6, 2: 5, 3: 5},
-    "neon": {1: 5, 2: 5, 3: 5},
+    "neon": {1: 5, 2: 5, 3: 4},
 }
 
 
@@ -73,13 +72,11 @@ class TileShape:
     Attributes:
         pitch: bytes from one pixel to the next.
         vectors: of a block.
-        few: groups of input channels, where they are so few that the kernel has no loop over them; else 0.
         pixels: of a tile, by the family of kernels.
     """
 
     pitch: int
     vectors: int
-    few: int
     pixels: tuple[tuple[str, int], ...]
 
 
@@ -104,8 +101,7 @@ def tile_shape(pitch: int, vectors: int, pixels: int, *, groups: int = 64, width
         return products + split * size * SPLIT_PIXEL, len(starts)
 
     chosen = {name: min(range(1, most[vectors] + 1), key=cost) for name, most in MOST_PIXELS.items()}
-    few = groups if groups <= FEW_GROUPS else 0
-    return TileShape(pitch, vectors, few, tuple(sorted(chosen.items())))
+    return TileShape(pitch, vectors, tuple(sorted(chosen.items())))
 
 
 def panel_widths(channels: int) -> list[tuple[int, int]]:

@@ -66,7 +66,7 @@ def executorch_int8_model(quantized: QuantizedNetwork, *, batch: int = 1) -> byt
     """
     require("executorch.exir", BACKENDS["executorch"])  # also registers the roundings
     spec = quantized.layers.input_spec
-    images = torch.zeros(batch, spec.size, spec.size, spec.in_chans, dtype=torch.uint8)
+    images = torch.zeros(batch, spec.height, spec.width, spec.in_chans, dtype=torch.uint8)
     with torch.no_grad():
         return program(Int8Network(quantized, batch=batch).eval(), images)
 

@@ -67,7 +67,7 @@ def litert_model(layers: FusedLayers, options: ExportOptions) -> bytes:
     graph = FlatBuffer(dynamic_batch=options.batch is None)
     writer = LayerWriter(graph, half=options.half)
     spec = layers.input_spec
-    shape = (options.batch or 1, spec.size, spec.size, spec.in_chans)
+    shape = (options.batch or 1, spec.height, spec.width, spec.in_chans)
     first, *others = layers.convs
     if options.raw_input:
         images = graph.tensor(INPUT_NAME, shape, np.uint8, Int8Encoding((1.0,)))

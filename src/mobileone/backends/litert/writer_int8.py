@@ -51,7 +51,7 @@ def litert_int8_model(quantized: QuantizedNetwork, *, batch: int = 1) -> bytes:
     """
     graph = FlatBuffer()
     spec, encoding = quantized.layers.input_spec, quantized.activations["image"]
-    shape = (batch, spec.size, spec.size, spec.in_chans)
+    shape = (batch, spec.height, spec.width, spec.in_chans)
     images = graph.tensor(
         INPUT_NAME, shape, np.uint8, Int8Encoding(encoding.scale, encoding.zero_point + UINT8_OFFSET)
     )

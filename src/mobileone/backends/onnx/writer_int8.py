@@ -67,7 +67,9 @@ def onnx_int8_model(quantized: QuantizedNetwork, *, batch: int | None = 1) -> by
         x = writer.node("Flatten", [x], "features")
         writer.linear(x, layers.classifier, OUTPUT_NAME)
     helper, kinds = onnx.helper, onnx.TensorProto
-    images = helper.make_tensor_value_info(INPUT_NAME, kinds.UINT8, [n, spec.size, spec.size, spec.in_chans])
+    images = helper.make_tensor_value_info(
+        INPUT_NAME, kinds.UINT8, [n, spec.height, spec.width, spec.in_chans]
+    )
     logits = helper.make_tensor_value_info(OUTPUT_NAME, kinds.FLOAT, [n, layers.num_outputs])
     graph = helper.make_graph(writer.nodes, "mobileone int8", [images], [logits], writer.constants)
     opset = helper.make_opsetid("", OPSET)
@@ -100,11 +102,11 @@ class _Writer:
 
     def bordered(self, images: str, batch: int | str) -> str:
         """The images inside the first convolution's padding, in the colour that stands for zero."""
-        size, (above, beside) = self.quantized.layers.input_spec.size, self.quantized.layers.convs[0].padding
+        spec, (above, beside) = self.quantized.layers.input_spec, self.quantized.layers.convs[0].padding
         x = images
         for axis, amount, strip in (
-            (1, above, (1, above, size, 1)),
-            (2, beside, (1, size + 2 * above, beside, 1)),
+            (1, above, (1, above, spec.width, 1)),
+            (2, beside, (1, spec.height + 2 * above, beside, 1)),
         ):
             if not amount:
                 continue

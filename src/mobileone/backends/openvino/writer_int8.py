@@ -60,7 +60,7 @@ def openvino_int8_model(quantized: QuantizedNetwork, *, batch: int | None = 1) -
     ov = require("openvino", BACKENDS["openvino"])
     writer = _Writer(quantized)
     spec, layers, op = quantized.layers.input_spec, quantized.layers, writer.op
-    shape = ov.PartialShape([-1 if batch is None else batch, spec.size, spec.size, spec.in_chans])
+    shape = ov.PartialShape([-1 if batch is None else batch, spec.height, spec.width, spec.in_chans])
     images = op.parameter(shape, ov.Type.u8, name=INPUT_NAME)
     planes = op.transpose(images, op.constant(np.array([0, 3, 1, 2])))  # (N, H, W, C) → (N, C, H, W)
     colour = quantized.border.astype(np.float32).reshape(1, -1, 1, 1) / PIXEL_MAX

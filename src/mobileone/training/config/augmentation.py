@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from mobileone.input_spec import Interpolation
+from mobileone.input_spec import Interpolation, Size, checked_size
 from mobileone.training.config.rules import require, require_choice
 
 PolicyName = Literal["none", "auto", "rand", "trivial"]
@@ -17,17 +17,17 @@ class Phase:
 
     Attributes:
         until: where it ends, as a share of all epochs, in (0, 1).
-        size: side of the training images, pixels.
+        size: of the training images: side of a square, or (height, width), pixels.
         strength: factor on the magnitudes of `augment.policy`, in (0, 1].
     """
 
     until: float
-    size: int
+    size: Size
     strength: float = 1.0
 
     def __post_init__(self) -> None:
         require("progressive's until", 0 < self.until < 1, "in (0, 1)", self.until)
-        require("progressive's size", self.size >= 1, "at least 1", self.size)
+        object.__setattr__(self, "size", checked_size(self.size, name="progressive's size"))
         require("progressive's strength", 0 < self.strength <= 1, "in (0, 1]", self.strength)
 
 
@@ -37,7 +37,7 @@ class Augment:
 
     Attributes:
         crop_scale: area of the random crop, as a share of the image: smallest and largest.
-        crop_ratio: width / height of the random crop: smallest and largest.
+        crop_ratio: width / height of the random crop over that of the network's input: smallest and largest.
         flip: probability of a horizontal mirror image.
         interpolation: resize filters; one is drawn for each image.
         policy: `"auto"` (AutoAugment's ImageNet policy), `"rand"` (RandAugment), `"trivial"`

@@ -7,13 +7,17 @@ import dataclasses
 import difflib
 import functools
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from types import UnionType
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from mobileone.errors import ConfigError
+from mobileone.input_spec import Size, parse_size
 
 C = TypeVar("C")
+
+# Types of a class's fields. Looking them up evaluates their text, so it is done once.
+_hints: Callable[[Any], dict[str, Any]] = functools.cache(get_type_hints)
 
 
 def changed(config: C, settings: Iterable[str], *, short_names: Mapping[str, str]) -> C:
@@ -67,7 +71,7 @@ def replaced(config: C, values: Mapping[str, Any]) -> C:
 
 def flattened(config: object, values: Mapping[str, Any]) -> dict[str, Any]:
     """The values of a dataclass as its JSON has them, those of groups under `group.field`."""
-    groups = [name for name, hint in get_type_hints(type(config)).items() if dataclasses.is_dataclass(hint)]
+    groups = [name for name, hint in _hints(type(config)).items() if dataclasses.is_dataclass(hint)]
     flat: dict[str, Any] = {}
     for name, value in values.items():
         if name in groups:
@@ -81,10 +85,10 @@ def flattened(config: object, values: Mapping[str, Any]) -> dict[str, Any]:
 def _fields(kind: type[Any]) -> dict[str, Any]:
     """Name and type of every field; those of groups under `group.field` as well."""
     fields: dict[str, Any] = {}
-    for name, hint in get_type_hints(kind).items():
+    for name, hint in _hints(kind).items():
         fields[name] = hint
         if dataclasses.is_dataclass(hint):
-            fields |= {f"{name}.{inner}": kind for inner, kind in get_type_hints(hint).items()}
+            fields |= {f"{name}.{inner}": kind for inner, kind in _hints(hint).items()}
     return fields
 
 
@@ -105,6 +109,9 @@ def _parse(hint: Any, text: str) -> Any:
     if any(get_origin(option) is Literal and text in get_args(option) for option in options):
         return text
     is_list = any(get_origin(option) is tuple for option in options)
+    if hint == Size and not text.startswith("["):  # 256x192 and 256,192 alike
+        with contextlib.suppress(ValueError):
+            return parse_size(text.replace(",", "x"))
     if is_list and not text.startswith("[") and (len(options) == 1 or "," in text):
         return [_parse(Any, part.strip()) for part in text.split(",")] if text else []
     if str in options and not text.startswith("{"):
@@ -172,7 +179,7 @@ def _coerce_dataclass(kind: type[Any], value: Any) -> Any:
         raise TypeError(
             f"an object with {', '.join(names)}" + (f" (unknown: {unknown[0]})" if unknown else "")
         )
-    hints = get_type_hints(kind)
+    hints = _hints(kind)
     return kind(**{name: _coerce(hints[name], item) for name, item in value.items()})
 
 

@@ -13,6 +13,7 @@ SHORT_NAMES = {
     "input_size": "input_spec.size",
     "eval_crop": "input_spec.crop",
     "eval_interpolation": "input_spec.interpolation",
+    "fit": "input_spec.fit",
     "exif": "input_spec.exif",
     "mean": "input_spec.mean",
     "std": "input_spec.std",

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from mobileone.errors import ConfigError
-from mobileone.input_spec import InputSpec
+from mobileone.input_spec import InputSpec, Size, sides, size_text
 from mobileone.training.config.augmentation import Augment, Phase
 from mobileone.training.config.config_text import changed, converted, flattened, replaced
 from mobileone.training.config.objective import Distill, Mix, Objective
@@ -24,9 +24,9 @@ CONFIG_VERSION = 2
 
 
 class EpochImages(NamedTuple):
-    """The training images of an epoch: side in pixels, and factor on the policy's magnitudes."""
+    """The training images of an epoch: size in pixels, and factor on the policy's magnitudes."""
 
-    size: int
+    size: Size
     strength: float
 
 
@@ -37,6 +37,7 @@ class TrainConfig:
     Attributes:
         model: variant name, or a `Variant`; None takes the network of `init`.
         init: weights to start from, anything `load_model` reads; None starts at random.
+        init_weights_key: which weights of a file that has several, as of `load_model`.
         data: `"digits"`, a folder with `train/<class>/` and `val/<class>/`, or shards (see `open_data`).
         val_data: likewise, for validation; None is the validation part of `data`.
         epochs: passes over the training images.
@@ -67,6 +68,7 @@ class TrainConfig:
 
     model: str | Variant | None = "mobileone_s0"
     init: str | None = None
+    init_weights_key: str | None = None
     data: str = "digits"
     val_data: str | None = None
     epochs: int = 300
@@ -93,6 +95,10 @@ class TrainConfig:
             get_variant(self.model)
         if self.model is None and self.init is None:
             raise ConfigError("model=None takes the network of init, and init is None; set one of them")
+        if self.init_weights_key is not None and self.init is None:
+            raise ConfigError(
+                f"init_weights_key={self.init_weights_key!r} chooses within init, and init is None; set it"
+            )
         if self.freeze and self.init is None:
             raise ConfigError(f"freeze={','.join(self.freeze)} would keep random weights; set init as well")
         for name in ("epochs", "batch_size", "eval_every"):
@@ -114,8 +120,8 @@ class TrainConfig:
         phases, largest = self.progressive, self.input_spec.size
         ends = [phase.until for phase in phases]
         require("progressive", ends == sorted(set(ends)), "phases whose `until` rises", phases)
-        fits = all(phase.size <= largest for phase in phases)
-        wanted = f"sizes up to input_spec.size={largest} (or progressive=[])"
+        fits = all(a <= b for phase in phases for a, b in zip(sides(phase.size), sides(largest), strict=True))
+        wanted = f"sizes up to input_spec.size={size_text(largest)} (or progressive=[])"
         require("progressive", fits, wanted, phases)
         lasts = [self.last_epoch(phase) for phase in phases]
         for before, last, phase in zip([0, *lasts], lasts, phases, strict=False):

@@ -16,8 +16,9 @@ from mobileone.errors import ConfigError
 from mobileone.imagenet import resolve_classes
 from mobileone.inference.classifier import Classifier
 from mobileone.inference.torch_classifier import torch_logits
-from mobileone.input_spec import InputSpec
+from mobileone.input_spec import InputSpec, sides
 from mobileone.model.network import MobileOne
+from mobileone.model.wrapped import unwrap
 from mobileone.precision import AmpDtype
 from mobileone.variants import VARIANTS
 
@@ -63,9 +64,9 @@ class FileTeacher:
     @torch.no_grad()
     def __call__(self, pixels: Tensor) -> Tensor:
         """Logits, float32, brought back to the device of `pixels`."""
-        size = self.classifier.input_spec.size
-        if pixels.shape[-1] != size or pixels.shape[-2] != size:
-            pixels = F.interpolate(pixels.float(), (size, size), mode="bilinear", antialias=True)
+        size = sides(self.classifier.input_spec.size)
+        if tuple(pixels.shape[-2:]) != size:
+            pixels = F.interpolate(pixels.float(), size, mode="bilinear", antialias=True)
         if pixels.dtype != torch.uint8:
             pixels = pixels.round().clamp(0, 255).to(torch.uint8)
         return self.classifier.logits(pixels.cpu()).to(pixels.device)
@@ -106,13 +107,14 @@ def open_teacher(
         )
     else:
         module = source if isinstance(source, nn.Module) else load_model(source, form="inference")
-        own = getattr(module, "input_spec", None)
+        network = unwrap(module)
+        own = getattr(network, "input_spec", None)
         teacher = ModuleTeacher(
             module, input_spec=own if isinstance(own, InputSpec) else input_spec, device=device, amp=amp
         )
-        if isinstance(module, MobileOne):
-            known = resolve_classes(module.num_classes, module.class_names)
-    _check(teacher, name, classes=classes, known=known, size=input_spec.size, device=device)
+        if isinstance(network, MobileOne):
+            known = resolve_classes(network.num_classes, network.class_names)
+    _check(teacher, name, classes=classes, known=known, size=sides(input_spec.size), device=device)
     return teacher
 
 
@@ -122,17 +124,19 @@ def _check(
     *,
     classes: tuple[str, ...],
     known: tuple[str, ...] | None,
-    size: int,
+    size: tuple[int, int],
     device: torch.device,
 ) -> None:
     """Refuse, before the first step, a teacher whose logits mean something else."""
     try:
-        logits = teacher(torch.zeros(2, 3, size, size, dtype=torch.uint8, device=device))
+        logits = teacher(torch.zeros(2, 3, *size, dtype=torch.uint8, device=device))
     except (RuntimeError, ValueError, TypeError) as error:
         if isinstance(error, ConfigError):
             raise
         reason = str(error).partition("\n")[0]
-        raise ConfigError(f"the teacher {name} cannot take images of 3×{size}×{size}: {reason}") from error
+        raise ConfigError(
+            f"the teacher {name} cannot take images of 3×{size[0]}×{size[1]}: {reason}"
+        ) from error
     if logits.ndim != 2 or logits.shape[1] != len(classes):
         raise ConfigError(
             f"the teacher {name} gives {'×'.join(map(str, logits.shape[1:]))} logits, the data has "

@@ -29,6 +29,8 @@ def transform_at(config: TrainConfig) -> Callable[[int], TrainTransform]:
             policy=policy_of(config.augment, factor=images.strength),
             erasing=config.augment.erasing,
             exif=config.input_spec.exif,
+            fit=config.input_spec.fit,
+            border=config.input_spec.border,
         )
 
     return at_epoch

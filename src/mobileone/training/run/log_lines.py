@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 
 from mobileone.evaluation.metrics import EvalResult
+from mobileone.input_spec import Size
 from mobileone.training.config.train_config import TrainConfig
 from mobileone.training.run.progress import RunProgress
 from mobileone.training.run.trainer import Trainer
@@ -66,8 +67,8 @@ def bar_line(report: StepReport, last: EvalResult | None, device: torch.device) 
     )
 
 
-def seconds_to_go(config: TrainConfig, progress: RunProgress, *, step_seconds: float, size: int) -> float:
-    """What a run still takes, when a step of images of `size` pixels a side took `step_seconds`."""
+def seconds_to_go(config: TrainConfig, progress: RunProgress, *, step_seconds: float, size: Size) -> float:
+    """What a run still takes, when a step of images of that size took `step_seconds`."""
     return seconds_left(
         config,
         epoch=progress.now.epoch,

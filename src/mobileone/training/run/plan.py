@@ -16,6 +16,7 @@ from mobileone.data.open import open_data, open_validation
 from mobileone.data.shards.address import is_remote, is_url
 from mobileone.data.source import ImageSource
 from mobileone.errors import TrainingError
+from mobileone.input_spec import Size, size_text
 from mobileone.ranks.distributed import Distributed, distributed
 from mobileone.training.config.train_config import TrainConfig
 from mobileone.training.run.trainer import Trainer
@@ -52,13 +53,13 @@ class PhasePlan:
 
     Attributes:
         epochs: how many.
-        size: side of the images, pixels.
+        size: of the images, pixels.
         strength: factor on the policy's magnitudes.
         step_seconds: forward, backward and update of one step, without loading.
     """
 
     epochs: int
-    size: int
+    size: Size
     strength: float
     step_seconds: float
 
@@ -159,7 +160,7 @@ def _measured(trainer: Trainer, train_set: ImageSource, dist: Distributed) -> Ru
     trainer.train_mode()
     trial = Trial(trainer.step)
     memory, timed, is_measured = _memory(trainer, trial, per_rank)
-    phases, times = [], dict[int, float]()
+    phases, times = [], dict[Size, float]()
     for first, epochs in _phases(config):
         at = config.images_at(first)
         if at.size not in times:
@@ -211,14 +212,14 @@ def _groups(trainer: Trainer) -> tuple[ParameterGroup, ...]:
     return tuple(groups)
 
 
-def _step_seconds(trial: Trial, count: int, size: int) -> float:
+def _step_seconds(trial: Trial, count: int, size: Size) -> float:
     """What a step takes, the mean of a few after one to warm up."""
     first = _timed(trial, count, size)
     number = 1 if first > LONG_S else TIMED_STEPS
     return sum(_timed(trial, count, size) for _ in range(number)) / number
 
 
-def _timed(trial: Trial, count: int, size: int) -> float:
+def _timed(trial: Trial, count: int, size: Size) -> float:
     started = time.perf_counter()
     trial(count, size)
     if trial.step.device.type == "cuda":
@@ -245,12 +246,12 @@ def _memory(trainer: Trainer, trial: Trial, per_rank: int) -> tuple[int, int, bo
     return standing + _peak(trial, per_rank, size, dist), per_rank, True
 
 
-def _peak(trial: Trial, count: int, size: int, dist: Distributed) -> int:
+def _peak(trial: Trial, count: int, size: Size, dist: Distributed) -> int:
     peak, done = peak_bytes(lambda images: trial(images, size), count, dist.device)
     if not done:
         raise TrainingError(
-            f"out of memory with {count} images of {size} px on a rank; lower batch_size or input_size, or "
-            "raise accumulate"
+            f"out of memory with {count} images of {size_text(size)} px on a rank; "
+            "lower batch_size or input_size, or raise accumulate"
         )
     return peak
 

@@ -6,7 +6,7 @@ import json
 import os
 import platform
 import sys
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -18,9 +18,10 @@ from filelock import FileLock, Timeout
 from tqdm import tqdm
 
 from mobileone.atomic import atomic_path, leftovers
+from mobileone.data.fingerprint import Fingerprint
 from mobileone.data.shards.address import is_remote
 from mobileone.errors import ConfigError, MobileOneError, TrainingError
-from mobileone.outside_text import printable_lines
+from mobileone.outside_text import json_text, printable_lines
 from mobileone.regular_file import read_json
 from mobileone.training.config.train_config import CONFIG_VERSION, TrainConfig
 from mobileone.training.watch.records import EpochRecord, metrics_table
@@ -76,6 +77,11 @@ class RunDir:
         return self.path / "config.json"
 
     @property
+    def images(self) -> Path:
+        """images.json: which images the run began with, by their number and a hash a class."""
+        return self.path / "images.json"
+
+    @property
     def metrics(self) -> Path:
         """metrics.csv: one line an epoch."""
         return self.path / "metrics.csv"
@@ -124,7 +130,11 @@ class RunDir:
 
     def _stored_config(self) -> TrainConfig:
         stored = self._read()
-        return TrainConfig.from_dict(stored["config"], version=stored["version"])
+        try:
+            return TrainConfig.from_dict(stored["config"], version=stored["version"])
+        except (ConfigError, TypeError, ValueError, LookupError, OverflowError) as error:
+            reason = " ".join(str(error).split())[:300] or type(error).__name__
+            raise ConfigError(f"{self.config}: {reason}") from error
 
     def read_environment(self) -> dict[str, Any]:
         """What the run was started with besides: versions, ranks, time.
@@ -253,6 +263,37 @@ class RunDir:
         text = json.dumps(content, indent=2)
         with atomic_path(self.config) as temporary:
             temporary.write_text(text + "\n", encoding="utf-8")
+
+    def note_images(self, images: Mapping[str, Fingerprint]) -> None:
+        """Write images.json.
+
+        Args:
+            images: by what they are for, "training" and "validation".
+        """
+        text = json_text({name: one.to_dict() for name, one in images.items()})
+        with atomic_path(self.images) as temporary:
+            temporary.write_text(f"{text}\n", encoding="utf-8")
+
+    def changed_images(self, images: Mapping[str, Fingerprint]) -> str | None:
+        """How these images differ from those of the run that is there, in words; None if they do not.
+
+        Args:
+            images: as for `note_images`.
+
+        Raises:
+            FileNotFoundError: if the run is of a version that did not note them.
+            TrainingError: if the note is damaged.
+        """
+        try:
+            noted = read_json(self.images)
+            before = {name: Fingerprint.from_dict(noted[name]) for name in images}
+        except FileNotFoundError:
+            raise
+        except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+            reason = " ".join(str(error).split())[:200]
+            raise TrainingError(f"{self.images} is damaged ({reason}); remove it to go on without") from error
+        changes = {name: before[name].changes(now) for name, now in images.items()}
+        return "; ".join(f"{name}: {words}" for name, words in changes.items() if words) or None
 
     def sweep(self) -> None:
         """Remove what a killed process left half written. Only the process that owns the folder may."""

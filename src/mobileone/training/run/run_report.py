@@ -22,6 +22,7 @@ from mobileone.evaluation.answers import Answers, answer
 from mobileone.evaluation.confusion import class_results, confused_pairs
 from mobileone.evaluation.pictures import draw_confusion, draw_mistakes, draw_worst_classes
 from mobileone.imagenet import human_name
+from mobileone.input_spec import size_text
 from mobileone.limits import JSON_BYTES
 from mobileone.model.network import MobileOne
 from mobileone.processor import num_cores
@@ -126,7 +127,7 @@ def _draw(files: RunDir, answers: Answers, source: ImageSource) -> tuple[Path, .
 
 def _page(files: RunDir, config: TrainConfig, model: MobileOne, answers: Answers) -> str:
     environment = files.read_environment()
-    rows = _epoch_rows(files)
+    rows = epoch_rows(files)
     name = f"{model.variant.name} on {config.data}"
     parts = [_summary(rows, model, answers)]
     for title, key, note in (
@@ -157,8 +158,12 @@ def _page(files: RunDir, config: TrainConfig, model: MobileOne, answers: Answers
     return document(f"Training of {name}", [f"<h1>{escape(name)}</h1>", *parts])
 
 
-def _epoch_rows(files: RunDir) -> list[dict[str, str]]:
-    """The lines of metrics.csv, one an epoch, whose numbers are numbers."""
+def epoch_rows(files: RunDir) -> list[dict[str, str]]:
+    """The lines of metrics.csv, one an epoch, whose numbers are numbers.
+
+    Raises:
+        TrainingError: if it is anything else.
+    """
     try:
         text = read_regular(files.metrics, JSON_BYTES).decode("utf-8")
         rows = list(csv.DictReader(io.StringIO(text, newline="")))
@@ -188,7 +193,7 @@ def _summary(rows: Sequence[dict[str, str]], model: MobileOne, answers: Answers)
         (f"{float(rows[-1]['images/s']):,.0f}", "images/s in the last epoch"),
         (f"{float(rows[-1]['data_wait']):.0%}", "of it waiting for images"),
         (f"{sum(p.numel() for p in model.parameters()):,}", "parameters, fused"),
-        (f"{spec.size} px", f"crop {spec.crop:g}, {spec.interpolation}"),
+        (f"{size_text(spec.size)} px", spec.view),
     ]
     return tiles(values)
 

@@ -12,9 +12,10 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from mobileone.data.loader import Batch, BatchLoader, train_loader
 from mobileone.data.source import ImageSource
-from mobileone.errors import ConfigError, TrainingError
+from mobileone.errors import ConfigError, InferenceError, TrainingError
 from mobileone.evaluation.evaluate import evaluate
 from mobileone.evaluation.metrics import EvalResult
+from mobileone.input_spec import Size, sides, size_text
 from mobileone.model.branch_mode import set_branch_mode
 from mobileone.model.network import MobileOne
 from mobileone.precision import AmpDtype, resolve_amp
@@ -97,17 +98,17 @@ class Trainer:
         fewest = self.step_images // ranks
         images = fewest // min(config.compute.accumulate, fewest)  # in the smallest part of a step
         together = images * (ranks if config.compute.sync_bn else 1)
-        size = min(config.images_at(epoch).size for epoch in range(config.epochs))
+        size = min((config.images_at(epoch).size for epoch in range(config.epochs)), key=_area)
         for level in self.network.feature_info.info:
-            side = math.ceil(size / level["reduction"])
+            places = math.prod(math.ceil(side / level["reduction"]) for side in sides(size))
             stage = self.network.get_submodule(level["module"])
             trained = [norm for norm in stage.modules() if isinstance(norm, _BatchNorm)]
-            if together * side**2 > 1 or not any(norm.weight.requires_grad for norm in trained):
+            if together * places > 1 or not any(norm.weight.requires_grad for norm in trained):
                 continue
             few = len(self.train_set) == 1
             raise ConfigError(
-                f"BatchNorm in {level['module']} would see one value a channel, of {images} image of {size} "
-                f"px, and needs two; "
+                f"BatchNorm in {level['module']} would see one value a channel, of {images} image of "
+                f"{size_text(size)} px, and needs two; "
                 + ("add training images" if few else "use batch_size=2 or more for each part of a step")
                 + f", or input_size above {level['reduction']}"
             )
@@ -176,23 +177,23 @@ class Trainer:
         if not self.config.compute.sync_bn:
             # Every rank has BatchNorm statistics of its own; what rank 0 saves is what is evaluated.
             self.dist.broadcast_(model.buffers())
-        result = evaluate(
-            model,
-            val_set,
-            batch_size=self.config.batch_size,
-            num_workers=self.config.loading.num_workers,
-            on_bad_image=self.config.loading.on_bad_image,
-            dist=self.dist,
-            amp=self.step.amp,
-            progress=show,
-            on_dead_worker=self._report_worker,
-        )
-        if not math.isfinite(result.loss):
-            raise TrainingError(
-                f"the validation loss became {result.loss} after epoch {epoch + 1}; the files hold the "
-                "epochs before it; try a lower base_lr, or amp=off"
+        try:
+            return evaluate(
+                model,
+                val_set,
+                batch_size=self.config.batch_size,
+                num_workers=self.config.loading.num_workers,
+                on_bad_image=self.config.loading.on_bad_image,
+                dist=self.dist,
+                amp=self.step.amp,
+                progress=show,
+                on_dead_worker=self._report_worker,
             )
-        return result
+        except InferenceError as error:
+            raise TrainingError(
+                f"after epoch {epoch + 1}, in validation, {error}; the files hold the epochs before it; try "
+                "a lower base_lr, or amp=off"
+            ) from error
 
     def state_dict(self) -> dict[str, Any]:
         """What going on needs, beside the configuration and the progress."""
@@ -265,3 +266,7 @@ def _schedule(config: TrainConfig, steps_per_epoch: int, step_images: int) -> Sc
         weight_decay=config.optim.weight_decay,
         weight_decay_end=config.optim.weight_decay_end,
     )
+
+
+def _area(size: Size) -> int:
+    return math.prod(sides(size))

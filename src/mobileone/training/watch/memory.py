@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from mobileone.input_spec import Size, size_text
 from mobileone.training.method.step import TrainStep
 from mobileone.training.watch.trial import Trial
 
@@ -126,14 +127,14 @@ def _goes_through(step: Callable[[int], None], batch_size: int, device: torch.de
     return True
 
 
-def what_would_have_fitted(step: TrainStep, *, size: int, batch_size: int) -> str:
+def what_would_have_fitted(step: TrainStep, *, size: Size, batch_size: int) -> str:
     """Why a run ends whose memory ran out in a step: the message, with the batch that would have fitted.
 
     Found by steps on this rank alone, of a fresh network; the run's own gradients are given up.
 
     Args:
         step: of the run, as it failed.
-        size: side of its images, pixels.
+        size: of its images, pixels.
         batch_size: images a rank that the configuration asks for.
     """
     step.optimizer.zero_grad(set_to_none=True)
@@ -142,7 +143,7 @@ def what_would_have_fitted(step: TrainStep, *, size: int, batch_size: int) -> st
     images = math.ceil((step.step_images or batch_size) / step.dist.world_size / parts)
     trial = Trial.alone(step)
     fits = batch_that_fits(lambda count: trial(count, size), batch_size=images, device=step.device)
-    message = f"out of memory with batches of {images} images of {size} px on a rank; "
+    message = f"out of memory with batches of {images} images of {size_text(size)} px on a rank; "
     if fits is None:
         return message + "lower batch_size or input_size, or raise accumulate"
     message += f"about {fits} would have fitted, as trials of smaller batches tell: batch_size={fits * parts}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from mobileone.input_spec import sides
 from mobileone.report.figure import new_figure, save_figure
 from mobileone.training.config.train_config import TrainConfig
 from mobileone.training.method.schedule import Schedule
@@ -32,19 +33,23 @@ def draw_schedule(config: TrainConfig, schedule: Schedule, path: Path) -> None:
     edges = list(range(config.epochs + 1))
     scales = [config.images_at(epoch) for epoch in edges[:-1]]
     policy = config.augment.policy
-    size.stairs([scale.size for scale in scales], edges, baseline=None, linewidth=1.5)
+    heights_and_widths = dict.fromkeys(zip(*(sides(scale.size) for scale in scales), strict=True))
+    for values, style in zip(heights_and_widths, ("-", "--"), strict=False):
+        size.stairs(values, edges, baseline=None, linewidth=1.5, color="C0", linestyle=style)
     strength.stairs(
         [config.augment.strength * scale.strength if policy != "none" else 0.0 for scale in scales],
         edges,
         baseline=None,
         linewidth=1.5,
     )
-    size.set_ylim(0, 1.1 * config.input_spec.size)
+    size.set_ylim(0, 1.1 * max(sides(config.input_spec.size)))
     strength.set_ylim(-0.05, 1.1)
     titles = {
         rate: "learning rate",
         decay: "weight decay",
-        size: "image size, pixels",
+        size: "image size, pixels"
+        if isinstance(config.input_spec.size, int)
+        else "image height and (dashed) width, pixels",
         strength: f"augmentation strength (policy {policy})",
     }
     for axes, title in titles.items():

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+
+from mobileone.input_spec import Size, sides
 from mobileone.training.config.train_config import TrainConfig
 
 
@@ -12,7 +15,7 @@ def seconds_left(
     steps: int,
     steps_per_epoch: int,
     step_seconds: float,
-    size: int,
+    size: Size,
     test_seconds: float = 0.0,
 ) -> float:
     """Training and evaluations to come, if every pixel takes what it took.
@@ -23,7 +26,7 @@ def seconds_left(
         steps: of it that are over.
         steps_per_epoch: optimizer steps.
         step_seconds: what a step took.
-        size: side of that step's images, pixels.
+        size: of that step's images, pixels.
         test_seconds: what an evaluation takes.
 
     >>> config = TrainConfig(epochs=3, eval_every=2)
@@ -34,7 +37,7 @@ def seconds_left(
     """
 
     def at_size(epoch: int) -> float:  # seconds a step
-        return step_seconds * (config.images_at(epoch).size / size) ** 2
+        return step_seconds * math.prod(sides(config.images_at(epoch).size)) / math.prod(sides(size))
 
     epochs = range(epoch, config.epochs)
     training = sum(steps_per_epoch * at_size(each) for each in epochs) - steps * at_size(epoch)

@@ -7,6 +7,7 @@ from dataclasses import replace
 import torch
 
 from mobileone.data.loader import Batch
+from mobileone.input_spec import Size, sides
 from mobileone.model.block import MobileOneBlock
 from mobileone.model.branch_mode import set_branch_mode
 from mobileone.model.create import create_model
@@ -61,11 +62,11 @@ class Trial:
             )
         )
 
-    def __call__(self, count: int, size: int) -> None:
-        """One step of `count` images of `size` pixels a side on this rank; keeps no gradients."""
+    def __call__(self, count: int, size: Size) -> None:
+        """One step of `count` images of that size on this rank; keeps no gradients."""
         network = self.step.network
         assert isinstance(network, MobileOne)
-        pixels = torch.randint(0, 256, (count, network.in_chans, size, size), dtype=torch.uint8)
+        pixels = torch.randint(0, 256, (count, network.in_chans, *sides(size)), dtype=torch.uint8)
         indices = torch.arange(count)
         group = self.step.optimizer.param_groups[0]
         try:

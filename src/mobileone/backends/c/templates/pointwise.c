@@ -12,22 +12,17 @@ V_INLINE void V_group(V_ints sums[V_MOST_PIXELS][3], const V_pixel *pixels, cons
 }
 
 /* One tile: `size` pixels by `vectors` vectors of sums, which stay in registers over all input channels. What lies
-   beyond `valid` pixels is computed and thrown away. `pitch`, `size`, `vectors` and `step` are constants, and `few`,
-   the number of groups where there are few. */
+   beyond `valid` pixels is computed and thrown away. `pitch`, `size`, `vectors` and `step` are constants. */
 V_INLINE cursor V_tile(const V_pixel *pixels, int groups, const int8_t *weights, const int32_t *bias,
                        const float *scale, int32_t offset, cursor out, int valid, uint8_t *sink, int pitch, int size,
-                       int vectors, int step, int few) {
+                       int vectors, int step) {
   V_ints sums[V_MOST_PIXELS][3];
   UNROLL for (int v = 0; v < vectors; v++) {
     V_ints start = V_start(bias + 16 * v);
     UNROLL for (int p = 0; p < size; p++) sums[p][v] = start;
   }
-  if (few) {
-    UNROLL for (int k = 0; k < few; k++) V_group(sums, pixels + 4 * k, weights + k * step, pitch, size, vectors);
-  } else {
-    ROLLED for (int k = 0; k < groups; k++, pixels += 4, weights += step)
-      V_group(sums, pixels, weights, pitch, size, vectors);
-  }
+  ROLLED for (int k = 0; k < groups; k++, pixels += 4, weights += step)
+    V_group(sums, pixels, weights, pitch, size, vectors);
   /* Mostly the pixels go to one row; where they do not, by way of the sink. */
   const int straight = fits(&out, size, valid);
   uint8_t *to = straight ? out.at : sink;
@@ -43,7 +38,7 @@ V_INLINE cursor V_tile(const V_pixel *pixels, int groups, const int8_t *weights,
 
 /* All pixels of a strip by `count` vectors from number `vector` on, a slice of their lanes at a time. */
 V_INLINE void V_columns(const V_pixel *strip, int pixels, const panel *p, int32_t offset, int block, int vector,
-                        int count, cursor out, uint8_t *sink, int pitch, int size, int vectors, int few) {
+                        int count, cursor out, uint8_t *sink, int pitch, int size, int vectors) {
   const int lanes = 16 * (block * vectors + vector);
   const int8_t *weights = p->weights + (ptrdiff_t)block * p->groups * 64 * vectors + 64 * vector;
   ROLLED for (int slice = 0; slice < 16; slice += V_SLICE) {
@@ -52,30 +47,30 @@ V_INLINE void V_columns(const V_pixel *strip, int pixels, const panel *p, int32_
     const V_pixel *from = strip;
     ROLLED for (int left = pixels; left > 0; left -= size) {
       to = V_tile(from, p->groups, weights + 4 * slice, p->bias[V_SIGNED] + lanes + slice, p->scale + lanes + slice,
-                  offset, to, left, sink, pitch, size, count, 64 * vectors, few);
+                  offset, to, left, sink, pitch, size, count, 64 * vectors);
       from += size * pitch;
     }
   }
 }
 
 V_INLINE void V_blocks(const V_pixel *strip, int pixels, const panel *p, int32_t offset, int begin, int end, cursor out,
-                       uint8_t *sink, int pitch, int size, int vectors, int few) {
+                       uint8_t *sink, int pitch, int size, int vectors) {
   ROLLED for (int block = begin; block < end; block++) {
     if (V_SLICE == 16) {
-      V_columns(strip, pixels, p, offset, block, 0, vectors, out, sink, pitch, size, vectors, few);
+      V_columns(strip, pixels, p, offset, block, 0, vectors, out, sink, pitch, size, vectors);
     } else {
-      if (vectors > 1) V_columns(strip, pixels, p, offset, block, 0, 2, out, sink, pitch, size, vectors, few);
-      if (vectors != 2) V_columns(strip, pixels, p, offset, block, vectors - 1, 1, out, sink, pitch, size, vectors, few);
+      if (vectors > 1) V_columns(strip, pixels, p, offset, block, 0, 2, out, sink, pitch, size, vectors);
+      if (vectors != 2) V_columns(strip, pixels, p, offset, block, vectors - 1, 1, out, sink, pitch, size, vectors);
     }
   }
 }
 
 /* Only before an attention do outputs have a zero of their own: twice the code, but none for it elsewhere. */
 V_INLINE void V_pointwise(const uint8_t *strip, int pixels, const panel *p, int begin, int end, cursor out,
-                          uint8_t *scratch, int pitch, int size, int vectors, int few) {
+                          uint8_t *scratch, int pitch, int size, int vectors) {
   const V_pixel *from = V_prepare(strip, pixels, pitch, size, scratch);
   if (HAS_ATTENTION && p->offset)
-    V_blocks(from, pixels, p, p->offset, begin, end, out, scratch, pitch, size, vectors, few);
+    V_blocks(from, pixels, p, p->offset, begin, end, out, scratch, pitch, size, vectors);
   else
-    V_blocks(from, pixels, p, 0, begin, end, out, scratch, pitch, size, vectors, few);
+    V_blocks(from, pixels, p, 0, begin, end, out, scratch, pitch, size, vectors);
 }

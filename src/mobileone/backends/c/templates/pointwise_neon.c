@@ -56,8 +56,7 @@ V_INLINE void V_sixteen(const uint8_t *strip, int pixels, const panel *p, int bl
 }
 
 V_INLINE void V_pointwise(const uint8_t *strip, int pixels, const panel *p, int begin, int end, cursor out,
-                          uint8_t *scratch, int pitch, int size, int vectors, int few) {
-  (void)few;
+                          uint8_t *scratch, int pitch, int size, int vectors) {
   ROLLED for (int block = begin; block < end; block++) {
     if (vectors > 1) {
       const int low[4] = {0, 64, 16, 80}, high[4] = {32, 96, 48, 112};

@@ -1,0 +1,185 @@
+"""The same integers on other machines and under checks of memory and arithmetic; no spills in inner loops."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+
+import numpy as np
+import pytest
+
+from mobileone.backends.c.compiler import find_target, zig_compiler
+from mobileone.backends.c.generator import generate
+from mobileone.backends.c.integers import run_integers
+
+RUNNER = os.path.join(os.path.dirname(__file__), "runner.c")
+WASM_RUNNER = os.path.join(os.path.dirname(__file__), "runner.mjs")
+OPTIONS = ["-std=c11", "-O2", "-Wall", "-Wextra", "-Werror", "-DMOBILEONE_NET_THREADS", "-pthread"]
+
+
+def need(*programs):
+    """Their paths; the test skips where one is missing."""
+    for program in programs:
+        if shutil.which(program) is None:
+            pytest.skip(f"needs {program}")
+
+
+@pytest.fixture
+def run_elsewhere(little, noise, tmp_path):
+    """`run_elsewhere(command, emulator)`: names of the kernels that ran; their outputs are compared."""
+
+    def run(command, emulator=(), environment=None):
+        source = generate(little)
+        (tmp_path / "net.c").write_text(source.code, encoding="utf-8")
+        (tmp_path / "net.h").write_text(source.header, encoding="utf-8")
+        images = noise(little)
+        images.tofile(tmp_path / "images")
+        program = tmp_path / "runner"
+        files = [RUNNER, str(tmp_path / "net.c"), f"-I{tmp_path}"]
+        built = subprocess.run(
+            [*command, *OPTIONS, *files, "-o", str(program)], capture_output=True, text=True
+        )
+        assert built.returncode == 0, built.stderr[:2000]
+        done = subprocess.run(
+            [*emulator, str(program), str(tmp_path / "images"), str(len(images))],
+            capture_output=True,
+            env=os.environ | (environment or {}),
+        )
+        messages = done.stderr.decode()
+        assert done.returncode == 0, messages
+        names = messages.split()
+        outputs = np.frombuffer(done.stdout, np.float32).reshape(len(names), 2, len(images), -1)
+        wanted = np.stack([run_integers(little, image).outputs for image in images])
+        for name, by_threads in zip(names, outputs, strict=True):
+            for outputs_of_one in by_threads:
+                np.testing.assert_array_equal(outputs_of_one, wanted, err_msg=name)
+        return names
+
+    return run
+
+
+@pytest.mark.slow
+def test_arm_with_and_without_mixed_dot_products(run_elsewhere):
+    need("aarch64-linux-gnu-gcc", "qemu-aarch64")
+    command = ["aarch64-linux-gnu-gcc", "-static"]
+    assert run_elsewhere(command, ["qemu-aarch64", "-cpu", "max"]) == ["i8mm", "dotprod", "plain"]
+    assert run_elsewhere(command, ["qemu-aarch64", "-cpu", "neoverse-n1"]) == ["dotprod", "plain"]
+    assert run_elsewhere(command, ["qemu-aarch64", "-cpu", "cortex-a53"]) == ["plain"]
+
+
+@pytest.mark.slow
+def test_arm_by_zig(run_elsewhere):
+    need("qemu-aarch64")
+    pytest.importorskip("ziglang", reason="needs mobileone[c]")
+    command = [*zig_compiler(), "-target", "aarch64-linux-musl"]
+    assert run_elsewhere(command, ["qemu-aarch64", "-cpu", "max"]) == ["i8mm", "dotprod", "plain"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("flags", [[], ["-mno-sse", "-mno-sse2"]], ids=["sse", "x87"])
+def test_32_bits(run_elsewhere, flags):
+    pytest.importorskip("ziglang", reason="needs mobileone[c]")
+    assert run_elsewhere([*zig_compiler(), "-target", "x86-linux-musl", *flags]) == ["plain"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("check", ["address,undefined", "thread"])
+def test_sanitizers(run_elsewhere, compiler, check):
+    """Overflows and races end the program; three threads run beside one."""
+    command = [compiler, "-g", f"-fsanitize={check}", "-fno-sanitize-recover=all"]
+    names = run_elsewhere(command, environment={"TSAN_OPTIONS": "halt_on_error=1"})
+    assert names[-1] == "plain"
+
+
+@pytest.mark.slow
+def test_cplusplus_reads_the_header(little, tmp_path):
+    need("g++")
+    source = generate(little)
+    (tmp_path / "net.h").write_text(source.header, encoding="utf-8")
+    (tmp_path / "use.cpp").write_text('#include "net.h"\nsize_t f() { return mobileone_net_workspace(); }\n')
+    subprocess.run(["g++", "-Wall", "-Wextra", "-Werror", "-c", "use.cpp"], cwd=tmp_path, check=True)
+
+
+@pytest.mark.slow
+def test_wasm(little, noise, tmp_path):
+    need("node")
+    pytest.importorskip("ziglang", reason="needs mobileone[c]")
+    source, target = generate(little), find_target("wasm32")
+    (tmp_path / "net.c").write_text(source.code, encoding="utf-8")
+    (tmp_path / "net.h").write_text(source.header, encoding="utf-8")
+    command = [*zig_compiler(), "-target", target.triple, "-O2", *target.flags]
+    subprocess.run([*command, "net.c", "-o", "net.wasm"], cwd=tmp_path, check=True)
+    (image,) = noise(little, 1)
+    image.tofile(tmp_path / "image")
+    done = subprocess.run(
+        ["node", WASM_RUNNER, tmp_path / "net.wasm", tmp_path / "image"], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    outputs = np.array(json.loads(done.stdout), np.float32)
+    np.testing.assert_array_equal(outputs, run_integers(little, image).outputs)
+
+
+def innermost_loops(assembly):
+    """Bodies of loops without a loop inside, of GNU assembly."""
+    lines = [line.split("#")[0].split("//")[0].strip() for line in assembly.splitlines()]
+    places = {line[:-1]: number for number, line in enumerate(lines) if re.fullmatch(r"[.\w]+:", line)}
+    loops = []
+    for number, line in enumerate(lines):
+        match = re.match(r"(?:j\w+|b\.?\w+|cbnz|cbz)\s+(?:\w+, )?([.\w]+)$", line)
+        start = places.get(match[1]) if match else None
+        if start is not None and start < number:
+            loops.append((start, number))
+    inner = [
+        (start, end)
+        for start, end in loops
+        if not any(start <= other and last <= end and (start, end) != (other, last) for other, last in loops)
+    ]
+    return [lines[start:end] for start, end in inner]
+
+
+def stack_references(assembly, instruction):
+    """How often innermost loops with that instruction touch the stack, and how many there are."""
+    loops = [body for body in innermost_loops(assembly) if any(instruction in line for line in body)]
+    return sum(bool(re.search(r"[er]sp\)|\[sp[,\]]", line)) for body in loops for line in body), len(loops)
+
+
+def pointwise_assembly(text, name):
+    """The parts of an assembly listing that belong to one set's pointwise kernels."""
+    parts = re.split(r"^(\w+):", text, flags=re.MULTILINE)
+    pairs = zip(parts[1::2], parts[2::2], strict=True)
+    return [body for label, body in pairs if label.startswith(f"{name}_pointwise_")]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("command", ["gcc", "clang", "zig", "aarch64-linux-gnu-gcc", "zig-aarch64"])
+def test_sums_stay_in_registers(make_network, tmp_path, command):
+    if command.startswith("zig"):
+        pytest.importorskip("ziglang", reason="needs mobileone[c]")
+        target = "aarch64-linux-musl" if "aarch64" in command else "x86_64-linux-musl"
+        compiler = [*zig_compiler(), "-target", target]
+    else:
+        need(command)
+        compiler = [command]
+    source = generate(make_network((48, 128, 256, 256), size=224, depths=(2, 2, 2, 1)))
+    (tmp_path / "net.c").write_text(source.code, encoding="utf-8")
+    (tmp_path / "net.h").write_text(source.header, encoding="utf-8")
+    subprocess.run([*compiler, "-std=c11", "-O2", "-S", "net.c", "-o", "net.s"], cwd=tmp_path, check=True)
+    text = (tmp_path / "net.s").read_text(encoding="utf-8", errors="replace")
+    sets = {"avx512vnni": "vpdpbusd", "avxvnni": "vpdpbusd", "avx2": "vpmaddwd"}
+    if "aarch64" in command:
+        sets = {"i8mm": "sudot", "dotprod": "sdot"}
+    for name, instruction in sets.items():
+        kernels = pointwise_assembly(text, name)
+        assert kernels
+        counts = [stack_references(body, instruction) for body in kernels]
+        assert sum(loops for _, loops in counts) >= len(kernels) / 2, name
+        assert sum(references for references, _ in counts) == 0, (name, counts)
+
+
+def test_the_count_sees_a_spill():
+    loop = ".L3:\n\tvpdpbusd %zmm1, %zmm2, %zmm3\n\tvmovdqa64 %zmm3, 64(%rsp)\n\tcmpq %rax, %rcx\n\tjne .L3\n"
+    assert stack_references(loop, "vpdpbusd") == (1, 1)
+    assert stack_references(loop.replace("64(%rsp)", "64(%rdi)"), "vpdpbusd") == (0, 1)
+    arm = ".L3:\n\tsdot v0.4s, v1.16b, v2.4b[0]\n\tstr q0, [sp, 32]\n\tb.ne .L3\n"
+    assert stack_references(arm, "sdot") == (1, 1)
