@@ -52,6 +52,7 @@ COMMANDS = {
     "export": ("export", "Export"),
     "quantize": ("quantize", "Quantize"),
     "build": ("build", "Build"),
+    "serve": ("serve", "Serve"),
     "weights": ("weights", "Weights"),
     "shard": ("shard", "Shard"),
     "check-data": ("check_data", "CheckData"),

@@ -149,7 +149,7 @@ class Predictor:
     def probabilities(self, images: Sequence[AnyImage]) -> NDArray[np.float32]:
         """Softmax of every class, float32 (N, num_classes), for one batch of images."""
         self._require_classes()
-        return self._probabilities([self.transform(as_image(image)) for image in images])
+        return self.probabilities_of([self.view(image) for image in images])
 
     def _require_classes(self) -> None:
         if not self.classes:
@@ -187,7 +187,16 @@ class Predictor:
             return array_embeddings(self.classifier, black)[:0]
         return np.concatenate(parts)
 
-    def _probabilities(self, views: list[NDArray[np.uint8]]) -> NDArray[np.float32]:
+    def view(self, image: AnyImage) -> NDArray[np.uint8]:
+        """What the network sees of an image, uint8 (H, W, 3): the first half of a prediction.
+
+        Raises:
+            BadImageError: if it cannot be decoded.
+        """
+        return self.transform(as_image(image))
+
+    def probabilities_of(self, views: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
+        """Softmax of every class, float32 (N, num_classes), of one view or more: the second half."""
         batch = views[0][None] if len(views) == 1 else np.stack(views)
         return softmax(array_logits(self.classifier, batch))
 
@@ -277,18 +286,21 @@ class Predictor:
         self, batch: list[tuple[str, NDArray[np.uint8] | BadImageError]], topk: int
     ) -> Iterator[Prediction]:
         views = [view for _, view in batch if not isinstance(view, BadImageError)]
-        rows: Iterator[NDArray[np.float32]] = iter(self._probabilities(views) if views else ())
+        rows: Iterator[NDArray[np.float32]] = iter(self.probabilities_of(views) if views else ())
         for name, view in batch:
             if isinstance(view, BadImageError):
                 yield Prediction(name, (), error=str(view))
             else:
-                row = next(rows)
-                best = largest(row, topk)
-                yield Prediction(name, tuple(self._score(int(index), float(row[index])) for index in best))
+                yield Prediction(name, self.scores(next(rows), topk=topk))
 
-    def _score(self, index: int, probability: float) -> Score:
-        class_name = self.classes[index]
-        return Score(index, class_name, human_name(class_name), probability)
+    def scores(self, probabilities: NDArray[np.float32], *, topk: int = 5) -> tuple[Score, ...]:
+        """The likeliest classes of one image, best first, from its row of probabilities (num_classes,)."""
+        return tuple(
+            Score(
+                int(index), self.classes[index], human_name(self.classes[index]), float(probabilities[index])
+            )
+            for index in largest(probabilities, topk)
+        )
 
 
 def _check_counts(**values: int) -> None:
