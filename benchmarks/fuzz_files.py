@@ -1,8 +1,9 @@
 """Claim (docs/fault_tolerance.md): no file, however damaged, hangs a reader, runs code or eats the memory.
 
-Real files (models in every format, resume files, photos in every image format, shards) are mutated at
-random: bits and bytes changed, pieces cut, doubled, moved, taken from another file, lengths replaced by
-huge ones. Each mutant is read. Allowed is a result or a MobileOneError that names the file; anything else is
+Real files (models in every format, resume files, photos in every image format, shards, manifests, what lies
+in a run's folder, lists) are mutated at random: bits and bytes changed, pieces cut, doubled, moved, taken
+from another file, lengths replaced by huge ones; in JSON also single values, by values that nobody expects
+there. Each mutant is read. Allowed is a result or a MobileOneError that names the file; anything else is
 printed and counted: another exception, a longer wait than the limit, code that ran (an audit hook watches),
 memory over the bound.
 
@@ -13,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import io
+import json
 import os
 import random
 import resource
@@ -24,7 +26,8 @@ import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -33,18 +36,30 @@ import numpy as np
 import PIL.Image
 import torch
 
+from benchmarks.mutants import mutate, mutate_json
+from mobileone.backends.export_options import ExportOptions, tensor_spec
+from mobileone.backends.manifest import manifest_path, read_manifest, record_files
 from mobileone.checkpoint.convert import convert
 from mobileone.checkpoint.inspect import describe
 from mobileone.checkpoint.load import load_model
-from mobileone.checkpoint.store import load_state, save_model, save_state
+from mobileone.checkpoint.store import config_of, load_state, save_model, save_state
+from mobileone.cli.prediction_file import PredictionFile
+from mobileone.data.fingerprint import Fingerprint
 from mobileone.data.shards.index import ShardIndex
 from mobileone.data.shards.shard_source import open_shards
 from mobileone.data.shards.tar import index_tar
 from mobileone.data.shards.write import write_shards
 from mobileone.errors import MobileOneError
+from mobileone.exporting.pipeline import describe as describe_network
 from mobileone.images.decode import read_image
 from mobileone.images.eval_transform import EvalTransform
+from mobileone.inference.predictor import Prediction, Score
 from mobileone.model.create import create_model
+from mobileone.training.config.augmentation import Phase
+from mobileone.training.config.train_config import TrainConfig
+from mobileone.training.run.run_dir import RunDir
+from mobileone.training.run.run_report import epoch_rows
+from mobileone.training.watch.records import EpochRecord
 from mobileone.variants import Variant
 
 TINY = Variant("tiny", (8, 8, 16, 16), num_conv_branches=2, depths=(1, 1, 1, 1))
@@ -53,7 +68,6 @@ CHECKPOINT_BYTES = 256 * 2**20
 IMAGE_BYTES = 6 * 2**30
 # What a reader of data has no business with, besides running code and writing files.
 FORBIDDEN = ("os.system", "os.exec", "os.posix_spawn", "subprocess.Popen", "os.fork", "socket.connect")
-HUGE = (2**31 - 1, 2**32 - 1, 2**40, 2**63 - 1, 2**64 - 1, 0)
 
 
 @dataclass(frozen=True)
@@ -66,6 +80,7 @@ class Target:
         suffix: of the file's name.
         read: reads a path to the end.
         max_bytes: bound of its memory.
+        is_json: whether values in it are replaced as well as bytes.
     """
 
     name: str
@@ -73,36 +88,13 @@ class Target:
     suffix: str
     read: Callable[[Path], object]
     max_bytes: int = CHECKPOINT_BYTES
+    is_json: bool = False
 
-
-def mutate(content: bytes, other: bytes, chance: random.Random) -> bytes:
-    """A copy with one to four random changes."""
-    data = bytearray(content)
-    for _ in range(chance.choice((1, 1, 2, 4))):
-        place = chance.randrange(len(data) + 1)
-        length = chance.choice((1, 2, 4, 8, 64, 1024))
-        kind = chance.randrange(8)
-        if kind == 0 and place < len(data):
-            data[place] ^= 1 << chance.randrange(8)
-        elif kind == 1:
-            data[place : place + length] = chance.randbytes(len(data[place : place + length]))
-        elif kind == 2:
-            del data[place : place + length]
-        elif kind == 3:
-            del data[place:]
-        elif kind == 4:
-            data[place:place] = data[place : place + length] * chance.choice((1, 2, 100))
-        elif kind == 5:
-            start = chance.randrange(len(other))
-            data[place : place + length] = other[start : start + length]
-        elif kind == 6:
-            number, order = chance.choice(HUGE), chance.choice("<>")
-            size = chance.choice((2, 4, 8))
-            packed = (number & (2 ** (8 * size) - 1)).to_bytes(size, "little" if order == "<" else "big")
-            data[place : place + size] = packed
-        elif data[: len(data) // 16]:  # headers are small and matter most
-            data[chance.randrange(min(len(data), 256))] = chance.randrange(256)
-    return bytes(data)
+    def mutant(self, other: bytes, chance: random.Random) -> bytes:
+        """A copy of the content with something changed; `other` is content that pieces are taken from."""
+        if self.is_json and chance.random() < 0.7:
+            return mutate_json(self.content, chance)
+        return mutate(self.content, other, chance)
 
 
 class Watch:
@@ -145,7 +137,9 @@ def try_one(target: Target, path: Path, watch: Watch) -> str:
         verdict = "read"
     except MobileOneError as error:
         text = str(error)
-        verdict = "refused" if path.name in text and "\n" not in text else f"a message without a name: {text}"
+        # A folder that is a model is named by the file in it that does not fit.
+        named = path.name in text or (path.parent.name.startswith("mutant") and str(path.parent) in text)
+        verdict = "refused" if named and "\n" not in text else f"a message without a name: {text}"
         if "allocate memory" in text or "MemoryError" in text:
             verdict = f"memory ran out: {text}"
     except BaseException as error:  # whatever it is, it is what is looked for
@@ -254,9 +248,60 @@ def shards(folder: Path) -> list[Target]:
             index.read_bytes(),
             ".json",
             lambda path: ShardIndex.from_json(path.read_bytes(), name=path.name),
+            is_json=True,
         ),
         Target("shard images", tar.read_bytes(), "-shard.tar", read, IMAGE_BYTES),
     ]
+
+
+def texts(folder: Path) -> list[Target]:
+    """A manifest, what lies in a run's folder, a hub's config.json, and predictions that were interrupted."""
+    artifact = folder / "mutant.onnx"
+    artifact.write_bytes(b"graph")
+    torch.manual_seed(0)
+    network = create_model(TINY, num_classes=3, class_names=list("abc"), form="inference").eval()
+    tensor = tensor_spec(network, ExportOptions(), layout="NCHW", uint8=False)
+    manifest = describe_network(
+        network, format="onnx", precision="fp32", tensor=tensor, options={"a": [1]}, versions={}, source="x"
+    )
+    replace(manifest, files=record_files(artifact, [artifact])).write(manifest_path(artifact))
+    files = RunDir(folder / "mutant-run")
+    config = TrainConfig(model=TINY, data="digits", epochs=4, progressive=(Phase(until=0.5, size=128),))
+    files.claim(config, world_size=1)
+    images = {"training": Fingerprint({"cat": 3, "dog": 2}, {"cat": "a" * 16, "dog": "b" * 16})}
+    files.note_images(images)
+    numbers = {field.name: 0.5 for field in fields(EpochRecord)}
+    files.write_metrics([EpochRecord(**numbers | {"epoch": n, "step": n}) for n in (1, 2)])
+    hub = folder / "mutant-hub"
+    hub.mkdir()
+    torch.save(network.state_dict(), hub / "pytorch_model.bin")
+    (hub / "config.json").write_text(json.dumps(config_of(network).to_hub()))
+    readers: dict[str, tuple[Path, Callable[[Path], object]]] = {
+        "manifest": (manifest_path(artifact), lambda _: read_manifest(artifact)),
+        "run config": (files.config, lambda _: files.read_config()),
+        "run images": (files.images, lambda _: files.changed_images(images)),
+        "hub config": (hub / "config.json", lambda _: load_model(hub)),
+        "metrics": (files.metrics, lambda _: epoch_rows(files)),
+    }
+    start = str(folder / "mutant")
+    targets = [
+        Target(name, path.read_bytes(), str(path).removeprefix(start), read, is_json=path.suffix == ".json")
+        for name, (path, read) in readers.items()
+    ]
+    scores = (Score(0, "cat", "cat", 0.75), Score(1, "dog", "dog", 0.25))
+    for suffix in (".csv", ".jsonl"):
+        output = PredictionFile(folder / f"mutant{suffix}", resume=True)
+        with output.writer() as write:
+            for name in ("a.jpg", "b.jpg", "c.jpg"):
+                write(Prediction(name, scores))
+        content = output.path.read_bytes()
+        output.path.unlink()
+        targets.append(Target(f"{suffix} partial", content, f"{suffix}.partial", partial(_done, output)))
+    return targets
+
+
+def _done(output: PredictionFile, _: Path) -> object:
+    return output.done()
 
 
 def fuzz(targets: list[Target], *, inputs: int, seed: int, watch: Watch, folder: Path) -> Counter[str]:
@@ -267,12 +312,13 @@ def fuzz(targets: list[Target], *, inputs: int, seed: int, watch: Watch, folder:
     for target in targets:
         path = folder / f"mutant{target.suffix}"
         path.write_bytes(target.content)
+        target.read(path)  # what is looked up once, types of fields say, is looked up now
         if (verdict := try_one(target, path, watch)) != "read":
             raise RuntimeError(f"the unharmed {target.name} is not read: {verdict}")
         before, started, slowest = _peak_bytes(), time.perf_counter(), 0.0
         verdicts: Counter[str] = Counter()
         for _ in range(inputs // len(targets)):
-            content = mutate(target.content, chance.choice(targets).content, chance)
+            content = target.mutant(chance.choice(targets).content, chance)
             path.write_bytes(content)
             one = time.perf_counter()
             verdict = try_one(target, path, watch)
@@ -309,7 +355,7 @@ def main() -> None:
     resource.setrlimit(resource.RLIMIT_AS, (24 * 2**30, resource.RLIM_INFINITY))
     with tempfile.TemporaryDirectory() as temporary:
         folder = arguments.keep or Path(temporary)
-        targets = [*checkpoints(folder), *images(arguments.photos), *shards(folder)]
+        targets = [*checkpoints(folder), *images(arguments.photos), *shards(folder), *texts(folder)]
         targets = [target for target in targets if (arguments.only or "") in target.name]
         total = fuzz(targets, inputs=arguments.inputs, seed=arguments.seed, watch=Watch(), folder=folder)
     wrong = total.total() - total["read"] - total["refused"]

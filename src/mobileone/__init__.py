@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from mobileone.errors import DataError as DataError
     from mobileone.errors import DownloadError as DownloadError
     from mobileone.errors import ExportError as ExportError
+    from mobileone.errors import InferenceError as InferenceError
     from mobileone.errors import MissingExtraError as MissingExtraError
     from mobileone.errors import MobileOneError as MobileOneError
     from mobileone.errors import MobileOneWarning as MobileOneWarning
@@ -80,6 +81,7 @@ _HOME = {
     "DownloadError": "mobileone.errors",
     "ExportError": "mobileone.errors",
     "InferenceBlock": "mobileone.model.block",
+    "InferenceError": "mobileone.errors",
     "InputSpec": "mobileone.input_spec",
     "Loading": "mobileone.training.config.resources",
     "MissingExtraError": "mobileone.errors",

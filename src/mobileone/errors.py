@@ -45,6 +45,10 @@ class BadImageError(DataError):
     """An image file cannot be decoded; the message starts with its path."""
 
 
+class InferenceError(MobileOneError):
+    """A network gives no usable answer: NaN or infinite logits, or more or fewer than its classes."""
+
+
 class TrainingError(MobileOneError):
     """A training run cannot start, continue or be resumed."""
 

@@ -6,6 +6,7 @@ Sources: the paper's table of widths and branches (arXiv 2206.04040) and Apple's
 from __future__ import annotations
 
 import difflib
+import operator
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from functools import partial
@@ -23,6 +24,24 @@ STAGE_DEPTHS = (2, 8, 10, 1)
 BASE_WIDTHS = (64, 128, 256, 512)
 MAX_STEM_WIDTH = 64
 SE_REDUCTION = 16
+
+
+def check_count(value: object, name: str, *, least: int) -> int:
+    """A whole number of at least that much, as it is given.
+
+    Raises:
+        ConfigError: if it is something else, such as its text.
+
+    >>> check_count(3, "in_chans", least=1)
+    3
+    """
+    try:
+        number = operator.index(value)  # type: ignore[arg-type]
+    except TypeError as error:
+        raise ConfigError(f"{name} must be a whole number, got {value!r}") from error
+    if number < least:
+        raise ConfigError(f"{name} must be {f'at least {least}' if least else '0 or more'}, got {value}")
+    return number
 
 
 def as_pair(value: int | Pair) -> Pair:
@@ -224,8 +243,7 @@ def network_units(variant: Variant, *, in_chans: int = 3, output_stride: int = 3
     """
     if output_stride not in (8, 16, 32):
         raise ConfigError(f"output_stride must be 8, 16 or 32, got {output_stride}")
-    if in_chans < 1:
-        raise ConfigError(f"in_chans must be at least 1, got {in_chans}")
+    check_count(in_chans, "in_chans", least=1)
     channels, reduction, dilation = variant.stem_channels, 2, 1
     yield UnitSpec("stem", BlockSpec(in_chans, channels, 3, 2, use_identity=False), reduction)
     for stage, (width, depth, se) in enumerate(
@@ -281,6 +299,8 @@ def get_variant(name: str | Variant) -> Variant:
     """
     if isinstance(name, Variant):
         return name
+    if not isinstance(name, str):
+        raise ConfigError(f"a variant is a name or a Variant, got a {type(name).__name__}")
     if name in VARIANTS:
         return VARIANTS[name]
     near = difflib.get_close_matches(name, VARIANTS, n=1)

@@ -44,3 +44,11 @@ def test_what_cannot_be_benchmarked(tmp_path):
         read_subjects([])
     with pytest.raises(MobileOneError, match=r"nowhere\.onnx"):
         read_subjects([tmp_path / "nowhere.onnx"])
+
+
+def test_networks_without_classifier_are_refused(tiny, tmp_path):
+    backbone = create_model(tiny, num_classes=0, input_spec=InputSpec(size=32)).eval()
+    done = export(backbone, tmp_path / "net.pt2", format="torch")
+    for source, name in ((backbone, "the network"), (done.path, "net.pt2")):
+        with pytest.raises(ConfigError, match=rf"{name} has no classifier \(num_classes=0\); bench compares"):
+            read_subjects([source])

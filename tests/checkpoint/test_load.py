@@ -91,7 +91,30 @@ def test_the_loaded_model_owns_its_memory(tmp_path, fused):
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_nan_weights_are_refused_by_name(tmp_path, fused, refused, value):
-    with torch.no_grad():
-        fused.stages[2][1].reparam_conv.weight[3, 0, 0, 0] = value
-    path = save_model(fused, tmp_path / "nan.safetensors")
+    path = save_model(fused, tmp_path / "nan.pt")
+    content = torch.load(path)
+    content["state_dict"]["stages.2.1.reparam_conv.weight"][3, 0, 0, 0] = value
+    torch.save(content, path)
     assert "stages.2.1.reparam_conv.weight has NaN or infinite" in refused(path, by_info=False)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"device": "gpu"}, "device must be cpu, cuda"),
+        ({"device": "cuda:99"}, "device cuda:99 is not here"),
+        ({"dtype": "float16"}, "dtype must be a floating-point torch.dtype"),
+        ({"dtype": torch.int8}, "got torch.int8"),
+        ({"form": "fused"}, "form must be train or inference"),
+        ({"num_classes": "10"}, "num_classes must be a whole number, got '10'"),
+        ({"num_classes": -1}, "num_classes must be 0 or more, got -1"),
+        ({"in_chans": 1.5}, "in_chans must be a whole number"),
+        ({"in_chans": 0}, "in_chans must be at least 1"),
+        ({"out_indices": (1,)}, "needs features_only"),
+        ({"features_only": True, "out_indices": ("1",)}, "out_indices must be"),
+        ({"features_only": True, "out_indices": 3}, "out_indices must be"),
+    ],
+)
+def test_misspelt_options_are_refused(options, said):
+    with pytest.raises(ConfigError, match=said):
+        load_model("mobileone_s0", **options)

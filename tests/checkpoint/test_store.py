@@ -9,7 +9,7 @@ from safetensors import safe_open
 from mobileone.checkpoint.inspect import describe
 from mobileone.checkpoint.load import load_model
 from mobileone.checkpoint.store import load_state, save_model, save_state
-from mobileone.errors import CheckpointError
+from mobileone.errors import CheckpointError, ConfigError
 from mobileone.input_spec import InputSpec
 from mobileone.model.create import create_model
 
@@ -161,3 +161,45 @@ def test_state_with_a_foreign_object_or_of_another_kind(tmp_path):
         load_state(path)
     with pytest.raises(CheckpointError, match="No such file"):
         load_state(tmp_path / "missing.state")
+
+
+def test_a_head_put_in_by_hand_is_saved_with_its_own_classes(tmp_path, model):
+    model.head.fc = torch.nn.Linear(32, 2)
+    path = save_model(model, tmp_path / "two.safetensors")
+    loaded = load_model(path)
+    assert (loaded.num_classes, loaded.class_names) == (2, None)
+    assert torch.equal(loaded.head.fc.weight, model.head.fc.weight)
+
+
+@pytest.mark.parametrize("name", ["m.safetensors", "m.pt", "folder"])
+def test_what_could_not_be_loaded_is_not_written(tmp_path, model, name):
+    """Loading builds a network from its config; each of these gave a file that it refused, or misread."""
+
+    def save(expected):
+        with pytest.raises(CheckpointError, match=expected):
+            save_model(model, tmp_path / name)
+        assert list(tmp_path.iterdir()) == []
+
+    fc = model.head.fc
+    model.head.fc = torch.nn.Sequential(torch.nn.Dropout(), fc)
+    save(
+        r"cannot save this tiny, part of it would be lost: head\.fc is a Sequential, not a Linear; undo that"
+    )
+    model.head.fc = fc
+    model.class_names = [0, 1, 2, 3, 4]
+    save("class names must be a list of strings")
+    model.class_names = None
+    model.input_spec = InputSpec.for_channels(1)
+    save("contradicts itself: input_spec is for 1 channels")
+    model.input_spec = InputSpec()
+    with torch.no_grad():
+        model.stem.conv_scale.bn.running_var[0] = float("inf")
+    save(r"stem\.conv_scale\.bn\.running_var has NaN or infinite values")
+
+
+@pytest.mark.filterwarnings("ignore:.*script_method:DeprecationWarning")
+def test_wrapped_models_are_saved_without_the_wrapper(tmp_path, model, same_state):
+    for wrap in (torch.nn.DataParallel, torch.compile, torch.optim.swa_utils.AveragedModel):
+        same_state(load_model(save_model(wrap(model), tmp_path / "m.safetensors")), model)
+    with pytest.raises(ConfigError, match="save_model takes a MobileOne, got FeatureExtractor"):
+        save_model(create_model("mobileone_s0", features_only=True), tmp_path / "features.pt")

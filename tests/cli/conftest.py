@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from mobileone.checkpoint.store import save_model
@@ -48,3 +49,19 @@ def model_file(tiny, tmp_path):
         tiny, num_classes=2, input_spec=InputSpec(size=32), class_names=("cat", "dog")
     ).eval()
     return save_model(model, tmp_path / "tiny.safetensors")
+
+
+@pytest.fixture
+def two_weights(tiny, tmp_path):
+    """A checkpoint with raw weights, which always say dog, and averaged ones, which always say cat."""
+    model = create_model(
+        tiny, num_classes=2, input_spec=InputSpec(size=32), class_names=("cat", "dog"), form="inference"
+    ).eval()
+    states = []
+    for bias in ((0.0, 50.0), (50.0, 0.0)):
+        state = {name: value.clone() for name, value in model.state_dict().items()}
+        state["head.fc.bias"] = torch.tensor(bias)
+        states.append(state)
+    path = tmp_path / "two.pt"
+    torch.save({"state_dict": states[0], "ema_state_dict": states[1]}, path)
+    return path

@@ -24,3 +24,24 @@ def test_check_data_reports_and_previews(run, photos, tmp_path):
     code, text, _ = run("check-data", photos / "val", "--workers", 0)
     assert code == 0  # a folder without train/ and val/ is one split
     assert text.splitlines()[1].split()[0] == "val"
+
+
+def test_files_that_are_not_looked_at_are_counted_and_a_class_of_them_is_an_error(run, photos):
+    (photos / "val" / "dog" / "more.heic").write_bytes(b"")
+    code, text, _ = run("check-data", photos, "--workers", 0)
+    assert (code, "not looked at: 1 .heic" in text) == (0, True)
+    (photos / "train" / "eel").mkdir()
+    for name in ("1.heic", "2.heic"):
+        (photos / "train" / "eel" / name).write_bytes(b"")
+    code, text, err = run("check-data", photos, "--workers", 0, "--json")
+    report = json.loads(text)["splits"]["train"]
+    assert (code, report["ignored"], report["unread"]) == (1, {".heic": 2}, ["eel"])
+    assert "no file of class eel is an image" in err
+
+
+def test_a_split_by_another_name_is_checked_and_said(run, photos):
+    (photos / "val").rename(photos / "valid")
+    code, text, _ = run("check-data", photos, "--workers", 0)
+    assert code == 0
+    assert [line.split()[0] for line in text.splitlines()[1:3]] == ["train", "val"]
+    assert "has no val/; valid/ is used" in text

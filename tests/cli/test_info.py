@@ -1,8 +1,12 @@
 """`mobileone info`."""
 
+import dataclasses
 import json
 
+import torch
+
 from mobileone.checkpoint.load import load_model
+from mobileone.cli.main import COMMANDS
 
 
 def test_info_prints_the_published_counts(run):
@@ -33,3 +37,56 @@ def test_an_unknown_model_is_one_line(run):
     assert (code, out) == (1, "")
     assert err.startswith("mobileone: error: no model mobileone_s9")
     assert err.count("\n") == 1
+
+
+def test_several_weights_in_a_file_are_named_and_chosen(run, two_weights):
+    note = f"mobileone: note: {two_weights}: took the weights under ema_state_dict; there are others under "
+    code, out, err = run("info", two_weights)
+    assert (code, "weights    ema_state_dict (others: state_dict)" in out) == (0, True)
+    assert err == f"{note}state_dict; --weights-key chooses\n"
+    code, out, err = run("info", two_weights, "--weights-key", "state_dict", "--json")
+    assert (code, json.loads(out)["weights_key"], err) == (0, "state_dict", "")
+    code, _, err = run("info", two_weights, "--weights-key", "swa")
+    assert (code, err.count("\n")) == (1, 1)
+    assert "has no weights under --weights-key 'swa'; it has 2 (state_dict, ema_state_dict)" in err
+
+
+def test_tensors_beside_the_network_are_listed(run, two_weights, tmp_path):
+    state = torch.load(two_weights, weights_only=True)["state_dict"]
+    state = {f"model.{name}": value for name, value in state.items()} | {"loss.weight": torch.ones(2)}
+    torch.save({"state_dict": state}, tmp_path / "lightning.ckpt")
+    code, out, err = run("info", tmp_path / "lightning.ckpt")
+    assert (code, "left out   1 (loss.weight)" in out) == (0, True)
+    assert err.startswith("mobileone: note: ")
+
+
+def names_of(command):
+    return {field.name for field in dataclasses.fields(command)}
+
+
+def class_of(line):
+    return line.splitlines()[1].split()[-1]
+
+
+def test_every_command_that_takes_a_model_takes_the_key(run, two_weights, photos, tmp_path):
+    photo = photos / "val" / "cat" / "0.jpg"
+    raw = ("--weights-key", "state_dict")
+    assert class_of(run("predict", two_weights, photo)[1]) == "0"
+    assert class_of(run("predict", two_weights, photo, *raw)[1]) == "1"
+    for command in (
+        ["convert", two_weights, "-o", tmp_path / "c.safetensors", *raw],
+        ["export", two_weights, "-o", tmp_path / "e.pt2", *raw],
+    ):
+        code, _, err = run(*command)
+        assert (code, "note" in err) == (0, False), err
+        assert class_of(run("predict", command[3], photo)[1]) == "1"
+    takes_models = [name for name, kind in COMMANDS.items() if {"model", "models", "init"} & names_of(kind)]
+    assert len(takes_models) >= 11
+    for name in takes_models:
+        assert "--weights-key" in run(name, "--help")[1]
+    code, _, err = run("predict", tmp_path / "e.pt2", photo, *raw)
+    assert (code, "is an exported file, so --weights-key does not apply to it" in err) == (1, True)
+    command = ["train", "--data", photos, "--recipe", "finetune", "--run-dir", tmp_path / "run", "--dry-run"]
+    settings = ["--set", "batch_size=4", "num_workers=0", "input_size=32", "epochs=1", "--device", "cpu"]
+    code, _, err = run(*command, *settings, "--init", two_weights, *raw)
+    assert (code, "took the weights" in err) == (0, False), err

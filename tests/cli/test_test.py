@@ -3,6 +3,11 @@
 import json
 
 import pytest
+from PIL import Image
+
+from mobileone.checkpoint.store import save_model
+from mobileone.input_spec import InputSpec
+from mobileone.model.create import create_model
 
 
 def test_test_fuses_first_and_counts_every_image(run, model_file, photos):
@@ -71,3 +76,47 @@ def test_rectangles_are_tested_exported_and_predicted_alike(run, model_file, pho
     assert best["probability"] == pytest.approx(other["probability"], rel=1e-4)
     code, _, err = run("predict", target, photo, *size)
     assert (code, "exported for one size" in err) == (1, True)
+
+
+@pytest.fixture
+def numbered(tiny, tmp_path):
+    """A network without class names that knows 12 grey levels, and folders 1 … 12 of them."""
+    model = create_model(tiny, num_classes=12, input_spec=InputSpec(size=32), form="inference").eval()
+    for number in range(1, 13):
+        (tmp_path / "numbers" / str(number)).mkdir(parents=True)
+        Image.new("RGB", (32, 32), (20 * number,) * 3).save(tmp_path / "numbers" / str(number) / "1.png")
+    return save_model(model, tmp_path / "nameless.safetensors"), tmp_path / "numbers"
+
+
+def test_an_order_of_classes_that_is_guessed_is_said_and_can_be_given(run, numbered, tmp_path):
+    model, folder = numbered
+    command = ("test", model, "--data", folder, "--workers", 0, "--json")
+    code, text, err = run(*command)
+    assert code == 0
+    assert "warning: the model has no class names" in err
+    assert "text order" in json.loads(text)["notes"][-1]
+    natural = tmp_path / "classes.txt"
+    natural.write_text("\n".join(map(str, range(1, 13))))
+    code, given, err = run(*command, "--classes", natural)
+    assert (code, json.loads(given)["notes"]) == (0, [])
+    assert "no class names" not in err
+    assert json.loads(given)["loss"] != pytest.approx(json.loads(text)["loss"], rel=1e-6)
+    text_order = tmp_path / "text_order.txt"
+    text_order.write_text("\n".join(sorted(map(str, range(1, 13)))))
+    again = run(*command, "--classes", text_order)[1]
+    assert json.loads(again)["loss"] == pytest.approx(json.loads(text)["loss"])
+    natural.write_text("1\n2\n")
+    code, _, err = run(*command, "--classes", natural)
+    assert (code, "2 class names for a model of 12 classes" in err) == (1, True)
+
+
+def test_predictions_carry_the_names_of_a_list(run, numbered, tmp_path):
+    model, folder = numbered
+    names = tmp_path / "classes.json"
+    names.write_text(json.dumps([f"grey {n}" for n in range(12)]))
+    (folder / "1" / "odd.heic").write_bytes(b"")
+    code, text, err = run("predict", model, folder / "1", "--classes", names, "--json")
+    (prediction,) = json.loads(text)
+    assert code == 0
+    assert prediction["scores"][0]["class_name"].startswith("grey ")
+    assert "not looked at: 1 .heic" in err

@@ -5,6 +5,7 @@ import PIL.Image
 import pytest
 import torch
 
+from mobileone.class_list import guessed_order
 from mobileone.data.photos import photo_pixels, read_photos
 from mobileone.data.pixels import to_tensor
 from mobileone.errors import BadImageError, ConfigError, DataError
@@ -74,7 +75,10 @@ def test_photos_beside_known_class_folders_are_left_out_and_beside_others_they_a
 
 def test_a_draw_is_seeded_and_keeps_labels_with_their_photos(labelled):
     photos = read_photos(labelled, most=3, **ANY_TWO)
-    assert photos.title == f"3 labelled images of {labelled}, a seeded draw from 5"
+    drawn = f"3 labelled images of {labelled}, a seeded draw from 5"
+    assert photos.title == f"{drawn}; {guessed_order(('class0', 'class1'))}"
+    names = ("class0", "class1")
+    assert read_photos(labelled, num_classes=2, class_names=names, most=3).title == drawn
     by_level = {0: 0, 100: 0, 200: 0, 50: 1, 150: 1}
     drawn = levels(photos.pixels(SPEC, progress=False))
     assert [by_level[level] for level in drawn] == photos.labels.tolist()

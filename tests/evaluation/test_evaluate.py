@@ -10,7 +10,7 @@ from PIL import Image
 from torch.nn import functional as F
 
 from mobileone.data.digits import load_digits
-from mobileone.errors import BadImageError, DataError
+from mobileone.errors import BadImageError, DataError, InferenceError
 from mobileone.evaluation.evaluate import evaluate
 from mobileone.input_spec import InputSpec
 from mobileone.model.create import create_model
@@ -124,3 +124,17 @@ def test_classes_that_are_not_the_models_are_refused(model: MobileOne, folder: P
     wrong = dataclasses.replace(load_digits("val"), labels=load_digits("val").labels + 5)
     with pytest.raises(DataError, match=r"labels must be in 0\.\.9, the data has 14"):
         evaluate(model, wrong, progress=False)
+
+
+def test_logits_that_are_no_numbers_are_an_error(model: MobileOne) -> None:
+    with torch.no_grad():
+        model.head.fc.bias[3] = float("nan")
+    with pytest.raises(
+        InferenceError, match=r"the loss became nan: the network's logits are NaN or infinite"
+    ):
+        evaluate(model, "digits", progress=False)
+
+
+def test_a_wrapped_model_is_unwrapped(model: MobileOne) -> None:
+    expected = evaluate(model, "digits", progress=False)
+    assert evaluate(torch.nn.DataParallel(model), "digits", progress=False).loss == expected.loss

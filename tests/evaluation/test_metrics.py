@@ -53,4 +53,5 @@ def test_the_result_is_plain_json_even_if_the_loss_is_not() -> None:
         "loss": None,
         "skipped": ["a.jpg"],
         "seconds": 0.5,
+        "notes": [],
     }

@@ -7,10 +7,12 @@ import torch
 
 import mobileone.backends.torch.writer as torch_exporter
 from mobileone.backends.manifest import manifest_path, read_manifest
-from mobileone.errors import ConfigError, ExportError, MissingExtraError, MobileOneError
+from mobileone.errors import ConfigError, ExportError, MissingExtraError, MobileOneError, VerificationError
 from mobileone.exporting.export import export
 from mobileone.exporting.parity import TOLERANCES
+from mobileone.reparam import verify as verification
 from mobileone.reparam.expand import expand
+from mobileone.reparam.fuse import reparameterize
 
 
 def export_torch(model, path, **options):
@@ -55,6 +57,31 @@ def test_a_network_that_computes_something_else_is_not_written(network, tmp_path
     with pytest.raises(ExportError, match=r"does not compute what PyTorch computes.*tolerance"):
         export_torch(network, tmp_path / "out" / "net.pt2")
     assert list((tmp_path / "out").iterdir()) == []
+
+
+@pytest.mark.filterwarnings("ignore:.*script_method:DeprecationWarning")
+def test_wrapped_networks_are_exported_without_the_wrapper(network, tmp_path):
+    for number, wrap in enumerate(
+        (torch.nn.DataParallel, torch.compile, torch.optim.swa_utils.AveragedModel)
+    ):
+        done = export_torch(wrap(network), tmp_path / f"{number}/")
+        assert done.path.name == "tiny.pt2"
+    with pytest.raises(ConfigError, match=r"got Sequential; it holds one, give its \.0$"):
+        export_torch(torch.nn.Sequential(network), tmp_path / "net.pt2")
+
+
+def test_the_fused_network_is_proved_against_the_one_given(network, tmp_path, monkeypatch):
+    """Not against itself: fusing that goes wrong is found before anything is written."""
+
+    def wrong(model):
+        fused = reparameterize(model)
+        fused.stages[0][0].act = torch.nn.Identity()
+        return fused
+
+    monkeypatch.setattr(verification, "reparameterize", wrong)
+    with pytest.raises(VerificationError, match="fusing this tiny changes what it computes"):
+        export_torch(expand(network), tmp_path / "net.pt2")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_network_that_ignores_the_picture_proves_nothing(network, tmp_path):

@@ -6,7 +6,7 @@ import torch
 
 from mobileone.backends.artifact import Artifact
 from mobileone.checkpoint.store import save_model
-from mobileone.errors import ConfigError
+from mobileone.errors import ConfigError, InferenceError
 from mobileone.exporting.export import export
 from mobileone.inference.classifier import (
     Classifier,
@@ -15,6 +15,7 @@ from mobileone.inference.classifier import (
     classifying,
     load_classifier,
     logits_in_batches,
+    usable_logits,
 )
 from mobileone.inference.torch_classifier import TorchClassifier
 from mobileone.input_spec import InputSpec
@@ -56,6 +57,30 @@ def test_a_classifier_stays_and_a_network_becomes_one(model, artifact_file):
     assert as_classifier(artifact) is artifact
     assert isinstance(artifact, Classifier)
     assert artifact.device == torch.device("cpu")
+
+
+@pytest.mark.filterwarnings("ignore:.*script_method:DeprecationWarning")
+def test_wrapped_networks_are_unwrapped(model, pixels):
+    expected = TorchClassifier(model).logits(pixels)
+    wrappers = (torch.nn.DataParallel, torch.compile, torch.optim.swa_utils.AveragedModel)
+    for wrap in wrappers:
+        classifier = as_classifier(wrap(model))
+        assert classifier.class_names is None
+        assert torch.equal(classifier.logits(pixels), expected)
+    assert as_classifier(wrappers[0](model), fuse=True).model.form == "inference"
+
+
+def test_logits_that_are_no_answer_are_refused(pixels):
+    arrays = pixels.permute(0, 2, 3, 1).numpy()
+
+    class Broken(Constant):
+        def logits(self, pixels):
+            return torch.stack([pixels.float().mean((1, 2, 3)) / 0, torch.zeros(len(pixels))], dim=1)
+
+    with pytest.raises(InferenceError, match="NaN or infinite logits for 5 of 5 images"):
+        array_logits(Broken(), arrays)
+    with pytest.raises(InferenceError, match=r"gives \(5, 3\) where \(N, 2\) was expected"):
+        usable_logits(np.zeros((5, 3), np.float32), 2)
 
 
 def test_what_is_neither_is_refused(model):

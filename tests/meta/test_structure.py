@@ -25,6 +25,7 @@ ROOMS = [
         "distribution",
         "file_hash",
         "imagenet",
+        "class_list",
         "precision",
         "processor",
         "progress_bar",

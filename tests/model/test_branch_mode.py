@@ -67,7 +67,11 @@ def test_what_is_no_plain_branch_is_refused_online_and_left_to_the_branches_by_a
     def parametrized(block):
         nn.utils.parametrizations.weight_norm(block.conv_kxk[0].conv)
 
-    for change, reason in [(hooked, "hooks"), (normed, "GroupNorm"), (parametrized, "Parametrized")]:
+    def biased(block):
+        block.conv_scale.conv.bias = nn.Parameter(torch.ones(8))
+
+    reasons = {hooked: "a hook", normed: "a GroupNorm", parametrized: "Parametrized", biased: "has a bias"}
+    for change, reason in reasons.items():
         block = MobileOneBlock(BlockSpec(8, 8, 3, groups=8, num_conv_branches=2))
         change(block)
         assert not runs_online(block, x)

@@ -1,5 +1,6 @@
 import pytest
 import torch
+from torch import nn
 
 from mobileone.errors import ConfigError
 from mobileone.input_spec import InputSpec
@@ -16,6 +17,33 @@ def test_reset_classifier(tiny):
     assert model(torch.zeros(1, 3, 32, 32, dtype=torch.float64)).shape == (1, 32)
     with pytest.raises(ConfigError, match="2 class names given for 3"):
         model.reset_classifier(3, class_names=["a", "b"])
+
+
+@pytest.mark.parametrize("wrong", ["3", 2.5, -1])
+def test_no_count_of_classes_is_refused(tiny, wrong):
+    with pytest.raises(ConfigError, match="num_classes must be"):
+        MobileOne(tiny, num_classes=wrong)
+
+
+def test_classes_follow_a_head_put_in_by_hand(tiny):
+    model = create_model(tiny, num_classes=3, class_names="abc")
+    before = model.head.fc
+    model.head.fc = nn.Linear(32, 2)
+    assert (model.num_classes, model.class_names) == (2, None)
+    model.class_names = ["cat", "dog"]
+    assert model.class_names == ("cat", "dog")
+    with pytest.raises(ConfigError, match="3 class names given for 2 classes"):
+        model.class_names = "abc"
+    model.head.fc = nn.Sequential(nn.Linear(32, 8), nn.ReLU(), nn.Dropout(), nn.Linear(8, 4))
+    assert (model.num_classes, model.class_names) == (4, None)
+    model.num_classes = 4  # what others' training scripts do
+    with pytest.raises(ConfigError, match=r"what the head gives, 4, .* set to 5; call reset_classifier\(5\)"):
+        model.num_classes = 5
+    model.head.fc = nn.Identity()
+    assert model.num_classes == 0
+    model.head.fc = before
+    model.class_names = None
+    assert (model.num_classes, model.class_names) == (3, None)
 
 
 def test_the_head_pools_then_multiplies():

@@ -1,6 +1,7 @@
 """Networks and files profiled, alone and in turns, and what is refused."""
 
 import pytest
+import torch
 from torch import nn
 
 import mobileone
@@ -103,3 +104,11 @@ def test_a_file_is_profiled_as_it_is(tmp_path):
     assert profile.uncounted == ("Softsign",)
     assert "No cost rule in macs, time only: Softsign" in profile_report(profile)
     assert "Softsign" in profile_report(profile).split("MAC per")[0], "an uncounted operator keeps its time"
+
+
+@pytest.mark.filterwarnings("ignore:.*script_method:DeprecationWarning")
+def test_wrapped_modules_are_profiled_without_the_wrapper():
+    module = nn.Sequential(nn.Conv2d(3, 4, 1), nn.ReLU()).eval()
+    for wrap in (nn.DataParallel, torch.compile):
+        subject = ProfileSubject(wrap(module), torch.zeros(1, 3, 8, 8))
+        assert (subject.model, subject.title) == (module, "Sequential")

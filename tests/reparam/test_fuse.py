@@ -128,7 +128,7 @@ def test_weights_that_cannot_be_folded_are_refused_by_name(tiny):
     with pytest.raises(ReparameterizeError, match="no running statistics"):
         fuse_block(block)
     block.identity = nn.GroupNorm(2, 4)
-    with pytest.raises(ReparameterizeError, match="GroupNorm, not BatchNorm"):
+    with pytest.raises(ReparameterizeError, match="identity is a GroupNorm, not a BatchNorm"):
         fuse_block(block)
 
 

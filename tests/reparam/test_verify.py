@@ -5,8 +5,9 @@ import torch
 
 from mobileone.errors import VerificationError
 from mobileone.model.create import create_model
+from mobileone.reparam import verify as verification
 from mobileone.reparam.fuse import reparameterize
-from mobileone.reparam.verify import verify
+from mobileone.reparam.verify import reparameterize_verified, verify
 
 
 def test_report_names_the_first_layer_that_departs(tiny):
@@ -50,3 +51,27 @@ def test_training_mode_is_refused(tiny):
     model = create_model(tiny)
     with pytest.raises(VerificationError, match="model is in training mode"):
         verify(model, model, torch.zeros(1, 3, 32, 32))
+
+
+def test_fusing_is_proved_against_what_was_given(tiny, randomize, monkeypatch):
+    model = randomize(create_model(tiny, num_classes=3))
+    model.set_input_size(32)
+    fused = reparameterize_verified(model)
+    assert (fused.form, model.form) == ("inference", "train")
+    verify(model, fused, torch.randn(2, 3, 40, 40)).require()
+
+    def wrong(model):
+        fused = reparameterize(model)
+        fused.stages[1][0].act = torch.nn.Identity()
+        return fused
+
+    monkeypatch.setattr(verification, "reparameterize", wrong)
+    with pytest.raises(VerificationError, match=r"fusing this tiny changes .* first departs at stages\.1\.0"):
+        reparameterize_verified(model)
+
+
+def test_wrappers_are_taken_off(tiny):
+    model = create_model(tiny).eval()
+    wrapped = torch.nn.DataParallel(model)
+    report = verify(wrapped, reparameterize(wrapped), torch.randn(1, 3, 32, 32)).require()
+    assert report.layers[0].name == "stem"

@@ -33,7 +33,7 @@ class Artifact:
         manifest: what stands beside the file.
         session: the runtime.
         input_spec: how a photo becomes pixels of the right size.
-        num_classes: length of the logits.
+        num_classes: length of the logits; 0 where the network has no classifier and gives pooled features.
         class_names: one a class; None where unknown.
 
     Raises:
@@ -89,7 +89,7 @@ class Artifact:
             missing = size - len(part)  # a graph of a fixed batch gets its last one filled up
             full = np.concatenate([part, np.repeat(part[-1:], missing, axis=0)]) if missing else part
             parts.append(self.session.run(full)[: len(part)])
-        return np.concatenate(parts) if parts else np.empty((0, self.num_classes), np.float32)
+        return np.concatenate(parts) if parts else np.empty((0, self.manifest.num_outputs), np.float32)
 
 
 def prepare(pixels: NDArray[np.uint8], manifest: Manifest) -> Array:

@@ -150,7 +150,8 @@ def layers_of(model: MobileOne) -> FusedLayers:
         model: in inference form, in eval mode, on any device; weights are read as float32.
 
     Raises:
-        ConfigError: if it is in train form, or a weight is not finite.
+        ConfigError: if it is in train form, has a part that its variant and head do not tell (another
+            activation, a hook), or a weight that is not finite.
 
     >>> from mobileone.model.create import create_model
     >>> layers = layers_of(create_model("mobileone_s0", form="inference").eval())
@@ -160,10 +161,12 @@ def layers_of(model: MobileOne) -> FusedLayers:
     from torch import nn
 
     from mobileone.model.block import InferenceBlock
+    from mobileone.reparam.as_built import INSTEAD, require_as_built
     from mobileone.reparam.fuse import blocks_of
 
     if model.form != "inference":
         raise ConfigError("the network is in train form; fuse it first: mobileone.reparameterize(model)")
+    require_as_built(model, doing="write down", error=ConfigError, instead=INSTEAD)
     blocks = blocks_of(model, InferenceBlock)
     head = model.head.fc
     layers = FusedLayers(

@@ -140,14 +140,15 @@ class Manifest:
         source: what it was exported from.
         weights_sha256: of the fused float weights, by name.
         precision: of the artifact's arithmetic, as written.
-        tensor: its input; the output is `logits`, float32 (N, num_classes).
+        tensor: its input; the output is `logits`, float32 (N, num_outputs).
         input_spec: how a photo becomes that input.
-        num_classes: length of the logits.
+        num_classes: length of the logits; 0 for a network without classifier.
         class_names: one a class; None where unknown.
         options: of the export.
         versions: of the libraries that wrote it.
         parity: the check against PyTorch; None where it cannot run here, and `note` says why.
         note: what a user must know.
+        embedding_size: length of the output of a network without classifier, its pooled features; else 0.
     """
 
     format: str
@@ -164,7 +165,13 @@ class Manifest:
     versions: Mapping[str, str]
     parity: Parity | None
     note: str = ""
+    embedding_size: int = 0
     manifest_version: int = field(default=MANIFEST_VERSION)
+
+    @property
+    def num_outputs(self) -> int:
+        """Length of the output: logits, or pooled features where there is no classifier."""
+        return self.num_classes or self.embedding_size
 
     @property
     def size_bytes(self) -> int:
@@ -225,6 +232,8 @@ class Manifest:
             raise ValueError(f"precision {self.precision!r:.40}")
         if not _is_count(self.num_classes, at_most=CLASSES.value):
             raise ValueError(f"num_classes must be in 0..{CLASSES}, got {self.num_classes!r:.40}")
+        if not _is_count(self.embedding_size, at_most=CLASSES.value):
+            raise ValueError(f"embedding_size must be in 0..{CLASSES}, got {self.embedding_size!r:.40}")
         names = self.class_names
         if names is not None and not all(isinstance(name, str) for name in names):
             raise ValueError("class_names must be texts")

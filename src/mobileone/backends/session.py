@@ -31,7 +31,7 @@ class Session(Protocol):
     precision: Precision
 
     def run(self, batch: Array) -> Array:
-        """Logits, float32 (N, num_classes), of a batch as the manifest's `tensor` describes it.
+        """Logits, float32 (N, num_outputs), of a batch as the manifest's `tensor` describes it.
 
         Any number of threads may call it at a time: a runtime that holds a run's state in the session gives
         each thread its own, or makes one wait for the other. The array belongs to the caller.
@@ -91,14 +91,14 @@ def open_session(
 
 
 def as_logits(array: Any, manifest: Manifest) -> Array:
-    """A runtime's output as float32 (N, num_classes).
+    """A runtime's output as float32 (N, num_outputs).
 
     Raises:
         ArtifactError: if it has another shape.
     """
     logits = np.asarray(array, dtype=np.float32)
-    if logits.ndim != 2 or logits.shape[1] != manifest.num_classes:
+    if logits.ndim != 2 or logits.shape[1] != manifest.num_outputs:
         raise ArtifactError(
-            f"the network gave {logits.shape}, its manifest says (N, {manifest.num_classes}); export again"
+            f"the network gave {logits.shape}, its manifest says (N, {manifest.num_outputs}); export again"
         )
     return logits

@@ -58,6 +58,7 @@ def bench(
     budget_s: float = 10.0,
     baselines: Sequence[str] = tuple(BASELINES),
     quantize: Quantizer | None = None,
+    weights_key: str | None = None,
     seed: int = 0,
     progress: bool = True,
 ) -> BenchResult:
@@ -84,6 +85,7 @@ def bench(
         budget_s: seconds that a candidate's timed runs may take at larger batches.
         baselines: forms of PyTorch to measure with each network, of `BASELINES`.
         quantize: makes int8 artifacts of a network; without it int8 is for finished artifacts.
+        weights_key: which weights of checkpoints that have several, as of `load_model`.
         seed: of the order, the input and the draw.
         progress: whether to show bars on stderr.
 
@@ -111,7 +113,7 @@ def bench(
         baselines=baselines,
     )
     formats, notes = choose_backends(backends)
-    subjects = read_subjects(models, input_size=input_size)
+    subjects = read_subjects(models, input_size=input_size, weights_key=weights_key)
     grid = CandidateGrid(
         backends=formats, precisions=precisions, threads=threads, batch_sizes=batch_sizes, baselines=baselines
     )

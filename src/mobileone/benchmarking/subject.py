@@ -15,7 +15,10 @@ from mobileone.errors import ConfigError
 from mobileone.exporting.pipeline import ready, weights_sha256
 from mobileone.input_spec import InputSpec, Size
 from mobileone.model.network import MobileOne
+from mobileone.model.wrapped import unwrap
 from mobileone.variants import VARIANTS
+
+WITH_CLASSIFIER = "bench compares logits, so give a network that has one"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,13 +49,17 @@ class BenchSubject:
 
 
 def read_subjects(
-    sources: Sequence[str | os.PathLike[str] | MobileOne], *, input_size: Size | None = None
+    sources: Sequence[str | os.PathLike[str] | MobileOne],
+    *,
+    input_size: Size | None = None,
+    weights_key: str | None = None,
 ) -> list[BenchSubject]:
     """Load every MODEL: what `load_model` takes, a network in eval mode, or the file of an artifact.
 
     Args:
         sources: them.
         input_size: of the networks; None is their own.
+        weights_key: which weights of the checkpoints, as of `load_model`.
 
     Raises:
         ConfigError: if there is none, one has no classifier, or there are but artifacts for another size.
@@ -60,6 +67,7 @@ def read_subjects(
     """
     if not sources:
         raise ConfigError("nothing to benchmark: give at least one MODEL")
+    sources = [unwrap(source) for source in sources]
     titles: dict[str, str] = {}  # by the hash of the weights
     found = []
     if input_size is not None and all(_is_artifact(source) for source in sources):
@@ -69,7 +77,7 @@ def read_subjects(
     for index in sorted(range(len(sources)), key=lambda index: is_artifact[index]):
         source = sources[index]
         if not is_artifact[index]:
-            found.append(_network(source, titles, input_size))
+            found.append(_network(source, titles, input_size, weights_key))
         else:
             assert not isinstance(source, MobileOne)
             found.append(_artifact(Path(source), titles))
@@ -88,11 +96,17 @@ def _title(name: str, source: str, digest: str, titles: dict[str, str]) -> str:
 
 
 def _network(
-    source: str | os.PathLike[str] | MobileOne, titles: dict[str, str], input_size: Size | None
+    source: str | os.PathLike[str] | MobileOne,
+    titles: dict[str, str],
+    input_size: Size | None,
+    weights_key: str | None,
 ) -> BenchSubject:
     name = "" if isinstance(source, MobileOne) else os.fspath(source)
-    loaded = source if isinstance(source, MobileOne) else load_model(source, form="inference")
-    model = ready(loaded, input_size=input_size)
+    if not isinstance(source, MobileOne):
+        source = load_model(source, form="inference", weights_key=weights_key)
+    model = ready(source, input_size=input_size)
+    if not model.num_classes:
+        raise ConfigError(f"{name or 'the network'} has no classifier (num_classes=0); {WITH_CLASSIFIER}")
     return BenchSubject(
         source=name,
         network=_title(model.variant.name, name, weights_sha256(model), titles),
@@ -112,6 +126,8 @@ def _network(
 
 def _artifact(path: Path, titles: dict[str, str]) -> BenchSubject:
     manifest = read_manifest(path)
+    if not manifest.num_classes:
+        raise ConfigError(f"{path} has no classifier (num_classes=0); {WITH_CLASSIFIER}")
     variant = VARIANTS.get(manifest.variant)
     return BenchSubject(
         source=str(path),

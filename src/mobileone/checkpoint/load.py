@@ -20,9 +20,11 @@ from mobileone.input_spec import InputSpec
 from mobileone.model.create import create_model
 from mobileone.model.features import FeatureExtractor
 from mobileone.model.network import MobileOne
+from mobileone.precision import check_dtype
+from mobileone.ranks.device import check_device
 from mobileone.reparam.expand import expand
 from mobileone.reparam.fuse import reparameterize
-from mobileone.variants import Form
+from mobileone.variants import Form, check_count
 
 
 @overload
@@ -93,12 +95,14 @@ def load_model(
     Raises:
         CheckpointError: if the source is not found, cannot be read, or holds another network.
         DownloadError: if published weights cannot be had.
-        ConfigError: if the options do not fit together.
+        ConfigError: if an option makes no sense, such as a device that is not here, or some do not fit
+            together.
 
     >>> load_model("mobileone_s0", num_classes=10, form="inference")(torch.zeros(1, 3, 64, 64)).shape
     torch.Size([1, 10])
     """
-    _check_options(form, num_classes, in_chans)
+    _check_options(form, num_classes, in_chans, dtype)
+    device = check_device(device)
     if out_indices is not None and not features_only:
         raise ConfigError("out_indices needs features_only=True")
     model = _make(
@@ -135,7 +139,7 @@ def load_with_card(
     >>> model.form, card.form
     ('inference', 'train')
     """
-    _check_options(form, None, None)
+    _check_options(form, None, None, dtype)
     inspected = inspect(source, weights_key=weights_key)
     model = _make(
         inspected, form=form, num_classes=None, in_chans=None, features_only=False, out_indices=None
@@ -144,13 +148,16 @@ def load_with_card(
     return model.to(dtype=dtype).eval(), inspected.card()
 
 
-def _check_options(form: Form | None, num_classes: int | None, in_chans: int | None) -> None:
-    if num_classes is not None and num_classes < 0:
-        raise ConfigError(f"num_classes must be 0 or more, got {num_classes}")
-    if in_chans is not None and in_chans < 1:
-        raise ConfigError(f"in_chans must be at least 1, got {in_chans}")
+def _check_options(
+    form: Form | None, num_classes: int | None, in_chans: int | None, dtype: torch.dtype | None
+) -> None:
+    for name, value, least in (("num_classes", num_classes, 0), ("in_chans", in_chans, 1)):
+        if value is not None:
+            check_count(value, name, least=least)
     if form not in (None, "train", "inference"):
         raise ConfigError(f"form must be train or inference, got {form!r}")
+    if dtype is not None:
+        check_dtype(dtype)
 
 
 def _make(

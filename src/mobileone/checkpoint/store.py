@@ -20,6 +20,8 @@ from mobileone.checkpoint.pickle_values import TORCH_NAMES
 from mobileone.checkpoint.resume_file import SCALARS, read_resume_file
 from mobileone.errors import CheckpointError
 from mobileone.model.network import MobileOne
+from mobileone.model.wrapped import as_network
+from mobileone.reparam.as_built import require_as_built
 
 WEIGHTS_NAME = "model.safetensors"
 CONFIG_NAME = "config.json"
@@ -63,7 +65,8 @@ def save_model(
     Hugging Face hub and timm want it.
 
     Args:
-        model: in either form, on any device.
+        model: in either form, on any device; what DataParallel, DistributedDataParallel, torch.compile and
+            AveragedModel wrap is taken out.
         path: where to.
         extra: values that JSON can hold, kept with the model: epoch, accuracy, source.
 
@@ -71,7 +74,10 @@ def save_model(
         The path written.
 
     Raises:
-        CheckpointError: on another suffix, or an `extra` that JSON cannot hold.
+        CheckpointError: on another suffix, an `extra` that JSON cannot hold, or a model that could not be
+            loaded as it is: with a part that its variant, form and head do not tell (another activation, a
+            hook, a head of another kind), or with NaN or infinite weights.
+        ConfigError: if it is no MobileOne.
         MobileOneError: if the file cannot be written.
 
     >>> import tempfile
@@ -83,12 +89,23 @@ def save_model(
     10
     """
     target = Path(path)
+    model = as_network(model, wanted="save_model takes a MobileOne")
+    require_as_built(
+        model,
+        doing="save",
+        error=CheckpointError,
+        instead="undo that, or save its state_dict with torch.save",
+    )
     config = config_of(model, extra=extra)
     try:
         text = json.dumps(config.to_dict(), allow_nan=False)
     except (TypeError, ValueError) as error:
         raise CheckpointError(f"cannot save {target}: extra must hold JSON values: {error}") from error
+    ModelConfig.from_dict(json.loads(text), source=f"cannot save {target}")  # what loading would refuse
     tensors = plain_tensors(model.state_dict())
+    for name, value in tensors.items():
+        if value.is_floating_point() and not value.sum(dtype=torch.float64).isfinite():
+            raise CheckpointError(f"cannot save {target}: {name} has NaN or infinite values; it is no use")
     if target.is_dir() or not target.suffix or str(path).endswith(("/", os.sep)):
         _write_safetensors(tensors, target / WEIGHTS_NAME, text)
         with atomic_path(target / CONFIG_NAME) as temporary:

@@ -51,6 +51,9 @@ class Bench:
     """PyTorch beside the artifacts: all or none."""
     seed: int = 0
     """Of the order and the input."""
+    weights_key: str | None = None
+    """Which weights of a file that has several, by their key (`mobileone info` names them). Default: averaged
+    ones before raw ones."""
     json: bool = False
     """Print everything as JSON, every timed run among it."""
     png: Annotated[Path | None, arg(metavar="FILE")] = None
@@ -86,6 +89,7 @@ class Bench:
             runs=self.runs,
             budget_s=self.seconds,
             baselines=tuple(BASELINES) if self.baselines == "all" else (),
+            weights_key=self.weights_key,
             quantize=None if self.calib is None else Quantizer(self.calib),
             seed=self.seed,
         )

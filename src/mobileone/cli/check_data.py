@@ -27,7 +27,8 @@ MAX_NAMED = 20
 class CheckData:
     """Decode every image of a data set and report damage, duplicates, balance and sizes.
 
-    The exit code is 1 if images are damaged, or in both train and val.
+    The exit code is 1 if images are damaged, or in both train and val, or a class has only files of other
+    kinds.
 
     Example: mobileone check-data DIR --preview out/batch.png
     """
@@ -60,19 +61,23 @@ class CheckData:
                 print(line)
         wrong = [f"{report.num_bad} images cannot be decoded"] if report.num_bad else []
         wrong += [f"{len(report.shared)} are in both train and val"] if report.shared else []
+        unread = sorted({name for split in report.splits.values() for name in split.unread})
+        wrong += [f"no file of class {', '.join(map(printable, unread))} is an image"] if unread else []
         if wrong:
             raise DataError(f"{self.data}: {', '.join(wrong)}; remove or mend them")
         return 0
 
     def _sources(self) -> dict[str, ImageSource]:
+        from mobileone.data.layout import splits_in
         from mobileone.data.open import open_data, open_validation
         from mobileone.data.shards.address import is_shards
 
         folder = Path(self.data)
         has_train = has_val = True
         if os.path.isdir(folder) and not is_shards(self.data):
-            has_train = (folder / "train").is_dir()
-            has_val = (folder / "val").is_dir() or not has_train
+            there = splits_in(folder)
+            has_train = "train" in there
+            has_val = len(there) > 1 or not has_train
         sources: dict[str, ImageSource] = {}
         classes = None
         if has_train:
@@ -108,6 +113,7 @@ def _lines(report: DataReport) -> list[str]:
     for name, split in report.splits.items():
         kinds = ", ".join(f"{number} {kind}" for kind, number in split.kinds.items())
         lines.append(f"{name}: {kinds}")
+        lines += [f"{name}: {note}" for note in split.notes]
         empty = [label for label, number in split.per_class.items() if not number]
         lines += _named(f"{name}: classes without images", empty)
         lines += _named(f"{name}: damaged", [f"{image.path}: {image.reason}" for image in split.bad])

@@ -27,6 +27,9 @@ class Convert:
     """Whose names and file layout."""
     form: Form | None = None
     """Fuse or expand on the way. Default: as it is."""
+    weights_key: str | None = None
+    """Which weights of a file that has several, by their key (`mobileone info` names them). Default: averaged
+    ones before raw ones."""
     force: bool = False
     """Overwrite an existing file."""
 
@@ -34,6 +37,6 @@ class Convert:
         from mobileone.checkpoint.convert import convert
 
         refuse_existing(self.output, force=self.force)
-        written = convert(self.model, self.output, to=self.to, form=self.form)
+        written = convert(self.model, self.output, to=self.to, form=self.form, weights_key=self.weights_key)
         print(f"wrote {written} in {self.to}'s format")
         return 0

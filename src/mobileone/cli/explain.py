@@ -39,6 +39,9 @@ class Explain:
     input_size: Annotated[Size, INPUT_SIZE] | None = None
     """Side of a square input, or height and width such as 256x192, pixels. A larger one
     gives a finer map. Default: the model's."""
+    weights_key: str | None = None
+    """Which weights of a file that has several, by their key (`mobileone info` names them). Default: averaged
+    ones before raw ones."""
     device: str = "auto"
     """auto, cpu, cuda or cuda:N."""
 
@@ -55,7 +58,9 @@ class Explain:
             )
         if not 1 <= len(self.images) <= MAX_IMAGES:
             raise ConfigError(f"explain takes 1 to {MAX_IMAGES} image files, got {len(self.images)}")
-        model = load_model(self.model, form="inference", device=pick_device(self.device))
+        model = load_model(
+            self.model, form="inference", device=pick_device(self.device), weights_key=self.weights_key
+        )
         if self.input_size is not None:
             model.set_input_size(self.input_size)
         rows = explain(model, self.images, topk=self.topk, class_name=self.class_name)

@@ -48,6 +48,9 @@ class Export:
     """Store the weights as float16."""
     images: Path | None = None
     """Folder of photos to compare on, the first 16. Default: eight seeded pictures."""
+    weights_key: str | None = None
+    """Which weights of a file that has several, by their key (`mobileone info` names them). Default: averaged
+    ones before raw ones."""
     force: bool = False
     """Overwrite an existing artifact."""
     json: bool = False
@@ -64,7 +67,7 @@ class Export:
         from mobileone.checkpoint.load import load_model
         from mobileone.exporting.export import export
 
-        model = load_model(self.model, form="inference")
+        model = load_model(self.model, form="inference", weights_key=self.weights_key)
         if self.input_size is not None:
             model.set_input_size(self.input_size)
         done = export(
@@ -111,5 +114,6 @@ def interface(manifest: Manifest) -> str:
     values = "RGB pixels, 0 to 255" if tensor.values == "pixels" else "normalised as the manifest says"
     return (
         f"input   {tensor.name}: {tensor.dtype} ({', '.join(shape)}) {tensor.layout}, {values}\n"
-        f"output  logits: float32 ({shape[0]}, {manifest.num_classes})"
+        f"output  logits: float32 ({shape[0]}, {manifest.num_outputs})"
+        + ("" if manifest.num_classes else ", pooled features: the network has no classifier")
     )

@@ -24,14 +24,18 @@ class Info:
     """MODEL, see mobileone --help."""
     input_size: Annotated[Size, INPUT_SIZE] | None = None
     """Side of a square input, or height and width such as 256x192, pixels. Default: the model's."""
+    weights_key: str | None = None
+    """Which weights of a file that has several, by their key (`mobileone info` names them). Default: averaged
+    ones before raw ones."""
     json: bool = False
     """Print the result as JSON."""
 
     def run(self) -> int:
         from mobileone.checkpoint.inspect import describe
+        from mobileone.checkpoint.layouts import some
         from mobileone.profiling.cost import network_cost
 
-        card = describe(self.model)
+        card = describe(self.model, weights_key=self.weights_key)
         size = card.input_spec.size if self.input_size is None else checked_size(self.input_size)
         costs = {
             form: network_cost(
@@ -44,8 +48,11 @@ class Info:
             print_json({**card.to_dict(), "cost": {"input_size": size, **costs_json}})
             return 0
         spec = card.input_spec
+        others = f" (others: {', '.join(card.other_weights)})" if card.other_weights else ""
         facts = [("variant", card.variant.name), ("form", card.form), ("format", card.format)]
         facts += [("file", megabytes(card.size_bytes))] if card.size_bytes else []
+        facts += [("weights", f"{card.weights_key}{others}")] if others else []
+        facts += [("left out", some(card.beside))] if card.beside and not others else []
         facts += [
             ("classes", f"{card.num_classes}"),
             ("input", f"{card.in_chans} × {spec.height} × {spec.width}, {spec.view}"),

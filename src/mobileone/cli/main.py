@@ -91,7 +91,7 @@ def _told(work: Callable[[], int], prog: str) -> int:
         print(f"{prog}: {error}", file=sys.stderr)
         return REQUEUE
     except MobileOneError as error:
-        print(f"{prog}: error: {' '.join(str(error).split())}", file=sys.stderr)
+        print(f"{prog}: error: {_by_flags(str(error))}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print(f"{prog}: interrupted", file=sys.stderr)
@@ -101,6 +101,15 @@ def _told(work: Callable[[], int], prog: str) -> int:
         return 128 + stop.number
 
 
+def _by_flags(text: str) -> str:
+    """A message in one line, and in the words of the command line where every command has the flag."""
+    return (
+        " ".join(text.split())
+        .replace("weights_key=", "--weights-key ")
+        .replace("weights_key", "--weights-key")
+    )
+
+
 @contextmanager
 def _noted(prog: str) -> Iterator[None]:
     """Show each of our own warnings once, as a note; the others as they are."""
@@ -108,7 +117,7 @@ def _noted(prog: str) -> Iterator[None]:
 
     def show(message: Any, category: type[Warning], *where: Any) -> None:
         if issubclass(category, MobileOneWarning):
-            print(f"{prog}: note: {' '.join(str(message).split())}", file=sys.stderr)
+            print(f"{prog}: note: {_by_flags(str(message))}", file=sys.stderr)
         else:
             shown(message, category, *where)
 

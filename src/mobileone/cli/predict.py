@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from tyro.conf import Positional, arg
 
 from mobileone.backends.table import Precision
+from mobileone.class_list import read_class_list
 from mobileone.cli.arguments import INPUT_SIZE
 from mobileone.cli.device_option import device_name
 from mobileone.cli.output import print_json
@@ -53,8 +54,14 @@ class Predict:
     input_size: Annotated[Size, INPUT_SIZE] | None = None
     """Side of a square input, or height and width such as 256x192, pixels; an exported file has its own.
     Default: the model's."""
+    classes: Annotated[Path | None, arg(metavar="FILE")] = None
+    """Names for the model's classes in the order of its outputs, a line each or a JSON list. Default: the
+    model's own."""
     no_exif: bool = False
     """Look at photos as they are stored, not turned as their EXIF orientation says."""
+    weights_key: str | None = None
+    """Which weights of a file that has several, by their key (`mobileone info` names them). Default: averaged
+    ones before raw ones."""
     device: str = "auto"
     """auto, cpu, cuda or cuda:N; exported files run on the CPU."""
     threads: int | None = None
@@ -84,6 +91,8 @@ class Predict:
             threads=self.threads,
             precision=self.precision,
             input_size=self.input_size,
+            class_names=None if self.classes is None else read_class_list(self.classes),
+            weights_key=self.weights_key,
             exif=False if self.no_exif else None,
         )
         done = [] if output is None else output.done()
@@ -128,10 +137,17 @@ def expand_folders(given: Iterable[str]) -> list[str]:
         DataError: if a folder has no images.
     """
     from mobileone.data.folder import image_files
+    from mobileone.data.layout import find_files, ignored_text
 
-    paths = [
-        path for each in given for path in (map(str, image_files(each)) if Path(each).is_dir() else [each])
-    ]
+    paths: list[str] = []
+    for each in given:
+        if not Path(each).is_dir():
+            paths.append(each)
+            continue
+        paths += map(str, image_files(each))
+        ignored = ignored_text(find_files(each).ignored)
+        if ignored:
+            print(f"{printable(each)}: {ignored}", file=sys.stderr)
     if not paths:
         raise ConfigError("predict needs at least one image file or folder after MODEL")
     return paths

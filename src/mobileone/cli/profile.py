@@ -50,6 +50,9 @@ class Profile:
     """Threads of the runtime. Default: all cores that may be used."""
     runs: int = 100
     """Timed runs, after 10 of warm-up."""
+    weights_key: str | None = None
+    """Which weights of a file that has several, by their key (`mobileone info` names them). Default: averaged
+    ones before raw ones."""
     json: bool = False
     """Print everything as JSON."""
     html: Path | None = None
@@ -103,7 +106,11 @@ class Profile:
         from mobileone.profiling.profile import ProfileSubject
 
         if source.endswith(".onnx"):
-            given = [name for name in ("form", "input_size", "batch_size") if getattr(self, name) is not None]
+            given = [
+                name
+                for name in ("form", "input_size", "batch_size", "weights_key")
+                if getattr(self, name) is not None
+            ]
             if given:
                 raise ConfigError(f"{source} is profiled as it is; drop --{given[0].replace('_', '-')}")
             if self.device != "cpu":
@@ -122,7 +129,7 @@ class Profile:
         device = usable_device(self.device)
         name, form = split_form(source)
         chosen = form or self.form or "inference"
-        model = load_model(name, form=chosen).to(device)
+        model = load_model(name, form=chosen, weights_key=self.weights_key).to(device)
         size = sides(model.input_spec.size if self.input_size is None else checked_size(self.input_size))
         noise = torch.Generator().manual_seed(0)
         x = torch.randn(self.batch_size or 1, model.in_chans, *size, generator=noise)

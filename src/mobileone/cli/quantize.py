@@ -51,6 +51,9 @@ class Quantize:
     """Images at a time."""
     input_size: Annotated[Size, INPUT_SIZE] | None = None
     """Side of a square input, or height and width such as 256x192, pixels. Default: the model's."""
+    weights_key: str | None = None
+    """Which weights of a file that has several, by their key (`mobileone info` names them). Default: averaged
+    ones before raw ones."""
     force: bool = False
     """Overwrite an existing artifact."""
     json: bool = False
@@ -74,7 +77,7 @@ class Quantize:
         from mobileone.quantization.calibration_images import calibration_images
         from mobileone.quantization.quantize import quantize
 
-        model = load_model(self.model, form="inference")
+        model = load_model(self.model, form="inference", weights_key=self.weights_key)
         if self.input_size is not None:
             model.set_input_size(self.input_size)
         photos = calibration_images(self.calib, model.input_spec, num_images=self.num_images, seed=self.seed)

@@ -25,6 +25,9 @@ class Reparameterize:
     """MODEL in train form."""
     output: Annotated[Path, arg(aliases=("-o",))]
     """File to write: .safetensors or .pt, or a folder."""
+    weights_key: str | None = None
+    """Which weights of a file that has several, by their key (`mobileone info` names them). Default: averaged
+    ones before raw ones."""
     force: bool = False
     """Overwrite an existing file."""
     json: bool = False
@@ -39,7 +42,7 @@ class Reparameterize:
         from mobileone.reparam.verify import verify
 
         refuse_existing(self.output, force=self.force)
-        model, card = load_with_card(self.model)
+        model, card = load_with_card(self.model, weights_key=self.weights_key)
         if model.form == "inference":
             raise ReparameterizeError(f"nothing to reparameterize: {self.model} is in inference form already")
         fused = reparameterize(model)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
@@ -64,6 +65,8 @@ class Shard:
             splits = write_shards(
                 self.source, self.output, settings=settings, num_workers=self.workers, on_shard=bar.show
             )
+        for note in (note for split in splits for note in split.notes):
+            print(note, file=sys.stderr)
         if self.json:
             result = {"output": str(self.output), **settings.to_dict()}
             print_json(result | {"splits": [dataclasses.asdict(split) for split in splits]})

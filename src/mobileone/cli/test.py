@@ -7,11 +7,13 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from tyro.conf import Positional, arg
 
 from mobileone.backends.table import Precision, backend_of
+from mobileone.class_list import read_class_list
 from mobileone.cli.arguments import INPUT_SIZE
 from mobileone.cli.device_option import device_for
 from mobileone.cli.output import print_json, result_line
@@ -49,12 +51,18 @@ class Test:
     """Side of a square input, or height and width such as 256x192, pixels. Default: the model's."""
     crop: float | None = None
     """Share of the resized short side that the centre crop keeps. Default: the model's."""
+    classes: Annotated[Path | None, arg(metavar="FILE")] = None
+    """The model's class names in the order of its outputs, a line each or a JSON list; the names that the
+    data's folders have. Default: the model's own, without any the folders in text order."""
     batch_size: int = 64
     """Images at a time; does not change the result."""
     workers: int | None = None
     """Loader processes a rank; 0 loads in this one. Default: the rank's share of the cores, 8 at most."""
     no_exif: bool = False
     """Look at photos as they are stored, not turned as their EXIF orientation says."""
+    weights_key: str | None = None
+    """Which weights of a file that has several, by their key (`mobileone info` names them). Default: averaged
+    ones before raw ones."""
     device: str = "auto"
     """auto, cpu, cuda or cuda:N; exported files run on the CPU."""
     threads: int | None = None
@@ -76,9 +84,11 @@ class Test:
                 device=None if ranks is None else ranks.device,
                 input_size=self.input_size,
                 crop=self.crop,
+                class_names=None if self.classes is None else read_class_list(self.classes),
                 exif=False if self.no_exif else None,
                 threads=self.threads,
                 precision=self.precision,
+                weights_key=self.weights_key,
             )
             result = evaluate(
                 classifier,
@@ -90,6 +100,8 @@ class Test:
             )
             if ranks is not None and not ranks.is_main:
                 return 0
+        for note in result.notes:
+            print(note, file=sys.stderr)
         for path in result.skipped:
             print(f"skipped: {path}", file=sys.stderr)
         spec, runs = classifier.input_spec, str(classifier)

@@ -40,10 +40,13 @@ RESUME = PrimitiveConstructorSpec(
 # What the library says of its arguments, and what the flags are called.
 FLAGS = {
     "resume=True": "--resume",
+    "allow_changed_data=True": "--allow-changed-data",
     "leave resume out": "leave --resume out",
     "choose another run_dir": "choose another --run-dir",
     "so pass data yourself": "so pass --data yourself",
     "so pass val_data yourself": "so pass --set val_data=… yourself",
+    "so pass init yourself": "so pass --init yourself",
+    "so pass distill.teacher yourself": "so pass --set distill.teacher=… yourself",
     "TensorBoard needs": "--tensorboard needs",
 }
 
@@ -73,6 +76,9 @@ class Train:
     """MODEL to start from instead of random weights."""
     input_size: Annotated[Size, INPUT_SIZE] | None = None
     """Side of a square input, or height and width such as 256x192, pixels. Default: the recipe's."""
+    weights_key: str | None = None
+    """Which weights of --init, where the file has several, by their key. Default: averaged ones before raw
+    ones."""
     device: str | None = None
     """auto, cpu, cuda or cuda:N. Default: the recipe's, which is auto."""
     on_bad_image: Literal["error", "skip"] | None = None
@@ -84,6 +90,9 @@ class Train:
     resume: Annotated[Literal["no", "yes", "auto"], RESUME] = "no"
     """Go on with the run in --run-dir from its newest checkpoint, with the configuration it was started with;
     `--resume auto` starts one if there is none."""
+    allow_changed_data: bool = False
+    """Resume although images were added, removed or renamed since the run began; in the epoch under way some
+    may then come twice, or not at all."""
     tensorboard: bool = False
     """Also log to RUN_DIR/tensorboard."""
     dry_run: bool = False
@@ -100,6 +109,7 @@ class Train:
 
     def _run(self) -> int:
         from mobileone.training.config.recipe import recipe
+        from mobileone.training.config.short_names import SHORT_NAMES
         from mobileone.training.config.train_config import override
         from mobileone.training.run.fit import fit
         from mobileone.training.run.run_dir import RunDir
@@ -109,13 +119,16 @@ class Train:
         resume = {"no": False, "yes": True, "auto": stored.config.exists()}[self.resume]
         names = ("data", "init", "input_size", "device", "on_bad_image", "checkpoint_every")
         given = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
+        if self.weights_key is not None:
+            given["init_weights_key"] = self.weights_key
         settings = [*itertools.chain(*self.set)]
 
         def told(config: TrainConfig) -> TrainConfig:
             return override(config.with_values(given), settings)
 
         if resume:
-            replaced = {*given, *(setting.partition("=")[0].strip() for setting in settings)}
+            named = [setting.partition("=")[0].strip() for setting in settings]
+            replaced = {*given, *(SHORT_NAMES.get(name, name) for name in named)}
             config = told(stored.read_config(given=replaced))
             if self.recipe is not None:
                 refuse_other_recipe(self.recipe, stored.changes(told(recipe(self.recipe))), run_dir)
@@ -123,7 +136,13 @@ class Train:
             config = told(recipe(self.recipe or "digits"))
         if self.dry_run:
             return self._plan(config, run_dir / "schedule.png")
-        result = fit(config, run_dir=run_dir, resume=resume, callbacks=self._callbacks())
+        result = fit(
+            config,
+            run_dir=run_dir,
+            resume=resume,
+            callbacks=self._callbacks(),
+            allow_changed_data=self.allow_changed_data,
+        )
         if int(os.environ.get("RANK", "0")) > 0:  # the main rank speaks for all
             return 0
         if self.report:

@@ -17,11 +17,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from mobileone.data.folder import ImageFolder
 from mobileone.data.loader import BadImage
 from mobileone.data.pixels import to_tensor
 from mobileone.data.pool import in_processes
 from mobileone.data.resize import resize
-from mobileone.data.source import ImageSource
+from mobileone.data.source import ImageSource, notes_of
 from mobileone.errors import BadImageError
 from mobileone.images.decode import PILLOW_FORMATS, EncodedImage
 from mobileone.images.orientation import EXIF_ORIENTATION
@@ -60,6 +61,9 @@ class SplitReport:
         width: likewise.
         kinds: number of images of each kind: format and mode, and what is unusual about them.
         duplicates: groups of images of the same bytes, by name.
+        ignored: number of files that are no images by their names, by suffix.
+        unread: class folders with files of which none is an image.
+        notes: what was chosen or left out in finding the images.
     """
 
     num_images: int
@@ -69,6 +73,9 @@ class SplitReport:
     width: tuple[int, int, int]
     kinds: dict[str, int]
     duplicates: tuple[tuple[str, ...], ...]
+    ignored: dict[str, int]
+    unread: tuple[str, ...]
+    notes: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -164,6 +171,9 @@ def _split_report(
         width=_spread([image.width for image in readable]),
         kinds=dict(kinds.most_common()),
         duplicates=tuple(duplicates),
+        ignored=dict(source.ignored) if isinstance(source, ImageFolder) else {},
+        unread=source.unread if isinstance(source, ImageFolder) else (),
+        notes=notes_of(source),
     )
 
 

@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mobileone.data.layout import (
+    IMAGE_EXTENSIONS,
+    Split,
+    find_files,
+    folders_in,
+    ignored_text,
+    is_image_name,
+    is_seen,
+    split_folder,
+)
 from mobileone.errors import DataError
 from mobileone.images.decode import EncodedImage, read_image
 from mobileone.outside_text import printable
-
-Split = Literal["train", "val"]
-
-IMAGE_EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".gif", ".tif", ".tiff", ".ppm")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -60,12 +66,18 @@ class ImageFolder:
         classes: class (folder) names, which the labels index into.
         labels: class index of every image, int64 (num_images,).
         files: path of every image, relative to `root`; sorted by class, then by path.
+        ignored: number of files below the class folders that are no images by their names, by suffix.
+        unread: class folders with files of which none is an image.
+        notes: what was chosen or left out in finding them, a line each.
     """
 
     root: Path
     classes: tuple[str, ...]
     labels: NDArray[np.int64]
     files: PackedNames
+    ignored: Mapping[str, int] = field(default_factory=dict)
+    unread: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.files)
@@ -94,44 +106,57 @@ def find_images(
 
     Args:
         root: the data folder.
-        split: "train" or "val" look in that sub-folder; "val" takes `root` itself where it has neither
-            (a test-only folder). `None` takes `root` itself.
+        split: "train" or "val" look in that sub-folder. For "val", valid or validation, or else the only one
+            of test, eval and dev, is as good; and `root` itself where it has no split (a test-only folder).
+            `None` takes `root` itself.
         classes: class (folder) names that the labels must index into, a network's for example; folders may be
-            missing, not added. By default the folders found, sorted.
+            missing, not added, but for those without images. By default the folders found, sorted.
 
     Returns:
         The images, found recursively by extension (`IMAGE_EXTENSIONS`, any case). Symbolic links are
-        followed, hidden files and folders are not looked at. A class folder without images stays a class.
+        followed; hidden files and folders, and those of operating systems, are not looked at. A class folder
+        without images stays a class.
 
     Raises:
-        DataError: if a folder, the split, the class folders or the images are missing, or a class folder is
-            not among `classes`.
+        DataError: if a folder, the split, the class folders or the images are missing, a class folder is
+            not among `classes`, or what a folder is cannot be told.
     """
-    base = _split_folder(Path(root), split)
-    found = sorted(entry.name for entry in os.scandir(base) if entry.is_dir() and _visible(entry.name))
+    base, notes = split_folder(Path(root), split, classes)
+    found = {name: find_files(base / name) for name in folders_in(base)}
     if not found:
-        raise DataError(f"{base} has no class folders; expected {base}/<class>/*.jpg")
-    names = tuple(classes) if classes is not None else tuple(found)
+        raise DataError(f"{printable(base)} has no class folders; expected {printable(base)}/<class>/*.jpg")
+    if classes is not None:
+        empty = [name for name, files in found.items() if name not in classes and not files.images]
+        if empty:
+            notes.append(f"{_named(base, empty)}: no images, and none of the model's classes: left out")
+        found = {name: files for name, files in found.items() if name not in empty}
+    names = tuple(found) if classes is None else tuple(classes)
     label_of = {name: label for label, name in enumerate(names)}
     unknown = [name for name in found if name not in label_of]
     if unknown:
-        more = f" (and {len(unknown) - 1} more)" if len(unknown) > 1 else ""
         raise DataError(
-            f"{base / unknown[0]}{more} is none of the model's {len(names)} classes "
+            f"{_named(base, unknown)} is none of the model's {len(names)} classes "
             f"({names[0]} … {names[-1]}); rename or remove it, or use a model of these classes"
         )
-    files: list[str] = []
-    labels: list[int] = []
-    for name in found:
-        inside = sorted(_image_files(base / name))
-        files += (os.path.join(name, path) for path in inside)
-        labels += [label_of[name]] * len(inside)
-    if not files:
+    labels = [label_of[name] for name, files in found.items() for _ in files.images]
+    paths = [os.path.join(name, path) for name, files in found.items() for path in files.images]
+    ignored = sum((files.ignored for files in found.values()), Counter[str]())
+    if not paths:
+        beside = f"; {ignored_text(ignored)}" if ignored else ""
         raise DataError(
-            f"no images below the {len(found)} folders of {base}; looked for {' '.join(IMAGE_EXTENSIONS)}"
+            f"no images below the {len(found)} folders of {printable(base)}; "
+            f"looked for {' '.join(IMAGE_EXTENSIONS)}{beside}"
         )
-    # Absolute, because workers start in the folder where this process started.
-    return ImageFolder(base.absolute(), names, np.array(labels, dtype=np.int64), PackedNames.pack(files))
+    unread = tuple(name for name, files in found.items() if files.ignored and not files.images)
+    return ImageFolder(
+        base.absolute(),  # because workers start in the folder where this process started
+        names,
+        np.array(labels, dtype=np.int64),
+        PackedNames.pack(paths),
+        ignored=dict(ignored),
+        unread=unread,
+        notes=(*notes, *_notes(base, ignored, unread)),
+    )
 
 
 def image_files(folder: str | Path) -> list[Path]:
@@ -140,41 +165,28 @@ def image_files(folder: str | Path) -> list[Path]:
     Raises:
         DataError: if there is none.
     """
-    found = sorted(Path(folder, path) for path in _image_files(Path(folder)))
-    if not found:
-        raise DataError(f"no images below {folder}; looked for {' '.join(IMAGE_EXTENSIONS)}")
-    return found
+    found = find_files(folder)
+    if not found.images:
+        beside = f"; {ignored_text(found.ignored)}" if found.ignored else ""
+        raise DataError(
+            f"no images below {printable(folder)}; looked for {' '.join(IMAGE_EXTENSIONS)}{beside}"
+        )
+    return [Path(folder, path) for path in found.images]
 
 
-def _split_folder(root: Path, split: Split | None) -> Path:
-    if not root.is_dir():
-        raise DataError(f"no such data folder: {root}; give the folder that holds train/ and val/")
-    if split is None or (root / split).is_dir():
-        return root / (split or "")
-    if split == "val" and not (root / "train").is_dir():
-        return root
-    raise DataError(f"{root} has no {split}/ folder; expected {root / split}/<class>/*.jpg")
+def _notes(base: Path, ignored: Mapping[str, int], unread: Sequence[str]) -> Iterator[str]:
+    """What is to be said of files that are no images, and of images that are no class's."""
+    where = printable(base)
+    if ignored:
+        yield f"{where}: {ignored_text(ignored)}"
+    if unread:
+        yield f"{_named(base, unread)} has files, but none that is an image"
+    files = [entry.name for entry in os.scandir(base) if entry.is_file()]
+    outside = sum(is_image_name(name) and is_seen(name) for name in files)
+    if outside:
+        yield f"{where}: {outside} images lie outside the class folders: not looked at"
 
 
-def _image_files(folder: Path) -> Iterator[str]:
-    """Paths relative to `folder` of the images below it."""
-    for base, folders, files in os.walk(folder, followlinks=True):
-        # A link to a folder that is being walked would go round for ever.
-        here = os.path.realpath(base)
-        folders[:] = [name for name in folders if _visible(name) and not _encloses(base, name, here)]
-        relative = os.path.relpath(base, folder)
-        for name in files:
-            if _visible(name) and name.lower().endswith(IMAGE_EXTENSIONS):
-                yield os.path.normpath(os.path.join(relative, name))
-
-
-def _encloses(base: str, name: str, here: str) -> bool:
-    path = os.path.join(base, name)
-    if not os.path.islink(path):
-        return False
-    target = os.path.realpath(path)
-    return here == target or here.startswith(os.path.join(target, ""))
-
-
-def _visible(name: str) -> bool:
-    return not name.startswith(".")
+def _named(base: Path, names: Sequence[str]) -> str:
+    """The first folder's path, and how many more there are."""
+    return printable(base / names[0]) + (f" (and {len(names) - 1} more)" if len(names) > 1 else "")

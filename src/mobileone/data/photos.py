@@ -12,7 +12,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mobileone.data.folder import IMAGE_EXTENSIONS
+from mobileone.class_list import guessed_order
+from mobileone.data.layout import is_image_name, is_seen
 from mobileone.data.open import open_data
 from mobileone.data.pixels import to_tensor
 from mobileone.errors import ConfigError
@@ -116,6 +117,8 @@ def read_photos(
     chosen = _draw(total, most, seed)
     kind = "images without labels" if labels is None else "labelled images"
     part = "" if len(chosen) == total else f", a seeded draw from {total}"
+    if labels is not None and classes is None:
+        part += f"; {guessed_order(data.classes)}"
     return Photos(
         read=read,
         chosen=chosen.tolist(),
@@ -128,11 +131,7 @@ def _flat_folder(folder: Path, classes: tuple[str, ...] | None) -> list[Path]:
     """The photos that lie in the folder itself; none if it is read by its class folders, or is no folder."""
     if not folder.is_dir() or any((folder / name).is_dir() for name in classes or ()):
         return []
-    return sorted(
-        file
-        for file in folder.iterdir()
-        if file.suffix.lower() in IMAGE_EXTENSIONS and not file.name.startswith(".")
-    )
+    return sorted(file for file in folder.iterdir() if is_image_name(file.name) and is_seen(file.name))
 
 
 def _draw(total: int, most: int | None, seed: int) -> NDArray[np.int64]:

@@ -36,6 +36,20 @@ class ImageSource(Protocol):
 
 
 @runtime_checkable
+class NotedSource(Protocol):
+    """A source about whose finding there is something to say."""
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What was chosen or left out, a line each."""
+
+
+def notes_of(source: object) -> tuple[str, ...]:
+    """What is to be said about a source, a line each."""
+    return tuple(source.notes) if isinstance(source, NotedSource) else ()
+
+
+@runtime_checkable
 class StreamedSource(ImageSource, Protocol):
     """An image source whose images come from elsewhere, many at a time, so that order and notice matter."""
 

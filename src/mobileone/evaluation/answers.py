@@ -11,7 +11,7 @@ from torch import Tensor
 
 from mobileone.data.loader import OnBadImage
 from mobileone.data.source import ImageSource
-from mobileone.errors import DataError
+from mobileone.errors import DataError, InferenceError
 from mobileone.evaluation.confusion import Counts, confusion_matrix
 from mobileone.evaluation.evaluate import classified
 from mobileone.evaluation.metrics import in_topk
@@ -100,6 +100,10 @@ def answer(
     indices, labels, predictions, probabilities, in_top5 = (
         torch.cat(parts).numpy() for parts in zip(*columns, strict=True)
     )
+    if not np.isfinite(probabilities).all():
+        raise InferenceError(
+            "the network gives NaN or infinite logits; its weights or its precision are no use"
+        )
     return Answers(
         classes=tuple(source.classes),
         indices=indices,

@@ -16,6 +16,7 @@ from mobileone.errors import BadImageError, ConfigError, DataError
 from mobileone.evaluation.metrics import EvalResult
 from mobileone.images.eval_transform import EvalTransform
 from mobileone.inference.ahead import map_ahead
+from mobileone.inference.classifier import usable_logits
 from mobileone.processor import num_cores
 from mobileone.progress_bar import progress_bar
 
@@ -48,6 +49,7 @@ def artifact_accuracy(
         BadImageError: on an unreadable image under "error".
         ConfigError: on values out of range.
         DataError: if no image is readable.
+        InferenceError: if a logit is NaN or infinite.
     """
     workers = num_cores() if threads is None else max(threads, 1)
     if batch_size < 1:
@@ -74,7 +76,8 @@ def artifact_accuracy(
                 skipped.append(source.name(index))
         if good:
             indices, pixel_list = zip(*good, strict=True)
-            sums += _sums(artifact.run(np.stack(pixel_list)), source.labels[list(indices)])
+            logits = usable_logits(artifact.run(np.stack(pixel_list)), artifact.num_classes)
+            sums += _sums(logits, source.labels[list(indices)])
     num_images = int(sums[0])
     if not num_images:
         raise DataError(f"no image could be read, {len(skipped)} are damaged; the first is {skipped[:1]}")

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 from mobileone.backends.artifact import Artifact
+from mobileone.class_list import guessed_order
 from mobileone.data.open import open_data
-from mobileone.data.source import ImageSource
-from mobileone.errors import DataError
+from mobileone.data.source import ImageSource, notes_of
+from mobileone.errors import DataError, InferenceError
 from mobileone.evaluation.artifact_accuracy import artifact_accuracy
 from mobileone.evaluation.metrics import EvalResult, topk_correct
 from mobileone.imagenet import resolve_classes
@@ -62,6 +65,7 @@ def evaluate(
 
     Raises:
         DataError: if the data's classes are not the model's, or no image is readable.
+        InferenceError: if a logit is NaN or infinite.
         BadImageError: on an unreadable image under `"error"`.
 
     >>> from mobileone.model.create import create_model
@@ -71,11 +75,18 @@ def evaluate(
     360
     """
     started = time.perf_counter()
+    if not isinstance(model, Artifact):
+        from mobileone.model.wrapped import unwrap
+
+        model = unwrap(model)
     classes = resolve_classes(model.num_classes, model.class_names)
     source = open_data(data, split=split, classes=classes) if isinstance(data, str | Path) else data
+    notes = notes_of(source)
+    if classes is None and isinstance(data, str | Path) and data != "digits":
+        notes += (guessed_order(source.classes),)
     if isinstance(model, Artifact) and dist is None:
         check_classes(model, source)
-        return artifact_accuracy(
+        result = artifact_accuracy(
             model,
             source,
             batch_size=batch_size,
@@ -83,6 +94,7 @@ def evaluate(
             on_bad_image=on_bad_image,
             progress=progress,
         )
+        return replace(result, notes=notes)
     from mobileone.ranks.distributed import Distributed
 
     dist = dist or Distributed()
@@ -103,7 +115,7 @@ def evaluate(
         bad += batch.bad
         if len(batch):
             sums.append(_batch_sums(logits, batch.labels))
-    return _total(sums, bad, dist, seconds=time.perf_counter() - started)
+    return replace(_total(sums, bad, dist, seconds=time.perf_counter() - started), notes=notes)
 
 
 def classified(
@@ -167,6 +179,11 @@ def _total(sums: list[Tensor], bad: list[BadImage], dist: Distributed, *, second
     # float32 counts exactly to 2²⁴, far above a batch; the total is summed in float64.
     own = torch.stack(sums).cpu().double().sum(0) if sums else torch.zeros(4, dtype=torch.float64)
     num_images, right1, right5, loss = dist.reduce_sum(own).tolist()
+    if not math.isfinite(loss):
+        raise InferenceError(
+            f"the loss became {loss}: the network's logits are NaN or infinite; its weights, or the "
+            "precision that it computes in, are no use"
+        )
     skipped = sorted(image.path for part in dist.gather(bad) for image in part)
     if not num_images:
         raise DataError(f"no image could be read, {len(skipped)} are damaged; the first is {skipped[:1]}")

@@ -16,7 +16,9 @@ from mobileone.evaluation.pictures import short_name
 from mobileone.imagenet import human_name, resolve_classes
 from mobileone.images.any_image import AnyImage, as_image
 from mobileone.images.eval_transform import EvalTransform
+from mobileone.inference.classifier import usable_logits
 from mobileone.model.network import MobileOne
+from mobileone.model.wrapped import as_network
 from mobileone.report.figure import new_figure, require_png, save_figure
 
 MAX_IMAGES = 24
@@ -81,6 +83,7 @@ def explain(
         ConfigError: on an unknown class, or a model without a classifier.
         BadImageError: if a file cannot be decoded.
     """
+    model = as_network(model, wanted="explain takes a MobileOne")
     if topk < 1:
         raise ConfigError(f"topk must be at least 1, got {topk}")
     classes = resolve_classes(model.num_classes, model.class_names)
@@ -94,6 +97,7 @@ def explain(
         pixels = to_tensor(transform(image))
         batch = normalize(pixels[None].to(weight.device), model.input_spec, dtype=weight.dtype)
         maps, logits = class_activation_maps(model, batch)
+        usable_logits(logits.float().cpu().numpy(), len(names))
         probabilities = logits[0].float().softmax(0)
         chosen = probabilities.topk(min(topk, len(names))).indices.tolist() if wanted is None else [wanted]
         rows.append(

@@ -69,6 +69,7 @@ class EvalResult:
         loss: cross-entropy without label smoothing, mean over the images, nats.
         skipped: paths of images that could not be read and were left out.
         seconds: wall time, loading included.
+        notes: what was chosen, guessed or left out in finding the images and their labels, a line each.
     """
 
     num_images: int
@@ -77,6 +78,7 @@ class EvalResult:
     loss: float
     skipped: tuple[str, ...] = ()
     seconds: float = 0.0
+    notes: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for JSON; a loss that is not finite becomes None.
@@ -91,4 +93,5 @@ class EvalResult:
             "loss": self.loss if math.isfinite(self.loss) else None,
             "skipped": list(self.skipped),
             "seconds": self.seconds,
+            "notes": list(self.notes),
         }

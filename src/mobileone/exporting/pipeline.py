@@ -24,7 +24,9 @@ from mobileone.errors import ConfigError, ExportError, MobileOneError
 from mobileone.exporting.parity import compare
 from mobileone.input_spec import Size, sides, size_text
 from mobileone.model.network import MobileOne
-from mobileone.reparam.fuse import reparameterize
+from mobileone.model.wrapped import as_network, unwrap
+from mobileone.reparam.as_built import INSTEAD, require_as_built
+from mobileone.reparam.verify import reparameterize_verified
 
 MAX_SIZE = 4096
 
@@ -54,7 +56,7 @@ def choose_target(
     Raises:
         ConfigError: on another format's suffix, or an existing file without `force`.
     """
-    target = artifact_path(path, backend, getattr(getattr(model, "variant", None), "name", "model"))
+    target = artifact_path(path, backend, getattr(getattr(unwrap(model), "variant", None), "name", "model"))
     refuse_existing(target, force=force)
     return target
 
@@ -75,31 +77,30 @@ def artifact_path(path: str | os.PathLike[str], backend: Backend, name: str) -> 
 
 
 def ready(model: nn.Module, *, input_size: Size | None = None) -> MobileOne:
-    """The network to export: fused, float32, on the CPU, with this input size.
+    """The network to export: fused and proved to compute the same, float32, on the CPU, with this input size.
 
     Raises:
-        ConfigError: if it is no MobileOne classifier, or the size makes no sense for it.
-        ExportError: if it is in training mode, or a weight is NaN or infinite.
+        ConfigError: if it is no MobileOne, or the size makes no sense for it.
+        ExportError: if it is in training mode, has a part that its variant and head do not tell, or a weight
+            is NaN or infinite.
+        VerificationError: if fusing changes what it computes.
     """
-    if not isinstance(model, MobileOne):
-        raise ConfigError(f"export takes a MobileOne classifier, got {type(model).__name__}")
-    if not model.num_classes:
-        raise ConfigError("this model has no classifier (num_classes=0), so there are no logits to compare")
+    model = as_network(model, wanted="export takes a MobileOne")
     if model.training:
         raise ExportError("cannot export a model in training mode; call model.eval() first")
     bad = [name for name, value in model.state_dict().items() if not value.isfinite().all()]
     if bad:
         raise ExportError(f"cannot export: {bad[0]} has NaN or infinite values; the weights are no use")
+    require_as_built(model, doing="export", error=ExportError, instead=INSTEAD)
     size = model.input_spec.size if input_size is None else input_size
     if not all(model.output_stride <= side <= MAX_SIZE for side in sides(size)):
         raise ConfigError(
             f"input size must be between {model.output_stride}, the network's stride, and {MAX_SIZE} pixels, "
             f"got {size_text(size)}"
         )
-    fused = reparameterize(model) if model.form == "train" else copy.deepcopy(model)
-    network = fused.to("cpu", torch.float32)
+    network = copy.deepcopy(model).to("cpu", torch.float32)
     network.input_spec = replace(network.input_spec, size=size)
-    return network.eval()
+    return (reparameterize_verified(network) if network.form == "train" else network).eval()
 
 
 def describe(
@@ -135,6 +136,7 @@ def describe(
         tensor=tensor,
         input_spec=network.input_spec,
         num_classes=network.num_classes,
+        embedding_size=0 if network.num_classes else network.num_features,
         class_names=network.class_names,
         options=options,
         versions={**package_versions(), **versions},

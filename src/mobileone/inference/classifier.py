@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from mobileone.backends.artifact import Artifact
 from mobileone.backends.table import Precision, backend_of
 from mobileone.distribution import needing_pytorch
-from mobileone.errors import ConfigError
+from mobileone.errors import ConfigError, InferenceError
+from mobileone.imagenet import resolve_classes
 from mobileone.input_spec import InputSpec, Size
 
 if TYPE_CHECKING:
@@ -58,27 +59,29 @@ def as_classifier(
     """A classifier as it is; a network of ours, in either form, as one.
 
     Args:
-        model: either.
+        model: either; what DataParallel, DistributedDataParallel, torch.compile and AveragedModel wrap is
+            taken out.
         device: where a network computes: it is moved there. None is where it is.
         amp: a network's mixed precision, or None.
         fuse: bring a network with branches into inference form, as a copy; it must be in eval mode.
 
     Raises:
-        ConfigError: if it is neither.
+        ConfigError: if it is neither, or there is no such device.
+        ReparameterizeError: with `fuse`, if the network is in training mode or cannot be fused exactly.
     """
     # Artifacts first: an object is a `Classifier` if it has a device, and asking an artifact's loads torch.
     if isinstance(model, Artifact | Classifier):
         return model
     with needing_pytorch("a network that is no exported file"):
         from mobileone.inference.torch_classifier import TorchClassifier
-        from mobileone.model.network import MobileOne
+        from mobileone.model.wrapped import as_network
 
-    if not isinstance(model, MobileOne):
-        raise ConfigError(
-            "a model is a MobileOne, or an object with input_spec, num_classes, class_names, device and "
-            f"logits(pixels), got {type(model).__name__}"
-        )
-    return TorchClassifier(model, device=device, amp=amp, fuse=fuse)
+    network = as_network(
+        model,
+        wanted="a model is a MobileOne, or an object with input_spec, num_classes, class_names, device and "
+        "logits(pixels)",
+    )
+    return TorchClassifier(network, device=device, amp=amp, fuse=fuse)
 
 
 @contextmanager
@@ -102,14 +105,64 @@ def classifying(
 
 
 def array_logits(classifier: Classifier, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Logits, float32 (N, num_classes), of uint8 (N, H, W, C); an exported file's without torch."""
+    """Logits, float32 (N, num_classes), of uint8 (N, H, W, C); an exported file's without torch.
+
+    Raises:
+        InferenceError: if they have another shape, or one is NaN or infinite.
+    """
     if isinstance(classifier, Artifact):
-        return classifier.run(pixels)
+        return usable_logits(classifier.run(pixels), classifier.num_classes)
     import torch
 
     logits = classifier.logits(torch.from_numpy(pixels).permute(0, 3, 1, 2))  # (N, H, W, C) → (N, C, H, W)
-    array: NDArray[np.float32] = logits.float().cpu().numpy()
-    return array
+    return usable_logits(logits.float().cpu().numpy(), classifier.num_classes)
+
+
+def array_embeddings(classifier: Classifier, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Pooled features, float32 (N, num_features), of uint8 (N, H, W, C): what the linear layer reads.
+
+    Raises:
+        ConfigError: if the classifier gives logits alone, as files of networks with classes do.
+        InferenceError: if a feature is NaN or infinite.
+    """
+    if not classifier.num_classes:
+        if isinstance(classifier, Artifact):
+            return usable_logits(classifier.run(pixels), classifier.manifest.num_outputs)
+        compute = classifier.logits
+    elif hasattr(classifier, "embeddings"):
+        compute = classifier.embeddings
+    else:
+        raise ConfigError(
+            "this model gives logits, no embeddings; export it without its classifier (num_classes=0), or "
+            "take the network in PyTorch"
+        )
+    import torch
+
+    features = compute(torch.from_numpy(pixels).permute(0, 3, 1, 2)).float().cpu().numpy()
+    return usable_logits(features, features.shape[-1])
+
+
+def usable_logits(logits: NDArray[np.float32], num_classes: int) -> NDArray[np.float32]:
+    """Logits as they are, if they can be an answer.
+
+    Raises:
+        InferenceError: if they are not (N, num_classes), or one is NaN or infinite.
+
+    >>> usable_logits(np.zeros((1, 2), np.float32), 2).shape
+    (1, 2)
+    """
+    if logits.ndim != 2 or logits.shape[1] != num_classes:
+        raise InferenceError(
+            f"the network gives {logits.shape} where (N, {num_classes}) was expected; give it a head that "
+            "ends in a linear layer of as many outputs as there are classes"
+        )
+    if not np.isfinite(logits).all():
+        bad = int((~np.isfinite(logits).all(axis=1)).sum())
+        raise InferenceError(
+            f"the network gives NaN or infinite logits for {bad} of {len(logits)} images; its weights, or "
+            "the precision that it computes in, are no use"
+        )
+    return logits
 
 
 def logits_in_batches(classifier: Classifier, pixels: Tensor, *, batch_size: int = 50) -> Tensor:
@@ -128,6 +181,8 @@ def load_classifier(
     input_size: Size | None = None,
     crop: float | None = None,
     exif: bool | None = None,
+    class_names: Sequence[str] | None = None,
+    weights_key: str | None = None,
 ) -> TorchClassifier | Artifact:
     """An exported file in its runtime, or anything that `load_model` takes in PyTorch, fused.
 
@@ -139,18 +194,24 @@ def load_classifier(
         input_size: side of a square input, or (height, width), pixels; None is the source's, as for the rest.
         crop: share of the resized image that the centre crop keeps.
         exif: whether photos are turned as their EXIF orientation says.
+        class_names: one an output, in their order.
+        weights_key: which weights of a checkpoint that has several, as of `load_model`.
 
     Raises:
-        ConfigError: on an option that the source does not have.
+        ConfigError: on more or fewer class names than outputs, or an option that the source does not have.
         ArtifactError, CheckpointError, MissingExtraError: if the source cannot be loaded.
     """
     if backend_of(source) is not None:
         if device is not None and str(device).partition(":")[0] != "cpu":
             raise ConfigError(f"{source} runs on the CPU, not on {device}; give no device")
+        if weights_key is not None:
+            raise ConfigError(f"{source} is an exported file, so weights_key does not apply to it")
         if input_size is not None:
             raise ConfigError(f"{source} is exported for one size; export it with another input_size instead")
         artifact = Artifact(source, threads=threads, precision=precision)
         artifact.input_spec = _changed(artifact.input_spec, crop=crop, exif=exif)
+        if class_names is not None:
+            artifact.class_names = resolve_classes(artifact.num_classes, class_names)
         return artifact
     given = {"threads": threads, "precision": precision}
     wrong = [name for name, value in given.items() if value is not None]
@@ -160,8 +221,11 @@ def load_classifier(
         from mobileone.checkpoint.load import load_model
         from mobileone.inference.torch_classifier import TorchClassifier
 
-    classifier = TorchClassifier(load_model(source, form="inference"), device=device or "cpu")
+    model = load_model(source, form="inference", weights_key=weights_key)
+    classifier = TorchClassifier(model, device="cpu" if device is None else device)
     classifier.input_spec = _changed(classifier.input_spec, size=input_size, crop=crop, exif=exif)
+    if class_names is not None:
+        classifier.class_names = resolve_classes(classifier.num_classes, class_names)
     return classifier
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
+from itertools import islice
 from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
@@ -16,8 +17,15 @@ from mobileone.imagenet import human_name, resolve_classes
 from mobileone.images.any_image import AnyImage, as_image, name_of
 from mobileone.images.eval_transform import EvalTransform
 from mobileone.inference.ahead import map_ahead
-from mobileone.inference.classifier import Classifier, array_logits, as_classifier, load_classifier
-from mobileone.input_spec import Size
+from mobileone.inference.classifier import (
+    Classifier,
+    array_embeddings,
+    array_logits,
+    as_classifier,
+    load_classifier,
+)
+from mobileone.input_spec import Size, sides
+from mobileone.variants import check_count
 
 if TYPE_CHECKING:
     import torch
@@ -66,7 +74,7 @@ class Prediction:
 
 
 class Predictor:
-    """A classifier with its pre-processing and class names.
+    """A network with its pre-processing and class names; one without classifier (num_classes=0) only embeds.
 
     Args:
         model: a network of ours, in eval mode (fused where it is not), or any `Classifier`: an `Artifact`.
@@ -79,7 +87,7 @@ class Predictor:
         classes: name of every class, its index where unknown.
 
     Raises:
-        ConfigError: if the model has no classifier.
+        ConfigError, ReparameterizeError: as `as_classifier`.
     """
 
     def __init__(
@@ -91,8 +99,6 @@ class Predictor:
     ) -> None:
         self.classifier = as_classifier(model, device=device, fuse=True)
         num_classes = self.classifier.num_classes
-        if not num_classes:
-            raise ConfigError("this model has no classifier (num_classes=0), so it predicts nothing")
         own = self.classifier.input_spec
         self.input_spec = own if exif is None else replace(own, exif=exif)
         self.transform = EvalTransform.from_spec(self.input_spec)
@@ -109,6 +115,8 @@ class Predictor:
         precision: Precision | None = None,
         input_size: Size | None = None,
         exif: bool | None = None,
+        class_names: Sequence[str] | None = None,
+        weights_key: str | None = None,
     ) -> Predictor:
         """From an exported file of any format, or from anything `load_model` takes.
 
@@ -119,15 +127,61 @@ class Predictor:
             precision: to execute an exported file in; None is the file's.
             input_size: of a network in PyTorch: side of a square, or (height, width), pixels; None: its own.
             exif: whether photos are turned as their EXIF orientation says; None is as the source says.
+            class_names: one an output, in their order; None is the source's.
+            weights_key: which weights of a checkpoint that has several, as of `load_model`.
         """
         classifier = load_classifier(
-            source, device=device, threads=threads, precision=precision, input_size=input_size, exif=exif
+            source,
+            device=device,
+            threads=threads,
+            precision=precision,
+            input_size=input_size,
+            exif=exif,
+            class_names=class_names,
+            weights_key=weights_key,
         )
         return cls(classifier)
 
     def probabilities(self, images: Sequence[AnyImage]) -> NDArray[np.float32]:
         """Softmax of every class, float32 (N, num_classes), for one batch of images."""
+        self._require_classes()
         return self._probabilities([self.transform(as_image(image)) for image in images])
+
+    def _require_classes(self) -> None:
+        if not self.classes:
+            raise ConfigError(
+                "this model has no classifier (num_classes=0), so it predicts nothing; use embed"
+            )
+
+    def embed(
+        self, images: Iterable[AnyImage], *, batch_size: int = BATCH_SIZE, workers: int = 2
+    ) -> NDArray[np.float32]:
+        """Pooled features of images, what the last linear layer reads: for search, clustering and the like.
+
+        Args:
+            images: read as they are needed.
+            batch_size: images at a time.
+            workers: threads that decode.
+
+        Returns:
+            float32 (N, num_features), in the order of the images; not normalised.
+
+        Raises:
+            ConfigError: on values out of range, or an exported file of a network with a classifier: export it
+                with num_classes=0.
+            BadImageError: if an image cannot be decoded.
+        """
+        _check_counts(batch_size=batch_size, workers=workers)
+        decode = lambda image: self.transform(as_image(image))  # noqa: E731
+        views = map_ahead(decode, images, workers=workers, ahead=2 * batch_size)
+        parts = []
+        while batch := list(islice(views, batch_size)):
+            parts.append(array_embeddings(self.classifier, np.stack(batch)))
+        if not parts:  # a picture tells how long an embedding is
+            spec = self.input_spec
+            black = np.zeros((1, *sides(spec.size), spec.in_chans), np.uint8)
+            return array_embeddings(self.classifier, black)[:0]
+        return np.concatenate(parts)
 
     def _probabilities(self, views: list[NDArray[np.uint8]]) -> NDArray[np.float32]:
         batch = views[0][None] if len(views) == 1 else np.stack(views)
@@ -182,9 +236,8 @@ class Predictor:
             ConfigError: on values out of range, before the first image is read.
             BadImageError: on a bad image, under "error".
         """
-        for name, value in (("topk", topk), ("batch_size", batch_size), ("workers", workers)):
-            if value < 1:
-                raise ConfigError(f"{name} must be at least 1, got {value}")
+        self._require_classes()
+        _check_counts(topk=topk, batch_size=batch_size, workers=workers)
         if on_bad_image not in ("error", "skip"):
             raise ConfigError(f"on_bad_image must be error or skip, got {on_bad_image!r}")
         return self._stream(images, topk, batch_size, workers, on_bad_image)
@@ -225,6 +278,11 @@ class Predictor:
     def _score(self, index: int, probability: float) -> Score:
         class_name = self.classes[index]
         return Score(index, class_name, human_name(class_name), probability)
+
+
+def _check_counts(**values: int) -> None:
+    for name, value in values.items():
+        check_count(value, name, least=1)
 
 
 def softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from mobileone.data.pixels import normalize
+from mobileone.errors import ConfigError
 from mobileone.input_spec import InputSpec
+from mobileone.model.alterations import has_hooks, own_method
 from mobileone.model.network import MobileOne
 from mobileone.precision import AmpDtype, autocast
-from mobileone.reparam.fuse import reparameterize
+from mobileone.ranks.device import check_device
+from mobileone.reparam.fuse import refuse_training
+from mobileone.reparam.verify import reparameterize_verified
 
 
 def torch_logits(
-    module: nn.Module,
+    module: Callable[[Tensor], Tensor],
     pixels: Tensor,
     input_spec: InputSpec,
     *,
@@ -42,7 +48,11 @@ class TorchClassifier:
         model: in eval mode, or in inference form.
         device: where to compute: the network is moved there. None is where it is.
         amp: mixed precision, or None.
-        fuse: bring a network with branches into inference form, as a copy.
+        fuse: bring a network with branches into inference form, as a copy that is proved to compute the same.
+
+    Raises:
+        ReparameterizeError: with `fuse`, if the network is in training mode, or has what fusing would lose.
+        ConfigError: if there is no such device.
 
     Attributes:
         model: the network; where it is not fused here, not a copy.
@@ -56,8 +66,10 @@ class TorchClassifier:
         amp: AmpDtype | None = None,
         fuse: bool = False,
     ) -> None:
-        network = reparameterize(model) if fuse and model.form == "train" else model
-        self.model = network if device is None else network.to(device)
+        if fuse:
+            refuse_training(model, doing="predict with")
+        network = reparameterize_verified(model) if fuse and model.form == "train" else model
+        self.model = network if device is None else network.to(check_device(device))
         self.amp = amp
         self.input_spec = model.input_spec
         self.num_classes = model.num_classes
@@ -77,3 +89,22 @@ class TorchClassifier:
         weight = next(self.model.parameters())
         pixels = pixels.to(weight.device, non_blocking=True)
         return torch_logits(self.model, pixels, self.input_spec, dtype=weight.dtype, amp=self.amp)
+
+    @torch.inference_mode()
+    def embeddings(self, pixels: Tensor) -> Tensor:
+        """Pooled features, float32 (N, num_features), of the same: what the head's linear layer reads.
+
+        Raises:
+            ConfigError: if the network was changed so that they are not on the logits' way.
+        """
+        network = self.model
+        for module in (network, network.head):
+            reason = own_method(module) or (has_hooks(module) and "hook")
+            if reason:
+                raise ConfigError(
+                    f"the {type(module).__name__} has a {reason} of its own; embed needs it plain"
+                )
+        weight = next(network.parameters())
+        pixels = pixels.to(weight.device, non_blocking=True)
+        pooled = lambda x: network.forward_head(network.forward_features(x), pre_logits=True)  # noqa: E731
+        return torch_logits(pooled, pixels, self.input_spec, dtype=weight.dtype, amp=self.amp)

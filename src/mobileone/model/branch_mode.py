@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from mobileone.errors import ConfigError
 from mobileone.functional.online.kernel_table import online_pays
+from mobileone.model.alterations import branch_alteration, own_method
 from mobileone.model.branches import BranchedUnit, norms_of
 from mobileone.model.sync_batch_norm import is_synchronised
 from mobileone.variants import BranchMode
@@ -58,7 +59,8 @@ def runs_online(block: BranchedUnit, x: Tensor) -> bool:
     """Whether this block, in training, computes x as one convolution.
 
     Raises:
-        ConfigError: if the mode is `"online"` and a branch is not a plain convolution with BatchNorm.
+        ConfigError: if the mode is `"online"` and a branch is not a plain convolution with BatchNorm, or the
+            block is a subclass with methods of its own.
     """
     if block.branch_mode == "branches":
         return False
@@ -72,20 +74,16 @@ def runs_online(block: BranchedUnit, x: Tensor) -> bool:
 
 def _obstacle(block: BranchedUnit) -> str | None:
     """Why the block's branches cannot be computed together, or None."""
-    norms = norms_of(block)
-    convs = [branch.conv for branch in block.conv_branches]
-    if block.conv_scale is not None:
-        convs.append(block.conv_scale.conv)
-    for norm in norms:
-        if type(norm) is not nn.BatchNorm2d and not is_synchronised(norm):
-            return f"a norm is {type(norm).__name__}, not BatchNorm"
-    for conv in convs:
-        if type(conv) is not nn.Conv2d or conv.bias is not None:
-            return f"a branch is {type(conv).__name__}, not a plain convolution without bias"
-    if len({is_synchronised(norm) for norm in norms}) > 1:
+    method = own_method(block)
+    if method:
+        return f"it is a {type(block).__name__} with a {method} of its own"
+    reason = branch_alteration(block, backward=True)
+    if reason:
+        return reason
+    if any(branch.conv.bias is not None for branch in block.conv_branches) or (
+        block.conv_scale is not None and block.conv_scale.conv.bias is not None
+    ):
+        return "a branch's convolution has a bias"
+    if len({is_synchronised(norm) for norm in norms_of(block)}) > 1:
         return "some BatchNorms are synchronised over ranks and some are not"
-    branches = [*block.conv_branches, *([] if block.conv_scale is None else [block.conv_scale])]
-    for module in (*norms, *convs, *branches):
-        if module._forward_hooks or module._forward_pre_hooks or module._backward_hooks:
-            return f"a {type(module).__name__} has hooks, which would not be called"
     return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Sequence
 
 from torch import Tensor, nn
@@ -46,7 +47,10 @@ class FeatureExtractor(nn.Module):
     ) -> None:
         super().__init__()
         num_levels = NUM_STAGES + 1
-        wanted = tuple(range(num_levels)) if out_indices is None else tuple(out_indices)
+        try:
+            wanted = tuple(range(num_levels) if out_indices is None else map(operator.index, out_indices))
+        except TypeError as error:
+            raise ConfigError(f"out_indices must be a list of levels, got {out_indices!r}") from error
         if not wanted or any(not -num_levels <= i < num_levels for i in wanted):
             raise ConfigError(f"out_indices must be levels 0 to {num_levels - 1}, got {wanted}")
         indices = tuple(i % num_levels for i in wanted)

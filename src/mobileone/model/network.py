@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from mobileone.errors import ConfigError
 from mobileone.input_spec import InputSpec, Size
 from mobileone.model.block import InferenceBlock, MobileOneBlock
-from mobileone.variants import Form, Variant, network_units
+from mobileone.variants import Form, Variant, check_count, network_units
 
 BLOCKS: dict[Form, type[MobileOneBlock] | type[InferenceBlock]] = {
     "train": MobileOneBlock,
@@ -107,6 +107,8 @@ class MobileOne(nn.Module):
         ConfigError: on values that do not fit together.
     """
 
+    _class_names: tuple[str, ...] | None = None
+
     def __init__(
         self,
         variant: Variant,
@@ -119,8 +121,6 @@ class MobileOne(nn.Module):
         class_names: Sequence[str] | None = None,
     ) -> None:
         super().__init__()
-        if num_classes < 0:
-            raise ConfigError(f"num_classes must be 0 or more, got {num_classes}")
         self.variant = variant
         self.in_chans = in_chans
         self.output_stride = output_stride
@@ -139,19 +139,45 @@ class MobileOne(nn.Module):
         """`"train"` while any unit has branches, else `"inference"`."""
         return "train" if any(isinstance(m, MobileOneBlock) for m in self.modules()) else "inference"
 
+    @property
+    def num_classes(self) -> int:
+        """Length of the logits, as the head's last linear layer has it; 0 where there is none."""
+        linear = [module for module in self.head.modules() if isinstance(module, nn.Linear)]
+        return linear[-1].out_features if linear else 0
+
+    @num_classes.setter
+    def num_classes(self, number: int) -> None:
+        if number != self.num_classes:
+            raise ConfigError(
+                f"num_classes is what the head gives, {self.num_classes}, and cannot be set to {number}; "
+                f"call reset_classifier({number})"
+            )
+
+    @property
+    def class_names(self) -> tuple[str, ...] | None:
+        """One name a class, folder names as a rule; None where unknown, as for a head put in by hand."""
+        names = self._class_names
+        return names if names is not None and len(names) == self.num_classes else None
+
+    @class_names.setter
+    def class_names(self, names: Sequence[str] | None) -> None:
+        if names is not None and len(names) != self.num_classes:
+            raise ConfigError(f"{len(names)} class names given for {self.num_classes} classes")
+        self._class_names = None if names is None else tuple(names)
+
     def reset_classifier(self, num_classes: int, *, class_names: Sequence[str] | None = None) -> None:
         """Put a fresh head of `num_classes` outputs in place, on the network's device and dtype.
 
         Raises:
-            ConfigError: if class_names has another length.
+            ConfigError: if num_classes is no whole number, or class_names has another length.
         """
+        check_count(num_classes, "num_classes", least=0)
         if class_names is not None and len(class_names) != num_classes:
             raise ConfigError(f"{len(class_names)} class names given for {num_classes} classes")
         like = next(self.parameters())
-        self.num_classes = num_classes
-        self.class_names = None if class_names is None else tuple(class_names)
         self.head = ClassifierHead(self.num_features, num_classes).to(like.device, like.dtype)
         self.head.train(self.training)
+        self.class_names = None if class_names is None else tuple(class_names)
 
     def get_classifier(self) -> nn.Module:
         """The linear layer."""

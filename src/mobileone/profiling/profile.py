@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from mobileone.errors import ConfigError, ProfileError
 from mobileone.model.network import MobileOne
+from mobileone.model.wrapped import unwrap
 from mobileone.processor import num_cores, processor_name
 from mobileone.profiling.clock import (
     CHUNK_RUNS,
@@ -37,7 +38,8 @@ class ProfileSubject:
     """What to profile.
 
     Attributes:
-        model: a module in eval mode, or the path of an .onnx file.
+        model: a module in eval mode, or the path of an .onnx file. What DataParallel,
+            DistributedDataParallel, torch.compile and AveragedModel wrap is taken out.
         x: the module's positional arguments; None with a file stands for noise of the file's shapes.
         name: for the report; None takes the class's or the file's.
     """
@@ -45,6 +47,9 @@ class ProfileSubject:
     model: nn.Module | str | os.PathLike[str]
     x: Tensor | tuple[Any, ...] | None = None
     name: str | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "model", unwrap(self.model))
 
     @property
     def arguments(self) -> tuple[Any, ...] | None:

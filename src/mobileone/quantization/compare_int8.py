@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from mobileone.data.photos import Photos
-from mobileone.inference.classifier import Classifier, as_classifier
+from mobileone.inference.classifier import Classifier, as_classifier, usable_logits
 from mobileone.model.network import MobileOne
 from mobileone.progress_bar import progress_bar
 from mobileone.quantization.layer_errors import Int8Comparison, compare_logits
@@ -26,6 +26,7 @@ def compare_int8(
 
     Raises:
         BadImageError: if a photo cannot be read.
+        InferenceError: if one of them gives NaN or infinite logits.
     """
     classifier = as_classifier(model)
     expected, got = [], []
@@ -34,5 +35,7 @@ def compare_int8(
     for pixels in progress_bar(batches, title="comparing", unit="batch", hidden=not progress, total=total):
         expected.append(classifier.logits(pixels).cpu())
         got.append(int8.logits(pixels).cpu())
+    for logits in (*expected, *got):
+        usable_logits(logits.numpy(), classifier.num_classes)
     labels = None if photos.labels is None else torch.from_numpy(photos.labels)
     return compare_logits(torch.cat(expected), torch.cat(got), labels)

@@ -15,8 +15,10 @@ from torch import Tensor, nn
 from mobileone.errors import ReparameterizeError
 from mobileone.functional.fold import identity_pointwise
 from mobileone.functional.window import subsample
+from mobileone.model.alterations import alteration, conv_alteration, full_settings
 from mobileone.model.block import InferenceBlock, MobileOneBlock
-from mobileone.reparam.fuse import M, blocks_of, replace_blocks
+from mobileone.model.wrapped import unwrap
+from mobileone.reparam.fuse import INSTEAD, M, blocks_of, replace_blocks
 from mobileone.variants import BlockSpec
 
 # Size of the zero-sum noise on the convolution branches, relative to their share of the kernel.
@@ -97,9 +99,9 @@ def expand_block(
         generator: source of the noise that tells the branches apart, on the CPU.
     """
     conv = block.reparam_conv
-    assert conv.bias is not None
     branches = split_kernel(conv.weight.detach().double(), spec, generator=generator)
-    offset = conv.bias.detach().double() / spec.num_branches
+    bias = conv.weight.new_zeros(spec.out_channels) if conv.bias is None else conv.bias
+    offset = bias.detach().double() / spec.num_branches
     one = torch.ones_like(offset)
     out = MobileOneBlock(spec).to(conv.weight.device, conv.weight.dtype)
     for branch, kernel in zip(out.conv_branches, branches.conv, strict=True):
@@ -112,8 +114,18 @@ def expand_block(
     if out.identity is not None:
         assert branches.identity is not None
         _set_batch_norm(out.identity, x, branches.identity, offset)
-    out.attn = copy.deepcopy(block.attn)
+    out.attn, out.act = copy.deepcopy(block.attn), copy.deepcopy(block.act)
     return out.eval()
+
+
+def _refuse_altered(block: nn.Module, name: str) -> None:
+    assert isinstance(block, InferenceBlock)
+    reason = alteration(block, InferenceBlock)
+    if not reason:
+        reason = conv_alteration(block.reparam_conv, full_settings(block.spec))
+        reason = reason and f"has a reparam_conv that {reason}"
+    if reason:
+        raise ReparameterizeError(f"cannot expand {name}: it {reason}; {INSTEAD}")
 
 
 @torch.no_grad()
@@ -130,19 +142,23 @@ def expand(model: M, x: Tensor | None = None, *, seed: int = 0) -> M:
         The train-form model, in eval mode.
 
     Raises:
-        ReparameterizeError: in training mode, with nothing to expand, or without `x` for a module whose
-            input channels are not known.
+        ReparameterizeError: in training mode, with nothing to expand, without `x` for a module whose
+            input channels are not known, or with a unit that was changed so that its spec and weights do not
+            tell what it computes (a hook, a method, the convolution's settings).
 
     >>> from mobileone.model.create import create_model
     >>> fused = create_model("mobileone_s1", form="inference").eval()
     >>> expand(fused).form
     'train'
     """
+    model = unwrap(model)
     if model.training:
         raise ReparameterizeError("cannot expand a model in training mode; call model.eval() first")
     blocks = dict(blocks_of(model, InferenceBlock))
     if not blocks:
         raise ReparameterizeError(f"nothing to expand: {type(model).__name__} has no unit in inference form")
+    for name, block in blocks.items():
+        _refuse_altered(block, name or "the block")
     generator = torch.Generator().manual_seed(seed)
     like = next(model.parameters())
     if x is None:

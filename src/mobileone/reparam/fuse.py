@@ -11,10 +11,14 @@ from torch import Tensor, nn
 
 from mobileone.errors import ReparameterizeError
 from mobileone.functional.fold import embed_pointwise, fold_batch_norm, identity_pointwise
+from mobileone.model.alterations import alteration, branch_alteration
 from mobileone.model.block import InferenceBlock, MobileOneBlock
+from mobileone.model.wrapped import unwrap
+from mobileone.precision import check_dtype
 from mobileone.variants import BlockSpec
 
 M = TypeVar("M", bound=nn.Module)
+INSTEAD = "it is built anew from its spec and weights, which do not tell that; undo it first"
 
 
 def blocks_of(model: nn.Module, kind: type[nn.Module]) -> Iterator[tuple[str, nn.Module]]:
@@ -39,9 +43,10 @@ def replace_blocks(model: M, kind: type[nn.Module], build: Callable[[str, nn.Mod
     return clone
 
 
-def _fold(bn: nn.Module, kernel: Tensor, name: str) -> tuple[Tensor, Tensor]:
-    if not isinstance(bn, nn.modules.batchnorm._BatchNorm):
-        raise ReparameterizeError(f"cannot fuse {name}: its norm is {type(bn).__name__}, not BatchNorm")
+def _fold(
+    bn: nn.BatchNorm2d, kernel: Tensor, name: str, *, bias: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """Kernel and bias of the BatchNorm behind a convolution of that kernel (float64) and bias."""
     if bn.running_mean is None or bn.running_var is None:
         raise ReparameterizeError(f"cannot fuse {name}: its BatchNorm keeps no running statistics")
     exact = [
@@ -51,6 +56,8 @@ def _fold(bn: nn.Module, kernel: Tensor, name: str) -> tuple[Tensor, Tensor]:
     mean, var, gamma, beta = exact
     assert mean is not None
     assert var is not None
+    if bias is not None:
+        mean = mean - bias.detach().to(kernel.device, kernel.dtype)
     return fold_batch_norm(kernel, mean=mean, var=var, gamma=gamma, beta=beta, eps=bn.eps)
 
 
@@ -64,12 +71,20 @@ def merge_branches(block: MobileOneBlock, name: str = "block") -> tuple[Tensor, 
     """Kernel (C_out, C_in / groups, kh, kw) and bias (C_out,) of the whole unit, in float64.
 
     Raises:
-        ReparameterizeError: if a branch cannot be folded or the result is not finite.
+        ReparameterizeError: if a branch is not what the spec says, cannot be folded, or the result is not
+            finite.
     """
     spec: BlockSpec = block.spec
-    parts = [_fold(branch.bn, _float64(branch.conv.weight), name) for branch in block.conv_branches]
+    reason = branch_alteration(block)
+    if reason:
+        raise ReparameterizeError(f"cannot fuse {name}: its {reason}; {INSTEAD}")
+    parts = [
+        _fold(branch.bn, _float64(branch.conv.weight), name, bias=branch.conv.bias)
+        for branch in block.conv_branches
+    ]
     if block.conv_scale is not None:
-        kernel, bias = _fold(block.conv_scale.bn, _float64(block.conv_scale.conv.weight), name)
+        conv = block.conv_scale.conv
+        kernel, bias = _fold(block.conv_scale.bn, _float64(conv.weight), name, bias=conv.bias)
         parts.append((embed_pointwise(kernel, spec.kernel), bias))
     if block.identity is not None:
         pointwise = identity_pointwise(spec.in_channels, spec.groups, like=parts[0][0])
@@ -85,27 +100,40 @@ def merge_branches(block: MobileOneBlock, name: str = "block") -> tuple[Tensor, 
 def fuse_block(
     block: MobileOneBlock, *, dtype: torch.dtype | None = None, name: str = "block"
 ) -> InferenceBlock:
-    """The inference form of one unit, in eval mode, on its device; `dtype` None keeps the weights' own."""
+    """The inference form of one unit, in eval mode, on its device; `dtype` None keeps the weights' own.
+
+    Attention and activation are copied, whatever they are.
+
+    Raises:
+        ReparameterizeError: if the unit was changed so that its spec and weights do not tell what it
+            computes (a hook, a method, a convolution's settings), or cannot be folded.
+    """
+    reason = alteration(block, MobileOneBlock)
+    if reason:
+        raise ReparameterizeError(f"cannot fuse {name}: it {reason}; {INSTEAD}")
     kernel, bias = merge_branches(block, name)
     like = block.conv_branches[0].conv.weight
     with torch.device("meta"):
         fused = InferenceBlock(block.spec)
     fused.reparam_conv.weight = nn.Parameter(kernel.to(like.device, dtype or like.dtype))
     fused.reparam_conv.bias = nn.Parameter(bias.to(like.device, dtype or like.dtype))
-    fused.attn = copy.deepcopy(block.attn)
+    fused.attn, fused.act = copy.deepcopy(block.attn), copy.deepcopy(block.act)
     return fused.eval()
 
 
-def _refuse_training(model: nn.Module) -> None:
+def refuse_training(model: nn.Module, *, doing: str) -> None:
+    """Refuse a model whose batches would change it, or its answers.
+
+    Raises:
+        ReparameterizeError: naming the first module in training mode.
+    """
     # The root comes first: a model in training mode is named as such, not by its innermost layer.
     for name, module in model.named_modules():
         if module.training and (
             name == "" or isinstance(module, MobileOneBlock | nn.modules.batchnorm._BatchNorm)
         ):
             where = f"{name} ({type(module).__name__})" if name else type(module).__name__
-            raise ReparameterizeError(
-                f"cannot reparameterize {where} in training mode; call model.eval() first"
-            )
+            raise ReparameterizeError(f"cannot {doing} {where} in training mode; call model.eval() first")
 
 
 def reparameterize(model: M, *, dtype: torch.dtype | None = None) -> M:
@@ -114,7 +142,8 @@ def reparameterize(model: M, *, dtype: torch.dtype | None = None) -> M:
     Works on any module that contains `MobileOneBlock`s, a detector for instance. Folding is in float64.
 
     Args:
-        model: in eval mode throughout.
+        model: in eval mode throughout. DataParallel, DistributedDataParallel, torch.compile and
+            AveragedModel around it are taken off.
         dtype: of the new model's floating-point weights; None keeps what they have.
 
     Returns:
@@ -122,15 +151,19 @@ def reparameterize(model: M, *, dtype: torch.dtype | None = None) -> M:
         `model` is itself a `MobileOneBlock`.
 
     Raises:
-        ReparameterizeError: if a module is in training mode (named), if there is nothing to fuse, or if a
-            folded kernel is not finite.
+        ReparameterizeError: if a module is in training mode (named), if there is nothing to fuse, if a unit
+            was changed so that fusing would lose it (see `fuse_block`), or if a folded kernel is not finite.
+        ConfigError: if `dtype` is no floating-point type.
 
     >>> from mobileone.model.create import create_model
     >>> fused = reparameterize(create_model("mobileone_s0").eval())
     >>> fused.form, len(fused.state_dict())
     ('inference', 88)
     """
-    _refuse_training(model)
+    if dtype is not None:
+        check_dtype(dtype)
+    model = unwrap(model)
+    refuse_training(model, doing="reparameterize")
     if next(blocks_of(model, MobileOneBlock), None) is None:
         done = next(blocks_of(model, InferenceBlock), None) is not None
         what = "is in inference form already" if done else "contains no MobileOneBlock"

@@ -10,7 +10,12 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
 from mobileone.errors import VerificationError
+from mobileone.input_spec import sides
 from mobileone.model.block import InferenceBlock, MobileOneBlock
+from mobileone.model.network import MobileOne
+from mobileone.model.wrapped import unwrap
+from mobileone.precision import float32_products
+from mobileone.reparam.fuse import reparameterize
 
 # Largest relative difference that rounding alone explains, by the coarser of the two models' dtypes;
 # the exact fold of S0–S4 stays well below each (see docs/fusion.md).
@@ -124,6 +129,8 @@ def _coarsest(*models: nn.Module) -> torch.dtype:
 def verify(model: nn.Module, fused: nn.Module, x: Any, *, tolerance: float | None = None) -> VerifyReport:
     """Run both models on `x` and compare the outputs, and unit by unit on the way.
 
+    What DataParallel, DistributedDataParallel, torch.compile and AveragedModel wrap is compared, not they.
+
     Args:
         model: the reference, in eval mode; any module with our blocks.
         fused: the other form of it, in eval mode; units are matched by name.
@@ -139,12 +146,34 @@ def verify(model: nn.Module, fused: nn.Module, x: Any, *, tolerance: float | Non
     >>> verify(model, reparameterize(model), torch.randn(1, 3, 64, 64)).ok
     True
     """
+    model, fused = unwrap(model), unwrap(fused)
     for which, candidate in (("model", model), ("fused", fused)):
         if candidate.training:
             raise VerificationError(f"cannot verify: {which} is in training mode; call {which}.eval() first")
     if tolerance is None:
         tolerance = TOLERANCES[_coarsest(model, fused)]
-    ours, theirs = _run(model, x), _run(fused, x)
+    with float32_products(tf32=False):  # convolutions on a GPU would round to 10 bits, and differ by 1e-3
+        ours, theirs = _run(model, x), _run(fused, x)
     layers = tuple(_difference(name, ours[name], theirs[name]) for name in ours if name in theirs)
     departed = next((layer.name for layer in layers if not layer.max_rel <= tolerance), None)
     return VerifyReport(layers[-1].max_abs, layers[-1].max_rel, tolerance, departed, layers)
+
+
+def reparameterize_verified(model: MobileOne) -> MobileOne:
+    """`reparameterize`, and proof that the result computes what was given: two noise images of its size.
+
+    Args:
+        model: in train form and eval mode, on any device.
+
+    Raises:
+        ReparameterizeError: as `reparameterize`.
+        VerificationError: if the fused network computes something else.
+    """
+    fused, like = reparameterize(model), next(model.parameters())
+    x = torch.randn(
+        2, model.in_chans, *sides(model.input_spec.size), generator=torch.Generator().manual_seed(0)
+    )
+    report = verify(model, fused, x.to(like.device, like.dtype))
+    if not report.ok:
+        raise VerificationError(f"fusing this {model.variant.name} changes what it computes: {report}")
+    return fused

@@ -256,3 +256,30 @@ def test_a_kill_that_costs_something_is_seen(tmp_path: Path) -> None:
     killer = Killer(random.Random(0))
     killed_run(dataclasses.replace(config, seed=1), tmp_path / "killed", ranks=1, killer=killer, kills=2)
     assert differing_bits(tmp_path / "peaceful", tmp_path / "killed")[0].total() > 1000
+
+
+def test_a_changed_data_set_is_refused_or_said(config: TrainConfig, tmp_path: Path, at_step: AtStep) -> None:
+    run_dir = tmp_path / "run"
+    stop_at(at_step, 2, config, run_dir)
+    gone = next(path for path in sorted(Path(config.data).glob("train/*/*")) if path.is_file())
+    gone.unlink()
+    before = {path.name: path.read_bytes() for path in run_dir.iterdir() if path.is_file()}
+    with pytest.raises(TrainingError, match=r"training: \d+ images now, \d+ then \(dark: \d+ now"):
+        fit(config, run_dir=run_dir, resume=True, progress=False)
+    assert {path.name: path.read_bytes() for path in run_dir.iterdir() if path.is_file()} == before
+    fit(config, run_dir=run_dir, resume=True, progress=False, allow_changed_data=True)
+    assert "going on with other images: training: " in (run_dir / "train.log").read_text()
+    fit(config, run_dir=run_dir, resume=True, progress=False)  # they are the run's now
+
+
+def test_an_older_run_without_a_note_of_its_images_goes_on(
+    config: TrainConfig, tmp_path: Path, at_step: AtStep
+) -> None:
+    run_dir = tmp_path / "run"
+    stop_at(at_step, 2, config, run_dir)
+    (run_dir / "images.json").unlink()
+    fit(config, run_dir=run_dir, resume=True, progress=False)
+    assert "the run has no images.json" in (run_dir / "train.log").read_text()
+    (run_dir / "images.json").write_text("{}")
+    with pytest.raises(TrainingError, match=r"images\.json is damaged \('training'\); remove it to go on"):
+        fit(config, run_dir=run_dir, resume=True, progress=False)

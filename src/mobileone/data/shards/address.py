@@ -12,7 +12,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from mobileone.data.folder import Split
+from mobileone.data.layout import Split
 from mobileone.data.shards.index import ShardIndex
 from mobileone.errors import DataError, MissingExtraError
 from mobileone.limits import SHARDS

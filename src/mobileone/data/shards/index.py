@@ -11,7 +11,7 @@ import re
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from mobileone.data.folder import Split
+from mobileone.data.layout import Split
 from mobileone.errors import DataError
 from mobileone.limits import CLASSES, IMAGE_BYTES, SHARDS
 from mobileone.regular_file import parse_json_text

@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from mobileone.atomic import atomic_path
-from mobileone.data.folder import Split
+from mobileone.data.layout import Split
 from mobileone.data.pool import in_processes
 from mobileone.data.shards.address import index_address
 from mobileone.data.shards.tar import index_tar, samples

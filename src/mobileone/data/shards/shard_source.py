@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from mobileone.data.folder import PackedNames, Split
+from mobileone.data.folder import PackedNames
+from mobileone.data.layout import Split
 from mobileone.data.shards.address import (
     expand,
     index_address,
@@ -57,6 +58,7 @@ class Shards:
         split: what they are for, by their indexes.
         classes: class names, which the labels index into.
         labels: class index of every image, int64 (num_images,).
+        files: path of every image in the folder that the shards were made from.
     """
 
     def __init__(
@@ -78,18 +80,18 @@ class Shards:
         self._offsets = np.concatenate([np.array(index.offsets, dtype=np.int64) for index in indexes])[order]
         self._sizes = np.concatenate([np.array(index.sizes, dtype=np.int64) for index in indexes])[order]
         names = [name for index in indexes for name in index.names]
-        self._names = PackedNames.pack(names[i] for i in order)
-        self._files: OrderedDict[int, int] = OrderedDict()
+        self.files = PackedNames.pack(names[i] for i in order)
+        self._open_files: OrderedDict[int, int] = OrderedDict()
 
     def __getstate__(self) -> dict[str, object]:
-        return self.__dict__ | {"_files": OrderedDict()}  # every process opens its own
+        return self.__dict__ | {"_open_files": OrderedDict()}  # every process opens its own
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def name(self, index: int) -> str:
         """The shard's address and the image's own path: `out/train-000003.tar: cat/7.jpg`."""
-        return f"{printable(self.addresses[self._shard[index]])}: {printable(self._names[index])}"
+        return f"{printable(self.addresses[self._shard[index]])}: {printable(self.files[index])}"
 
     def read(self, index: int) -> EncodedImage:
         """Content of an image.
@@ -108,19 +110,19 @@ class Shards:
 
     def _open(self, shard: int) -> int:
         """File descriptor of a shard; this process keeps the last ones used open."""
-        if shard in self._files:
-            self._files.move_to_end(shard)
-            return self._files[shard]
-        self._files[shard] = self._open_file(shard)
-        if len(self._files) > OPEN_FILES:
-            os.close(self._files.popitem(last=False)[1])
-        return self._files[shard]
+        if shard in self._open_files:
+            self._open_files.move_to_end(shard)
+            return self._open_files[shard]
+        self._open_files[shard] = self._open_file(shard)
+        if len(self._open_files) > OPEN_FILES:
+            os.close(self._open_files.popitem(last=False)[1])
+        return self._open_files[shard]
 
     def _open_file(self, shard: int) -> int:
         return regular_descriptor(self.addresses[shard])
 
     def __del__(self) -> None:
-        for descriptor in getattr(self, "_files", {}).values():
+        for descriptor in getattr(self, "_open_files", {}).values():
             os.close(descriptor)
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO, NamedTuple, cast
 
-from mobileone.data.folder import IMAGE_EXTENSIONS, Split
+from mobileone.data.layout import IMAGE_EXTENSIONS, Split
 from mobileone.data.shards.index import BLOCK_BYTES, ShardIndex
 from mobileone.errors import DataError
 from mobileone.file_hash import sha256_of

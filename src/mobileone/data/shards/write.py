@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,8 @@ import simplejpeg
 import torch
 
 from mobileone.atomic import atomic_path, leftovers
-from mobileone.data.folder import ImageFolder, Split, find_images
+from mobileone.data.folder import ImageFolder, find_images
+from mobileone.data.layout import Split, splits_in
 from mobileone.data.pixels import to_tensor
 from mobileone.data.pool import in_processes
 from mobileone.data.requests import seeded_generator
@@ -75,6 +76,7 @@ class WrittenSplit:
         num_images: in all of them.
         size_bytes: of all of them.
         kept: shards that were there already, from a run that was interrupted.
+        notes: what was chosen or left out in finding the images, a line each.
     """
 
     split: Split
@@ -82,6 +84,7 @@ class WrittenSplit:
     num_images: int
     size_bytes: int
     kept: int
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,14 +151,16 @@ def write_shards(
         written.append(index)
         on_shard(done + len(written), len(tasks))
     indexes = [index for index in finished if index is not None] + written
-    return [_summary(split, indexes, finished) for split in tasks[0].shards]
+    notes: dict[str, tuple[str, ...]] = {task.split: task.source.notes for task in tasks}
+    return [_summary(split, indexes, finished, notes) for split in tasks[0].shards]
 
 
 def _plan(data: Path, folder: Path, settings: ShardSettings) -> list[_Task]:
     sources: dict[Split, ImageFolder] = {}
-    if (data / "train").is_dir():
+    there = splits_in(data)
+    if "train" in there:
         sources["train"] = find_images(data, split="train")
-    if not sources or (data / "val").is_dir():
+    if not sources or len(there) > 1:
         classes = sources["train"].classes if sources else None
         sources["val"] = find_images(data, split="val", classes=classes)
     shards: dict[str, int] = {
@@ -272,7 +277,12 @@ def _tar_writer() -> Any:
     return TarWriter
 
 
-def _summary(split: str, indexes: list[ShardIndex], finished: Sequence[ShardIndex | None]) -> WrittenSplit:
+def _summary(
+    split: str,
+    indexes: list[ShardIndex],
+    finished: Sequence[ShardIndex | None],
+    notes: Mapping[str, tuple[str, ...]],
+) -> WrittenSplit:
     own = [index for index in indexes if index.split == split]
     return WrittenSplit(
         split=own[0].split,
@@ -280,4 +290,5 @@ def _summary(split: str, indexes: list[ShardIndex], finished: Sequence[ShardInde
         num_images=sum(len(index) for index in own),
         size_bytes=sum(index.tar_bytes for index in own),
         kept=sum(index is not None and index.split == split for index in finished),
+        notes=notes[split],
     )

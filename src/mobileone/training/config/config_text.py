@@ -7,7 +7,7 @@ import dataclasses
 import difflib
 import functools
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from types import UnionType
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
@@ -15,6 +15,9 @@ from mobileone.errors import ConfigError
 from mobileone.input_spec import Size, parse_size
 
 C = TypeVar("C")
+
+# Types of a class's fields. Looking them up evaluates their text, so it is done once.
+_hints: Callable[[Any], dict[str, Any]] = functools.cache(get_type_hints)
 
 
 def changed(config: C, settings: Iterable[str], *, short_names: Mapping[str, str]) -> C:
@@ -68,7 +71,7 @@ def replaced(config: C, values: Mapping[str, Any]) -> C:
 
 def flattened(config: object, values: Mapping[str, Any]) -> dict[str, Any]:
     """The values of a dataclass as its JSON has them, those of groups under `group.field`."""
-    groups = [name for name, hint in get_type_hints(type(config)).items() if dataclasses.is_dataclass(hint)]
+    groups = [name for name, hint in _hints(type(config)).items() if dataclasses.is_dataclass(hint)]
     flat: dict[str, Any] = {}
     for name, value in values.items():
         if name in groups:
@@ -82,10 +85,10 @@ def flattened(config: object, values: Mapping[str, Any]) -> dict[str, Any]:
 def _fields(kind: type[Any]) -> dict[str, Any]:
     """Name and type of every field; those of groups under `group.field` as well."""
     fields: dict[str, Any] = {}
-    for name, hint in get_type_hints(kind).items():
+    for name, hint in _hints(kind).items():
         fields[name] = hint
         if dataclasses.is_dataclass(hint):
-            fields |= {f"{name}.{inner}": kind for inner, kind in get_type_hints(hint).items()}
+            fields |= {f"{name}.{inner}": kind for inner, kind in _hints(hint).items()}
     return fields
 
 
@@ -176,7 +179,7 @@ def _coerce_dataclass(kind: type[Any], value: Any) -> Any:
         raise TypeError(
             f"an object with {', '.join(names)}" + (f" (unknown: {unknown[0]})" if unknown else "")
         )
-    hints = get_type_hints(kind)
+    hints = _hints(kind)
     return kind(**{name: _coerce(hints[name], item) for name, item in value.items()})
 
 

@@ -37,6 +37,7 @@ class TrainConfig:
     Attributes:
         model: variant name, or a `Variant`; None takes the network of `init`.
         init: weights to start from, anything `load_model` reads; None starts at random.
+        init_weights_key: which weights of a file that has several, as of `load_model`.
         data: `"digits"`, a folder with `train/<class>/` and `val/<class>/`, or shards (see `open_data`).
         val_data: likewise, for validation; None is the validation part of `data`.
         epochs: passes over the training images.
@@ -67,6 +68,7 @@ class TrainConfig:
 
     model: str | Variant | None = "mobileone_s0"
     init: str | None = None
+    init_weights_key: str | None = None
     data: str = "digits"
     val_data: str | None = None
     epochs: int = 300
@@ -93,6 +95,10 @@ class TrainConfig:
             get_variant(self.model)
         if self.model is None and self.init is None:
             raise ConfigError("model=None takes the network of init, and init is None; set one of them")
+        if self.init_weights_key is not None and self.init is None:
+            raise ConfigError(
+                f"init_weights_key={self.init_weights_key!r} chooses within init, and init is None; set it"
+            )
         if self.freeze and self.init is None:
             raise ConfigError(f"freeze={','.join(self.freeze)} would keep random weights; set init as well")
         for name in ("epochs", "batch_size", "eval_every"):

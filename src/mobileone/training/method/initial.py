@@ -72,7 +72,7 @@ def initial_model(config: TrainConfig, source: ImageSource) -> MobileOne:
             start_residual_(fresh)
         _start_head_(fresh, config)
         return fresh
-    model = load_model(config.init)
+    model = load_model(config.init, weights_key=config.init_weights_key)
     if config.model is not None and replace(get_variant(config.model), name="") != replace(
         model.variant, name=""
     ):

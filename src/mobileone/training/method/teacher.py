@@ -18,6 +18,7 @@ from mobileone.inference.classifier import Classifier
 from mobileone.inference.torch_classifier import torch_logits
 from mobileone.input_spec import InputSpec, sides
 from mobileone.model.network import MobileOne
+from mobileone.model.wrapped import unwrap
 from mobileone.precision import AmpDtype
 from mobileone.variants import VARIANTS
 
@@ -106,12 +107,13 @@ def open_teacher(
         )
     else:
         module = source if isinstance(source, nn.Module) else load_model(source, form="inference")
-        own = getattr(module, "input_spec", None)
+        network = unwrap(module)
+        own = getattr(network, "input_spec", None)
         teacher = ModuleTeacher(
             module, input_spec=own if isinstance(own, InputSpec) else input_spec, device=device, amp=amp
         )
-        if isinstance(module, MobileOne):
-            known = resolve_classes(module.num_classes, module.class_names)
+        if isinstance(network, MobileOne):
+            known = resolve_classes(network.num_classes, network.class_names)
     _check(teacher, name, classes=classes, known=known, size=sides(input_spec.size), device=device)
     return teacher
 

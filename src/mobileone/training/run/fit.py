@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+import torch
 from torch import nn
 
+from mobileone.data.fingerprint import Fingerprint
 from mobileone.data.open import open_data, open_validation
+from mobileone.data.source import ImageSource, notes_of
 from mobileone.errors import ConfigError, TrainingError
+from mobileone.precision import float32_products
 from mobileone.ranks.distributed import Distributed, distributed
 from mobileone.training.config.train_config import TrainConfig
 from mobileone.training.run.log_lines import start_line
@@ -30,6 +34,7 @@ def fit(
     callbacks: Sequence[Callback] = (),
     teacher: nn.Module | None = None,
     progress: bool = True,
+    allow_changed_data: bool = False,
 ) -> FitResult:
     """Train as `config` says; under torchrun as one of its ranks, else alone.
 
@@ -48,11 +53,13 @@ def fit(
         teacher: a module to learn from as `config.distill` says, instead of one that is named there. It is
             put into eval mode. A run that is resumed needs it again.
         progress: whether to print epochs and a bar on stderr; train.log is written anyway.
+        allow_changed_data: go on with images that are not those the run began with; in the epoch under way
+            some may then come twice, or not at all.
 
     Raises:
         ConfigError: if `run_dir` holds a run and `resume` is not set, or holds another configuration.
-        TrainingError: if there is nothing to resume, another process trains there, too many losses are not
-            finite, memory runs out, or another rank is lost.
+        TrainingError: if there is nothing to resume, the images have changed meanwhile, another process
+            trains there, too many losses are not finite, memory runs out, or another rank is lost.
         PreemptedError: if it was told to stop; it is saved.
         DataError: if the data cannot be used.
         CheckpointError: if no resume file can be read.
@@ -62,7 +69,8 @@ def fit(
         raise ConfigError("a new run needs a config; pass one, or resume=True to go on with a stored run")
     config = config or RunDir(Path(run_dir)).read_config()
     files = RunDir(Path(run_dir), config.saving.weights_suffix)
-    with distributed(config.compute.device) as dist:
+    timeout_s = config.compute.rank_timeout_s
+    with distributed(config.compute.device, timeout_s=timeout_s) as dist, _compute_settings(config):
         # A function of its own, so that the wrapped network is gone when the ranks part.
         return _train(
             config,
@@ -72,6 +80,7 @@ def fit(
             callbacks=callbacks,
             teacher=teacher,
             show=progress and dist.is_main,
+            allow_changed_data=allow_changed_data,
         )
 
 
@@ -84,6 +93,7 @@ def _train(
     callbacks: Sequence[Callback],
     teacher: nn.Module | None,
     show: bool,
+    allow_changed_data: bool,
 ) -> FitResult:
     """Set everything up on this rank, go back to where the run was, and start the loop."""
     decide = lambda: files.start(config, resume=resume, world_size=dist.world_size)  # noqa: E731
@@ -103,16 +113,61 @@ def _train(
         dist.from_main(lambda: owned.enter_context(files.lock()) if dist.is_main else None)
         start = dist.from_main(decide)  # again, now that nobody else can change it
         savepoints = Savepoints(trainer, progress, files, log=log)
+        images = {"training": train_set, "validation": val_set}
         if start.resumes:
+            dist.from_main(lambda: _check_images(files, images, log, allow_changed=allow_changed_data))
             savepoints.restore()
         else:
-            dist.from_main(lambda: files.claim(config, world_size=dist.world_size))
+            dist.from_main(lambda: _begin(files, config, images, world_size=dist.world_size))
+        for note in (*notes_of(train_set), *notes_of(val_set)):
+            log(note)
         log(start_line(trainer, progress, num_val=len(val_set), started_with=start.world_size))
         told = callbacks if dist.is_main else ()
         loop = TrainLoop(trainer, progress, savepoints, files, val_set, log=log, show=show, callbacks=told)
         owned.enter_context(loop.stop.noted())
         owned.enter_context(_explained(dist, log))
         return loop.run()
+
+
+def _begin(files: RunDir, config: TrainConfig, images: Mapping[str, ImageSource], *, world_size: int) -> None:
+    """Note what the run is; the configuration last, for it makes the folder a run."""
+    files.note_images({name: Fingerprint.of(source) for name, source in images.items()})
+    files.claim(config, world_size=world_size)
+
+
+def _check_images(
+    files: RunDir, images: Mapping[str, ImageSource], log: Callable[[str], None], *, allow_changed: bool
+) -> None:
+    """Refuse to go on with other images than the run began with, or note that it does."""
+    now = {name: Fingerprint.of(source) for name, source in images.items()}
+    try:
+        changes = files.changed_images(now)
+    except FileNotFoundError:
+        log(f"the run has no {files.images.name}, so its images cannot be compared; they are noted now")
+        files.note_images(now)
+        return
+    if changes is None:
+        return
+    if not allow_changed:
+        raise TrainingError(
+            f"the images are not those that the run in {files.path} began with: {changes}; resume it with "
+            "the same ones, or pass allow_changed_data=True: some may then come twice in the epoch under "
+            "way, or not at all"
+        )
+    log(f"going on with other images: {changes}")
+    files.note_images(now)
+
+
+@contextmanager
+def _compute_settings(config: TrainConfig) -> Iterator[None]:
+    """torch's own switches as the run wants them, and back."""
+    before = torch.backends.cudnn.benchmark
+    torch.backends.cudnn.benchmark = config.compute.cudnn_benchmark
+    try:
+        with float32_products(tf32=config.compute.tf32):
+            yield
+    finally:
+        torch.backends.cudnn.benchmark = before
 
 
 @contextmanager

@@ -6,7 +6,7 @@ import json
 import os
 import platform
 import sys
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -18,9 +18,11 @@ from filelock import FileLock, Timeout
 from tqdm import tqdm
 
 from mobileone.atomic import atomic_path, leftovers
+from mobileone.checkpoint.published import HUB_PREFIX
+from mobileone.data.fingerprint import Fingerprint
 from mobileone.data.shards.address import is_remote
 from mobileone.errors import ConfigError, MobileOneError, TrainingError
-from mobileone.outside_text import printable_lines
+from mobileone.outside_text import json_text, printable_lines
 from mobileone.regular_file import read_json
 from mobileone.training.config.train_config import CONFIG_VERSION, TrainConfig
 from mobileone.training.watch.records import EpochRecord, metrics_table
@@ -37,6 +39,9 @@ MAY_CHANGE = (
     "val_data",
     "max_skipped_steps",
     "compute.device",
+    "compute.compile",
+    "compute.cudnn_benchmark",
+    "compute.rank_timeout_s",
     "loading.num_workers",
     "loading.on_bad_image",
     "saving.checkpoint_every",
@@ -76,6 +81,11 @@ class RunDir:
         return self.path / "config.json"
 
     @property
+    def images(self) -> Path:
+        """images.json: which images the run began with, by their number and a hash a class."""
+        return self.path / "images.json"
+
+    @property
     def metrics(self) -> Path:
         """metrics.csv: one line an epoch."""
         return self.path / "metrics.csv"
@@ -103,19 +113,24 @@ class RunDir:
         """The configuration of the run that is there, also one that an earlier version began.
 
         A run folder may come from anybody, so what it says is never a reason to start a program or to ask a
-        server: where the data is, if it is not on this machine, must be said by who calls.
+        server (but for published weights, whose addresses and hashes are the package's own): where the data
+        is, if it is not on this machine, must be said by who calls.
 
         Args:
-            given: names of the fields that the caller replaces, whatever the file has there.
+            given: full names of the fields that the caller replaces or does not use, whatever the file says.
 
         Raises:
-            TrainingError: if there is none, or it names data that is not a local place.
+            TrainingError: if there is none, or it names data or a model that is not on this machine.
             ConfigError: if a later version wrote it.
         """
         config = self._stored_config()
-        for name in ("data", "val_data"):
-            address = getattr(config, name)
-            if name not in given and address is not None and is_remote(address):
+        for name in ("data", "val_data", "init", "distill.teacher"):
+            address = config.settings()[name]
+            if (
+                name not in given
+                and address is not None
+                and (is_remote(address) or address.startswith(HUB_PREFIX))
+            ):
                 raise TrainingError(
                     f"{self.config} names {name}={address}; nothing that a file names is executed or "
                     f"fetched, so pass {name} yourself"
@@ -124,7 +139,11 @@ class RunDir:
 
     def _stored_config(self) -> TrainConfig:
         stored = self._read()
-        return TrainConfig.from_dict(stored["config"], version=stored["version"])
+        try:
+            return TrainConfig.from_dict(stored["config"], version=stored["version"])
+        except (ConfigError, TypeError, ValueError, LookupError, OverflowError) as error:
+            reason = " ".join(str(error).split())[:300] or type(error).__name__
+            raise ConfigError(f"{self.config}: {reason}") from error
 
     def read_environment(self) -> dict[str, Any]:
         """What the run was started with besides: versions, ranks, time.
@@ -253,6 +272,37 @@ class RunDir:
         text = json.dumps(content, indent=2)
         with atomic_path(self.config) as temporary:
             temporary.write_text(text + "\n", encoding="utf-8")
+
+    def note_images(self, images: Mapping[str, Fingerprint]) -> None:
+        """Write images.json.
+
+        Args:
+            images: by what they are for, "training" and "validation".
+        """
+        text = json_text({name: one.to_dict() for name, one in images.items()})
+        with atomic_path(self.images) as temporary:
+            temporary.write_text(f"{text}\n", encoding="utf-8")
+
+    def changed_images(self, images: Mapping[str, Fingerprint]) -> str | None:
+        """How these images differ from those of the run that is there, in words; None if they do not.
+
+        Args:
+            images: as for `note_images`.
+
+        Raises:
+            FileNotFoundError: if the run is of a version that did not note them.
+            TrainingError: if the note is damaged.
+        """
+        try:
+            noted = read_json(self.images)
+            before = {name: Fingerprint.from_dict(noted[name]) for name in images}
+        except FileNotFoundError:
+            raise
+        except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+            reason = " ".join(str(error).split())[:200]
+            raise TrainingError(f"{self.images} is damaged ({reason}); remove it to go on without") from error
+        changes = {name: before[name].changes(now) for name, now in images.items()}
+        return "; ".join(f"{name}: {words}" for name, words in changes.items() if words) or None
 
     def sweep(self) -> None:
         """Remove what a killed process left half written. Only the process that owns the folder may."""

@@ -35,6 +35,7 @@ from mobileone.training.run.run_dir import RunDir
 from mobileone.training.watch.time_left import duration
 
 MAX_PAIRS = 100
+UNUSED = ("init", "distill.teacher")  # fields of a run's configuration that a report does not look at
 MAX_BATCH = 256  # the result is the same for any; the file is not to decide how much memory is used
 
 
@@ -82,7 +83,7 @@ def write_report(
         MissingExtraError: without matplotlib.
     """
     files = RunDir(Path(run_dir))
-    config = config or files.read_config(given=() if data is None else ("data", "val_data"))
+    config = config or files.read_config(given=UNUSED if data is None else (*UNUSED, "data", "val_data"))
     files = RunDir(Path(run_dir), config.saving.weights_suffix)
     best = files.weights("best")
     if not best.exists():
@@ -127,7 +128,7 @@ def _draw(files: RunDir, answers: Answers, source: ImageSource) -> tuple[Path, .
 
 def _page(files: RunDir, config: TrainConfig, model: MobileOne, answers: Answers) -> str:
     environment = files.read_environment()
-    rows = _epoch_rows(files)
+    rows = epoch_rows(files)
     name = f"{model.variant.name} on {config.data}"
     parts = [_summary(rows, model, answers)]
     for title, key, note in (
@@ -158,8 +159,12 @@ def _page(files: RunDir, config: TrainConfig, model: MobileOne, answers: Answers
     return document(f"Training of {name}", [f"<h1>{escape(name)}</h1>", *parts])
 
 
-def _epoch_rows(files: RunDir) -> list[dict[str, str]]:
-    """The lines of metrics.csv, one an epoch, whose numbers are numbers."""
+def epoch_rows(files: RunDir) -> list[dict[str, str]]:
+    """The lines of metrics.csv, one an epoch, whose numbers are numbers.
+
+    Raises:
+        TrainingError: if it is anything else.
+    """
     try:
         text = read_regular(files.metrics, JSON_BYTES).decode("utf-8")
         rows = list(csv.DictReader(io.StringIO(text, newline="")))

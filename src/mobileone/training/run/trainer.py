@@ -12,13 +12,15 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from mobileone.data.loader import Batch, BatchLoader, train_loader
 from mobileone.data.source import ImageSource
-from mobileone.errors import ConfigError, TrainingError
+from mobileone.errors import ConfigError, InferenceError, TrainingError
 from mobileone.evaluation.evaluate import evaluate
 from mobileone.evaluation.metrics import EvalResult
+from mobileone.input_spec import Size, sides, size_text
 from mobileone.model.branch_mode import set_branch_mode
 from mobileone.model.network import MobileOne
 from mobileone.precision import AmpDtype, resolve_amp
 from mobileone.ranks.distributed import Distributed
+from mobileone.reparam.fuse import reparameterize
 from mobileone.training.config.train_config import TrainConfig
 from mobileone.training.method.ema import ModelEma
 from mobileone.training.method.freeze import freeze_
@@ -31,6 +33,7 @@ from mobileone.training.method.step import StepResult, TrainStep
 from mobileone.training.method.teacher import Teacher, open_teacher
 from mobileone.training.method.transforms import transform_at
 from mobileone.training.run.ddp import wrap_ddp
+from mobileone.training.run.prefetch import Prefetched
 
 
 class Trainer:
@@ -91,23 +94,29 @@ class Trainer:
             set_branch_mode(network, self.config.compute.branch_mode)
         return network
 
+    def _compiled(self, network: nn.Module) -> nn.Module:
+        """The network, computing as `torch.compile` makes it if that is asked for; the same module."""
+        if self.config.compute.compile:
+            network.compile()
+        return network
+
     def _check_statistics(self) -> None:
         """Refuse batches that leave a BatchNorm a single value a channel, of which there is no variance."""
         config, ranks = self.config, self.dist.world_size
         fewest = self.step_images // ranks
         images = fewest // min(config.compute.accumulate, fewest)  # in the smallest part of a step
         together = images * (ranks if config.compute.sync_bn else 1)
-        size = min(config.images_at(epoch).size for epoch in range(config.epochs))
+        size = min((config.images_at(epoch).size for epoch in range(config.epochs)), key=_area)
         for level in self.network.feature_info.info:
-            side = math.ceil(size / level["reduction"])
+            places = math.prod(math.ceil(side / level["reduction"]) for side in sides(size))
             stage = self.network.get_submodule(level["module"])
             trained = [norm for norm in stage.modules() if isinstance(norm, _BatchNorm)]
-            if together * side**2 > 1 or not any(norm.weight.requires_grad for norm in trained):
+            if together * places > 1 or not any(norm.weight.requires_grad for norm in trained):
                 continue
             few = len(self.train_set) == 1
             raise ConfigError(
-                f"BatchNorm in {level['module']} would see one value a channel, of {images} image of {size} "
-                f"px, and needs two; "
+                f"BatchNorm in {level['module']} would see one value a channel, of {images} image of "
+                f"{size_text(size)} px, and needs two; "
                 + ("add training images" if few else "use batch_size=2 or more for each part of a step")
                 + f", or input_size above {level['reduction']}"
             )
@@ -117,7 +126,7 @@ class Trainer:
         config, network, dist = self.config, self.network, self.dist
         amp = resolve_amp(config.compute.amp, dist.device)
         return TrainStep(
-            model=wrap_ddp(network, config, dist),
+            model=wrap_ddp(self._compiled(network), config, dist),
             network=network,
             input_spec=network.input_spec,
             optimizer=create_optimizer(
@@ -149,11 +158,11 @@ class Trainer:
         assert isinstance(model, MobileOne)
         return model
 
-    def batches(self, epoch: int, *, start: int = 0) -> BatchLoader:
+    def batches(self, epoch: int, *, start: int = 0) -> Prefetched:
         """The batches of epoch 0, 1, … from step `start` on, and the network ready for them."""
         self.loader.set_epoch(epoch, start=start)
         self.train_mode()
-        return self.loader
+        return Prefetched(self.loader, self.dist.device)
 
     def take(self, batch: Batch, *, step: int) -> StepResult:
         """One step on a batch; `step` of the whole run, 0 for the first, decides the rates and the mixing."""
@@ -176,23 +185,23 @@ class Trainer:
         if not self.config.compute.sync_bn:
             # Every rank has BatchNorm statistics of its own; what rank 0 saves is what is evaluated.
             self.dist.broadcast_(model.buffers())
-        result = evaluate(
-            model,
-            val_set,
-            batch_size=self.config.batch_size,
-            num_workers=self.config.loading.num_workers,
-            on_bad_image=self.config.loading.on_bad_image,
-            dist=self.dist,
-            amp=self.step.amp,
-            progress=show,
-            on_dead_worker=self._report_worker,
-        )
-        if not math.isfinite(result.loss):
-            raise TrainingError(
-                f"the validation loss became {result.loss} after epoch {epoch + 1}; the files hold the "
-                "epochs before it; try a lower base_lr, or amp=off"
+        try:
+            return evaluate(
+                _fused(model),
+                val_set,
+                batch_size=self.config.batch_size,
+                num_workers=self.config.loading.num_workers,
+                on_bad_image=self.config.loading.on_bad_image,
+                dist=self.dist,
+                amp=self.step.amp,
+                progress=show,
+                on_dead_worker=self._report_worker,
             )
-        return result
+        except InferenceError as error:
+            raise TrainingError(
+                f"after epoch {epoch + 1}, in validation, {error}; the files hold the epochs before it; try "
+                "a lower base_lr, or amp=off"
+            ) from error
 
     def state_dict(self) -> dict[str, Any]:
         """What going on needs, beside the configuration and the progress."""
@@ -251,6 +260,17 @@ class Trainer:
         )
 
 
+def _fused(model: MobileOne) -> MobileOne:
+    """What evaluates as the model does with one convolution a unit: a copy in inference form."""
+    if model.form != "train":
+        return model
+    was_training = model.training
+    try:
+        return reparameterize(model.eval())
+    finally:
+        model.train(was_training)
+
+
 def _norms(network: nn.Module) -> list[tuple[_BatchNorm, float]]:
     norms = [module for module in network.modules() if isinstance(module, _BatchNorm)]
     return [(norm, norm.momentum) for norm in norms if norm.momentum is not None]
@@ -265,3 +285,7 @@ def _schedule(config: TrainConfig, steps_per_epoch: int, step_images: int) -> Sc
         weight_decay=config.optim.weight_decay,
         weight_decay_end=config.optim.weight_decay_end,
     )
+
+
+def _area(size: Size) -> int:
+    return math.prod(sides(size))
