@@ -248,6 +248,7 @@ def shards(folder: Path) -> list[Target]:
             index.read_bytes(),
             ".json",
             lambda path: ShardIndex.from_json(path.read_bytes(), name=path.name),
+            is_json=True,
         ),
         Target("shard images", tar.read_bytes(), "-shard.tar", read, IMAGE_BYTES),
     ]

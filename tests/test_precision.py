@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from mobileone.errors import ConfigError
-from mobileone.precision import autocast, check_dtype, resolve_amp
+from mobileone.precision import autocast, check_dtype, float32_products, resolve_amp
 
 
 def test_amp_on_a_cpu_is_off_unless_asked_for() -> None:
@@ -24,6 +24,16 @@ def test_autocast_is_on_where_it_is_asked_for() -> None:
 def test_amp_on_a_gpu_is_the_dtype_that_it_computes_natively() -> None:
     native = torch.cuda.is_bf16_supported(including_emulation=False)
     assert resolve_amp("auto", torch.device("cuda")) == ("bf16" if native else "fp16")
+
+
+def test_tensorfloat_is_chosen_within_and_put_back() -> None:
+    before = (torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32)
+    for tf32 in (True, False):
+        with float32_products(tf32=tf32):
+            assert torch.backends.cudnn.allow_tf32 is torch.backends.cuda.matmul.allow_tf32 is tf32
+    with pytest.raises(ZeroDivisionError), float32_products(tf32=True):
+        _ = 1 / 0
+    assert (torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32) == before
 
 
 @pytest.mark.parametrize("wrong", ["float16", torch.int8, torch.complex64, float, None])

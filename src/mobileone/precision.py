@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
-from typing import Literal
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any, Literal
 
 import torch
 
@@ -48,3 +49,21 @@ def resolve_amp(amp: Literal["auto", "off", "bf16", "fp16"], device: torch.devic
     if device.type != "cuda":
         return None
     return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
+
+
+@contextmanager
+def float32_products(*, tf32: bool) -> Iterator[None]:
+    """Whether float32 products and convolutions on a GPU may round their operands to TensorFloat-32.
+
+    torch lets convolutions by default, which costs three digits: enough for two equal networks to differ by
+    1e-3.
+    """
+    flags: tuple[Any, ...] = (torch.backends.cudnn, torch.backends.cuda.matmul)
+    before = [flag.allow_tf32 for flag in flags]
+    try:
+        for flag in flags:
+            flag.allow_tf32 = tf32
+        yield
+    finally:
+        for flag, value in zip(flags, before, strict=True):
+            flag.allow_tf32 = value

@@ -69,6 +69,12 @@ def test_within_one_table_names_tell_the_networks_apart():
     assert selection.key == "b.module"
 
 
+def test_mmengine_exchanges_averaged_and_raw_weights():
+    raw = table("module.") | {"steps": Shaped(())}
+    selection = select({"ema_state_dict": raw, "state_dict": table()}, source="x.pth")
+    assert (selection.key, selection.others) == ("state_dict", ("ema_state_dict.module",))
+
+
 def test_several_that_nothing_tells_apart_are_refused():
     with pytest.raises(CheckpointError, match=r"x\.pt holds several networks: .*student.*weights_key='"):
         chosen("student", "pupil")
@@ -148,3 +154,9 @@ def test_fresh_weights_have_no_key():
     with pytest.raises(CheckpointError, match="fresh weights, and nothing to choose by weights_key='ema'"):
         load_model("mobileone_s0", weights_key="ema")
     assert describe("mobileone_s0").weights_key is None
+
+
+def test_a_file_made_of_stems_is_refused_soon():
+    stems = {f"a{n}.stem.reparam_conv.weight": Shaped((8, 3, 3, 3)) for n in range(100)}
+    with pytest.raises(CheckpointError, match=r"cannot read x\.pt: more than 64 networks"):
+        select({"": stems}, source="x.pt")

@@ -62,8 +62,8 @@ dist.destroy_process_group()
 """
 
 
-def test_two_ranks_are_one_process_with_the_whole_batch(tmp_path):
-    (tmp_path / "script.py").write_text(SCRIPT)
+def run_two_ranks(script, tmp_path):
+    (tmp_path / "script.py").write_text(script)
     command = [sys.executable, str(tmp_path / "script.py"), str(tmp_path / "store")]
     ranks = [
         subprocess.Popen([*command, str(rank)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
@@ -75,6 +75,10 @@ def test_two_ranks_are_one_process_with_the_whole_batch(tmp_path):
         for rank in ranks:
             rank.kill()
     assert [rank.returncode for rank in ranks] == [0, 0], said
+
+
+def test_two_ranks_are_one_process_with_the_whole_batch(tmp_path):
+    run_two_ranks(SCRIPT, tmp_path)
 
 
 def test_conversion_keeps_tensors_names_and_eval():
@@ -97,3 +101,49 @@ def test_what_is_synchronised():
         assert is_synchronised(norm)
         assert process_group_of(norm) is None, "all ranks"
     assert not is_synchronised(nn.BatchNorm2d(3))
+
+
+EXCHANGES = """
+import sys
+import torch
+import torch.distributed as dist
+from torch.utils._python_dispatch import TorchDispatchMode
+import mobileone
+from mobileone.functional import rank_statistics
+from mobileone.model.block import MobileOneBlock
+from mobileone.model.sync_batch_norm import convert_sync_batch_norm
+
+rank = int(sys.argv[2])
+dist.init_process_group("gloo", init_method="file://" + sys.argv[1], rank=rank, world_size=2)
+torch.manual_seed(0)
+model = mobileone.create_model("mobileone_s0", num_classes=4)
+units = sum(isinstance(module, MobileOneBlock) for module in model.modules())
+calls = []
+for name in ("all_gather", "all_reduce", "broadcast"):
+    real = getattr(dist, name)
+    setattr(dist, name, lambda *a, name=name, real=real, **k: calls.append(name) or real(*a, **k))
+
+class Waiting(TorchDispatchMode):
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        name = func._schema.name.partition("::")[2]
+        assert name not in ("_local_scalar_dense", "nonzero", "masked_select"), name
+        return func(*args, **(kwargs or {}))
+
+for mode in ("branches", "online"):
+    convert_sync_batch_norm(mobileone.set_branch_mode(model, mode)).train()
+    calls.clear()
+    with Waiting():
+        model(torch.randn(3, 3, 32, 32)).sum().backward()
+    assert sorted(calls) == ["all_gather"] * units + ["all_reduce"] * units, (mode, len(calls), units)
+seen = []
+unit = model.stages[0][0]
+unit.conv_kxk[0].bn.register_forward_hook(lambda *_: seen.append(1))
+mobileone.set_branch_mode(model, "branches")
+model(torch.randn(3, 3, 32, 32))
+assert seen == [1], "a hook on a BatchNorm is called"
+dist.destroy_process_group()
+"""
+
+
+def test_ranks_exchange_once_a_unit_each_way_and_read_nothing_back(tmp_path):
+    run_two_ranks(EXCHANGES, tmp_path)

@@ -21,6 +21,18 @@ def test_devices_that_are_not_there_are_refused(monkeypatch: pytest.MonkeyPatch)
         pick_device("cuda")
 
 
+def test_a_rank_that_is_shown_one_gpu_takes_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3")
+    assert pick_device("auto", local_rank=3) == torch.device("cuda", 0)
+    with pytest.raises(ConfigError, match="cuda:1 wanted, 1 CUDA devices found"):
+        pick_device("cuda:1", local_rank=1)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
+    with pytest.raises(ConfigError, match="cuda:3 wanted, 1 CUDA devices found; start fewer ranks"):
+        pick_device("auto", local_rank=3)
+
+
 @pytest.mark.parametrize("wrong", ["gpu", "Cpu", None, 1.5, "cuda:x"])
 def test_what_is_no_device_is_refused(wrong) -> None:
     with pytest.raises(

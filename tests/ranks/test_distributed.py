@@ -3,13 +3,16 @@
 import os
 import subprocess
 import sys
+from datetime import timedelta
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
 
 from mobileone.errors import ConfigError
-from mobileone.ranks.distributed import distributed, ranks_here
+from mobileone.ranks.distributed import Distributed, distributed, ranks_here
 
 RANKS = """
 import warnings, torch
@@ -129,7 +132,9 @@ def test_the_group_is_left_after_an_error(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.setenv("RANK", "1")
     monkeypatch.setenv("LOCAL_RANK", "1")
-    monkeypatch.setattr(torch.distributed, "init_process_group", lambda backend: calls.append(backend))
+    monkeypatch.setattr(
+        torch.distributed, "init_process_group", lambda **options: calls.append(options["backend"])
+    )
     monkeypatch.setattr(torch.distributed, "destroy_process_group", lambda: calls.append("destroyed"))
 
     def fail() -> None:
@@ -140,6 +145,56 @@ def test_the_group_is_left_after_an_error(monkeypatch: pytest.MonkeyPatch) -> No
     with pytest.raises(ZeroDivisionError):
         fail()
     assert calls == ["gloo", "destroyed"]
+
+
+@pytest.mark.parametrize("visible", ["2", None])
+def test_a_group_on_gpus_has_its_device_gloo_for_the_cpu_and_a_timeout(
+    monkeypatch: pytest.MonkeyPatch, visible: str | None
+) -> None:
+    made: list[dict[str, Any]] = []
+    for name, value in {"WORLD_SIZE": "4", "RANK": "2", "LOCAL_RANK": "2"}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if visible:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1 if visible else 4)
+    monkeypatch.setattr(torch.cuda, "set_device", lambda device: None)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: SimpleNamespace(uuid="a"))
+    monkeypatch.setattr(torch.distributed, "init_process_group", lambda **options: made.append(options))
+    monkeypatch.setattr(torch.distributed, "destroy_process_group", lambda: None)
+    gathered = [("here", name) for name in "abcd"]
+    monkeypatch.setattr(Distributed, "gather", lambda self, value: gathered)
+    device = torch.device("cuda", 0 if visible else 2)
+    with distributed("auto", timeout_s=90) as this:
+        assert this.device == device
+    wanted = {"backend": "cpu:gloo,cuda:nccl", "device_id": device, "timeout": timedelta(seconds=90)}
+    assert made == [wanted]
+    with pytest.raises(ConfigError, match="4 processes cannot share"), distributed(f"{device}"):
+        pass
+    monkeypatch.setattr(
+        Distributed, "gather", lambda self, value: [value, ("here", "b"), value, ("here", "c")]
+    )
+    with (
+        pytest.raises(ConfigError, match=r"ranks 0, 2 would share .*CUDA_VISIBLE_DEVICES"),
+        distributed("auto"),
+    ):
+        pass
+
+
+def test_what_lies_on_the_cpu_stays_there_where_gloo_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A copy to the GPU and back would wait for it."""
+    seen = []
+    monkeypatch.setattr(torch.distributed, "all_reduce", lambda value: seen.append(value.device.type))
+    two = Distributed(world_size=2, device=torch.device("meta"))
+    for backend in ("cpu:gloo,cuda:nccl", "cuda:nccl"):
+        monkeypatch.setattr(torch.distributed, "get_backend_config", lambda backend=backend: backend)
+        if backend == "cuda:nccl":  # a group that somebody else has made
+            with pytest.raises(NotImplementedError, match="meta"):  # on the way back
+                two.reduce_sum(torch.ones(2))
+        else:
+            assert two.reduce_sum(torch.ones(2)).tolist() == [1.0, 1.0]
+    assert seen == ["cpu", "meta"]
 
 
 def test_a_broken_environment_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,6 +15,9 @@ from mobileone.errors import CheckpointError
 AVERAGED = frozenset({"ema", "swa", "averaged", "average", "avg", "shadow"})
 # AveragedModel counts its updates beside the module that it averages.
 AVERAGED_COUNTER = "n_averaged"
+# MMEngine counts them as `steps`, and when it saves it exchanges the two: what lies under `state_dict` is
+# averaged, and under `ema_state_dict`, with that counter, are the raw weights (mmengine/hooks/ema_hook.py).
+EXCHANGED_KEY, EXCHANGED_COUNTER = "ema_state_dict", "steps"
 # What trainers call the raw weights, the usual names first.
 RAW = (
     "state_dict",
@@ -28,6 +31,8 @@ RAW = (
     "params",
 )
 TOP = "."
+# More than any trainer keeps; looking at each takes a pass over its table.
+MAX_NETWORKS = 64
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,6 +66,8 @@ class _Candidate:
 
     @property
     def is_averaged(self) -> bool:
+        if self.table == EXCHANGED_KEY and EXCHANGED_COUNTER in self.tensors:
+            return False
         counter = self.root.prefix.removesuffix("module.") + AVERAGED_COUNTER
         words = re.findall(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])", self.key)
         return counter in self.tensors or any(word.lower() in AVERAGED for word in words)
@@ -100,7 +107,7 @@ def select(
     Raises:
         CheckpointError: if none has that key, none is whole, or nothing tells several apart.
     """
-    candidates = _candidates(tables)
+    candidates = _candidates(tables, source=source)
     if weights_key is not None:
         candidates = _asked(candidates, weights_key, source=source)
     if not candidates:
@@ -128,12 +135,16 @@ def select(
     )
 
 
-def _candidates(tables: Mapping[str, Mapping[str, HasShape]]) -> list[_Candidate]:
+def _candidates(tables: Mapping[str, Mapping[str, HasShape]], *, source: object) -> list[_Candidate]:
     candidates: dict[frozenset[object], _Candidate] = {}
+    looked = 0
     for key, tensors in tables.items():
         for root in roots(tensors):
             candidate = _Candidate(table=key, root=root, tensors=tensors)
             candidates.setdefault(candidate.identity, candidate)
+            looked += 1
+            if looked > MAX_NETWORKS:
+                raise CheckpointError(f"cannot read {source}: more than {MAX_NETWORKS} networks")
     return list(candidates.values())
 
 

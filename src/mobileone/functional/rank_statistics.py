@@ -36,9 +36,9 @@ def merge_statistics(counts: Tensor, means: Tensor, variances: Tensor) -> tuple[
 
 def gather_ranks(value: Tensor, group: dist.ProcessGroup | None = None) -> Tensor:
     """(V,) of each rank to (ranks, V) on all of them; gradients do not flow."""
-    gathered = [torch.empty_like(value) for _ in range(dist.get_world_size(group))]
-    dist.all_gather(gathered, value.contiguous(), group=group)
-    return torch.stack(gathered)
+    gathered = value.new_empty(dist.get_world_size(group), len(value))
+    dist.all_gather(list(gathered), value.contiguous(), group=group)
+    return gathered
 
 
 class _GatherRanks(torch.autograd.Function):

@@ -11,10 +11,11 @@ import torch
 from torch import Tensor, nn
 
 from mobileone.functional.window import subsample
-from mobileone.model.alterations import alteration
+from mobileone.model.alterations import alteration, branch_alteration
 from mobileone.model.branch_mode import runs_online
-from mobileone.model.branches import ConvBN
+from mobileone.model.branches import ConvBN, norms_of
 from mobileone.model.online_forward import online_forward
+from mobileone.model.sync_batch_norm import SyncBatchNorm2d, normalize_together
 from mobileone.variants import SE_REDUCTION, BlockSpec, BranchMode
 
 
@@ -97,6 +98,9 @@ class MobileOneBlock(nn.Module):
         return self.act(self.attn(self._sum_of_branches(x)))  # type: ignore[no-any-return]
 
     def _sum_of_branches(self, x: Tensor) -> Tensor:
+        norms = [norm for norm in norms_of(self) if isinstance(norm, SyncBatchNorm2d) and norm.training]
+        if len(norms) == len(norms_of(self)) and not branch_alteration(self, backward=True):
+            return self._sum_over_ranks(norms, x)
         first, *others = self.conv_branches
         out: Tensor = first(x)
         for branch in others:
@@ -109,6 +113,16 @@ class MobileOneBlock(nn.Module):
         if self.identity is not None:
             out = out + self.identity(x)
         return out
+
+    def _sum_over_ranks(self, norms: list[SyncBatchNorm2d], x: Tensor) -> Tensor:
+        """The same with one exchange between the ranks for all of the unit's BatchNorms."""
+        inputs = [branch.conv(x) for branch in self.conv_branches]
+        if self.conv_scale is not None:
+            inputs.append(self.conv_scale.conv(subsample(x, self.spec.strides)))
+        if self.identity is not None:
+            inputs.append(x)
+        outs = normalize_together(norms, [value.to(inputs[0].dtype) for value in inputs])
+        return sum(outs[1:], outs[0])
 
 
 class InferenceBlock(nn.Module):

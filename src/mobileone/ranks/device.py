@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import torch
 import torch.distributed.nn
 
@@ -34,6 +36,8 @@ def check_device(device: str | torch.device | int) -> torch.device:
 def pick_device(name: str, *, local_rank: int = 0) -> torch.device:
     """The device behind `"auto"` (this rank's GPU, else the CPU), `"cpu"`, `"cuda"` or `"cuda:1"`.
 
+    A rank that is shown a single GPU by CUDA_VISIBLE_DEVICES takes that, whatever its number.
+
     Raises:
         ConfigError: if there is no such device.
 
@@ -49,7 +53,8 @@ def pick_device(name: str, *, local_rank: int = 0) -> torch.device:
         raise ConfigError(f"device must be auto, cpu, cuda or cuda:N, got {name!r}") from error
     if device.type != "cuda":
         return check_device(device)
-    index = local_rank if device.index is None else device.index
+    own = count == 1 and os.environ.get("CUDA_VISIBLE_DEVICES", ",").count(",") == 0
+    index = (0 if own else local_rank) if device.index is None else device.index
     if index >= count:
         raise ConfigError(
             f"device cuda:{index} wanted, {count} CUDA devices found; start fewer ranks or pass device=cpu"

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import gc
 import os
+import platform
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Any, TypeVar
 
 import torch
@@ -53,7 +55,9 @@ class Distributed:
         """The sum of `value` over all ranks, on each of them; a new tensor on the same device."""
         if self.world_size == 1:
             return value.clone()
-        total = value.to(self.device, copy=True)  # nccl knows no CPU tensors
+        # Where gloo is there for CPU tensors they stay, and the GPU is not waited for.
+        stays = f"{value.device.type}:" in dist.get_backend_config()
+        total = value.clone() if stays else value.to(self.device, copy=True)
         dist.all_reduce(total)
         return total.to(value.device)
 
@@ -92,35 +96,42 @@ class Distributed:
 
 
 @contextmanager
-def distributed(device: str = "auto") -> Iterator[Distributed]:
+def distributed(device: str = "auto", *, timeout_s: float = 1800.0) -> Iterator[Distributed]:
     """Join the process group that torchrun's environment describes, and leave it at the end.
 
-    gloo on the CPU, nccl on CUDA. Without torchrun, or with one process, no group is made. A group that
-    exists already is used and left alone.
+    gloo on the CPU, nccl on CUDA, with gloo for what lies on the CPU. Without torchrun, or with one process,
+    no group is made. A group that exists already is used and left alone.
 
     Args:
         device: `"auto"`, `"cpu"`, `"cuda"` or `"cuda:N"` (the last for one process).
+        timeout_s: how long a rank waits for the others before it gives up.
 
     Raises:
-        ConfigError: on an unknown device or an incomplete environment.
+        ConfigError: on an unknown device or an incomplete environment, or if ranks share a GPU.
     """
     rank, local_rank, world_size = (_environment(name) for name in ("RANK", "LOCAL_RANK", "WORLD_SIZE"))
     world_size = max(world_size, 1)
     picked = pick_device(device, local_rank=local_rank)
-    if world_size > 1 and picked.type == "cuda" and picked.index != local_rank:
+    if world_size > 1 and picked.type == "cuda" and torch.device(_unnumbered(device)).index is not None:
         raise ConfigError(f"{world_size} processes cannot share {picked}; pass device=cuda or auto")
     if picked.type == "cuda":
         torch.cuda.set_device(picked)
     this = Distributed(rank=rank, local_rank=local_rank, world_size=world_size, device=picked)
     own_group = world_size > 1 and not dist.is_initialized()
     if own_group:
-        backend = "nccl" if picked.type == "cuda" else "gloo"
-        store = agent_store(rank, world_size)
-        if store is None:
-            dist.init_process_group(backend)
+        options: dict[str, Any] = {"timeout": timedelta(seconds=timeout_s)}
+        if picked.type == "cuda":
+            # With its device nccl starts at once, and fails here rather than in the first step.
+            options |= {"backend": "cpu:gloo,cuda:nccl", "device_id": picked}
         else:
-            dist.init_process_group(backend, store=store, rank=rank, world_size=world_size)
+            options["backend"] = "gloo"
+        store = agent_store(rank, world_size)
+        if store is not None:
+            options |= {"store": store, "rank": rank, "world_size": world_size}
+        dist.init_process_group(**options)
     try:
+        if own_group and picked.type == "cuda":
+            _refuse_shared(this)
         yield this
     finally:
         if own_group:
@@ -131,6 +142,26 @@ def distributed(device: str = "auto") -> Iterator[Distributed]:
 def ranks_here() -> int:
     """How many ranks share this machine and its cores, as the launcher's environment tells; alone 1."""
     return max(_environment("LOCAL_WORLD_SIZE") or _environment("WORLD_SIZE"), 1)
+
+
+def _unnumbered(device: str) -> str:
+    return "cuda" if device == "auto" else device
+
+
+def _refuse_shared(this: Distributed) -> None:
+    """Refuse two ranks on one GPU, which nccl answers with an error of its own, or not at all.
+
+    Raises:
+        ConfigError: then.
+    """
+    gpu = (platform.node(), str(torch.cuda.get_device_properties(this.device).uuid))
+    gpus = this.gather(gpu)
+    if len(set(gpus)) < len(gpus):
+        ranks = [rank for rank, other in enumerate(gpus) if other == gpu]
+        raise ConfigError(
+            f"ranks {', '.join(map(str, ranks))} would share {this.device} of {gpu[0]}; start as many ranks "
+            "as there are GPUs, each with one of its own in CUDA_VISIBLE_DEVICES or all with the same list"
+        )
 
 
 def _environment(name: str) -> int:

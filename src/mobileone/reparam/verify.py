@@ -14,6 +14,7 @@ from mobileone.input_spec import sides
 from mobileone.model.block import InferenceBlock, MobileOneBlock
 from mobileone.model.network import MobileOne
 from mobileone.model.wrapped import unwrap
+from mobileone.precision import float32_products
 from mobileone.reparam.fuse import reparameterize
 
 # Largest relative difference that rounding alone explains, by the coarser of the two models' dtypes;
@@ -151,7 +152,8 @@ def verify(model: nn.Module, fused: nn.Module, x: Any, *, tolerance: float | Non
             raise VerificationError(f"cannot verify: {which} is in training mode; call {which}.eval() first")
     if tolerance is None:
         tolerance = TOLERANCES[_coarsest(model, fused)]
-    ours, theirs = _run(model, x), _run(fused, x)
+    with float32_products(tf32=False):  # convolutions on a GPU would round to 10 bits, and differ by 1e-3
+        ours, theirs = _run(model, x), _run(fused, x)
     layers = tuple(_difference(name, ours[name], theirs[name]) for name in ours if name in theirs)
     departed = next((layer.name for layer in layers if not layer.max_rel <= tolerance), None)
     return VerifyReport(layers[-1].max_abs, layers[-1].max_rel, tolerance, departed, layers)

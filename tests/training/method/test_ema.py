@@ -62,3 +62,21 @@ def test_the_state_goes_round() -> None:
     assert other.num_updates == 4
     for name, value in ema.module.state_dict().items():
         assert torch.equal(other.module.state_dict()[name], value), name
+
+
+def test_tensors_are_looked_up_once_and_survive_loading_and_moving() -> None:
+    model = net().train()
+    ema = ModelEma(model, decay=0.9995)
+    ema.update(model)
+    lists = ema._averages
+    model.load_state_dict({name: value + 1 for name, value in model.state_dict().items()})
+    model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    before = ema.module[0].weight.clone()
+    ema.update(model)
+    assert ema._averages is lists
+    torch.testing.assert_close(
+        ema.module[0].weight, before.lerp(model[0].weight, 1 - warmed_decay(0.9995, 1))
+    )
+    other = net()
+    ema.update(other)
+    assert ema._averages.theirs[0] is other[0].weight, "another network is looked up anew"

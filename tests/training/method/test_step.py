@@ -214,3 +214,18 @@ def test_the_teacher_sees_what_the_student_sees() -> None:
     expected = F.kl_div(logits.log_softmax(1), torch.full((4, 3), 1 / 3), reduction="batchmean")
     torch.testing.assert_close(step(batch(), lr=0.1, weight_decay=0.0).loss, expected.detach())
     torch.testing.assert_close(seen[0], mixup(batch().images, share=step.mixer.draw(0).share))
+
+
+def test_an_fp16_overflow_is_told_and_moves_no_running_statistics(tiny: Variant) -> None:
+    model = create_model(tiny, num_classes=3).train()
+    step = make_step(model, amp="fp16")
+    step.scaler = torch.amp.GradScaler("cpu", init_scale=2.0**60, growth_interval=1000)
+    before = copy.deepcopy(model.state_dict())
+    result = step(batch(), lr=0.1, weight_decay=0.0)
+    assert result.loss.isfinite()
+    assert result.finite
+    assert result.overflowed
+    for name, value in model.state_dict().items():
+        assert torch.equal(value, before[name]), name
+    step.scaler = torch.amp.GradScaler("cpu", init_scale=1.0)
+    assert not step(batch(), lr=0.1, weight_decay=0.0).overflowed

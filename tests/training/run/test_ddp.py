@@ -29,8 +29,11 @@ def test_buffers_are_exchanged_unless_the_norms_do_it(config: TrainConfig, monke
     network = create_model(config.model, num_classes=2)
     wrap_ddp(network, config, two)
     wrap_ddp(network, config.with_values({"compute.sync_bn": False}), two)
+    wrap_ddp(network, config.with_values({"compute.accumulate": 2, "compute.sync_bn": False}), two)
+    common = {"device_ids": None, "gradient_as_bucket_view": True}
     assert made == [
         "converted",
-        {"device_ids": None, BUFFER_OPTION: False},
-        {"device_ids": None, BUFFER_OPTION: True},
+        common | {BUFFER_OPTION: False, "static_graph": True},
+        common | {BUFFER_OPTION: True, "static_graph": True},
+        common | {BUFFER_OPTION: True, "static_graph": False},
     ]

@@ -271,6 +271,23 @@ def test_the_module_that_teaches_is_needed_again(config: TrainConfig, tmp_path: 
     fit(None, run_dir=tmp_path / "run", resume=True, teacher=teacher, progress=False)
 
 
+def test_torchs_switches_are_the_runs_while_it_lasts(config: TrainConfig, tmp_path: Path) -> None:
+    seen = []
+
+    class Look(Callback):
+        def on_start(self, *args: object, **options: object) -> None:
+            flags = (torch.backends.cudnn.benchmark, torch.backends.cudnn.allow_tf32)
+            seen.append((*flags, torch.backends.cuda.matmul.allow_tf32))
+
+    before = (torch.backends.cudnn.benchmark, torch.backends.cudnn.allow_tf32)
+    for benchmark, tf32 in ((True, False), (False, True)):
+        values = {"epochs": 1, "compute.cudnn_benchmark": benchmark, "compute.tf32": tf32}
+        run_dir = tmp_path / str(tf32)
+        fit(config.with_values(values), run_dir=run_dir, progress=False, callbacks=[Look()])
+    assert seen == [(True, False, False), (False, True, True)]
+    assert (torch.backends.cudnn.benchmark, torch.backends.cudnn.allow_tf32) == before
+
+
 @pytest.mark.parametrize("fit_by", ["crop", "letterbox"])
 def test_a_network_for_rectangles_trains_and_knows_its_size(
     config: TrainConfig, tmp_path: Path, fit_by: Fit

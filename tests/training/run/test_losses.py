@@ -9,14 +9,14 @@ import torch
 from mobileone.errors import TrainingError
 from mobileone.ranks.distributed import Distributed
 from mobileone.training.method.step import StepResult
-from mobileone.training.run.losses import READ_EVERY, Losses
+from mobileone.training.run.losses import MOST_OVERFLOWS, READ_EVERY, Losses
 from mobileone.training.run.progress import RunProgress
 
 INDICES = torch.arange(4)
 
 
-def result(loss: float, *, finite: bool = True) -> StepResult:
-    return StepResult(torch.tensor(loss), torch.tensor(finite))
+def result(loss: float, *, finite: bool = True, overflowed: bool = False) -> StepResult:
+    return StepResult(torch.tensor(loss), torch.tensor(finite), torch.tensor(overflowed))
 
 
 @pytest.fixture
@@ -69,3 +69,20 @@ def test_a_gpu_is_waited_for_every_few_steps_and_at_the_end(trainer: Any) -> Non
     losses.read()
     losses.add(INDICES, result(1.0))
     assert losses.are_due(is_last=True)
+
+
+def test_an_fp16_overflow_that_never_ends_is_an_error(trainer: Any) -> None:
+    """The gradient scaler lowers its scale after each; a few are how it finds it."""
+    progress, lines = RunProgress(steps_per_epoch=100, step_images=4), list[str]()
+    losses = Losses(trainer, progress, log=lines.append)
+    for _ in range(3):
+        for each in (*[result(2.0, overflowed=True)] * MOST_OVERFLOWS, result(1.0)):
+            losses.add(INDICES, each)
+    losses.read()
+    assert progress.num_skipped == 0
+    for _ in range(MOST_OVERFLOWS + 1):
+        losses.add(INDICES, result(2.0, overflowed=True))
+    with pytest.raises(
+        TrainingError, match=r"overflowed in 31 steps in a row, up to .*; use amp=bf16 or off"
+    ):
+        losses.read()

@@ -1,41 +1,17 @@
 """How far a run is, through a resume file and back, and what was waited for."""
 
-import time
 from typing import Any
 
 import pytest
-import torch
 
-from mobileone.data.loader import Batch
 from mobileone.evaluation.metrics import EvalResult
-from mobileone.training.run.progress import EpochProgress, RunProgress, Waits
+from mobileone.training.run.progress import EpochProgress, RunProgress
 from mobileone.training.watch.records import EpochRecord
 
 
 def record(epoch: int, acc1: float | None) -> EpochRecord:
     values: dict[str, Any] = dict.fromkeys(EpochRecord.__dataclass_fields__, 1.0)
     return EpochRecord(**values | {"epoch": epoch, "acc1": acc1})
-
-
-def test_waits_count_the_loader_and_not_the_work(monkeypatch: pytest.MonkeyPatch) -> None:
-    now = 0.0
-    monkeypatch.setattr(time, "perf_counter", lambda: now)
-
-    class Slow:
-        def __iter__(self):  # type: ignore[no-untyped-def]
-            nonlocal now
-            for batch in "ab":
-                now += 5.0
-                yield batch
-            now += 1.0  # to find that there is no more
-
-    waits = Waits(Slow())  # type: ignore[arg-type]
-    seen = []
-    for batch in waits:
-        seen.append(batch)
-        now += 20.0
-    assert seen == ["a", "b"]
-    assert waits.seconds == 11.0
 
 
 def test_an_epoch_counts_its_position_in_images() -> None:
@@ -63,8 +39,3 @@ def test_a_run_goes_through_a_state_and_knows_its_best_epoch() -> None:
     other = RunProgress(steps_per_epoch=10, step_images=8)
     other.load_state_dict(run.state_dict())
     assert other == run
-
-
-def test_waits_give_a_loader_s_batches_as_they_are() -> None:
-    batch = Batch(torch.zeros(1), torch.zeros(1), torch.zeros(1))
-    assert list(Waits([batch])) == [batch]  # type: ignore[arg-type]

@@ -1,6 +1,7 @@
 """The parts of a run in memory."""
 
 import dataclasses
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
@@ -8,12 +9,14 @@ import torch
 
 from mobileone.checkpoint.store import save_model
 from mobileone.data.folder import find_images
+from mobileone.data.open import open_data
 from mobileone.errors import ConfigError
 from mobileone.model.create import create_model
 from mobileone.ranks.distributed import Distributed
 from mobileone.training.config.augmentation import Phase
 from mobileone.training.config.objective import Distill
 from mobileone.training.config.train_config import TrainConfig
+from mobileone.training.run import trainer as trainer_module
 from mobileone.training.run.plan import plan
 from mobileone.training.run.trainer import Trainer
 
@@ -168,3 +171,34 @@ def test_two_values_a_channel_are_enough(config: TrainConfig, tmp_path) -> None:
     ):
         trainer = Trainer(config.with_values(values), source, Distributed())
         trainer.take(next(iter(trainer.batches(0))), step=0)
+
+
+def test_evaluation_computes_a_fused_copy(config: TrainConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    images = open_data(config.data, split="train")
+    trainer = Trainer(config, images, Distributed())
+    seen, real = [], trainer_module.evaluate
+    monkeypatch.setattr(
+        trainer_module, "evaluate", lambda model, *args, **kw: seen.append(model) or real(model, *args, **kw)
+    )
+    result = trainer.evaluate(images, epoch=0, show=False)
+    assert [model.form for model in seen] == ["inference"]
+    assert seen[0] is not trainer.averaged
+    assert result.loss == pytest.approx(real(trainer.averaged, images, progress=False).loss, rel=1e-4)
+    trainer.loader.close()
+
+
+@pytest.mark.filterwarnings("ignore:.*:DeprecationWarning")  # torch's own, where its compiler is loaded
+def test_what_is_compiled_runs_once_batch_norm_s_momentum_stays(
+    config: TrainConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config, told = config.with_values({"compute.compile": True}), []
+    trainer = Trainer(config, open_data(config.data, split="train"), Distributed())
+    assert trainer.step.model is trainer.network
+    assert trainer.network._compiled_call_impl is not None
+    assert not any(name.startswith("_orig_mod") for name in trainer.network.state_dict())
+    monkeypatch.setattr(trainer.network, "_compiled_call_impl", trainer.network._call_impl)
+    monkeypatch.setattr(torch.compiler, "set_stance", lambda stance: nullcontext(told.append(stance)))
+    for step, batch in zip((0, 1, 500), trainer.batches(0), strict=True):
+        trainer.take(batch, step=step)
+    assert told == ["force_eager"] * 2
+    trainer.loader.close()

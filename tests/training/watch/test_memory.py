@@ -17,7 +17,7 @@ from mobileone.training.config.train_config import TrainConfig
 from mobileone.training.run import trainer as trainer_module
 from mobileone.training.run.fit import fit
 from mobileone.training.run.trainer import Trainer
-from mobileone.training.watch.memory import LiveTensors, available_bytes, batch_that_fits
+from mobileone.training.watch.memory import LiveTensors, available_bytes, batch_that_fits, is_out_of_memory
 from mobileone.training.watch.trial import Trial
 
 LIMITED = """
@@ -134,3 +134,21 @@ def test_the_batch_that_would_have_fitted_fits_and_is_nearly_the_largest(room: i
 def test_available_memory_is_a_number_here() -> None:
     found = available_bytes(torch.device("cpu"))
     assert found is None or 1e6 < found < 1e14
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[enforce fail at alloc_cpu.cpp:124] DefaultCPUAllocator: can't allocate memory: you tried to ...",
+        "CUDA error: out of memory",
+        "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`",
+        "cuDNN error: CUDNN_STATUS_ALLOC_FAILED",
+        "cuDNN error: CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED",
+        "NCCL Error 1: unhandled cuda error ... Cuda failure 2 'out of memory'",
+        "Triton Error [CUDA]: out of memory",
+    ],
+)
+def test_every_library_s_out_of_memory_is_recognised(text: str) -> None:
+    assert is_out_of_memory(RuntimeError(text))
+    assert not is_out_of_memory(ValueError(text))
+    assert not is_out_of_memory(RuntimeError("CUDA error: an illegal memory access was encountered"))

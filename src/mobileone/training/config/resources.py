@@ -27,6 +27,13 @@ class Compute:
         branch_mode: how train-form units compute: `"branches"`, `"online"` (one convolution a unit, the same
             function), or `"auto"`, the faster one where that was measured.
         accumulate: parts that a step's images are taken in, one after the other, to need less memory.
+        compile: whether `torch.compile` compiles the network. Off: where it pays has not been measured, and
+            it takes minutes to start.
+        cudnn_benchmark: whether cuDNN tries its algorithms out at the first steps of a size. Which it takes
+            may differ from run to run, and with it the last bits of a result.
+        rank_timeout_s: seconds that a rank waits for the others in an exchange before it gives them up.
+        tf32: whether float32 products and convolutions on a GPU may round their operands to 10 bits
+            (TensorFloat-32); with `amp` on they are bf16 or fp16 anyway.
 
     Raises:
         ConfigError: on a value out of range.
@@ -38,11 +45,16 @@ class Compute:
     sync_bn: bool = True
     branch_mode: BranchMode = "auto"
     accumulate: int = 1
+    compile: bool = False
+    cudnn_benchmark: bool = True
+    tf32: bool = False
+    rank_timeout_s: float = 1800.0
 
     def __post_init__(self) -> None:
         require_choice("compute.amp", self.amp, get_args(Amp))
         require_choice("compute.branch_mode", self.branch_mode, get_args(BranchMode))
         require("compute.accumulate", self.accumulate >= 1, "at least 1", self.accumulate)
+        require("compute.rank_timeout_s", self.rank_timeout_s > 0, "above 0", self.rank_timeout_s)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

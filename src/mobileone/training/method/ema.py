@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +18,13 @@ def warmed_decay(decay: float, num_updates: int) -> float:
     (0.1, 0.91, 0.9995)
     """
     return min(decay, (1 + num_updates) / (10 + num_updates))
+
+
+class _Pairs(NamedTuple):
+    """Tensors of the average, and those of the network that they follow."""
+
+    ours: list[Tensor]
+    theirs: list[Tensor]
 
 
 class ModelEma:
@@ -46,21 +53,34 @@ class ModelEma:
         self.decay = decay
         self.num_updates = 0
         self.module = copy.deepcopy(model).eval().requires_grad_(False)
+        self._followed: nn.Module | None = None
+        self._averages = self._counters = _Pairs([], [])
 
     @torch.no_grad()
     def update(self, model: nn.Module) -> None:
-        """Move the average towards `model`, which has the same state-dict names."""
-        current = model.state_dict()
-        averages: list[Tensor] = []
-        counters: list[Tensor] = []
-        values: dict[bool, list[Tensor]] = {True: [], False: []}
-        for name, average in self.module.state_dict().items():
-            (averages if average.is_floating_point() else counters).append(average)
-            values[average.is_floating_point()].append(current[name])
-        torch._foreach_lerp_(averages, values[True], 1 - warmed_decay(self.decay, self.num_updates))
-        if counters:
-            torch._foreach_copy_(counters, values[False])
+        """Move the average towards `model`, which has the same state-dict names.
+
+        The tensors are looked up at the first update: they must stay the same.
+        """
+        if self._followed is not model:
+            self._follow(model)
+        torch._foreach_lerp_(*self._averages, 1 - warmed_decay(self.decay, self.num_updates))
+        if self._counters.ours:
+            torch._foreach_copy_(*self._counters)
         self.num_updates += 1
+
+    def _follow(self, model: nn.Module) -> None:
+        """Make the lists of what is averaged and what is copied, once."""
+        current = model.state_dict(keep_vars=True)
+        pairs = [(mine, current[name]) for name, mine in self.module.state_dict(keep_vars=True).items()]
+        self._averages, self._counters = (
+            _Pairs(*map(list, zip(*found, strict=True))) if found else _Pairs([], [])
+            for found in (
+                [pair for pair in pairs if pair[0].is_floating_point() is floating]
+                for floating in (True, False)
+            )
+        )
+        self._followed = model
 
     def state_dict(self) -> dict[str, Any]:
         """Tensors and a count, for `load_state_dict`."""

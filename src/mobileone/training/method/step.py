@@ -33,6 +33,9 @@ class StepResult(NamedTuple):
     """Mean loss over all ranks' images, before the step."""
     finite: Tensor
     """bool: whether loss and gradients were finite. If not, the step was not taken."""
+    overflowed: Tensor
+    """bool: whether it was not taken because fp16 gradients overflowed at the scaler's scale, which it lowers
+    in answer; then the loss is finite, and `finite` says so."""
 
 
 class _Targets(NamedTuple):
@@ -119,17 +122,15 @@ class TrainStep:
         mean = self.dist.reduce_sum(self._gradients(images, targets, step)) / self.dist.world_size
         finite = mean.isfinite()
         if self.scaler.is_enabled():
-            if self.clip_norm:
-                self.scaler.unscale_(self.optimizer)
-                self._clip()
-            self.scaler.step(self.optimizer)  # skips what is not finite by itself
-            self.scaler.update()
+            taken = self._scaled_step()
+            overflowed = finite & ~taken
         else:
-            finite = self._step_if(finite)
-        self._rollback.where(~finite)
+            finite = taken = self._step_if(finite)
+            overflowed = torch.zeros_like(finite)
+        self._rollback.where(~(finite & taken))
         if self.ema is not None:
             self.ema.update(self.network)
-        return StepResult(mean, finite)
+        return StepResult(mean, finite, overflowed)
 
     def _gradients(self, images: Tensor, targets: _Targets, step: int) -> Tensor:
         """Forward and backward, part by part; the rank's loss, a scalar."""
@@ -141,9 +142,11 @@ class TrainStep:
         total = torch.zeros((), device=self.device)
         for number, chosen in enumerate(indices):
             part = slice(chosen[0], chosen[-1] + 1)
+            settled = True
             for norm, momentum in self.fresh_norms:
                 norm.momentum = batch_norm_momentum(momentum, step * num_parts + number)
-            with self._exchange(last=number + 1 == num_parts):
+                settled = settled and norm.momentum == momentum
+            with self._exchange(last=number + 1 == num_parts), self._compiled(settled=settled):
                 loss = self._forward(images[part], targets.of(part))
                 # DDP takes the plain mean over ranks.
                 share = len(chosen) * ranks / step_images
@@ -171,9 +174,27 @@ class TrainStep:
         waiting: AbstractContextManager[object] = self.model.no_sync()
         return waiting
 
+    def _compiled(self, *, settled: bool) -> AbstractContextManager[object]:
+        """Run what is compiled only once the momentums stay: each new one would be compiled for anew."""
+        if settled or self.network._compiled_call_impl is None:
+            return nullcontext()
+        eager: AbstractContextManager[object] = torch.compiler.set_stance("force_eager")
+        return eager
+
     def _clip(self) -> None:
         """Shorten the gradients to the largest norm allowed."""
         torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.clip_norm)
+
+    def _scaled_step(self) -> Tensor:
+        """Let the gradient scaler step where no gradient overflowed; whether it did."""
+        self.scaler.unscale_(self.optimizer)
+        found = self.scaler._found_inf_per_device(self.optimizer)
+        taken = torch.stack([value.to(self.device) for value in found.values()]).sum() == 0
+        if self.clip_norm:
+            self._clip()
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        return taken
 
     def _step_if(self, finite: Tensor) -> Tensor:
         """Let the optimizer step if the loss is finite and the gradients are; whether it did.

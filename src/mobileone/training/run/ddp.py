@@ -27,7 +27,13 @@ def wrap_ddp(network: nn.Module, config: TrainConfig, dist: Distributed) -> nn.M
         return network
     if config.compute.sync_bn:
         network = convert_sync_batch_norm(network)
-    options: dict[str, Any] = {BUFFER_OPTION: not config.compute.sync_bn}
+    options: dict[str, Any] = {
+        BUFFER_OPTION: not config.compute.sync_bn,
+        # Gradients lie in what is sent, which saves a copy of all of them.
+        "gradient_as_bucket_view": True,
+        # Every step is the same graph but where gradients wait for the last part of a batch.
+        "static_graph": config.compute.accumulate == 1,
+    }
     # A 1×1 kernel's last two strides mean nothing, and DDP warns where they are not the ones it would choose.
     warnings.filterwarnings("ignore", message="Grad strides do not match bucket view strides")
     return DistributedDataParallel(

@@ -6,12 +6,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+import torch
 from torch import nn
 
 from mobileone.data.fingerprint import Fingerprint
 from mobileone.data.open import open_data, open_validation
 from mobileone.data.source import ImageSource, notes_of
 from mobileone.errors import ConfigError, TrainingError
+from mobileone.precision import float32_products
 from mobileone.ranks.distributed import Distributed, distributed
 from mobileone.training.config.train_config import TrainConfig
 from mobileone.training.run.log_lines import start_line
@@ -67,7 +69,8 @@ def fit(
         raise ConfigError("a new run needs a config; pass one, or resume=True to go on with a stored run")
     config = config or RunDir(Path(run_dir)).read_config()
     files = RunDir(Path(run_dir), config.saving.weights_suffix)
-    with distributed(config.compute.device) as dist:
+    timeout_s = config.compute.rank_timeout_s
+    with distributed(config.compute.device, timeout_s=timeout_s) as dist, _compute_settings(config):
         # A function of its own, so that the wrapped network is gone when the ranks part.
         return _train(
             config,
@@ -153,6 +156,18 @@ def _check_images(
         )
     log(f"going on with other images: {changes}")
     files.note_images(now)
+
+
+@contextmanager
+def _compute_settings(config: TrainConfig) -> Iterator[None]:
+    """torch's own switches as the run wants them, and back."""
+    before = torch.backends.cudnn.benchmark
+    torch.backends.cudnn.benchmark = config.compute.cudnn_benchmark
+    try:
+        with float32_products(tf32=config.compute.tf32):
+            yield
+    finally:
+        torch.backends.cudnn.benchmark = before
 
 
 @contextmanager

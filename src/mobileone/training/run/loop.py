@@ -15,7 +15,8 @@ from mobileone.progress_bar import progress_bar
 from mobileone.report.figure import try_to_draw
 from mobileone.training.run.log_lines import bar_line, epoch_line, seconds_to_go
 from mobileone.training.run.losses import Losses
-from mobileone.training.run.progress import EpochProgress, RunProgress, Waits
+from mobileone.training.run.prefetch import Waits
+from mobileone.training.run.progress import EpochProgress, RunProgress
 from mobileone.training.run.random_state import seed_everything
 from mobileone.training.run.run_dir import RunDir
 from mobileone.training.run.savepoints import Savepoints
@@ -120,7 +121,7 @@ class TrainLoop:
     def _steps(self) -> None:
         trainer, now, total = self.trainer, self.progress.now, self.trainer.steps_per_epoch
         losses = Losses(trainer, self.progress, log=self.log)
-        waits = Waits(trainer.batches(now.epoch, start=now.steps))
+        waits = Waits(trainer.batches(now.epoch, start=now.steps), self.dist.device)
         first, seconds, waiting = now.steps, now.seconds, now.waiting
         title = f"epoch {now.epoch + 1}/{self.config.epochs}"
         started = time.perf_counter()
@@ -133,6 +134,7 @@ class TrainLoop:
                 if not losses.are_due(is_last=index + 1 == total):
                     continue
                 losses.read()
+                waits.settle()
                 elapsed = time.perf_counter() - started
                 now.seconds, now.waiting = seconds + elapsed, waiting + waits.seconds
                 report = self._report(elapsed / (index + 1 - first), waits.seconds / elapsed)

@@ -16,6 +16,9 @@ from mobileone.training.run.trainer import Trainer
 READ_EVERY = 10
 """Steps between readings of the loss on a GPU. Each reading waits for it; between them it is kept fed."""
 
+MOST_OVERFLOWS = 30
+"""Steps in a row in which fp16 gradients may overflow: each halves the scale, which starts at 2¹⁶."""
+
 NAMED_IMAGES = 3  # of a bad batch, in the message that ends a run; train.log has them all
 
 
@@ -33,6 +36,7 @@ class Losses:
         # On a CPU a reading waits for nothing.
         self.read_every = 1 if trainer.dist.device.type == "cpu" else READ_EVERY
         self._pending: list[tuple[Tensor, StepResult]] = []
+        self._overflows = 0  # in a row
 
     def add(self, indices: Tensor, result: StepResult) -> None:
         """Note a step on the images of these indices."""
@@ -46,13 +50,23 @@ class Losses:
         """Wait for the device, and take over what there is. Every rank has the same, and stops at the same.
 
         Raises:
-            TrainingError: if too many steps of the run had to be skipped.
+            TrainingError: if too many steps of the run had to be skipped, or fp16 gradients overflow in each.
         """
         now = self.progress.now
-        losses = torch.stack([result.loss for _, result in self._pending]).tolist()
-        finite = torch.stack([result.finite for _, result in self._pending]).tolist()
-        for (indices, _), loss, was_finite in zip(self._pending, losses, finite, strict=True):
+        results = [
+            torch.stack(values).tolist()
+            for values in zip(*(result for _, result in self._pending), strict=True)
+        ]
+        for (indices, _), loss, was_finite, overflowed in zip(self._pending, *results, strict=True):
             now.steps += 1
+            self._overflows = self._overflows + 1 if overflowed else 0
+            if self._overflows > MOST_OVERFLOWS:
+                where = f"epoch {now.epoch + 1}, step {now.steps} of {self.trainer.steps_per_epoch}"
+                raise TrainingError(
+                    f"fp16 gradients overflowed in {self._overflows} steps in a row, up to {where}, though "
+                    "the gradient scaler halved its scale each time: nothing was learnt in them; use "
+                    "amp=bf16 or off, or a lower base_lr"
+                )
             if was_finite:
                 now.losses.append(loss)
             else:

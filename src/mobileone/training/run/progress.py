@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import time
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from mobileone.data.loader import BadImage, Batch, BatchLoader
+from mobileone.data.loader import BadImage
 from mobileone.evaluation.metrics import EvalResult
 from mobileone.training.watch.records import EpochRecord
 
@@ -114,27 +112,7 @@ class RunProgress:
         self.now = EpochProgress.from_state_dict(state["progress"], step_images=self.step_images)
         self.records = [EpochRecord(**values) for values in state["records"]]
         last = state["last"]
-        self.last = last and EvalResult(**last | {"skipped": tuple(last["skipped"])})
+        self.last = last and EvalResult(
+            **last | {name: tuple(last.get(name, ())) for name in ("skipped", "notes")}
+        )
         self.skipped = set(state["skipped"])
-
-
-class Waits:
-    """A loader's batches, and how long they were waited for.
-
-    Attributes:
-        seconds: so far.
-    """
-
-    def __init__(self, loader: BatchLoader) -> None:
-        self.loader = loader
-        self.seconds = 0.0
-
-    def __iter__(self) -> Iterator[Batch]:
-        batches = iter(self.loader)
-        while True:
-            started = time.perf_counter()
-            batch = next(batches, None)
-            self.seconds += time.perf_counter() - started
-            if batch is None:
-                return
-            yield batch

@@ -35,6 +35,7 @@ from mobileone.training.run.run_dir import RunDir
 from mobileone.training.watch.time_left import duration
 
 MAX_PAIRS = 100
+UNUSED = ("init", "distill.teacher")  # fields of a run's configuration that a report does not look at
 MAX_BATCH = 256  # the result is the same for any; the file is not to decide how much memory is used
 
 
@@ -82,7 +83,7 @@ def write_report(
         MissingExtraError: without matplotlib.
     """
     files = RunDir(Path(run_dir))
-    config = config or files.read_config(given=() if data is None else ("data", "val_data"))
+    config = config or files.read_config(given=UNUSED if data is None else (*UNUSED, "data", "val_data"))
     files = RunDir(Path(run_dir), config.saving.weights_suffix)
     best = files.weights("best")
     if not best.exists():

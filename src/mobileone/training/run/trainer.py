@@ -20,6 +20,7 @@ from mobileone.model.branch_mode import set_branch_mode
 from mobileone.model.network import MobileOne
 from mobileone.precision import AmpDtype, resolve_amp
 from mobileone.ranks.distributed import Distributed
+from mobileone.reparam.fuse import reparameterize
 from mobileone.training.config.train_config import TrainConfig
 from mobileone.training.method.ema import ModelEma
 from mobileone.training.method.freeze import freeze_
@@ -32,6 +33,7 @@ from mobileone.training.method.step import StepResult, TrainStep
 from mobileone.training.method.teacher import Teacher, open_teacher
 from mobileone.training.method.transforms import transform_at
 from mobileone.training.run.ddp import wrap_ddp
+from mobileone.training.run.prefetch import Prefetched
 
 
 class Trainer:
@@ -92,6 +94,12 @@ class Trainer:
             set_branch_mode(network, self.config.compute.branch_mode)
         return network
 
+    def _compiled(self, network: nn.Module) -> nn.Module:
+        """The network, computing as `torch.compile` makes it if that is asked for; the same module."""
+        if self.config.compute.compile:
+            network.compile()
+        return network
+
     def _check_statistics(self) -> None:
         """Refuse batches that leave a BatchNorm a single value a channel, of which there is no variance."""
         config, ranks = self.config, self.dist.world_size
@@ -118,7 +126,7 @@ class Trainer:
         config, network, dist = self.config, self.network, self.dist
         amp = resolve_amp(config.compute.amp, dist.device)
         return TrainStep(
-            model=wrap_ddp(network, config, dist),
+            model=wrap_ddp(self._compiled(network), config, dist),
             network=network,
             input_spec=network.input_spec,
             optimizer=create_optimizer(
@@ -150,11 +158,11 @@ class Trainer:
         assert isinstance(model, MobileOne)
         return model
 
-    def batches(self, epoch: int, *, start: int = 0) -> BatchLoader:
+    def batches(self, epoch: int, *, start: int = 0) -> Prefetched:
         """The batches of epoch 0, 1, … from step `start` on, and the network ready for them."""
         self.loader.set_epoch(epoch, start=start)
         self.train_mode()
-        return self.loader
+        return Prefetched(self.loader, self.dist.device)
 
     def take(self, batch: Batch, *, step: int) -> StepResult:
         """One step on a batch; `step` of the whole run, 0 for the first, decides the rates and the mixing."""
@@ -179,7 +187,7 @@ class Trainer:
             self.dist.broadcast_(model.buffers())
         try:
             return evaluate(
-                model,
+                _fused(model),
                 val_set,
                 batch_size=self.config.batch_size,
                 num_workers=self.config.loading.num_workers,
@@ -250,6 +258,17 @@ class Trainer:
             step_size=self.step_images,
             on_dead_worker=self._report_worker,
         )
+
+
+def _fused(model: MobileOne) -> MobileOne:
+    """What evaluates as the model does with one convolution a unit: a copy in inference form."""
+    if model.form != "train":
+        return model
+    was_training = model.training
+    try:
+        return reparameterize(model.eval())
+    finally:
+        model.train(was_training)
 
 
 def _norms(network: nn.Module) -> list[tuple[_BatchNorm, float]]:

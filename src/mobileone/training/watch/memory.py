@@ -21,6 +21,16 @@ from mobileone.input_spec import Size, size_text
 from mobileone.training.method.step import TrainStep
 from mobileone.training.watch.trial import Trial
 
+OUT_OF_MEMORY = (
+    "can't allocate memory",  # torch on a CPU
+    "out of memory",  # CUDA itself, Triton, and NCCL ("Cuda failure 2 'out of memory'")
+    "CUBLAS_STATUS_ALLOC_FAILED",
+    "CUDNN_STATUS_ALLOC_FAILED",
+    "CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED",
+    "CUFFT_ALLOC_FAILED",
+)
+"""What errors say, by library."""
+
 SAFETY = 0.9  # of what there was; allocators waste some
 
 
@@ -68,8 +78,10 @@ class LiveTensors(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether memory ran out; on a CPU torch raises a plain RuntimeError."""
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)
+    """Whether memory ran out. On a CPU, and from libraries beside torch's allocator, it is a RuntimeError."""
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or (
+        isinstance(error, RuntimeError) and any(sign in str(error) for sign in OUT_OF_MEMORY)
+    )
 
 
 def peak_bytes(step: Callable[[int], None], batch_size: int, device: torch.device) -> tuple[int, bool]:
