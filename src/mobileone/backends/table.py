@@ -47,6 +47,8 @@ class Backend:
         companion: of a file that the runtime opens beside the main one, the suffix that stands in place of
             the main one's.
         is_program: whether running its files is running code that is in them, and not only a network.
+        features: the precisions in which its files can give feature maps, several outputs.
+        features_layout: order of these maps' axes.
     """
 
     name: str
@@ -59,6 +61,8 @@ class Backend:
     elsewhere: str = ""
     companion: str | None = None
     is_program: bool = False
+    features: tuple[Precision, ...] = ()
+    features_layout: Literal["NCHW", "NHWC"] = "NCHW"
 
 
 BACKENDS: dict[str, Backend] = {
@@ -72,6 +76,7 @@ BACKENDS: dict[str, Backend] = {
             writes=("fp32", "fp16", "int8"),
             executes=("fp32", "int8"),
             int8_head="static",
+            features=("fp32", "fp16"),
         ),
         Backend(
             name="openvino",
@@ -82,6 +87,7 @@ BACKENDS: dict[str, Backend] = {
             executes=("fp32", "bf16", "int8"),
             int8_head="static",
             companion=".bin",
+            features=("fp32", "fp16"),
         ),
         Backend(
             name="litert",
@@ -91,6 +97,8 @@ BACKENDS: dict[str, Backend] = {
             writes=("fp32", "fp16", "int8"),
             executes=("fp32", "int8"),
             int8_head="dynamic",
+            features=("fp32", "fp16"),
+            features_layout="NHWC",
         ),
         Backend(
             name="executorch",
@@ -100,6 +108,7 @@ BACKENDS: dict[str, Backend] = {
             writes=("fp32", "int8"),
             executes=("fp32", "int8"),
             int8_head="dynamic",
+            features=("fp32",),
         ),
         Backend(
             name="c",
@@ -120,6 +129,7 @@ BACKENDS: dict[str, Backend] = {
             writes=("fp32", "fp16"),
             executes=(),
             elsewhere="Apple's systems",
+            features=("fp32", "fp16"),
         ),
         Backend(
             name="ncnn",
@@ -129,6 +139,7 @@ BACKENDS: dict[str, Backend] = {
             writes=("fp32", "fp16"),
             executes=("fp32", "bf16"),
             companion=".ncnn.bin",
+            features=("fp32", "fp16"),
         ),
         Backend(
             name="torch",
@@ -138,6 +149,7 @@ BACKENDS: dict[str, Backend] = {
             writes=("fp32", "fp16"),
             executes=("fp32", "fp16"),
             is_program=True,
+            features=("fp32", "fp16"),
         ),
     )
 }
@@ -150,6 +162,22 @@ def writing(precision: Precision) -> list[str]:
     ['onnx', 'openvino']
     """
     return [each.name for each in BACKENDS.values() if precision in each.writes]
+
+
+def require_features(backend: Backend, precision: Precision) -> None:
+    """Refuse feature maps in a backend or a precision that has none.
+
+    Raises:
+        ConfigError: naming the backends that have.
+    """
+    if precision in backend.features:
+        return
+    exact = "int8" if precision == "int8" else "float"
+    able = [each.name for each in BACKENDS.values() if "fp32" in each.features]
+    raise ConfigError(
+        f"{backend.name} gives no feature maps in {exact}; export a features_only network in float, "
+        f"as {', '.join(able)}"
+    )
 
 
 def backend_of(path: str | os.PathLike[str]) -> Backend | None:

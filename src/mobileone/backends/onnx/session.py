@@ -6,7 +6,7 @@ import mmap
 from pathlib import Path
 
 from mobileone.backends.manifest import Manifest
-from mobileone.backends.session import Array, as_logits
+from mobileone.backends.session import Array, as_features, as_logits
 from mobileone.backends.table import BACKENDS, Precision, require
 from mobileone.errors import ArtifactError
 from mobileone.regular_file import open_regular
@@ -48,6 +48,10 @@ class OnnxSession:
         """Logits of a batch."""
         (logits,) = self._session.run(None, {self._manifest.tensor.name: batch})
         return as_logits(logits, self._manifest)
+
+    def features(self, batch: Array) -> list[Array]:
+        """Feature maps of a batch."""
+        return as_features(self._session.run(None, {self._manifest.tensor.name: batch}), self._manifest)
 
 
 def _may_name_files(path: Path) -> bool:
