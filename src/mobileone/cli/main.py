@@ -34,6 +34,7 @@ from mobileone.cli.usage import parse
 from mobileone.cli.weights import Weights
 from mobileone.distribution import needing_pytorch
 from mobileone.errors import MobileOneError, MobileOneWarning, PreemptedError
+from mobileone.processor import share_cores
 from mobileone.training.run.stop_signal import REQUEUE
 
 DESCRIPTION = """Train, test, use, fuse, convert and export MobileOne.
@@ -142,5 +143,6 @@ def read_command(arguments: Sequence[str]) -> Command:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the `mobileone` command line; the exit code."""
+    share_cores()
     given = sys.argv[1:] if arguments is None else arguments
     return guard(lambda: parse(read_command, given, prog="mobileone").run(), prog="mobileone")
