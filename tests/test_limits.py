@@ -1,5 +1,7 @@
 """Limits are numbers of one table, and each can be set."""
 
+from pathlib import Path
+
 import pytest
 
 from mobileone.errors import ConfigError
@@ -20,3 +22,9 @@ def test_limits_that_are_no_number_are_refused(text, monkeypatch):
     monkeypatch.setenv(IMAGE_PIXELS.variable, text)
     with pytest.raises(ConfigError, match=r"^\$MOBILEONE_MAX_IMAGE_PIXELS must be a whole number"):
         _ = IMAGE_PIXELS.value
+
+
+def test_the_page_on_security_has_every_limit_with_its_default():
+    page = (Path(__file__).parents[1] / "docs" / "security.md").read_text(encoding="utf-8")
+    for limit in LIMITS:
+        assert f"| `{limit.variable}` | {limit.default:,} | {limit.what} |" in page

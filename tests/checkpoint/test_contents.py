@@ -182,6 +182,7 @@ def test_a_fifo_or_device_in_place_of_a_checkpoint_is_refused_at_once(kind, tmp_
         {"name": "\x1b[2J"},
         {"name": "\ud800"},
         {"widths": "9" * 1000},
+        {"output_stride": 3332},
     ],
 )
 def test_hostile_networks_in_a_header_take_no_memory(changes, tmp_path, fused, no_hang):
@@ -190,7 +191,7 @@ def test_hostile_networks_in_a_header_take_no_memory(changes, tmp_path, fused, n
     length = struct.unpack("<Q", content[:8])[0]
     header = json.loads(content[8 : 8 + length])
     config = json.loads(header["__metadata__"]["mobileone"])
-    config["variant"] |= changes
+    (config if "output_stride" in changes else config["variant"]).update(changes)
     header["__metadata__"]["mobileone"] = json.dumps(config)
     changed = json.dumps(header).encode()
     path.write_bytes(struct.pack("<Q", len(changed)) + changed + content[8 + length :])
@@ -198,3 +199,4 @@ def test_hostile_networks_in_a_header_take_no_memory(changes, tmp_path, fused, n
         load_model(path)
     assert "\n" not in str(caught.value)
     assert str(caught.value).isprintable()
+    assert path.name in str(caught.value)

@@ -91,7 +91,7 @@ class ModelConfig:
                 in_chans=_count(values, "in_chans"),
                 class_names=_names(values.get("class_names")),
                 input_spec=_input_spec(values.get("input_spec")),
-                output_stride=_count(values, "output_stride") or 32,
+                output_stride=_output_stride(values),
                 extra=dict(values.get("extra") or {}),
                 package_version=str(values.get("package_version")),
             )
@@ -195,6 +195,13 @@ def _count(values: Mapping[str, Any], name: str) -> int | None:
         return None
     if type(value) is not int or value < 0:
         raise ConfigError(f"{name} must be a whole number, got {value!r}")
+    return value
+
+
+def _output_stride(values: Mapping[str, Any]) -> int:
+    value = _count(values, "output_stride") or 32
+    if value not in (8, 16, 32):
+        raise ConfigError(f"output_stride must be 8, 16 or 32, got {value}")
     return value
 
 

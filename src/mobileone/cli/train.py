@@ -45,6 +45,8 @@ FLAGS = {
     "choose another run_dir": "choose another --run-dir",
     "so pass data yourself": "so pass --data yourself",
     "so pass val_data yourself": "so pass --set val_data=… yourself",
+    "so pass init yourself": "so pass --init yourself",
+    "so pass distill.teacher yourself": "so pass --set distill.teacher=… yourself",
     "TensorBoard needs": "--tensorboard needs",
 }
 
@@ -107,6 +109,7 @@ class Train:
 
     def _run(self) -> int:
         from mobileone.training.config.recipe import recipe
+        from mobileone.training.config.short_names import SHORT_NAMES
         from mobileone.training.config.train_config import override
         from mobileone.training.run.fit import fit
         from mobileone.training.run.run_dir import RunDir
@@ -124,7 +127,8 @@ class Train:
             return override(config.with_values(given), settings)
 
         if resume:
-            replaced = {*given, *(setting.partition("=")[0].strip() for setting in settings)}
+            named = [setting.partition("=")[0].strip() for setting in settings]
+            replaced = {*given, *(SHORT_NAMES.get(name, name) for name in named)}
             config = told(stored.read_config(given=replaced))
             if self.recipe is not None:
                 refuse_other_recipe(self.recipe, stored.changes(told(recipe(self.recipe))), run_dir)

@@ -191,6 +191,16 @@ def test_a_pipe_in_a_run_folder_gives_way_to_what_the_user_names(run_dir, foreig
     assert capsys.readouterr().out.count("acc@1") == 3
 
 
+@pytest.mark.parametrize("changes", [{"init": "hf-hub:a/b"}, {"distill": {"teacher": "hf-hub:a/b@c"}}])
+def test_a_model_of_the_hub_in_a_hostile_run_folder_is_not_fetched(changes, run_dir, foreign, capsys) -> None:
+    foreign(**changes)
+    assert main(["train", "--run-dir", str(run_dir), "--resume"]) == 1
+    assert re.search(
+        r"names (init|distill\.teacher)=hf-hub:a/b.* (--init|--set distill\.teacher)", capsys.readouterr().err
+    )
+    assert main(["report", str(run_dir)]) == 0  # which has no use for it
+
+
 def test_a_pipe_is_not_started_by_a_dry_run(tmp_path, capsys) -> None:
     command = ["train", "--data", f"pipe:touch {tmp_path}/was-here; cat a.tar", "--dry-run", "--run-dir"]
     assert main([*command, str(tmp_path / "run")]) == 1

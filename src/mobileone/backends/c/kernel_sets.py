@@ -58,7 +58,9 @@ def kernel_table(prefix: str, name: str, pointwise: Sequence[str]) -> str:
         pointwise: functions, one a shape.
     """
     functions = [f"{prefix}_depthwise_1, {prefix}_depthwise_2}}", f"{prefix}_pointwise_table"]
-    functions += [f"{prefix}_{job}" for job in ("add_pixels", "round_averages", "gate_pixels", "classify")]
+    functions += [
+        f"{prefix}_{job}" for job in ("add_pixels", "round_averages", "dense", "gate_pixels", "classify")
+    ]
     signed = "0" if prefix == "plain" else f"{prefix}_SIGNED"
     return (
         f"static void (*const {prefix}_pointwise_table[])({POINTWISE_ARGUMENTS}) = {{\n  "

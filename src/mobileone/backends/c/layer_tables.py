@@ -20,6 +20,7 @@ from mobileone.backends.c.packing import (
 from mobileone.backends.fused_layers import ConvLayer
 from mobileone.backends.quantized_network import QuantizedNetwork
 
+DENSE_OUTPUTS = 8  # an attention's kernels compute so many outputs at a time
 CLASSIFIER_GROUPS = 4  # the classifier's kernels take four groups of input channels at a time
 
 
@@ -202,12 +203,15 @@ class LayerTables:
             ("expand", attention.expand.weight.T),
             ("expand_bias", attention.expand.bias),
         ):
-            array = np.ascontiguousarray(values, np.float32)
+            padding = [(0, 0)] * (values.ndim - 1) + [(0, -values.shape[-1] % DENSE_OUTPUTS)]
+            array = np.pad(values.astype(np.float32), padding)
             self._constant(number_array(f"{name}_{part}", array), array.nbytes)
         self._attention = name
+        hidden = len(attention.reduce.bias)
         self.tables.append(
             f"static const attention {name}_attention = {{{name}_reduce, {name}_reduce_bias, {name}_expand, "
-            f"{name}_expand_bias,\n  {conv.out_channels}, {len(attention.reduce.bias)}, "
+            f"{name}_expand_bias,\n  {conv.out_channels}, {hidden}, "
+            f"{round_up(conv.out_channels, DENSE_OUTPUTS)}, {round_up(hidden, DENSE_OUTPUTS)}, "
             f"{c_float(source.step)}, {c_float(float(gate_scale(source, output)))}, "
             f"{zero_offset(source)}, {zero_offset(output)}}};"
         )

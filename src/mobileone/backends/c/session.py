@@ -53,6 +53,7 @@ class CNetwork:
         address = ctypes.addressof(self._block)
         self._workspace = address + -address % ALIGNMENT
         self._lock = threading.Lock()
+        self._run = self._function("run_parallel")
         self._team: int | None = None
         if self.threads > 1:
             self._team = self._function("threads_start")(self.threads)
@@ -96,19 +97,14 @@ class CNetwork:
             )
         images = np.ascontiguousarray(images)
         out = np.empty((len(images), self.num_outputs), np.float32)
+        pixels, logits, run = images.ctypes.data, out.ctypes.data, self._run
+        step, out_step = images[0].nbytes if len(images) else 0, 4 * self.num_outputs
         with self._lock:  # one workspace, one image at a time
-            for image, row in zip(images, out, strict=True):
-                self._check(
-                    self._function("run_parallel")(
-                        image.ctypes.data,
-                        row.ctypes.data,
-                        self._workspace,
-                        self._bytes,
-                        self.threads,
-                        None,
-                        self._team,
-                    )
-                )
+            for n in range(len(images)):
+                place, to = pixels + n * step, logits + n * out_step
+                error = run(place, to, self._workspace, self._bytes, self.threads, None, self._team)
+                if error:
+                    self._check(error)
         return out
 
     def kernels(self) -> list[str]:

@@ -45,15 +45,14 @@ def plan_workspace(plan: NetworkPlan, layers: FusedLayers, *, test_bytes: int) -
         at += size
     channels = round_up(max(step.source.pixel for step in plan.steps), LINE)
     features = round_up(layers.convs[-1].out_channels, LINE)
-    hidden = max(
-        [conv.out_channels + len(conv.attention.reduce.bias) for conv in layers.convs if conv.attention],
-        default=0,
-    )
+    attentions = [conv.attention for conv in layers.convs if conv.attention is not None]
+    hidden = max([round_up(len(each.reduce.bias), LINE) for each in attentions], default=0)
     offsets, shared = _laid_out(
         at,
         {
             "SUMS_AT": INT_BYTES * channels,
             "GATES_AT": FLOAT_BYTES * channels if hidden else 0,
+            "AVERAGES_AT": DOUBLE_BYTES * channels if hidden else 0,
             "HIDDEN_AT": DOUBLE_BYTES * hidden,
             "FEATURES_AT": features,
             "CLASS_SUMS_AT": INT_BYTES * (round_up(layers.num_outputs, MOST_LANES) + MOST_LANES),

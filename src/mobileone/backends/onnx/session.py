@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +10,12 @@ from mobileone.backends.manifest import Manifest
 from mobileone.backends.session import Array, as_logits
 from mobileone.backends.table import BACKENDS, Precision, require
 from mobileone.errors import ArtifactError, ConfigError
+from mobileone.regular_file import open_regular
 
 _NO_FALLBACK = "session.disable_cpu_ep_fallback"
 _WEIGHTS_FOLDER = "session.model_external_initializers_file_folder_path"
+# What a tensor's entry begins with that names the file of its data: field 1, 8 bytes, "location".
+_EXTERNAL_KEY = b"\x0a\x08location"
 
 
 # What ONNX Runtime calls where it computes.
@@ -38,14 +42,17 @@ class OnnxSession:
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
         options.log_severity_level = 3
-        # From bytes, and with a place to look for other files that cannot be there: weights that the graph
-        # keeps in files of their own are in no manifest.
-        options.add_session_config_entry(_WEIGHTS_FOLDER, f"{path.absolute()}/nowhere")
+        # Weights that the graph keeps in files of their own are in no manifest. Where any may be, from bytes
+        # and with a place to look for files that cannot be there; else by path, which takes less memory.
+        source: str | bytes = str(path)
+        if _may_name_files(path):
+            source = path.read_bytes()
+            options.add_session_config_entry(_WEIGHTS_FOLDER, f"{path.absolute()}/nowhere")
         provider = _provider(ort, device, precision=precision)
         if device != "cpu":
             options.add_session_config_entry(_NO_FALLBACK, "1")
         try:
-            self._session = ort.InferenceSession(path.read_bytes(), options, providers=[provider])
+            self._session = ort.InferenceSession(source, options, providers=[provider])
         except Exception as error:  # its own have no common base
             if "external data" not in str(error).lower():
                 raise
@@ -90,6 +97,11 @@ def _provider(ort: Any, device: str, *, precision: Precision) -> str | tuple[str
     options = {"device_id": number or "0"}
     # Convolutions would round their operands to 10 bits (TensorFloat-32).
     return (provider, options | {"use_tf32": "0"} if name == "cuda" else options)
+
+
+def _may_name_files(path: Path) -> bool:
+    with open_regular(path) as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        return content.find(_EXTERNAL_KEY) >= 0
 
 
 open = OnnxSession

@@ -18,6 +18,7 @@ from filelock import FileLock, Timeout
 from tqdm import tqdm
 
 from mobileone.atomic import atomic_path, leftovers
+from mobileone.checkpoint.published import HUB_PREFIX
 from mobileone.data.fingerprint import Fingerprint
 from mobileone.data.shards.address import is_remote
 from mobileone.errors import ConfigError, MobileOneError, TrainingError
@@ -112,19 +113,24 @@ class RunDir:
         """The configuration of the run that is there, also one that an earlier version began.
 
         A run folder may come from anybody, so what it says is never a reason to start a program or to ask a
-        server: where the data is, if it is not on this machine, must be said by who calls.
+        server (but for published weights, whose addresses and hashes are the package's own): where the data
+        is, if it is not on this machine, must be said by who calls.
 
         Args:
-            given: names of the fields that the caller replaces, whatever the file has there.
+            given: full names of the fields that the caller replaces or does not use, whatever the file says.
 
         Raises:
-            TrainingError: if there is none, or it names data that is not a local place.
+            TrainingError: if there is none, or it names data or a model that is not on this machine.
             ConfigError: if a later version wrote it.
         """
         config = self._stored_config()
-        for name in ("data", "val_data"):
-            address = getattr(config, name)
-            if name not in given and address is not None and is_remote(address):
+        for name in ("data", "val_data", "init", "distill.teacher"):
+            address = config.settings()[name]
+            if (
+                name not in given
+                and address is not None
+                and (is_remote(address) or address.startswith(HUB_PREFIX))
+            ):
                 raise TrainingError(
                     f"{self.config} names {name}={address}; nothing that a file names is executed or "
                     f"fetched, so pass {name} yourself"

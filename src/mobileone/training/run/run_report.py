@@ -23,7 +23,7 @@ from mobileone.evaluation.confusion import class_results, confused_pairs
 from mobileone.evaluation.pictures import draw_confusion, draw_mistakes, draw_worst_classes
 from mobileone.imagenet import human_name
 from mobileone.input_spec import size_text
-from mobileone.limits import JSON_BYTES
+from mobileone.limits import IMAGE_BYTES, JSON_BYTES
 from mobileone.model.network import MobileOne
 from mobileone.processor import num_cores
 from mobileone.ranks.device import pick_device
@@ -35,6 +35,7 @@ from mobileone.training.run.run_dir import RunDir
 from mobileone.training.watch.time_left import duration
 
 MAX_PAIRS = 100
+UNUSED = ("init", "distill.teacher")  # fields of a run's configuration that a report does not look at
 MAX_BATCH = 256  # the result is the same for any; the file is not to decide how much memory is used
 
 
@@ -82,7 +83,7 @@ def write_report(
         MissingExtraError: without matplotlib.
     """
     files = RunDir(Path(run_dir))
-    config = config or files.read_config(given=() if data is None else ("data", "val_data"))
+    config = config or files.read_config(given=UNUSED if data is None else (*UNUSED, "data", "val_data"))
     files = RunDir(Path(run_dir), config.saving.weights_suffix)
     best = files.weights("best")
     if not best.exists():
@@ -145,7 +146,7 @@ def _page(files: RunDir, config: TrainConfig, model: MobileOne, answers: Answers
         ),
     ):
         path = files.path / key
-        if path.is_file():
+        if path.is_file() and path.stat().st_size <= IMAGE_BYTES.value:
             parts.append(
                 f"<section><h2>{title}</h2>{picture(path.read_bytes(), alt=title)}"
                 f'<p class="soft">{escape(note)}</p></section>'

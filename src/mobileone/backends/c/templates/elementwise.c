@@ -18,6 +18,20 @@ V_KERNEL void V_round_averages(const int32_t *sums, int channels, float count, f
   for (int c = 0; c < channels; c += V_LANES) V_narrow(out + c, V_average(V_load(sums + c), count, step, unit));
 }
 
+V_KERNEL void V_dense(const float *weights, const double *values, int inputs, double *sums, int outputs) {
+  for (int o = 0; o < outputs; o += 4 * V_DOUBLES) {
+    const int left = (outputs - o) / V_DOUBLES, vectors = left < 4 ? left : 4;
+    V_doubles part[4];
+    UNROLL for (int v = 0; v < 4; v++) part[v] = V_load_doubles(sums + o + (v < vectors ? v : 0) * V_DOUBLES);
+    for (int i = 0; i < inputs; i++) {
+      const float *w = weights + (ptrdiff_t)i * outputs + o;
+      UNROLL for (int v = 0; v < 4; v++)
+        part[v] = V_multiply_add(part[v], w + (v < vectors ? v : 0) * V_DOUBLES, values[i]);
+    }
+    for (int v = 0; v < vectors; v++) V_store_doubles(sums + o + v * V_DOUBLES, part[v]);
+  }
+}
+
 V_KERNEL void V_gate_pixels(uint8_t *row, ptrdiff_t pixel, int width, int channels, const float *gates, float scale,
                             int in_offset, int out_offset) {
   for (int x = 0; x < width; x++)

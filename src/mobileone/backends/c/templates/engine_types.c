@@ -1,9 +1,9 @@
 /* ==== What a step is made of ============================================================================ */
 
 typedef struct { /* Squeeze and excitation: gates from averages, in double precision. */
-  const float *reduce, *reduce_bias; /* (channels, hidden), (hidden) */
-  const float *expand, *expand_bias; /* (hidden, channels), (channels) */
-  int32_t channels, hidden;
+  const float *reduce, *reduce_bias; /* (channels, padded hidden), (padded hidden) */
+  const float *expand, *expand_bias; /* (hidden, padded channels), (padded channels) */
+  int32_t channels, hidden, padded_channels, padded_hidden;
   float step, scale; /* of the averages; from value times gate to the output */
   int32_t in_offset, out_offset;
 } attention;

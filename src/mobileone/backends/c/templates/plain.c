@@ -119,6 +119,12 @@ static void plain_round_averages(const int32_t *sums, int channels, float count,
   }
 }
 
+/* sums += values · weights, (inputs, outputs), in double precision; outputs are a multiple of 8. */
+static void plain_dense(const float *weights, const double *values, int inputs, double *sums, int outputs) {
+  for (int i = 0; i < inputs; i++, weights += outputs)
+    for (int o = 0; o < outputs; o++) sums[o] += values[i] * weights[o];
+}
+
 static void plain_gate_pixels(uint8_t *row, ptrdiff_t pixel, int width, int channels, const float *gates, float scale,
                               int in_offset, int out_offset) {
   for (int x = 0; x < width; x++)

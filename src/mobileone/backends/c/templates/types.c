@@ -57,6 +57,7 @@ typedef struct { /* One instruction set's functions. */
                            uint8_t *scratch);
   void (*add_pixels)(map in, int height, int width, int channels, int32_t *sums);
   void (*round_averages)(const int32_t *sums, int channels, float count, float step, float unit, uint8_t *out);
+  void (*dense)(const float *weights, const double *values, int inputs, double *sums, int outputs);
   void (*gate_pixels)(uint8_t *row, ptrdiff_t pixel, int width, int channels, const float *gates, float scale,
                       int in_offset, int out_offset);
   void (*classify)(const uint8_t *features, const panel *p, int begin, int end, int32_t *sums, uint8_t *scratch);

@@ -101,6 +101,14 @@ V_INLINE void V_store_turn(uint8_t *out, const V_ints *sums, const float *scale,
   memcpy(out + 16 + 4 * turn, &high, 4);
 }
 
+enum { V_DOUBLES = 4 };
+typedef __m256d V_doubles;
+V_INLINE V_doubles V_load_doubles(const double *p) { return _mm256_loadu_pd(p); }
+V_INLINE void V_store_doubles(double *p, V_doubles a) { _mm256_storeu_pd(p, a); }
+V_INLINE V_doubles V_multiply_add(V_doubles sum, const float *w, double x) {
+  return _mm256_add_pd(sum, _mm256_mul_pd(_mm256_cvtps_pd(_mm_loadu_ps(w)), _mm256_set1_pd(x)));
+}
+
 /* Eight bytes as lanes, and back. */
 V_INLINE V_ints V_widen(const uint8_t *p) { return _mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)p)); }
 

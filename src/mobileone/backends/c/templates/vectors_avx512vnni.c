@@ -101,6 +101,14 @@ V_INLINE void V_store_turn(uint8_t *out, const V_ints *sums, const float *scale,
   _mm512_storeu_si512(out, _mm512_packus_epi16(low, high));
 }
 
+enum { V_DOUBLES = 8 };
+typedef __m512d V_doubles;
+V_INLINE V_doubles V_load_doubles(const double *p) { return _mm512_loadu_pd(p); }
+V_INLINE void V_store_doubles(double *p, V_doubles a) { _mm512_storeu_pd(p, a); }
+V_INLINE V_doubles V_multiply_add(V_doubles sum, const float *w, double x) {
+  return _mm512_fmadd_pd(_mm512_cvtps_pd(_mm256_loadu_ps(w)), _mm512_set1_pd(x), sum);
+}
+
 /* Sixteen bytes as lanes, and back. */
 V_INLINE V_ints V_widen(const uint8_t *p) { return _mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)p)); }
 V_INLINE V_ints V_add(V_ints a, V_ints b) { return _mm512_add_epi32(a, b); }

@@ -58,6 +58,14 @@ V_INLINE void V_store_turn(uint8_t *out, const V_ints *sums, const float *scale,
   V_store_four(out, sums, scales, offset);
 }
 
+enum { V_DOUBLES = 2 };
+typedef float64x2_t V_doubles;
+V_INLINE V_doubles V_load_doubles(const double *p) { return vld1q_f64(p); }
+V_INLINE void V_store_doubles(double *p, V_doubles a) { vst1q_f64(p, a); }
+V_INLINE V_doubles V_multiply_add(V_doubles sum, const float *w, double x) {
+  return vfmaq_n_f64(sum, vcvt_f64_f32(vld1_f32(w)), x);
+}
+
 /* Four bytes as lanes, and back. */
 V_INLINE V_ints V_widen(const uint8_t *p) {
   uint32_t four;

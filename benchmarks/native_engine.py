@@ -1,0 +1,385 @@
+"""Claims of docs/native.md: the C engine beside every runtime's int8, on the same calibrated network.
+
+Each figure is of processes of their own, a few runs each, candidate after candidate and round after round, so
+that what disturbs the machine disturbs all. Images are bytes in, logits out. "warm" is one run after the
+other; "cold" reads and writes 48 MB between runs, which throws the weights out of the caches. The spread is
+from the lowest to the highest median of a round. The floor is what the processor's dot products alone would
+take, padding included, at the rate that a loop of nothing else reaches in the same round.
+
+S0 has Apple's weights, calibrated on photos; the others have fresh weights, which do not matter for speed,
+calibrated on seeded pictures.
+
+    python -m benchmarks.native_engine                     # everything; half an hour
+    python -m benchmarks.native_engine --networks s0 --rounds 2 --runs 50 --photos 10
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import json
+import os
+import pickle
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+WEIGHTS = Path("../shared/data/apple_s0/mobileone_s0.pth.tar")
+PHOTOS = Path("../shared/data/imagenet_val_300")
+RUNTIMES = ("c", "openvino", "litert", "onnx", "executorch")
+PACKAGES = ("openvino", "ai-edge-litert", "onnxruntime", "executorch", "torch")
+COLD_BYTES = 48 * 2**20
+WARM_UP = 20
+FLOOR_C = """
+#include <immintrin.h>
+#include <time.h>
+#define TWELVE(X) X(0) X(1) X(2) X(3) X(4) X(5) X(6) X(7) X(8) X(9) X(10) X(11)
+#define CLEAR(i) __m512i c##i = _mm512_setzero_si512();
+#define DOT(i) __asm__ volatile("vpdpbusd %1, %1, %0" : "+v"(c##i) : "v"(a));
+__attribute__((target("avx512f,avx512vnni"))) double rate(void) {
+  double best = 1e9;
+  for (int r = 0; r < 300; r++) {
+    struct timespec t0, t1;
+    __m512i a = _mm512_set1_epi32(1);
+    TWELVE(CLEAR)
+    clock_gettime(CLOCK_MONOTONIC, &t0);
+    for (int k = 0; k < 20000; k++) { TWELVE(DOT) }
+    clock_gettime(CLOCK_MONOTONIC, &t1);
+    const double t = (t1.tv_sec - t0.tv_sec) + 1e-9 * (t1.tv_nsec - t0.tv_nsec);
+    if (t < best) best = t;
+  }
+  return 12.0 * 20000 / best;
+}
+"""
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What one process measures."""
+
+    name: str
+    path: Path
+    threads: int
+    cold: bool = False
+    kernels: str = ""
+    environment: dict[str, str] = field(default_factory=dict)
+
+    def measure(self, runs: int) -> dict[str, Any]:
+        """In a process of its own."""
+        arguments = {
+            "path": str(self.path),
+            "threads": self.threads,
+            "cold": self.cold,
+            "kernels": self.kernels,
+            "runs": runs,
+        }
+        command = [sys.executable, "-m", "benchmarks.native_engine", "--worker", json.dumps(arguments)]
+        done = subprocess.run(
+            command, capture_output=True, text=True, env=os.environ | self.environment, check=False
+        )
+        if done.returncode:
+            raise SystemExit(f"{self.name} failed: {done.stderr.strip().splitlines()[-1:]}")
+        result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+        return result
+
+
+def worker(arguments: dict[str, Any]) -> None:
+    """Load an artifact, run it, print the seconds of each run."""
+    from mobileone.backends.session import open_session
+
+    started = time.perf_counter()
+    session = open_session(arguments["path"], threads=arguments["threads"])
+    loaded = time.perf_counter()
+    image = np.random.default_rng(0).integers(0, 256, (1, 224, 224, 3), dtype=np.uint8)
+    if arguments["kernels"]:
+        session.network.use_kernels(arguments["kernels"])  # type: ignore[attr-defined]
+    session.run(image)
+    first = time.perf_counter()
+    for _ in range(WARM_UP):
+        session.run(image)
+    junk = np.zeros(COLD_BYTES, np.uint8)
+    times = []
+    for _ in range(arguments["runs"]):
+        if arguments["cold"]:
+            junk += 1
+        before = time.perf_counter()
+        session.run(image)
+        times.append(time.perf_counter() - before)
+    print(json.dumps({"times": times, "load": loaded - started, "first": first - loaded}))
+
+
+def artifacts(name: str, folder: Path, calibration: int) -> dict[str, Path]:
+    """The network in int8 for every runtime that is installed, and as plain data; made once."""
+    import torch
+
+    import mobileone
+    from mobileone.backends.fused_layers import layers_of
+    from mobileone.backends.table import BACKENDS
+    from mobileone.backends.writer import find_int8_writer
+    from mobileone.errors import MissingExtraError
+    from mobileone.exporting.parity import seeded_pictures
+    from mobileone.exporting.pipeline import ready
+    from mobileone.inference.classifier import logits_in_batches
+    from mobileone.inference.torch_classifier import TorchClassifier
+    from mobileone.quantization.calibrate import calibrate
+    from mobileone.quantization.calibration_images import calibration_images
+    from mobileone.quantization.quantize import write_quantized
+
+    paths = {each: folder / f"{name}{BACKENDS[each].suffix}" for each in RUNTIMES}
+    plain = folder / f"{name}.pickle"
+    torch.manual_seed(0)
+    trained = name == "s0" and WEIGHTS.exists() and PHOTOS.exists()
+    model = mobileone.load_model(str(WEIGHTS) if trained else f"mobileone_{name}", form="inference")
+    network = ready(model.eval())
+    if plain.exists():
+        quantized, images = pickle.loads(plain.read_bytes())
+    else:
+        if trained:
+            images = calibration_images(PHOTOS, network.input_spec, num_images=calibration)
+        else:
+            images = seeded_pictures(network.input_spec, number=min(calibration, 8))
+        quantized = calibrate(layers_of(network), images)
+        plain.write_bytes(pickle.dumps((quantized, images)))
+    expected = logits_in_batches(TorchClassifier(network), images)
+    for each, path in list(paths.items()):
+        try:
+            find_int8_writer(each).check()
+        except MissingExtraError as error:
+            print(f"left out: {error}")
+            del paths[each]
+            continue
+        if not path.exists():
+            write_quantized(
+                quantized, network, path, format=each, images=images, expected=expected, options={}
+            )
+    return paths
+
+
+def padded_dots(path: Path) -> int:
+    """Dot products of 64 bytes for one image, with all padding, as the engine issues them."""
+    from mobileone.backends.c.network_steps import plan_network, round_up, stem_groups
+
+    quantized, _ = pickle.loads(path.with_suffix(".pickle").read_bytes())
+    plan = plan_network(quantized, (224, 224))
+    stem = plan.stem
+    total = plan.stem_size[0] * plan.stem_size[1] * round_up(stem.out_channels, 16) // 16 * stem_groups(stem)
+    for step in plan.steps:
+        pixels = step.target.height * step.target.width
+        if step.depthwise is not None:
+            blocks = round_up(step.depthwise.in_channels, 64) // 64
+            total += 12 * blocks * pixels  # four vectors, three columns
+        if step.pointwise is not None:
+            vectors = round_up(step.pointwise.out_channels, 16) // 16
+            total += vectors * round_up(step.pointwise.in_channels, 4) // 4 * pixels
+        if step.kind == "CLASSIFY":
+            total += round_up(quantized.layers.num_outputs, 16) // 16 * step.source.pixel // 4
+    return total
+
+
+def dots_per_second() -> float | None:
+    """Of 64 bytes, one core; None where the processor has none."""
+    import ctypes
+
+    from mobileone.backends.c.compiler import compile_c, find_compiler
+
+    if "avx512_vnni" not in Path("/proc/cpuinfo").read_text(encoding="utf-8"):
+        return None
+    with tempfile.TemporaryDirectory() as folder:
+        source, library = Path(folder) / "floor.c", Path(folder) / "floor.so"
+        source.write_text(FLOOR_C, encoding="utf-8")
+        compile_c([*find_compiler(), "-O2", "-shared", "-fPIC"], source, library)
+        rate = ctypes.CDLL(str(library)).rate
+        rate.restype = ctypes.c_double
+        return float(rate())
+
+
+def subjects(paths: dict[str, Path], threads: Sequence[int]) -> Iterator[Subject]:
+    """All candidates for one network, in the order of a round."""
+    for count in threads:
+        for name, path in paths.items():
+            yield Subject(f"{name} {count}", path, count)
+    for name, path in paths.items():
+        yield Subject(f"{name} cold", path, 1, cold=True)
+    if "openvino" in paths:
+        yield Subject("openvino avx2", paths["openvino"], 1, environment={"ONEDNN_MAX_CPU_ISA": "AVX2"})
+    for kernels in ("avxvnni", "avx2"):
+        yield Subject(f"c {kernels}", paths["c"], 1, kernels=kernels)
+
+
+def compare(paths: dict[str, Path], threads: Sequence[int], *, rounds: int, runs: int) -> None:
+    """Rounds of all candidates; a line each, and the ratios that are aimed at."""
+    medians: dict[str, list[float]] = {}
+    fastest: dict[str, float] = {}
+    firsts: dict[str, list[float]] = {}
+    floors = []
+    everyone = list(subjects(paths, threads))
+    for _ in range(rounds):
+        rate = dots_per_second()
+        if rate:
+            floors.append(1e3 * padded_dots(paths["c"]) / rate)
+        for subject in everyone:
+            count = max(runs // 4, 10) if subject.cold or subject.kernels else runs
+            got = subject.measure(count)
+            medians.setdefault(subject.name, []).append(1e3 * statistics.median(got["times"]))
+            fastest[subject.name] = min(fastest.get(subject.name, 1e9), 1e3 * min(got["times"]))
+            firsts.setdefault(subject.name, []).append(1e3 * (got["load"] + got["first"]))
+    print(f"{'':<18}{'median ms':>11}{'spread':>18}{'min':>9}{'load + first':>15}")
+    for name, values in medians.items():
+        middle, spread = statistics.median(values), f"{min(values):.3f} – {max(values):.3f}"
+        print(f"{name:<18}{middle:>11.3f}{spread:>18}{fastest[name]:>9.3f}{min(firsts[name]):>15.1f}")
+    middle = {name: statistics.median(values) for name, values in medians.items()}
+    for suffix in [*map(str, threads), "cold"]:
+        others = {name: value for name, value in middle.items() if name.endswith(f" {suffix}")}
+        mine = others.pop(f"c {suffix}")
+        if others:
+            best = min(others, key=lambda name: others[name])
+            print(f"against {best}: {others[best] / mine:.2f} times as fast")
+    if "openvino avx2" in middle and "c avx2" in middle:
+        ratio = middle["openvino avx2"] / middle["c avx2"]
+        print(f"AVX2 against OpenVINO held to AVX2: {ratio:.2f} times as fast")
+    if floors:
+        floor = statistics.median(floors)
+        print(f"dot products alone: {floor:.3f} ms; min of c 1 is {fastest['c 1'] / floor:.2f} times that")
+
+
+def exactness(path: Path, photos: int) -> None:
+    """Outputs that differ from the integers', all kernels, every compiler that is there."""
+    import shutil
+
+    from mobileone.backends.c.compiler import FLAGS
+    from mobileone.backends.c.integers import run_integers
+    from mobileone.backends.c.session import CNetwork, compiled_library, prefix_of
+    from mobileone.data.folder import image_files
+    from mobileone.data.photos import photo_pixels
+    from mobileone.errors import ArtifactError
+
+    quantized, _ = pickle.loads(path.with_suffix(".pickle").read_bytes())
+    files = image_files(PHOTOS)[:photos]
+    pixels = photo_pixels(files, quantized.layers.input_spec).permute(0, 2, 3, 1).contiguous().numpy()
+    wanted = np.stack([run_integers(quantized, image).outputs for image in pixels])
+    for compiler in filter(shutil.which, ("gcc", "clang")):
+        library = compiled_library(path, [compiler, *FLAGS, "-shared", "-fPIC"])
+        network = CNetwork(library, prefix_of(path.with_suffix(".h")))
+        for kernels in network.kernels():
+            try:
+                network.use_kernels(kernels)
+            except ArtifactError as error:
+                print(f"{compiler}, {kernels}: {error}")
+                continue
+            different = int((network.logits(pixels) != wanted).sum())
+            print(f"{compiler}, {kernels}: {different} of {wanted.size} logits differ, {len(files)} photos")
+
+
+def start(path: Path) -> None:
+    """From the library's load to the first logits, without Python, and memory."""
+    from mobileone.backends.c.compiler import FLAGS, compile_c, find_compiler
+
+    program = """
+#include <dlfcn.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
+static double now(void) {
+  struct timespec t;
+  clock_gettime(CLOCK_MONOTONIC, &t);
+  return t.tv_sec + 1e-9 * t.tv_nsec;
+}
+int main(int c, char **v) {
+  static uint8_t image[224 * 224 * 3];
+  static float logits[4096];
+  const double begin = now();
+  void *net = dlopen(v[c - 1], RTLD_NOW);
+  size_t (*workspace)(void) = (size_t (*)(void))dlsym(net, "mobileone_net_workspace");
+  int (*run)(const uint8_t *, float *, void *) =
+      (int (*)(const uint8_t *, float *, void *))dlsym(net, "mobileone_net_run");
+  const int error = run(image, logits, aligned_alloc(64, workspace()));
+  const double end = now();
+  char line[128];
+  long most = 0; /* since this program began; rusage counts what was there before, too */
+  FILE *status = fopen("/proc/self/status", "r");
+  while (status && fgets(line, sizeof line, status)) sscanf(line, "VmHWM: %ld", &most);
+  printf("%d %.3f %ld %zu\\n", error, 1e3 * (end - begin), most, workspace());
+}
+"""
+    with tempfile.TemporaryDirectory() as folder:
+        source, library = Path(folder) / "start.c", Path(folder) / "net.so"
+        source.write_text(program, encoding="utf-8")
+        command = [*find_compiler(), *FLAGS[1:]]
+        compile_c([*command, "-shared", "-fPIC"], path, library)
+        compile_c([*command, "-ldl"], source, Path(folder) / "start")
+        lines = [
+            subprocess.run(
+                [str(Path(folder) / "start"), str(library)], capture_output=True, text=True, check=True
+            ).stdout.split()
+            for _ in range(20)
+        ]
+    times = sorted(float(line[1]) for line in lines)
+    print(
+        f"load to first logits: min {times[0]:.2f}, median {times[10]:.2f} ms of 20 processes; workspace "
+        f"{int(lines[0][3]) / 2**20:.2f} MiB; most memory of the process {int(lines[0][2]) / 1024:.1f} MiB"
+    )
+
+
+def header() -> str:
+    """Machine, versions, date."""
+    found = []
+    for name in PACKAGES:
+        try:
+            found.append(f"{name} {version(name)}")
+        except PackageNotFoundError:
+            continue
+    model = next(
+        (
+            line.partition(":")[2].strip()
+            for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+            if line.startswith("model name")
+        ),
+        platform.processor(),
+    )
+    load = os.getloadavg()[0]
+    today = datetime.date.today().isoformat()
+    return f"{model}, {os.cpu_count()} cores, load {load:.1f}; {', '.join(found)}; {today}"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--networks", default="s0,s1,s2,s3,s4")
+    parser.add_argument("--threads", default="1,2")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--runs", type=int, default=300, help="of a process")
+    parser.add_argument("--photos", type=int, default=300, help="for exactness, S0; 0 leaves it out")
+    parser.add_argument("--calibration", type=int, default=100, help="photos, S0")
+    parser.add_argument("--folder", type=Path, help="keeps artifacts for the next time")
+    parser.add_argument("--worker", help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    if given.worker:
+        worker(json.loads(given.worker))
+        return
+    print(header())
+    threads = [int(each) for each in given.threads.split(",")]
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = given.folder or Path(temporary)
+        folder.mkdir(parents=True, exist_ok=True)
+        for name in given.networks.split(","):
+            print(f"\n{name}, 224 px, batch 1, {given.rounds} rounds of {given.runs} runs")
+            paths = artifacts(name, folder, given.calibration)
+            compare(paths, threads, rounds=given.rounds, runs=given.runs)
+            if name == "s0":
+                start(paths["c"])
+                if given.photos and PHOTOS.exists():
+                    exactness(paths["c"], given.photos)
+
+
+if __name__ == "__main__":
+    main()
