@@ -163,9 +163,12 @@ class StepLog(Callback):
 
     def write(self) -> None:
         """Write the file."""
-        with (self.folder / "metrics.csv").open(newline="") as file:
+        with (self.folder / "metrics.csv").open(newline="", encoding="utf-8") as file:
             rows = list(csv.DictReader(file))
-        with atomic_path(self.folder / "step.csv") as temporary, temporary.open("w", newline="") as file:
+        with (
+            atomic_path(self.folder / "step.csv") as temporary,
+            temporary.open("w", newline="", encoding="utf-8") as file,
+        ):
             writer = csv.DictWriter(file, STEP_COLUMNS, lineterminator="\n")
             writer.writeheader()
             for row in rows:
