@@ -1,4 +1,4 @@
-"""Claim (docs/fault_tolerance.md): no file, however damaged, hangs a reader, runs code or eats the memory.
+"""Claim (docs/security.md): no file, however damaged, hangs a reader, runs code or eats the memory.
 
 Real files (models in every format, resume files, photos in every image format, shards, manifests, what lies
 in a run's folder, lists) are mutated at random: bits and bytes changed, pieces cut, doubled, moved, taken

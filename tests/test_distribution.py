@@ -1,12 +1,12 @@
 """The whole package or the runtime: what is said where PyTorch is missing."""
 
+import importlib.metadata
 import subprocess
 import sys
 from importlib.metadata import PackageNotFoundError
 
 import pytest
 
-from mobileone import distribution
 from mobileone.distribution import distribution_name, needing_pytorch, pip_install
 from mobileone.errors import MissingExtraError
 
@@ -31,7 +31,7 @@ def test_advice_names_the_package_that_is_installed(monkeypatch):
             raise PackageNotFoundError(name)
         return "1"
 
-    monkeypatch.setattr(distribution, "version", version)
+    monkeypatch.setattr(importlib.metadata, "version", version)
     assert distribution_name() == "mobileone"
     there.add("mobileone-runtime")
     assert distribution_name() == "mobileone-runtime"

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib.metadata import PackageNotFoundError, version
 
 from mobileone.errors import MissingExtraError
 
@@ -19,6 +18,8 @@ WHOLE_ONLY = ("torch", "safetensors", "huggingface_hub")
 
 def distribution_name() -> str:
     """The package that is installed; the whole one where both are, or neither (a bare source tree)."""
+    from importlib.metadata import PackageNotFoundError, version  # slow to import, and hardly ever needed
+
     for name in (WHOLE, RUNTIME):
         try:
             version(name)

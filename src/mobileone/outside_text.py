@@ -11,6 +11,8 @@ import os
 import re
 from typing import Any
 
+from mobileone.errors import ConfigError
+
 # C0 and C1 controls, DEL, marks that reorder or break lines, and what is no Unicode.
 _UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 _UNSAFE_IN_LINES = re.compile(_UNSAFE.pattern.replace("\x00-\x1f", "\x00-\x08\x0b\x0c\x0e-\x1f"))
@@ -34,6 +36,26 @@ def printable_lines(text: str) -> str:
     b
     """
     return _UNSAFE_IN_LINES.sub(_escaped, text)
+
+
+def require_unicode(text: str | os.PathLike[str], *, what: str) -> None:
+    r"""Raise where a name holds bytes that are not UTF-8: JSON, safetensors and most runtimes cannot have it.
+
+    Args:
+        text: a name or path, as Python holds it.
+        what: it is, for the message.
+
+    Raises:
+        ConfigError: if it does.
+
+    >>> require_unicode("caf\udce9", what="run_dir")
+    Traceback (most recent call last):
+    mobileone.errors.ConfigError: run_dir must be a name in UTF-8, got caf\xe9; rename it
+    """
+    try:
+        os.fspath(text).encode("utf-8")
+    except UnicodeEncodeError:
+        raise ConfigError(f"{what} must be a name in UTF-8, got {printable(text)}; rename it") from None
 
 
 def json_text(value: Any, *, indent: int | None = None, only_ascii: bool = False) -> str:

@@ -9,7 +9,7 @@ from safetensors import safe_open
 from mobileone.checkpoint.inspect import describe
 from mobileone.checkpoint.load import load_model
 from mobileone.checkpoint.store import load_state, save_model, save_state
-from mobileone.errors import CheckpointError, ConfigError
+from mobileone.errors import CheckpointError, ConfigError, MobileOneError
 from mobileone.input_spec import InputSpec
 from mobileone.model.create import create_model
 
@@ -203,3 +203,12 @@ def test_wrapped_models_are_saved_without_the_wrapper(tmp_path, model, same_stat
         same_state(load_model(save_model(wrap(model), tmp_path / "m.safetensors")), model)
     with pytest.raises(ConfigError, match="save_model takes a MobileOne, got FeatureExtractor"):
         save_model(create_model("mobileone_s0", features_only=True), tmp_path / "features.pt")
+
+
+def test_what_files_cannot_hold_is_not_saved(tmp_path, model):
+    with pytest.raises(ConfigError, match=r"the file to save to must be a name in UTF-8, got .*caf\\xe9"):
+        save_model(model, tmp_path / "caf\udce9.safetensors")
+    model.class_names = ("caf\udce9", *(str(n) for n in range(model.num_classes - 1)))
+    with pytest.raises(MobileOneError, match=r"a class name must be a name in UTF-8, got caf\\xe9"):
+        save_model(model, tmp_path / "m.safetensors")
+    assert not list(tmp_path.iterdir())

@@ -7,7 +7,7 @@ import warnings
 
 import pytest
 
-from mobileone.cli.main import COMMANDS, guard, read_command
+from mobileone.cli.main import COMMANDS, find_command, guard, read_command
 from mobileone.errors import ConfigError, MobileOneWarning, PreemptedError
 
 
@@ -61,7 +61,7 @@ def test_wrong_usage_is_one_line(run, arguments, wanted):
 def test_every_command_has_help_with_an_example_or_few_words(run, name):
     code, out, _ = run(name, "--help")
     assert code == 0
-    assert COMMANDS[name].__doc__.splitlines()[0].split()[0] in out
+    assert find_command(name).__doc__.splitlines()[0].split()[0] in out
 
 
 def test_a_command_is_read_and_not_run():

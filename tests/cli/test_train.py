@@ -6,6 +6,10 @@ import signal
 import subprocess
 import sys
 
+import numpy as np
+import pytest
+from PIL import Image
+
 from mobileone.checkpoint.load import load_model
 from mobileone.checkpoint.store import save_model
 from mobileone.model.create import create_model
@@ -111,3 +115,40 @@ def test_flags_are_fields_and_settings_go_over_them(run, photos, tmp_path):
     assert config["augment"]["crop_scale"] == [0.5, 1.0]
     code, _, err = run(*command, "--set", "epoch=3")
     assert (code, "unknown training field 'epoch'; did you mean epochs?" in err) == (1, True)
+
+
+@pytest.mark.slow
+def test_a_class_that_is_not_utf8_and_a_terminal_that_is_not(tmp_path):
+    """From training to export, in processes of their own with a terminal that knows ASCII alone."""
+    generator = np.random.default_rng(0)
+    for split, number in (("train", 4), ("val", 2)):
+        for name in ("caf\udce9", "猫"):
+            (tmp_path / "data" / split / name).mkdir(parents=True)
+            for index in range(number):
+                pixels = generator.integers(0, 256, (40, 48, 3), dtype=np.uint8)
+                Image.fromarray(pixels).save(tmp_path / "data" / split / name / f"{index}\udcff.png")
+    data, run_dir = tmp_path / "data", tmp_path / "run"
+    settings = ["epochs=1", "batch_size=4", "input_size=32", "warmup_epochs=0", "num_workers=0"]
+    for arguments in (
+        ["check-data", data, "--workers", 0],
+        ["check-data", data, "--workers", 0, "--json"],
+        ["train", "--data", data, "--run-dir", run_dir, "--set", *settings],
+        ["report", run_dir],
+        ["test", run_dir, "--data", data, "--workers", 0],
+        ["predict", run_dir, data / "val", "-o", tmp_path / "predictions.csv"],
+        ["predict", run_dir, data / "val", "-o", tmp_path / "predictions.jsonl"],
+        ["predict", run_dir, data / "val"],
+        ["export", run_dir, "-o", tmp_path / "net.pt2"],
+        ["predict", tmp_path / "net.pt2", data / "val", "--json"],
+    ):
+        done = subprocess.run(
+            [sys.executable, "-m", "mobileone", *map(str, arguments)],
+            env=os.environ | {"PYTHONIOENCODING": "ascii"},
+            capture_output=True,
+            timeout=300,
+        )
+        assert done.returncode == 0, (arguments, done.stderr[-2000:])
+        assert done.stdout.isascii()
+        assert b"Traceback" not in done.stderr
+    assert load_model(run_dir).class_names == ("caf\\xe9", "猫")
+    assert "caf\\xe9,caf\\xe9" in (tmp_path / "predictions.csv").read_text(encoding="utf-8")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 import zipfile
 
@@ -16,7 +17,7 @@ from mobileone.images.eval_transform import EvalTransform
 def touch(root, *paths):
     for path in paths:
         (root / path).parent.mkdir(parents=True, exist_ok=True)
-        (root / path).write_bytes(path.encode())
+        (root / path).write_bytes(os.fsencode(path))
 
 
 def relative(folder):
@@ -159,3 +160,14 @@ def test_imagenette(imagenette_zip, tmp_path):
     means = np.array([transform(val.read(index)).mean() for index in range(len(val))])
     assert len(means) > 20
     assert 60 < means.mean() < 180
+
+
+def test_classes_are_text_whatever_bytes_their_folders_have(tmp_path):
+    touch(tmp_path, "caf\udce9/1.jpg", "tea/1.jpg")
+    found = find_images(tmp_path, split="val")
+    assert found.classes == ("caf\\xe9", "tea")
+    assert found.path(0).read_bytes()
+    assert find_images(tmp_path, split="val", classes=found.classes[::-1]).labels.tolist() == [1, 0]
+    touch(tmp_path, "caf\\xe9/1.jpg")
+    with pytest.raises(DataError, match=r"two folders that read caf\\xe9; rename one"):
+        find_images(tmp_path, split="val")

@@ -331,3 +331,19 @@ def test_decoded_image_has_the_same_interface():
     image = DecodedImage("here", pixels)
     assert (image.name, image.height, image.width) == ("here", 4, 5)
     assert image.decode(min_height=1, min_width=1) is pixels
+
+
+def test_without_simplejpeg_pillow_gives_the_same_pixels(picture, encode, monkeypatch):
+    files = [
+        encode(picture(13, 61, 83), "JPEG", **options)
+        for options in ({}, {"subsampling": 0}, {"subsampling": 2, "quality": 60}, {"progressive": True})
+    ]
+    files.append(encode(picture(13, 61, 83).convert("L"), "JPEG"))
+    expected = [EncodedImage("photo", data).decode() for data in files]
+    monkeypatch.setattr("mobileone.images.decode.simplejpeg", None)
+    for data, pixels in zip(files, expected, strict=True):
+        image = EncodedImage("photo", data)
+        assert np.array_equal(image.decode(), pixels)
+        assert np.array_equal(image.decode(min_height=10), pixels)  # whole: at least as large as asked for
+        with pytest.raises(BadImageError):
+            EncodedImage("cut", data[:-40]).decode()

@@ -41,6 +41,7 @@ ROOMS = [
     {"profiling"},
     {"backends"},
     {"inference"},
+    {"serving"},
     {"evaluation"},
     {"exporting"},
     {"quantization"},

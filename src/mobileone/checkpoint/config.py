@@ -9,6 +9,7 @@ from typing import Any
 from mobileone.checkpoint.archive import describe_error, is_name
 from mobileone.errors import CheckpointError, ConfigError
 from mobileone.input_spec import InputSpec, Interpolation, square_or_sides
+from mobileone.outside_text import require_unicode
 from mobileone.regular_file import parse_json_text
 from mobileone.variants import VARIANTS, Form, Variant
 
@@ -220,6 +221,8 @@ def _names(value: object) -> tuple[str, ...] | None:
         return None
     if not isinstance(value, list | tuple) or not all(isinstance(name, str) for name in value):
         raise ConfigError("class names must be a list of strings")
+    for name in value:
+        require_unicode(name, what="a class name")
     return tuple(value)
 
 

@@ -21,6 +21,7 @@ from mobileone.checkpoint.resume_file import SCALARS, read_resume_file
 from mobileone.errors import CheckpointError
 from mobileone.model.network import MobileOne
 from mobileone.model.wrapped import as_network
+from mobileone.outside_text import require_unicode
 from mobileone.reparam.as_built import require_as_built
 
 WEIGHTS_NAME = "model.safetensors"
@@ -89,6 +90,7 @@ def save_model(
     10
     """
     target = Path(path)
+    require_unicode(target, what="the file to save to")
     model = as_network(model, wanted="save_model takes a MobileOne")
     require_as_built(
         model,

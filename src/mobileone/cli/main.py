@@ -11,30 +11,17 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib import import_module
 from typing import Any, Protocol
 
 import tyro
 
-from mobileone.cli.bench import Bench
-from mobileone.cli.build import Build
-from mobileone.cli.check_data import CheckData
-from mobileone.cli.convert import Convert
-from mobileone.cli.explain import Explain
-from mobileone.cli.export import Export
-from mobileone.cli.info import Info
-from mobileone.cli.predict import Predict
-from mobileone.cli.profile import Profile
-from mobileone.cli.quantize import Quantize
-from mobileone.cli.reparameterize import Reparameterize
-from mobileone.cli.shard import Shard
 from mobileone.cli.terminal import Terminated, cleaned_up_on_signals, safe_streams
-from mobileone.cli.test import Test
-from mobileone.cli.train import Report, Train
 from mobileone.cli.usage import parse
-from mobileone.cli.weights import Weights
 from mobileone.distribution import needing_pytorch
 from mobileone.errors import MobileOneError, MobileOneWarning, PreemptedError
-from mobileone.training.run.stop_signal import REQUEUE
+from mobileone.processor import share_cores
 
 DESCRIPTION = """Train, test, use, fuse, convert and export MobileOne.
 
@@ -51,24 +38,46 @@ class Command(Protocol):
         """Do it; the exit code."""
 
 
-COMMANDS: dict[str, Callable[..., Command]] = {
-    "train": Train,
-    "report": Report,
-    "test": Test,
-    "predict": Predict,
-    "explain": Explain,
-    "info": Info,
-    "profile": Profile,
-    "bench": Bench,
-    "reparameterize": Reparameterize,
-    "convert": Convert,
-    "export": Export,
-    "quantize": Quantize,
-    "build": Build,
-    "weights": Weights,
-    "shard": Shard,
-    "check-data": CheckData,
+# Command: module in this folder, class. Only the one that is run is imported.
+COMMANDS = {
+    "train": ("train", "Train"),
+    "report": ("train", "Report"),
+    "test": ("test", "Test"),
+    "predict": ("predict", "Predict"),
+    "explain": ("explain", "Explain"),
+    "info": ("info", "Info"),
+    "profile": ("profile", "Profile"),
+    "bench": ("bench", "Bench"),
+    "reparameterize": ("reparameterize", "Reparameterize"),
+    "convert": ("convert", "Convert"),
+    "export": ("export", "Export"),
+    "quantize": ("quantize", "Quantize"),
+    "build": ("build", "Build"),
+    "serve": ("serve", "Serve"),
+    "weights": ("weights", "Weights"),
+    "shard": ("shard", "Shard"),
+    "check-data": ("check_data", "CheckData"),
 }
+
+
+@dataclass(frozen=True)
+class Unread:
+    """Stands for a command that is not the one given."""
+
+    def run(self) -> int:
+        """Never called."""
+        raise AssertionError
+
+
+def find_command(name: str) -> Callable[..., Command]:
+    """The class of a command.
+
+    >>> find_command("predict").__name__
+    'Predict'
+    """
+    module, class_name = COMMANDS[name]
+    command: Callable[..., Command] = getattr(import_module(f"mobileone.cli.{module}"), class_name)
+    return command
 
 
 def guard(work: Callable[[], int], *, prog: str) -> int:
@@ -88,6 +97,8 @@ def _told(work: Callable[[], int], prog: str) -> int:
         with needing_pytorch("this command"):
             return work()
     except PreemptedError as error:
+        from mobileone.training.run.stop_signal import REQUEUE
+
         print(f"{prog}: {error}", file=sys.stderr)
         return REQUEUE
     except MobileOneError as error:
@@ -129,8 +140,12 @@ def _noted(prog: str) -> Iterator[None]:
 
 def read_command(arguments: Sequence[str]) -> Command:
     """The command that the arguments describe, not run yet."""
+    first = arguments[0] if arguments else ""
+    table = {
+        name: find_command(name) if name == first or first not in COMMANDS else Unread for name in COMMANDS
+    }
     command: Command = tyro.extras.subcommand_cli_from_dict(
-        COMMANDS,
+        table,
         prog="mobileone",
         description=DESCRIPTION,
         args=list(arguments),
@@ -142,5 +157,6 @@ def read_command(arguments: Sequence[str]) -> Command:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the `mobileone` command line; the exit code."""
+    share_cores()
     given = sys.argv[1:] if arguments is None else arguments
     return guard(lambda: parse(read_command, given, prog="mobileone").run(), prog="mobileone")

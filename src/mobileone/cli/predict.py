@@ -24,6 +24,9 @@ from mobileone.outside_text import printable
 if TYPE_CHECKING:
     from mobileone.inference.predictor import Prediction, Predictor
 
+FEW_IMAGES = 32
+"""Are done before a bar would be seen."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Predict:
@@ -45,8 +48,8 @@ class Predict:
     """Overwrite an existing --output."""
     resume: bool = False
     """Go on with the OUTPUT.partial that an interrupted run has left, with the same images and options."""
-    batch_size: int = 32
-    """Images classified at a time."""
+    batch_size: int | None = None
+    """Images classified at a time. Default: 8 for an exported file, or what it takes, else 32."""
     workers: int = 2
     """Threads that decode meanwhile."""
     on_bad_image: Literal["error", "skip"] = "error"
@@ -63,11 +66,11 @@ class Predict:
     """Which weights of a file that has several, by their key (`mobileone info` names them). Default: averaged
     ones before raw ones."""
     device: str = "auto"
-    """auto, cpu, cuda or cuda:N; exported files run on the CPU."""
+    """auto, cpu, cuda or cuda:N; exported files run on the CPU, .onnx also on cuda and tensorrt."""
     threads: int | None = None
     """Threads of an exported file's runtime. Default: all cores that may be used."""
     precision: Precision | None = None
-    """Arithmetic of an exported file's runtime. Default: the file's."""
+    """Arithmetic: of an exported file's runtime, or fp32, bf16 or fp16. Default: the model's."""
     json: bool = False
     """Print the result as JSON."""
     png: Path | None = None
@@ -105,7 +108,7 @@ class Predict:
             workers=self.workers,
             on_bad_image=self.on_bad_image,
         )
-        hidden = len(paths) <= self.batch_size
+        hidden = len(paths) <= FEW_IMAGES
         shown: list[Prediction] = []
         target = standard_output(as_json=self.json) if output is None else output.writer(done)
         with target as write:

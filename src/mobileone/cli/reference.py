@@ -23,6 +23,7 @@ from mobileone.cli.main import guard
 from mobileone.cli.train import told_by_flags
 from mobileone.cli.usage import parse
 from mobileone.errors import CheckpointError
+from mobileone.processor import share_cores
 from mobileone.profiling.cost import network_cost
 from mobileone.training.watch.callback import Callback
 from mobileone.variants import VARIANTS
@@ -162,9 +163,12 @@ class StepLog(Callback):
 
     def write(self) -> None:
         """Write the file."""
-        with (self.folder / "metrics.csv").open(newline="") as file:
+        with (self.folder / "metrics.csv").open(newline="", encoding="utf-8") as file:
             rows = list(csv.DictReader(file))
-        with atomic_path(self.folder / "step.csv") as temporary, temporary.open("w", newline="") as file:
+        with (
+            atomic_path(self.folder / "step.csv") as temporary,
+            temporary.open("w", newline="", encoding="utf-8") as file,
+        ):
             writer = csv.DictWriter(file, STEP_COLUMNS, lineterminator="\n")
             writer.writeheader()
             for row in rows:
@@ -199,6 +203,7 @@ def keep_earlier_run(folder: Path) -> None:
 
 def main(data_dir: str) -> int:
     """Run the reference command line; the exit code."""
+    share_cores()
 
     def read(arguments: Sequence[str]) -> Reference:
         return tyro.cli(

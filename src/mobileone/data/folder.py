@@ -126,19 +126,14 @@ def find_images(
     if not found:
         raise DataError(f"{printable(base)} has no class folders; expected {printable(base)}/<class>/*.jpg")
     if classes is not None:
-        empty = [name for name, files in found.items() if name not in classes and not files.images]
+        empty = [n for n, files in found.items() if class_name(n) not in classes and not files.images]
         if empty:
             notes.append(f"{_named(base, empty)}: no images, and none of the model's classes: left out")
         found = {name: files for name, files in found.items() if name not in empty}
-    names = tuple(found) if classes is None else tuple(classes)
+    names = tuple(map(class_name, found)) if classes is None else tuple(classes)
     label_of = {name: label for label, name in enumerate(names)}
-    unknown = [name for name in found if name not in label_of]
-    if unknown:
-        raise DataError(
-            f"{_named(base, unknown)} is none of the model's {len(names)} classes "
-            f"({names[0]} … {names[-1]}); rename or remove it, or use a model of these classes"
-        )
-    labels = [label_of[name] for name, files in found.items() for _ in files.images]
+    _check_class_folders(base, found, names)
+    labels = [label_of[class_name(name)] for name, files in found.items() for _ in files.images]
     paths = [os.path.join(name, path) for name, files in found.items() for path in files.images]
     ignored = sum((files.ignored for files in found.values()), Counter[str]())
     if not paths:
@@ -172,6 +167,29 @@ def image_files(folder: str | Path) -> list[Path]:
             f"no images below {printable(folder)}; looked for {' '.join(IMAGE_EXTENSIONS)}{beside}"
         )
     return [Path(folder, path) for path in found.images]
+
+
+def class_name(folder: str) -> str:
+    r"""A class by its folder's name, as text: bytes that are not UTF-8 are escaped, as files hold Unicode.
+
+    >>> print(class_name("caf\udce9"))
+    caf\xe9
+    """
+    return os.fsencode(folder).decode("utf-8", "backslashreplace")
+
+
+def _check_class_folders(base: Path, found: Iterable[str], names: Sequence[str]) -> None:
+    """Refuse a folder that is no class, and two that are the same."""
+    unknown = [name for name in found if class_name(name) not in names]
+    if unknown:
+        raise DataError(
+            f"{_named(base, unknown)} is none of the model's {len(names)} classes "
+            f"({printable(names[0])} … {printable(names[-1])}); rename or remove it, or use a model of these "
+            "classes"
+        )
+    twice = [name for name, count in Counter(map(class_name, found)).items() if count > 1]
+    if twice:
+        raise DataError(f"{printable(base)} has two folders that read {printable(twice[0])}; rename one")
 
 
 def _notes(base: Path, ignored: Mapping[str, int], unread: Sequence[str]) -> Iterator[str]:

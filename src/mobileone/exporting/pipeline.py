@@ -25,6 +25,7 @@ from mobileone.exporting.parity import compare
 from mobileone.input_spec import Size, sides, size_text
 from mobileone.model.network import MobileOne
 from mobileone.model.wrapped import as_network, unwrap
+from mobileone.outside_text import require_unicode
 from mobileone.reparam.as_built import INSTEAD, require_as_built
 from mobileone.reparam.verify import reparameterize_verified
 
@@ -67,6 +68,7 @@ def artifact_path(path: str | os.PathLike[str], backend: Backend, name: str) -> 
     Raises:
         ConfigError: if it has another format's suffix, or none and is no folder's name.
     """
+    require_unicode(path, what="the file to write")
     target, suffix = Path(path), backend.suffix
     folder = str(path).endswith(("/", os.sep)) or (target.is_dir() and not target.name.endswith(suffix))
     if folder or not target.suffix:

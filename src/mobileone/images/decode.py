@@ -17,8 +17,12 @@ from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 import PIL.Image
-import simplejpeg
 from numpy.typing import NDArray
+
+try:
+    import simplejpeg
+except ImportError:  # no wheel for this system: Pillow decodes JPEG too, in twice the time
+    simplejpeg = None
 
 from mobileone.errors import BadImageError, ConfigError
 from mobileone.images.orientation import UPRIGHT, jpeg_orientation, orientation_of, swaps_sides, turned
@@ -169,7 +173,7 @@ class EncodedImage:
         return header
 
     def _jpeg_header(self) -> _Header | None:
-        if not self.data.startswith(b"\xff\xd8"):
+        if simplejpeg is None or not self.data.startswith(b"\xff\xd8"):
             return None
         try:
             height, width, colorspace, _ = simplejpeg.decode_jpeg_header(self.data)

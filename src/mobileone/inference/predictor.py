@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, overload
 import numpy as np
 from numpy.typing import NDArray
 
+from mobileone.backends.artifact import Artifact
 from mobileone.backends.table import Precision
 from mobileone.errors import BadImageError, ConfigError
 from mobileone.imagenet import human_name, resolve_classes
@@ -34,6 +35,9 @@ if TYPE_CHECKING:
     from mobileone.model.network import MobileOne
 
 BATCH_SIZE = 32
+"""Images classified at a time by a network in PyTorch."""
+ARTIFACT_BATCH_SIZE = 8
+"""By an exported file: few, as they wait in memory; more than one, as each turn between threads costs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +149,7 @@ class Predictor:
     def probabilities(self, images: Sequence[AnyImage]) -> NDArray[np.float32]:
         """Softmax of every class, float32 (N, num_classes), for one batch of images."""
         self._require_classes()
-        return self._probabilities([self.transform(as_image(image)) for image in images])
+        return self.probabilities_of([self.view(image) for image in images])
 
     def _require_classes(self) -> None:
         if not self.classes:
@@ -183,7 +187,16 @@ class Predictor:
             return array_embeddings(self.classifier, black)[:0]
         return np.concatenate(parts)
 
-    def _probabilities(self, views: list[NDArray[np.uint8]]) -> NDArray[np.float32]:
+    def view(self, image: AnyImage) -> NDArray[np.uint8]:
+        """What the network sees of an image, uint8 (H, W, 3): the first half of a prediction.
+
+        Raises:
+            BadImageError: if it cannot be decoded.
+        """
+        return self.transform(as_image(image))
+
+    def probabilities_of(self, views: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
+        """Softmax of every class, float32 (N, num_classes), of one view or more: the second half."""
         batch = views[0][None] if len(views) == 1 else np.stack(views)
         return softmax(array_logits(self.classifier, batch))
 
@@ -218,7 +231,7 @@ class Predictor:
         images: Iterable[AnyImage],
         *,
         topk: int = 5,
-        batch_size: int = BATCH_SIZE,
+        batch_size: int | None = None,
         workers: int = 2,
         on_bad_image: OnBadImage = "error",
     ) -> Iterator[Prediction]:
@@ -227,7 +240,7 @@ class Predictor:
         Args:
             images: read as they are needed, never all at once.
             topk: how many classes to name for each; at most all.
-            batch_size: images classified at a time.
+            batch_size: images classified at a time; None is 32, for an exported file 8 or what it takes.
             workers: threads that decode.
             on_bad_image: stop at an image that cannot be decoded or is of no known kind, or give a prediction
                 without scores, with the reason in `error`.
@@ -236,11 +249,18 @@ class Predictor:
             ConfigError: on values out of range, before the first image is read.
             BadImageError: on a bad image, under "error".
         """
+        if batch_size is None:
+            batch_size = self._own_batch_size()
         self._require_classes()
         _check_counts(topk=topk, batch_size=batch_size, workers=workers)
         if on_bad_image not in ("error", "skip"):
             raise ConfigError(f"on_bad_image must be error or skip, got {on_bad_image!r}")
         return self._stream(images, topk, batch_size, workers, on_bad_image)
+
+    def _own_batch_size(self) -> int:
+        if not isinstance(self.classifier, Artifact):
+            return BATCH_SIZE
+        return max(self.classifier.manifest.tensor.batch or 1, ARTIFACT_BATCH_SIZE)
 
     def _stream(
         self, images: Iterable[AnyImage], topk: int, batch_size: int, workers: int, on_bad_image: OnBadImage
@@ -266,18 +286,21 @@ class Predictor:
         self, batch: list[tuple[str, NDArray[np.uint8] | BadImageError]], topk: int
     ) -> Iterator[Prediction]:
         views = [view for _, view in batch if not isinstance(view, BadImageError)]
-        rows: Iterator[NDArray[np.float32]] = iter(self._probabilities(views) if views else ())
+        rows: Iterator[NDArray[np.float32]] = iter(self.probabilities_of(views) if views else ())
         for name, view in batch:
             if isinstance(view, BadImageError):
                 yield Prediction(name, (), error=str(view))
             else:
-                row = next(rows)
-                best = largest(row, topk)
-                yield Prediction(name, tuple(self._score(int(index), float(row[index])) for index in best))
+                yield Prediction(name, self.scores(next(rows), topk=topk))
 
-    def _score(self, index: int, probability: float) -> Score:
-        class_name = self.classes[index]
-        return Score(index, class_name, human_name(class_name), probability)
+    def scores(self, probabilities: NDArray[np.float32], *, topk: int = 5) -> tuple[Score, ...]:
+        """The likeliest classes of one image, best first, from its row of probabilities (num_classes,)."""
+        return tuple(
+            Score(
+                int(index), self.classes[index], human_name(self.classes[index]), float(probabilities[index])
+            )
+            for index in largest(probabilities, topk)
+        )
 
 
 def _check_counts(**values: int) -> None:

@@ -13,8 +13,6 @@ from mobileone.model.branches import BranchedUnit, ConvBN
 from mobileone.model.sync_batch_norm import is_synchronised
 from mobileone.variants import BlockSpec
 
-FORWARD_HOOKS = ("_forward_hooks", "_forward_pre_hooks")
-BACKWARD_HOOKS = ("_backward_hooks", "_backward_pre_hooks")
 # What a subclass may have of its own without computing anything else.
 HARMLESS = frozenset({"__init__", "__repr__", "extra_repr"})
 SETTINGS = (
@@ -31,7 +29,9 @@ SETTINGS = (
 
 def has_hooks(module: nn.Module, *, backward: bool = False) -> bool:
     """Whether something is called before or behind the module's forward pass, or its backward pass too."""
-    return any(getattr(module, kind) for kind in FORWARD_HOOKS + (BACKWARD_HOOKS if backward else ()))
+    if module._forward_hooks or module._forward_pre_hooks:
+        return True
+    return backward and bool(module._backward_hooks or module._backward_pre_hooks)
 
 
 def own_method(module: object) -> str | None:
@@ -82,6 +82,10 @@ def conv_alteration(conv: nn.Module, settings: tuple[object, ...], *, backward: 
     reason = alteration(conv, nn.Conv2d, backward=backward)
     if reason:
         return reason
+    # At once first: online training asks at every step.
+    shape = (conv.in_channels, conv.out_channels, conv.kernel_size, conv.stride, conv.padding, conv.dilation)
+    if (*shape, conv.groups, conv.padding_mode) == settings:
+        return None
     for name, wanted in zip(SETTINGS, settings, strict=True):
         if getattr(conv, name) != wanted:
             return f"has {name}={getattr(conv, name)!r}, its unit's spec says {wanted!r}"

@@ -98,9 +98,10 @@ class MobileOneBlock(nn.Module):
         return self.act(self.attn(self._sum_of_branches(x)))  # type: ignore[no-any-return]
 
     def _sum_of_branches(self, x: Tensor) -> Tensor:
-        norms = [norm for norm in norms_of(self) if isinstance(norm, SyncBatchNorm2d) and norm.training]
-        if len(norms) == len(norms_of(self)) and not branch_alteration(self, backward=True):
-            return self._sum_over_ranks(norms, x)
+        if self.training and not branch_alteration(self, backward=True):
+            norms = [norm for norm in norms_of(self) if isinstance(norm, SyncBatchNorm2d) and norm.training]
+            if len(norms) == len(norms_of(self)):
+                return self._sum_over_ranks(norms, x)
         first, *others = self.conv_branches
         out: Tensor = first(x)
         for branch in others:

@@ -122,3 +122,9 @@ def test_phases_are_no_larger_than_the_input_on_either_side() -> None:
     assert [phased.images_at(epoch).size for epoch in (0, 1)] == [(64, 48), (128, 96)]
     with pytest.raises(ConfigError, match=r"sizes up to input_spec\.size=128x96"):
         config.with_values({"progressive": (Phase(until=0.5, size=112),)})
+
+
+@pytest.mark.parametrize("field", ["data", "val_data", "init"])
+def test_names_that_no_config_json_can_hold_are_refused(field: str) -> None:
+    with pytest.raises(ConfigError, match=rf"^{field} must be a name in UTF-8, got caf\\xe9; rename it$"):
+        TrainConfig().with_values({field: "caf\udce9"})

@@ -123,7 +123,11 @@ def compile_c(command: Sequence[str], source: Path, output: Path) -> None:
         made = Path(folder) / output.name
         try:
             done = subprocess.run(
-                [*command, str(source), "-o", str(made)], capture_output=True, text=True, timeout=TIMEOUT_S
+                [*command, str(source), "-o", str(made)],
+                capture_output=True,
+                text=True,
+                errors="replace",
+                timeout=TIMEOUT_S,
             )
         except (OSError, subprocess.TimeoutExpired) as error:
             raise ExportError(f"the C compiler {command[0]} did not run on {source}: {error}") from error

@@ -55,7 +55,9 @@ def _run_pnnx(traced: Path, spec: TensorSpec, *, half: bool) -> None:
     pnnx = require("pnnx", BACKENDS["ncnn"])
     shape = ",".join(str(size) for size in spec.shape(1))
     command = [pnnx.EXEC_PATH, str(traced), f"inputshape=[{shape}]f32", f"fp16={int(half)}"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_S, cwd=traced.parent)
+    done = subprocess.run(
+        command, capture_output=True, text=True, errors="replace", timeout=TIMEOUT_S, cwd=traced.parent
+    )
     if done.returncode:
         lines = [line for line in done.stderr.splitlines() if line.strip()]
         raise ExportError(f"pnnx failed: {lines[-1] if lines else done.returncode}")

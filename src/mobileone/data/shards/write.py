@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import simplejpeg
 import torch
 
 from mobileone.atomic import atomic_path, leftovers
@@ -263,6 +262,8 @@ def shard_content(image: EncodedImage, settings: ShardSettings) -> tuple[bytes, 
     scale = settings.resize_short / short
     size = (max(1, round(image.height * scale)), max(1, round(image.width * scale)))
     small = np.ascontiguousarray(resize(to_tensor(pixels), size).permute(1, 2, 0).numpy())
+    import simplejpeg
+
     encoded: bytes = simplejpeg.encode_jpeg(small, quality=settings.quality, colorsubsampling="420")
     return with_orientation(encoded, replace(image, exif=True).orientation), "jpg"
 

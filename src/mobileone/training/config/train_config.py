@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from mobileone.errors import ConfigError
 from mobileone.input_spec import InputSpec, Size, sides, size_text
+from mobileone.outside_text import require_unicode
 from mobileone.training.config.augmentation import Augment, Phase
 from mobileone.training.config.config_text import changed, converted, flattened, replaced
 from mobileone.training.config.objective import Distill, Mix, Objective
@@ -101,6 +102,8 @@ class TrainConfig:
             )
         if self.freeze and self.init is None:
             raise ConfigError(f"freeze={','.join(self.freeze)} would keep random weights; set init as well")
+        for name in ("data", "val_data", "init"):  # config.json holds them
+            require_unicode(getattr(self, name) or "", what=name)
         for name in ("epochs", "batch_size", "eval_every"):
             require(name, getattr(self, name) >= 1, "at least 1", getattr(self, name))
         for name in ("seed", "max_skipped_steps"):

@@ -22,7 +22,7 @@ from mobileone.checkpoint.published import HUB_PREFIX
 from mobileone.data.fingerprint import Fingerprint
 from mobileone.data.shards.address import is_remote
 from mobileone.errors import ConfigError, MobileOneError, TrainingError
-from mobileone.outside_text import json_text, printable_lines
+from mobileone.outside_text import json_text, printable_lines, require_unicode
 from mobileone.regular_file import read_json
 from mobileone.training.config.train_config import CONFIG_VERSION, TrainConfig
 from mobileone.training.watch.records import EpochRecord, metrics_table
@@ -74,6 +74,9 @@ class RunDir:
 
     path: Path
     suffix: str = ".safetensors"
+
+    def __post_init__(self) -> None:
+        require_unicode(self.path, what="run_dir")
 
     @property
     def config(self) -> Path:

@@ -23,7 +23,7 @@ from mobileone.evaluation.confusion import class_results, confused_pairs
 from mobileone.evaluation.pictures import draw_confusion, draw_mistakes, draw_worst_classes
 from mobileone.imagenet import human_name
 from mobileone.input_spec import size_text
-from mobileone.limits import JSON_BYTES
+from mobileone.limits import IMAGE_BYTES, JSON_BYTES
 from mobileone.model.network import MobileOne
 from mobileone.processor import num_cores
 from mobileone.ranks.device import pick_device
@@ -146,7 +146,7 @@ def _page(files: RunDir, config: TrainConfig, model: MobileOne, answers: Answers
         ),
     ):
         path = files.path / key
-        if path.is_file():
+        if path.is_file() and path.stat().st_size <= IMAGE_BYTES.value:
             parts.append(
                 f"<section><h2>{title}</h2>{picture(path.read_bytes(), alt=title)}"
                 f'<p class="soft">{escape(note)}</p></section>'

@@ -1,0 +1,73 @@
+"""Run the server until it is told to stop."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Callable
+
+from mobileone.backends.table import Precision
+from mobileone.errors import ConfigError
+from mobileone.inference.predictor import Predictor
+from mobileone.serving.app import ServeLimits, make_app, need
+
+CONNECTIONS = 1000
+STOP_S = 10
+
+
+def serve(
+    source: str | os.PathLike[str],
+    *,
+    host: str = "127.0.0.1",
+    port: int = 8000,
+    limits: ServeLimits | None = None,
+    threads: int | None = None,
+    precision: Precision | None = None,
+    on_start: Callable[[str], None] = lambda _: None,
+) -> None:
+    """Answer requests until SIGTERM or SIGINT; what was uploaded by then is still answered.
+
+    Args:
+        source: an exported file, or anything `Predictor.load` takes.
+        host: address to listen at; the default is this machine alone.
+        port: 0 takes a free one.
+        limits: on uploads, waiting and batches.
+        threads: of an exported file's runtime.
+        precision: to execute it in.
+        on_start: told the server's address when it listens.
+
+    Raises:
+        ConfigError: if the address cannot be listened at.
+        ArtifactError, CheckpointError, MissingExtraError: if the source cannot be loaded.
+    """
+    uvicorn = need("uvicorn")
+    listener = _listen(host, port)
+    with listener:
+        app = make_app(Predictor.load(source, threads=threads, precision=precision), limits)
+        config = uvicorn.Config(
+            app,
+            log_level="warning",
+            access_log=False,
+            limit_concurrency=CONNECTIONS,
+            timeout_graceful_shutdown=STOP_S,
+            server_header=False,
+        )
+        name, number = listener.getsockname()[:2]
+        on_start(f"http://{f'[{name}]' if ':' in name else name}:{number}")
+        uvicorn.Server(config).run(sockets=[listener])
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    # Named TCP, so that asyncio lets answers go at once: else two small writes wait 40 ms for each other.
+    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    try:
+        if os.name == "posix":
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((host, port))
+        listener.listen(CONNECTIONS)
+    except (OSError, OverflowError) as error:
+        listener.close()
+        reason = getattr(error, "strerror", None) or error
+        raise ConfigError(f"cannot listen at {host}, port {port}: {reason}; choose another port") from None
+    return listener

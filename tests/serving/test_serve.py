@@ -1,0 +1,58 @@
+"""The server as a process: it starts, answers, refuses a port in use, and stops when told."""
+
+import http.client
+import json
+import re
+import signal
+import socket
+import subprocess
+import sys
+
+import pytest
+
+from mobileone.errors import ConfigError
+from mobileone.exporting.export import export
+from mobileone.input_spec import InputSpec
+from mobileone.model.create import create_model
+from mobileone.serving.serve import _listen
+
+
+def test_a_port_in_use_is_refused():
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(ConfigError, match=f"cannot listen at 127.0.0.1, port {port}: .* another port"):
+            _listen("127.0.0.1", port)
+    with pytest.raises(ConfigError, match="port 70000"):
+        _listen("127.0.0.1", 70000)
+
+
+def test_answers_are_not_held_back():
+    """What is accepted is known to be TCP, for which asyncio turns the waiting for more to send off."""
+    with _listen("127.0.0.1", 0) as listener, socket.create_connection(listener.getsockname()[:2]):
+        accepted, _ = listener.accept()
+        with accepted:
+            assert accepted.proto == socket.IPPROTO_TCP
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
+def test_it_serves_an_exported_file_until_it_is_told_to_stop(tmp_path, tiny, randomize, image):
+    pytest.importorskip("onnxruntime", reason="needs the extra onnx")
+    for name in ("uvicorn", "starlette", "prometheus_client"):
+        pytest.importorskip(name, reason="needs the extra serve")
+    spec = InputSpec(size=32)
+    model = randomize(create_model(tiny, num_classes=2, class_names=("cat", "dog"), input_spec=spec)).eval()
+    path = export(model, tmp_path / "net.onnx", format="onnx").path
+    command = [sys.executable, "-m", "mobileone", "serve", path, "--port", "0"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            found = re.search(r"at http://127\.0\.0\.1:(\d+)$", process.stderr.readline().strip())
+            connection = http.client.HTTPConnection("127.0.0.1", int(found[1]), timeout=30)
+            connection.request("POST", "/predict", image(9))
+            answer = json.loads(connection.getresponse().read())
+            connection.close()
+            assert {score["class_name"] for score in answer["scores"]} == {"cat", "dog"}
+        finally:
+            process.send_signal(signal.SIGTERM)
+        assert process.stderr.read().splitlines()[-1] == "stopped"
+        assert process.wait(30) == 0
