@@ -66,11 +66,11 @@ class Predict:
     """Which weights of a file that has several, by their key (`mobileone info` names them). Default: averaged
     ones before raw ones."""
     device: str = "auto"
-    """auto, cpu, cuda or cuda:N; exported files run on the CPU."""
+    """auto, cpu, cuda or cuda:N; exported files run on the CPU, .onnx also on cuda and tensorrt."""
     threads: int | None = None
     """Threads of an exported file's runtime. Default: all cores that may be used."""
     precision: Precision | None = None
-    """Arithmetic of an exported file's runtime. Default: the file's."""
+    """Arithmetic: of an exported file's runtime, or fp32, bf16 or fp16. Default: the model's."""
     json: bool = False
     """Print the result as JSON."""
     png: Path | None = None
