@@ -47,7 +47,7 @@ def kinds(layers: FusedLayers) -> list[str]:
 def group_macs(layers: FusedLayers) -> Times:
     """Multiply-accumulates of every group."""
     macs: Times = dict.fromkeys(GROUPS, 0.0)
-    shape = (layers.input_spec.size,) * 2
+    shape = (layers.input_spec.height, layers.input_spec.width)
     for conv, kind in zip(layers.convs, kinds(layers), strict=True):
         shape = conv.output_size(shape)
         macs[kind] += conv.weight.size * math.prod(shape)

@@ -36,6 +36,21 @@ def test_tensorfloat_is_chosen_within_and_put_back() -> None:
     assert (torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32) == before
 
 
+@pytest.mark.skipif(not hasattr(torch.backends.cudnn, "conv"), reason="torch before 2.9 has one switch")
+def test_what_the_user_chose_by_torchs_newer_names_comes_back() -> None:
+    """The older ones cannot even be read then."""
+    conv = torch.backends.cudnn.conv
+    before = conv.fp32_precision
+    try:
+        conv.fp32_precision = "ieee"
+        with float32_products(tf32=True):
+            assert conv.fp32_precision == torch.backends.cuda.matmul.fp32_precision == "tf32"
+        assert conv.fp32_precision == "ieee"
+    finally:
+        conv.fp32_precision = before
+    assert torch.backends.cudnn.allow_tf32
+
+
 @pytest.mark.parametrize("wrong", ["float16", torch.int8, torch.complex64, float, None])
 def test_only_floating_point_types_are_dtypes(wrong) -> None:
     assert check_dtype(torch.bfloat16) is torch.bfloat16

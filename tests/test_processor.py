@@ -1,12 +1,15 @@
 """What this machine is called, and which cores this process may use."""
 
+import ast
 import builtins
 import os
 import platform
+import subprocess
+import sys
 
 import pytest
 
-from mobileone.processor import num_cores, processor_name, usable_cores
+from mobileone.processor import SPIN_COUNT, num_cores, processor_name, share_cores, usable_cores
 
 
 def test_cores_are_those_of_this_process():
@@ -43,3 +46,49 @@ def test_there_is_a_name_even_where_the_system_has_no_file_of_it(monkeypatch):
     monkeypatch.setattr(platform, "processor", lambda: "")
     monkeypatch.setattr(platform, "machine", lambda: "riscv64")
     assert processor_name() == "riscv64"
+
+
+def printed(script: str, **environment: str) -> str:
+    inherited = {k: v for k, v in os.environ.items() if k not in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")}
+    command = [sys.executable, "-c", script]
+    done = subprocess.run(command, capture_output=True, text=True, env=inherited | environment, timeout=120)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+COMMAND = """
+import os, sys
+from types import SimpleNamespace
+from mobileone.cli import main
+command = SimpleNamespace(run=lambda: print(os.environ.get("GOMP_SPINCOUNT"), "torch" in sys.modules) or 0)
+main.parse = lambda *args, **options: command
+main.main(["info"])
+"""
+
+
+def test_a_command_has_waiting_threads_sleep_soon_before_torch_is_loaded() -> None:
+    assert printed(COMMAND) == f"{SPIN_COUNT} False"
+    assert printed(COMMAND, GOMP_SPINCOUNT="7") == "7 False"
+    assert printed(COMMAND, OMP_WAIT_POLICY="ACTIVE") == "None False"
+
+
+def test_once_torch_is_loaded_nothing_is_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("GOMP_SPINCOUNT", raising=False)
+    monkeypatch.setitem(sys.modules, "torch", sys)
+    share_cores()
+    assert "GOMP_SPINCOUNT" not in os.environ
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks at a process's memory map")
+def test_kernels_and_torch_share_one_openmp() -> None:
+    """Two pools of threads would each want all cores."""
+    script = """
+import torch
+from mobileone.functional.kernels.availability import has_kernels
+assert has_kernels(("affine", "depthwise_moments"), torch.float32)
+torch.zeros(1000, 1000) @ torch.zeros(1000, 1000)
+maps = open("/proc/self/maps").read().split()
+print(sorted({name for name in maps if "libgomp" in name or "libomp" in name or "libiomp" in name}))
+"""
+    pools = ast.literal_eval(printed(script))
+    assert len(pools) == 1, pools

@@ -50,6 +50,9 @@ if TYPE_CHECKING:
     from mobileone.reparam.expand import expand as expand
     from mobileone.reparam.fuse import reparameterize as reparameterize
     from mobileone.reparam.verify import verify as verify
+    from mobileone.serving.app import ServeLimits as ServeLimits
+    from mobileone.serving.app import make_app as make_app
+    from mobileone.serving.serve import serve as serve
     from mobileone.training.config.augmentation import Augment as Augment
     from mobileone.training.config.augmentation import Phase as Phase
     from mobileone.training.config.objective import Distill as Distill
@@ -100,6 +103,7 @@ _HOME = {
     "ProfileError": "mobileone.errors",
     "ReparameterizeError": "mobileone.errors",
     "Saving": "mobileone.training.config.resources",
+    "ServeLimits": "mobileone.serving.app",
     "TrainConfig": "mobileone.training.config.train_config",
     "TrainingError": "mobileone.errors",
     "UnsafeCheckpointError": "mobileone.errors",
@@ -117,6 +121,7 @@ _HOME = {
     "fit": "mobileone.training.run.fit",
     "list_models": "mobileone.model.create",
     "load_model": "mobileone.checkpoint.load",
+    "make_app": "mobileone.serving.app",
     "network_cost": "mobileone.profiling.cost",
     "override": "mobileone.training.config.train_config",
     "profile": "mobileone.profiling.profile",
@@ -125,6 +130,7 @@ _HOME = {
     "recipe": "mobileone.training.config.recipe",
     "reparameterize": "mobileone.reparam.fuse",
     "save_model": "mobileone.checkpoint.store",
+    "serve": "mobileone.serving.serve",
     "set_branch_mode": "mobileone.model.branch_mode",
     "verify": "mobileone.reparam.verify",
 }

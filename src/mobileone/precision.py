@@ -58,12 +58,28 @@ def float32_products(*, tf32: bool) -> Iterator[None]:
     torch lets convolutions by default, which costs three digits: enough for two equal networks to differ by
     1e-3.
     """
-    flags: tuple[Any, ...] = (torch.backends.cudnn, torch.backends.cuda.matmul)
-    before = [flag.allow_tf32 for flag in flags]
+    before = [(owner, name, getattr(owner, name)) for owner, name in _switches()]
     try:
-        for flag in flags:
-            flag.allow_tf32 = tf32
+        for owner, name, _ in before:
+            setattr(owner, name, tf32 if name == "allow_tf32" else "tf32" if tf32 else "ieee")
         yield
     finally:
-        for flag, value in zip(flags, before, strict=True):
-            flag.allow_tf32 = value
+        for owner, name, value in before:
+            setattr(owner, name, value)
+
+
+def _switches() -> list[tuple[Any, str]]:
+    """torch's own, and the name of each.
+
+    From torch 2.9 on there are newer names, and once somebody has used those the older cannot be read; nor
+    can code that reads the older run once we have used the newer. So it is the ones in use.
+    """
+    matmul: Any = torch.backends.cuda.matmul
+    cudnn: Any = torch.backends.cudnn
+    older: list[tuple[Any, str]] = [(matmul, "allow_tf32"), (cudnn, "allow_tf32")]
+    try:
+        for owner, name in older:
+            getattr(owner, name)
+    except RuntimeError:
+        return [(owner, "fp32_precision") for owner in (matmul, cudnn.conv, cudnn.rnn)]
+    return older

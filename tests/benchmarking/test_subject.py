@@ -52,3 +52,11 @@ def test_networks_without_classifier_are_refused(tiny, tmp_path):
     for source, name in ((backbone, "the network"), (done.path, "net.pt2")):
         with pytest.raises(ConfigError, match=rf"{name} has no classifier \(num_classes=0\); bench compares"):
             read_subjects([source])
+
+
+def test_networks_take_another_size_and_artifacts_keep_theirs(tiny, tmp_path):
+    model = create_model(tiny, num_classes=3, form="inference").eval()
+    (subject,) = read_subjects([model], input_size=(64, 48))
+    assert subject.input_spec.size == subject.shapes.input_size == (64, 48)
+    with pytest.raises(ConfigError, match="exported files are for one size"):
+        read_subjects([tmp_path / "net.onnx"], input_size=64)

@@ -59,3 +59,13 @@ def test_folders_stand_for_their_images(photos):
     assert found == [str(val / "dog" / "0.jpg"), *sorted(map(str, val.glob("*/*.jpg")))]
     with pytest.raises(ConfigError, match="at least one image file or folder"):
         expand_folders([])
+
+
+def test_the_division_of_cores_is_said_where_there_are_many_photos(run, model_file, photos):
+    folder = photos / "val" / "cat"
+    many = [str(next(folder.iterdir()))] * 40
+    code, out, err = run("predict", model_file, *many, "--topk", 1, "--scaled-decoding")
+    assert (code, out.count("%")) == (0, 40)
+    assert " cores decode: a photo takes " in err
+    assert " cores decode" not in run("predict", model_file, *many[:3])[2]
+    assert " cores decode" not in run("predict", model_file, *many, "--workers", 1)[2]

@@ -157,3 +157,16 @@ def test_a_letterbox_s_border_is_nothing_to_the_network():
     assert normalize(view[None], spec)[0, :, 0].abs().max() < 0.01
     grey = InputSpec(size=8, mean=(0.5,), std=(0.5,))
     assert grey.border == (128, 128, 128)
+
+
+@pytest.mark.parametrize("fit", ["crop", "letterbox"])
+def test_large_jpegs_may_be_decoded_at_a_part_of_their_size(picture, encode, fit):
+    exact = EvalTransform(size=56, resize_size=64, fit=fit)
+    scaled = EvalTransform(size=56, resize_size=64, fit=fit, scaled_decoding=True)
+    image = Spy(EncodedImage("large", encode(picture(17, 300, 400), "JPEG", quality=95)))
+    off = np.abs(scaled(image).astype(int) - exact(image.image))
+    assert image.pixels.shape[0] in (75, 150)
+    assert 0 < off.mean() < 3
+    small = Spy(EncodedImage("small", encode(picture(17, 80, 96), "JPEG", quality=95)))
+    assert np.array_equal(scaled(small), exact(small.image))
+    assert small.asked == (None, None)

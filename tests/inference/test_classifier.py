@@ -129,8 +129,10 @@ def test_options_of_the_other_kind_are_refused(model, artifact_file, tmp_path):
     weights = save_model(model, tmp_path / "net.safetensors")
     with pytest.raises(ConfigError, match="no exported file, so threads does not apply"):
         load_classifier(weights, threads=1)
-    with pytest.raises(ConfigError, match="so precision does not apply"):
-        load_classifier(weights, precision="fp32")
+    with pytest.raises(ConfigError, match="runs in fp32, bf16 or fp16, not in int8"):
+        load_classifier(weights, precision="int8")
+    for precision, amp in ((None, None), ("fp32", None), ("bf16", "bf16")):
+        assert load_classifier(weights, precision=precision).amp == amp
     with pytest.raises(ConfigError, match="runs on the CPU, not on cuda:1; give no device"):
         load_classifier(artifact_file, device="cuda:1")
     assert load_classifier(artifact_file, device="cpu").num_classes == 3

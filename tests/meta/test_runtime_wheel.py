@@ -171,3 +171,14 @@ def test_a_runtime_that_is_not_there_names_this_packages_extra(run, network_file
     done = run("mobileone", "predict", other, "photo.jpg")
     assert done.returncode == 1
     assert "pip install 'mobileone-runtime[litert]'" in done.stderr
+
+
+def test_nothing_in_it_needs_a_newer_python_than_it_says():
+    oldest = re.search(r'requires-python = ">=([\d.]+)"', (ROOT / "runtime" / "pyproject.toml").read_text())[
+        1
+    ]
+    command = [sys.executable, "-m", "mypy", "--python-version", oldest, "--cache-dir", "/dev/null"]
+    told = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=600).stdout
+    assert "checked" in told or "no issues" in told
+    missing = ("[attr-defined]", "[syntax]", "[import-not-found]", "[call-arg]")
+    assert [line for line in told.splitlines() if line.endswith(missing)] == []

@@ -116,6 +116,7 @@ def test_every_public_name_is_there_and_listed():
         "import mobileone.inference.sheet, mobileone.evaluation.evaluate",
         "import mobileone.backends.onnx.session, mobileone.backends.openvino.session",
         "import mobileone.backends.litert.session, mobileone.backends.ncnn.session",
+        "import mobileone.backends.c.session, mobileone.backends.c.library",
     ],
 )
 def test_what_needs_no_torch_does_not_load_it(code):

@@ -26,6 +26,14 @@ def test_a_port_in_use_is_refused():
         _listen("127.0.0.1", 70000)
 
 
+def test_answers_are_not_held_back():
+    """What is accepted is known to be TCP, for which asyncio turns the waiting for more to send off."""
+    with _listen("127.0.0.1", 0) as listener, socket.create_connection(listener.getsockname()[:2]):
+        accepted, _ = listener.accept()
+        with accepted:
+            assert accepted.proto == socket.IPPROTO_TCP
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
 def test_it_serves_an_exported_file_until_it_is_told_to_stop(tmp_path, tiny, randomize, image):

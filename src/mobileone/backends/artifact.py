@@ -29,6 +29,7 @@ class Artifact:
         threads: of the runtime; None for all usable cores.
         precision: to execute in; None is the file's.
         manifest: where it has been read and checked already.
+        device: where the runtime computes, as of `open_session`; pixels and logits are on the CPU.
 
     Attributes:
         manifest: what stands beside the file.
@@ -50,10 +51,13 @@ class Artifact:
         threads: int | None = None,
         precision: Precision | None = None,
         manifest: Manifest | None = None,
+        device: str = "cpu",
     ) -> None:
         self.path = Path(path)
         self.manifest = manifest or read_manifest(self.path)
-        self.session = open_session(self.path, threads=threads, precision=precision, manifest=self.manifest)
+        self.session = open_session(
+            self.path, threads=threads, precision=precision, manifest=self.manifest, device=device
+        )
         self.input_spec: InputSpec = self.manifest.input_spec
         self.num_classes = self.manifest.num_classes
         self.class_names = self.manifest.class_names

@@ -1,4 +1,4 @@
-"""An exported network, loaded by its own runtime on the CPU: one protocol for all runtimes."""
+"""An exported network, loaded by its own runtime: one protocol for all runtimes."""
 
 from __future__ import annotations
 
@@ -48,8 +48,13 @@ class Session(Protocol):
 class SessionModule(Protocol):
     """A module `backends/<name>/session.py`: it runs artifacts."""
 
-    def open(self, path: Path, manifest: Manifest, *, threads: int, precision: Precision) -> Session:
-        """Load the artifact; any exception means that the runtime cannot."""
+    def open(
+        self, path: Path, manifest: Manifest, *, threads: int, precision: Precision, **elsewhere: str
+    ) -> Session:
+        """Load the artifact; any exception means that the runtime cannot.
+
+        `device` is given where it is not the CPU, to backends that have others.
+        """
 
 
 def open_session(
@@ -58,6 +63,7 @@ def open_session(
     threads: int | None = None,
     precision: Precision | None = None,
     manifest: Manifest | None = None,
+    device: str = "cpu",
 ) -> Session:
     """Load an artifact in its runtime.
 
@@ -66,10 +72,11 @@ def open_session(
         threads: that the runtime may use; None for all usable cores.
         precision: to execute in. None is the file's, and for weights stored as fp16 the runtime's nearest.
         manifest: the artifact's, where it has been read and checked already.
+        device: one of the backend's `devices`, or with a number, `"cuda:1"`.
 
     Raises:
         ArtifactError: if the artifact is damaged, its runtime refuses it, or it is somebody else's program.
-        ConfigError: on a precision that the runtime or the file does not have, or threads below 1.
+        ConfigError: on a precision or device that the runtime or the file does not have, or threads below 1.
         MissingExtraError: if the runtime is not installed.
     """
     path = Path(artifact)
@@ -77,6 +84,10 @@ def open_session(
     kind = BACKENDS[manifest.format]
     if threads is not None and threads < 1:
         raise ConfigError(f"threads must be at least 1, got {threads}")
+    if device.partition(":")[0] not in kind.devices:
+        if kind.devices == ("cpu",):
+            raise ConfigError(f"{path} runs on the CPU, not on {device}; give no device")
+        raise ConfigError(f"{path} runs on {' or '.join(kind.devices)}, got device {device!r}")
     if not kind.executes:
         raise ArtifactError(f"{path} runs in {kind.runtime} only, which is not on this machine")
     chosen = precision or (manifest.precision if manifest.precision in kind.executes else "fp32")
@@ -89,7 +100,8 @@ def open_session(
     module: SessionModule = load_part(kind, "session")
     try:
         with needing_pytorch(f"running {path} in {kind.runtime}"):
-            return module.open(path, manifest, threads=threads or num_cores(), precision=chosen)
+            elsewhere = {} if device == "cpu" else {"device": device}
+            return module.open(path, manifest, threads=threads or num_cores(), precision=chosen, **elsewhere)
     except (ConfigError, ArtifactError, ImportError):
         raise
     except Exception as error:  # the runtimes' own exceptions have no common base

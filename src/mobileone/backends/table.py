@@ -46,6 +46,7 @@ class Backend:
         elsewhere: the systems on which it runs, where that is not here.
         companion: of a file that the runtime opens beside the main one, the suffix that stands in place of
             the main one's.
+        devices: where its sessions run.
         is_program: whether running its files is running code that is in them, and not only a network.
         features: the precisions in which its files can give feature maps, several outputs.
         features_layout: order of these maps' axes.
@@ -60,6 +61,7 @@ class Backend:
     int8_head: Int8Head | None = None
     elsewhere: str = ""
     companion: str | None = None
+    devices: tuple[str, ...] = ("cpu",)
     is_program: bool = False
     features: tuple[Precision, ...] = ()
     features_layout: Literal["NCHW", "NHWC"] = "NCHW"
@@ -76,6 +78,7 @@ BACKENDS: dict[str, Backend] = {
             writes=("fp32", "fp16", "int8"),
             executes=("fp32", "int8"),
             int8_head="static",
+            devices=("cpu", "cuda", "tensorrt"),
             features=("fp32", "fp16"),
         ),
         Backend(

@@ -47,6 +47,8 @@ class Bench:
     """Timed runs at batch 1, after warm-up."""
     seconds: float = 10.0
     """Time for the timed runs of one candidate at larger batches."""
+    device: str = "cpu"
+    """The CPU: nothing else is measured yet."""
     baselines: str = "all"
     """PyTorch beside the artifacts: all or none."""
     seed: int = 0
@@ -64,6 +66,11 @@ class Bench:
     def run(self) -> int:
         if not self.models:
             raise ConfigError("bench needs at least one MODEL")
+        if self.device != "cpu":
+            raise ConfigError(
+                f"bench measures runtimes on the CPU, got --device {self.device}; a GPU's inference is "
+                "measured by `python -m benchmarks.gpu_check --only serve` in the project's checkout"
+            )
         for path, suffix in ((self.png, ".png"), (self.html, ".html")):
             if path is not None:
                 require_target(path, suffix)  # minutes before it is written

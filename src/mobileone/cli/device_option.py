@@ -7,19 +7,24 @@ from mobileone.errors import ConfigError
 
 
 def device_for(source: str, device: str) -> str:
-    """The device to ask for: an exported file runs on the CPU alone.
+    """The device to ask for; by itself an exported file runs on the CPU.
 
     Raises:
-        ConfigError: if another one is asked for.
+        ConfigError: if its runtime does not run on that.
 
     >>> device_for("s0.onnx", "auto"), device_for("mobileone_s0", "auto")
     ('cpu', 'auto')
     """
-    if backend_of(source) is None:
+    backend = backend_of(source)
+    if backend is None:
         return device
-    if device not in ("auto", "cpu"):
+    if device == "auto":
+        return "cpu"
+    if device.partition(":")[0] in backend.devices:
+        return device
+    if backend.devices == ("cpu",):
         raise ConfigError(f"{source} runs on the CPU; drop --device {device}")
-    return "cpu"
+    raise ConfigError(f"{source} runs on {' or '.join(backend.devices)}; got --device {device}")
 
 
 def device_name(source: str, device: str) -> str:

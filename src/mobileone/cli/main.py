@@ -21,6 +21,7 @@ from mobileone.cli.terminal import Terminated, cleaned_up_on_signals, safe_strea
 from mobileone.cli.usage import parse
 from mobileone.distribution import needing_pytorch
 from mobileone.errors import MobileOneError, MobileOneWarning, PreemptedError
+from mobileone.processor import share_cores
 
 DESCRIPTION = """Train, test, use, fuse, convert and export MobileOne.
 
@@ -156,5 +157,6 @@ def read_command(arguments: Sequence[str]) -> Command:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the `mobileone` command line; the exit code."""
+    share_cores()
     given = sys.argv[1:] if arguments is None else arguments
     return guard(lambda: parse(read_command, given, prog="mobileone").run(), prog="mobileone")

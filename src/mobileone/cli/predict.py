@@ -17,7 +17,7 @@ from mobileone.cli.arguments import INPUT_SIZE
 from mobileone.cli.device_option import device_name
 from mobileone.cli.output import print_json
 from mobileone.cli.prediction_file import MAX_DIFFERENCE, DoneImage, PredictionFile
-from mobileone.errors import ConfigError
+from mobileone.errors import BadImageError, ConfigError
 from mobileone.input_spec import Size
 from mobileone.outside_text import printable
 
@@ -50,8 +50,8 @@ class Predict:
     """Go on with the OUTPUT.partial that an interrupted run has left, with the same images and options."""
     batch_size: int | None = None
     """Images classified at a time. Default: 8 for an exported file, or what it takes, else 32."""
-    workers: int = 2
-    """Threads that decode meanwhile."""
+    workers: int | None = None
+    """Threads that decode meanwhile. Default: measured on the first photo, and said; 2 for a few photos."""
     on_bad_image: Literal["error", "skip"] = "error"
     """Stop at an image that cannot be decoded, or name it and go on."""
     input_size: Annotated[Size, INPUT_SIZE] | None = None
@@ -60,17 +60,20 @@ class Predict:
     classes: Annotated[Path | None, arg(metavar="FILE")] = None
     """Names for the model's classes in the order of its outputs, a line each or a JSON list. Default: the
     model's own."""
+    scaled_decoding: bool = False
+    """Decode JPEGs that are twice as large as needed, or more, at a part of their size: faster, pixels a grey
+    level or two off."""
     no_exif: bool = False
     """Look at photos as they are stored, not turned as their EXIF orientation says."""
     weights_key: str | None = None
     """Which weights of a file that has several, by their key (`mobileone info` names them). Default: averaged
     ones before raw ones."""
     device: str = "auto"
-    """auto, cpu, cuda or cuda:N; exported files run on the CPU."""
+    """auto, cpu, cuda or cuda:N; exported files run on the CPU, .onnx also on cuda and tensorrt."""
     threads: int | None = None
     """Threads of an exported file's runtime. Default: all cores that may be used."""
     precision: Precision | None = None
-    """Arithmetic of an exported file's runtime. Default: the file's."""
+    """Arithmetic: of an exported file's runtime, or fp32, bf16 or fp16. Default: the model's."""
     json: bool = False
     """Print the result as JSON."""
     png: Path | None = None
@@ -97,6 +100,7 @@ class Predict:
             class_names=None if self.classes is None else read_class_list(self.classes),
             weights_key=self.weights_key,
             exif=False if self.no_exif else None,
+            scaled_decoding=self.scaled_decoding,
         )
         done = [] if output is None else output.done()
         if output is not None and done:
@@ -105,7 +109,7 @@ class Predict:
             paths[len(done) :],
             topk=self.topk,
             batch_size=self.batch_size,
-            workers=self.workers,
+            workers=self.workers or decoding_threads(predictor, paths),
             on_bad_image=self.on_bad_image,
         )
         hidden = len(paths) <= FEW_IMAGES
@@ -154,6 +158,20 @@ def expand_folders(given: Iterable[str]) -> list[str]:
     if not paths:
         raise ConfigError("predict needs at least one image file or folder after MODEL")
     return paths
+
+
+def decoding_threads(predictor: Predictor, paths: Sequence[str]) -> int:
+    """As many as suit the first photo, which is said; 2 where measuring would not pay or cannot be done."""
+    if len(paths) <= FEW_IMAGES:
+        return 2
+    from mobileone.inference.core_share import measure_core_share
+
+    try:
+        share = measure_core_share(predictor, paths[0])
+    except BadImageError:  # whether that is an error is for the predictions to say
+        return 2
+    print(share, file=sys.stderr)
+    return share.workers
 
 
 def check_resumable(

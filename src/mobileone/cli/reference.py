@@ -23,6 +23,7 @@ from mobileone.cli.main import guard
 from mobileone.cli.train import told_by_flags
 from mobileone.cli.usage import parse
 from mobileone.errors import CheckpointError
+from mobileone.processor import share_cores
 from mobileone.profiling.cost import network_cost
 from mobileone.training.watch.callback import Callback
 from mobileone.variants import VARIANTS
@@ -202,6 +203,7 @@ def keep_earlier_run(folder: Path) -> None:
 
 def main(data_dir: str) -> int:
     """Run the reference command line; the exit code."""
+    share_cores()
 
     def read(arguments: Sequence[str]) -> Reference:
         return tyro.cli(

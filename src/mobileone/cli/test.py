@@ -20,13 +20,15 @@ from mobileone.cli.output import print_json, result_line
 from mobileone.input_spec import Size, size_text
 
 if TYPE_CHECKING:
+    import torch
+
     from mobileone.ranks.distributed import Distributed
 
 
 @contextmanager
 def ranks_for(source: str, device: str) -> Iterator[Distributed | None]:
     """This process among torchrun's; None for an exported file tested alone, which needs no torch."""
-    device = device_for(source, device)
+    device = "cpu" if backend_of(source) is not None else device_for(source, device)
     if backend_of(source) is not None and "WORLD_SIZE" not in os.environ:
         yield None
         return
@@ -64,15 +66,20 @@ class Test:
     """Which weights of a file that has several, by their key (`mobileone info` names them). Default: averaged
     ones before raw ones."""
     device: str = "auto"
-    """auto, cpu, cuda or cuda:N; exported files run on the CPU."""
+    """auto, cpu, cuda or cuda:N; exported files run on the CPU, .onnx also on cuda and tensorrt."""
     threads: int | None = None
     """Threads of an exported file's runtime. Default: all cores that may be used."""
     precision: Precision | None = None
-    """Arithmetic of an exported file's runtime. Default: the file's."""
+    """Arithmetic: of an exported file's runtime, or fp32, bf16 or fp16. Default: the model's."""
     on_bad_image: Literal["error", "skip"] = "error"
     """Stop at an image that cannot be decoded, or count it, name it and go on."""
     json: bool = False
     """Print the result as JSON."""
+
+    def _device(self, ranks: Distributed | None) -> str | torch.device | None:
+        if backend_of(self.model) is not None:
+            return device_for(self.model, self.device)
+        return None if ranks is None else ranks.device
 
     def run(self) -> int:
         from mobileone.evaluation.evaluate import evaluate
@@ -81,7 +88,7 @@ class Test:
         with ranks_for(self.model, self.device) as ranks:
             classifier = load_classifier(
                 self.model,
-                device=None if ranks is None else ranks.device,
+                device=self._device(ranks),
                 input_size=self.input_size,
                 crop=self.crop,
                 class_names=None if self.classes is None else read_class_list(self.classes),

@@ -192,9 +192,9 @@ def load_classifier(
 
     Args:
         source: an artifact (`backend_of` tells by the suffix), or a model.
-        device: where PyTorch runs; exported files run on the CPU.
+        device: where it runs; None is the CPU, which is all that most exported files' runtimes have.
         threads: of an exported file's runtime; None for all usable cores.
-        precision: to execute an exported file in; None is the file's.
+        precision: to execute in; None is the file's, of a network in PyTorch its weights'.
         input_size: side of a square input, or (height, width), pixels; None is the source's, as for the rest.
         crop: share of the resized image that the centre crop keeps.
         exif: whether photos are turned as their EXIF orientation says.
@@ -206,29 +206,34 @@ def load_classifier(
         ArtifactError, CheckpointError, MissingExtraError: if the source cannot be loaded.
     """
     if backend_of(source) is not None:
-        if device is not None and str(device).partition(":")[0] != "cpu":
-            raise ConfigError(f"{source} runs on the CPU, not on {device}; give no device")
         if weights_key is not None:
             raise ConfigError(f"{source} is an exported file, so weights_key does not apply to it")
         if input_size is not None:
             raise ConfigError(f"{source} is exported for one size; export it with another input_size instead")
         manifest = read_manifest(source)
         refuse_features(manifest)
-        artifact = Artifact(source, threads=threads, precision=precision, manifest=manifest)
+        artifact = Artifact(
+            source,
+            threads=threads,
+            precision=precision,
+            device=str(device or "cpu"),
+            manifest=manifest,
+        )
         artifact.input_spec = _changed(artifact.input_spec, crop=crop, exif=exif)
         if class_names is not None:
             artifact.class_names = resolve_classes(artifact.num_classes, class_names)
         return artifact
-    given = {"threads": threads, "precision": precision}
-    wrong = [name for name, value in given.items() if value is not None]
-    if wrong:
-        raise ConfigError(f"{source} is no exported file, so {wrong[0]} does not apply to it")
+    if threads is not None:
+        raise ConfigError(f"{source} is no exported file, so threads does not apply to it")
+    if precision == "int8":
+        raise ConfigError(f"{source} is no exported file, so it runs in fp32, bf16 or fp16, not in int8")
+    amp: AmpDtype | None = precision if precision in ("bf16", "fp16") else None
     with needing_pytorch(f"{source}, which is no exported file,"):
         from mobileone.checkpoint.load import load_model
         from mobileone.inference.torch_classifier import TorchClassifier
 
     model = load_model(source, form="inference", weights_key=weights_key)
-    classifier = TorchClassifier(model, device="cpu" if device is None else device)
+    classifier = TorchClassifier(model, device="cpu" if device is None else device, amp=amp)
     classifier.input_spec = _changed(classifier.input_spec, size=input_size, crop=crop, exif=exif)
     if class_names is not None:
         classifier.class_names = resolve_classes(classifier.num_classes, class_names)

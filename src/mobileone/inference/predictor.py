@@ -84,6 +84,7 @@ class Predictor:
         model: a network of ours, in eval mode (fused where it is not), or any `Classifier`: an `Artifact`.
         device: where a network of ours runs.
         exif: whether photos are turned as their EXIF orientation says; None is as the model says.
+        scaled_decoding: decode large JPEGs at a part of their size, as of `EvalTransform`.
 
     Attributes:
         classifier: what computes.
@@ -100,12 +101,13 @@ class Predictor:
         *,
         device: str | torch.device = "cpu",
         exif: bool | None = None,
+        scaled_decoding: bool = False,
     ) -> None:
         self.classifier = as_classifier(model, device=device, fuse=True)
         num_classes = self.classifier.num_classes
         own = self.classifier.input_spec
         self.input_spec = own if exif is None else replace(own, exif=exif)
-        self.transform = EvalTransform.from_spec(self.input_spec)
+        self.transform = replace(EvalTransform.from_spec(self.input_spec), scaled_decoding=scaled_decoding)
         classes = resolve_classes(num_classes, self.classifier.class_names)
         self.classes = classes or tuple(str(index) for index in range(num_classes))
 
@@ -121,6 +123,7 @@ class Predictor:
         exif: bool | None = None,
         class_names: Sequence[str] | None = None,
         weights_key: str | None = None,
+        scaled_decoding: bool = False,
     ) -> Predictor:
         """From an exported file of any format, or from anything `load_model` takes.
 
@@ -133,6 +136,7 @@ class Predictor:
             exif: whether photos are turned as their EXIF orientation says; None is as the source says.
             class_names: one an output, in their order; None is the source's.
             weights_key: which weights of a checkpoint that has several, as of `load_model`.
+            scaled_decoding: decode large JPEGs at a part of their size, as of `EvalTransform`.
         """
         classifier = load_classifier(
             source,
@@ -144,7 +148,7 @@ class Predictor:
             class_names=class_names,
             weights_key=weights_key,
         )
-        return cls(classifier)
+        return cls(classifier, scaled_decoding=scaled_decoding)
 
     def probabilities(self, images: Sequence[AnyImage]) -> NDArray[np.float32]:
         """Softmax of every class, float32 (N, num_classes), for one batch of images."""

@@ -12,7 +12,7 @@ from mobileone.errors import ConfigError
 from mobileone.input_spec import InputSpec
 from mobileone.model.alterations import has_hooks, own_method
 from mobileone.model.network import MobileOne
-from mobileone.precision import AmpDtype, autocast
+from mobileone.precision import AmpDtype, autocast, float32_products
 from mobileone.ranks.device import check_device
 from mobileone.reparam.fuse import refuse_training
 from mobileone.reparam.verify import reparameterize_verified
@@ -70,6 +70,8 @@ class TorchClassifier:
             refuse_training(model, doing="predict with")
         network = reparameterize_verified(model) if fuse and model.form == "train" else model
         self.model = network if device is None else network.to(check_device(device))
+        if self.device.type == "cuda":  # the layout that its convolutions in half precision want
+            self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.amp = amp
         self.input_spec = model.input_spec
         self.num_classes = model.num_classes
@@ -86,9 +88,15 @@ class TorchClassifier:
     @torch.inference_mode()
     def logits(self, pixels: Tensor) -> Tensor:
         """Logits, float32 (N, num_classes), of images cut to size: uint8 (N, C, H, W), on any device."""
+        return self._computed(self.model, pixels)
+
+    def _computed(self, compute: Callable[[Tensor], Tensor], pixels: Tensor) -> Tensor:
         weight = next(self.model.parameters())
         pixels = pixels.to(weight.device, non_blocking=True)
-        return torch_logits(self.model, pixels, self.input_spec, dtype=weight.dtype, amp=self.amp)
+        if weight.device.type == "cuda":
+            pixels = pixels.contiguous(memory_format=torch.channels_last)
+        with float32_products(tf32=False):  # float32 is float32, on a GPU too
+            return torch_logits(compute, pixels, self.input_spec, dtype=weight.dtype, amp=self.amp)
 
     @torch.inference_mode()
     def embeddings(self, pixels: Tensor) -> Tensor:
@@ -104,7 +112,5 @@ class TorchClassifier:
                 raise ConfigError(
                     f"the {type(module).__name__} has a {reason} of its own; embed needs it plain"
                 )
-        weight = next(network.parameters())
-        pixels = pixels.to(weight.device, non_blocking=True)
         pooled = lambda x: network.forward_head(network.forward_features(x), pre_logits=True)  # noqa: E731
-        return torch_logits(pooled, pixels, self.input_spec, dtype=weight.dtype, amp=self.amp)
+        return self._computed(pooled, pixels)

@@ -2,13 +2,15 @@
 
 import json
 from dataclasses import asdict
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from mobileone.backends.manifest import manifest_path, record_files
+from mobileone.backends.onnx.session import PROVIDERS
 from mobileone.backends.session import open_session
-from mobileone.errors import ArtifactError
+from mobileone.errors import ArtifactError, ConfigError
 from mobileone.exporting.export import export
 
 ort = pytest.importorskip("onnxruntime", reason="needs mobileone[onnx]")
@@ -41,3 +43,55 @@ def test_weights_in_a_file_that_no_manifest_lists_are_not_loaded(network, tmp_pa
 def test_a_file_that_is_no_network_is_refused(garbage):
     with pytest.raises(ArtifactError, match=r"ONNX Runtime cannot load .*garbage\.onnx"):
         open_session(garbage("onnx"))
+
+
+class PlayedRuntime:
+    """An ONNX Runtime with a GPU; `takes` is what a session says it runs on."""
+
+    def __init__(self, monkeypatch, takes):
+        self.asked, self.entries = [], []
+        self.takes = takes
+        monkeypatch.setattr(ort, "get_available_providers", lambda: [*PROVIDERS.values()])
+        monkeypatch.setattr(ort, "InferenceSession", self.open)
+        monkeypatch.setattr(
+            ort.SessionOptions, "add_session_config_entry", lambda options, *entry: self.entries.append(entry)
+        )
+
+    def open(self, graph, options, providers):
+        self.asked += providers
+        return SimpleNamespace(get_providers=lambda: [self.takes])
+
+
+@pytest.fixture
+def float_file(network, tmp_path):
+    return export(network, tmp_path / "net.onnx", format="onnx").path
+
+
+@pytest.mark.parametrize(
+    ("device", "asked"),
+    [
+        ("cuda:1", ("CUDAExecutionProvider", {"device_id": "1", "use_tf32": "0"})),
+        ("tensorrt", ("TensorrtExecutionProvider", {"device_id": "0"})),
+    ],
+)
+def test_on_a_gpu_it_runs_wholly_there_in_the_precision_it_says(float_file, monkeypatch, device, asked):
+    played = PlayedRuntime(monkeypatch, takes=asked[0])
+    session = open_session(float_file, device=device)
+    assert played.asked == [asked]
+    assert ("session.disable_cpu_ep_fallback", "1") in played.entries
+    assert session.runtime == f"ONNX Runtime {ort.__version__}, {asked[0].removesuffix('ExecutionProvider')}"
+    assert session.precision == "fp32"
+
+
+def test_what_would_fall_back_to_the_cpu_is_refused(float_file, int8_file, monkeypatch):
+    quantized = int8_file("onnx")
+    if "CUDAExecutionProvider" not in ort.get_available_providers():
+        with pytest.raises(ConfigError, match=r"device cuda wants .*CUDAExec.*; install onnxruntime-gpu"):
+            open_session(float_file, device="cuda")
+    PlayedRuntime(monkeypatch, takes="CPUExecutionProvider")
+    with pytest.raises(ConfigError, match=r"took CPUExecutionProvider for .*net\.onnx where device cuda"):
+        open_session(float_file, device="cuda")
+    with pytest.raises(ConfigError, match="int8 files run on the CPU in ONNX Runtime, got device cuda"):
+        open_session(quantized, device="cuda")
+    with pytest.raises(ConfigError, match=r"net\.onnx runs on cpu or cuda or tensorrt, got device 'mps'"):
+        open_session(float_file, device="mps")

@@ -1,4 +1,5 @@
 import functools
+import importlib.metadata
 import importlib.util
 import subprocess
 import sys
@@ -32,6 +33,17 @@ def test_without_triton_it_says_so_once(monkeypatch):
     with pytest.warns(RuntimeWarning, match=r"Triton is not installed; .* plain torch, .*mobileone\[gpu\]"):
         assert not availability.has_triton()
     assert not availability.has_triton(), "a second time without a warning"
+
+
+def test_a_triton_without_tuples_is_too_old(monkeypatch):
+    monkeypatch.setattr(availability, "has_triton", functools.cache(availability.has_triton.__wrapped__))
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: object())
+    monkeypatch.setattr(importlib.metadata, "version", lambda _: "3.2.0")
+    with pytest.warns(RuntimeWarning, match=r"Triton is 3\.2\.0, and the kernels want 3\.3, .* torch 2\.7"):
+        assert not availability.has_triton()
+    availability.has_triton.cache_clear()
+    monkeypatch.setattr(importlib.metadata, "version", lambda _: "3.10.1+git")
+    assert availability.has_triton()
 
 
 @pytest.mark.parametrize("module", ["mobileone.inference.predictor", "mobileone.training.run.fit"])

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import importlib.metadata
 import importlib.util
 import warnings
 
@@ -11,6 +13,7 @@ import torch
 from mobileone.functional.kernels import native
 
 TRITON = "triton"
+OLDEST_TRITON = (3, 3)  # whose language has tuples
 
 
 def has_kernels(needs: tuple[str, ...], dtype: torch.dtype) -> bool:
@@ -25,13 +28,21 @@ def has_kernels(needs: tuple[str, ...], dtype: torch.dtype) -> bool:
 
 @functools.cache
 def has_triton() -> bool:
-    """Whether Triton is installed; where it is not, the first call says so."""
-    found = importlib.util.find_spec(TRITON) is not None
-    if not found:
+    """Whether Triton is installed, and new enough; where it is not, the first call says so."""
+    reason = ""
+    if importlib.util.find_spec(TRITON) is None:
+        reason = "Triton is not installed"
+    else:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):  # part of another distribution
+            version = importlib.metadata.version(TRITON)
+            if tuple(map(int, version.split(".")[:2])) < OLDEST_TRITON:
+                wanted = ".".join(map(str, OLDEST_TRITON))
+                reason = f"Triton is {version}, and the kernels want {wanted}, which torch 2.7 brings"
+    if reason:
         warnings.warn(
-            "Triton is not installed; moments of patches on a GPU run as plain torch, which is slower. "
-            "Install mobileone[gpu]",
+            f"{reason}; units trained online on a GPU run as plain torch, which is slower. Install "
+            "mobileone[gpu]",
             RuntimeWarning,
             stacklevel=2,
         )
-    return found
+    return not reason

@@ -41,8 +41,9 @@ def _stencil_kernel(slopes, offsets, stencils, channels, stride: tl.constexpr, b
             for t in tl.static_range(9):
                 # Even rows and columns are middle taps, odd ones the outer.
                 if (
-                    (stride == 1 or ((t // 3 != 1) * 2 + (t % 3 != 1)) == phase)
-                    and (t // 3 + lag // 5 >= 2 and t // 3 + lag // 5 < 5)
+                    stride == 1 or ((t // 3 != 1) * 2 + (t % 3 != 1)) == phase
+                ) and (  # Triton before 3.4 takes two at a time
+                    (t // 3 + lag // 5 >= 2 and t // 3 + lag // 5 < 5)
                     and (t % 3 + lag % 5 >= 2 and t % 3 + lag % 5 < 5)
                 ):
                     at = slopes + ((t * 9 + (t // 3 + lag // 5 - 2) * 3 + t % 3 + lag % 5 - 2) * channels + c)

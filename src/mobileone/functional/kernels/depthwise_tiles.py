@@ -55,7 +55,8 @@ def strip_height(rows: int, items: int) -> int:
 def launch(kernel: Any, grid: tuple[int, ...], x: Tensor, *args: Any, warps: int, **constants: Any) -> None:
     """Run a kernel on the device of x, which need not be the current one."""
     with torch.cuda.device_of(x):
-        kernel[grid](*args, **constants, num_warps=warps)
+        # Fused multiply-adds, which from Triton 3.10 on have to be asked for: the kernels are made of them.
+        kernel[grid](*args, **constants, num_warps=warps, enable_fp_fusion=True)
 
 
 @triton.jit
