@@ -26,6 +26,7 @@ from mobileone.backends.quantized_network import (
 from mobileone.backends.quiet import quiet
 from mobileone.backends.table import BACKENDS, require
 from mobileone.backends.xnnpack_input import border_strips, bordered_outside
+from mobileone.backends.xnnpack_scales import with_xnnpack_scales
 
 BYTES = Int8Encoding((1.0,), INT8_MIN)  # the image before the first convolution's weights divide it by 255
 INT8 = (INT8_MIN, INT8_MAX, torch.int8)
@@ -40,7 +41,7 @@ def check() -> None:
 
 def write_int8(quantized: QuantizedNetwork, path: Path, *, batch: int) -> Sequence[Path]:
     """One file, weights inside."""
-    path.write_bytes(executorch_int8_model(quantized, batch=batch))
+    path.write_bytes(executorch_int8_model(with_xnnpack_scales(quantized, format="executorch"), batch=batch))
     return [path]
 
 

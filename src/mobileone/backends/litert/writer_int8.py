@@ -15,6 +15,7 @@ from mobileone.backends.litert.writer import LayerWriter
 from mobileone.backends.quantized_network import UINT8_OFFSET, Int8Encoding, QuantizedNetwork
 from mobileone.backends.table import BACKENDS, require
 from mobileone.backends.xnnpack_input import Margins, border_strips, bordered_outside
+from mobileone.backends.xnnpack_scales import with_xnnpack_scales
 
 
 def check() -> None:
@@ -24,7 +25,7 @@ def check() -> None:
 
 def write_int8(quantized: QuantizedNetwork, path: Path, *, batch: int) -> Sequence[Path]:
     """One file, weights inside."""
-    path.write_bytes(litert_int8_model(quantized, batch=batch))
+    path.write_bytes(litert_int8_model(with_xnnpack_scales(quantized, format="litert"), batch=batch))
     return [path]
 
 
