@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from mobileone.distribution import distribution_name, needing_pytorch
 
 if TYPE_CHECKING:
+    from mobileone.backends.artifact import Artifact as Artifact
     from mobileone.benchmarking.bench import bench as bench
     from mobileone.benchmarking.bench_report import bench_report as bench_report
     from mobileone.checkpoint.convert import convert as convert
@@ -71,6 +72,7 @@ if TYPE_CHECKING:
     from mobileone.variants import Variant as Variant
 
 _HOME = {
+    "Artifact": "mobileone.backends.artifact",
     "ArtifactError": "mobileone.errors",
     "Augment": "mobileone.training.config.augmentation",
     "BadImageError": "mobileone.errors",

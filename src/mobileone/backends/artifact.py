@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -34,7 +35,8 @@ class Artifact:
         manifest: what stands beside the file.
         session: the runtime.
         input_spec: how a photo becomes pixels of the right size.
-        num_classes: length of the logits; 0 where the network has no classifier and gives pooled features.
+        num_classes: length of the logits; 0 where the network has no classifier and gives pooled features,
+            or feature maps, as the manifest says.
         class_names: one a class; None where unknown.
 
     Raises:
@@ -84,16 +86,62 @@ class Artifact:
         """The same for an array, without torch: logits, float32 (N, num_classes), of uint8 (N, H, W, C).
 
         Raises:
-            ConfigError: if the images have another size or other channels.
+            ConfigError: if the images have another size or other channels, or the network gives feature maps.
         """
+        refuse_features(self.manifest)
+        parts = [self.session.run(batch)[:used] for batch, used in self._batches(pixels)]
+        return np.concatenate(parts) if parts else np.empty((0, self.manifest.num_outputs), np.float32)
+
+    def features(self, pixels: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
+        """Feature maps, float32 (N, C, H, W) a level, finest first, of uint8 (N, H, W, C), any N.
+
+        The axes are PyTorch's, also where the file's order is another.
+
+        Raises:
+            ConfigError: if the images have another size or other channels, or the network gives none.
+        """
+        outputs = self.manifest.features
+        if not outputs:
+            raise ConfigError(
+                f"{self.path.name} gives no feature maps; export a network of features_only=True for them"
+            )
+        runs = [
+            [each[:used] for each in self.session.features(batch)] for batch, used in self._batches(pixels)
+        ]
+        maps = (
+            [np.concatenate(parts) for parts in zip(*runs, strict=True)]
+            if runs
+            else [np.empty((0, *each.shape), np.float32) for each in outputs]
+        )
+        return [
+            each.transpose(0, 3, 1, 2) if output.layout == "NHWC" else each
+            for each, output in zip(maps, outputs, strict=True)
+        ]
+
+    def _batches(self, pixels: NDArray[np.uint8]) -> Iterator[tuple[Array, int]]:
+        """What the graph takes at a time, and how many images of it count."""
         size = self.manifest.tensor.batch or max(len(pixels), 1)
-        parts = []
         for start in range(0, len(pixels), size):
             part = prepare(pixels[start : start + size], self.manifest)
             missing = size - len(part)  # a graph of a fixed batch gets its last one filled up
-            full = np.concatenate([part, np.repeat(part[-1:], missing, axis=0)]) if missing else part
-            parts.append(self.session.run(full)[: len(part)])
-        return np.concatenate(parts) if parts else np.empty((0, self.manifest.num_outputs), np.float32)
+            yield (
+                np.concatenate([part, np.repeat(part[-1:], missing, axis=0)]) if missing else part,
+                len(part),
+            )
+
+
+def refuse_features(manifest: Manifest) -> None:
+    """Refuse a network that gives feature maps where one vector an image is needed.
+
+    Raises:
+        ConfigError: saying what it gives.
+    """
+    if manifest.features:
+        names = ", ".join(output.name for output in manifest.features)
+        raise ConfigError(
+            f"the exported {manifest.variant} gives feature maps ({names}), no logits and no single vector; "
+            "Artifact.features gives them"
+        )
 
 
 def prepare(pixels: NDArray[np.uint8], manifest: Manifest) -> Array:

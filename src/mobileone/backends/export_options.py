@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from mobileone.backends.manifest import Layout, TensorSpec
 
 if TYPE_CHECKING:
-    from mobileone.model.network import MobileOne
+    from mobileone.model.features import Network
 
 INPUT_NAME, OUTPUT_NAME = "images", "logits"
 
@@ -28,7 +28,7 @@ class ExportOptions:
     half: bool = False
 
 
-def tensor_spec(model: MobileOne, options: ExportOptions, *, layout: Layout, uint8: bool) -> TensorSpec:
+def tensor_spec(model: Network, options: ExportOptions, *, layout: Layout, uint8: bool) -> TensorSpec:
     """The input of a network's artifact, for a format with this layout.
 
     Args:
@@ -47,3 +47,9 @@ def tensor_spec(model: MobileOne, options: ExportOptions, *, layout: Layout, uin
         height=model.input_spec.height,
         width=model.input_spec.width,
     )
+
+
+def output_names(model: Network) -> list[str]:
+    """The outputs of a network's artifact: logits, or a feature map for each level."""
+    levels = getattr(model, "out_indices", None)
+    return [OUTPUT_NAME] if levels is None else [f"features_{level}" for level in levels]

@@ -6,13 +6,14 @@ arrays and a few integers it needs neither torch nor a tracer to become another 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mobileone.backends.export_options import output_names
 from mobileone.errors import ConfigError
 from mobileone.input_spec import InputSpec
 from mobileone.variants import BlockSpec, Pair
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from mobileone.model.block import InferenceBlock
-    from mobileone.model.network import MobileOne
+    from mobileone.model.features import FeatureExtractor, Network
 
 Floats = NDArray[np.float32]
 PIXEL_MAX = 255
@@ -115,12 +116,15 @@ class FusedLayers:
         classifier: reads the average of the last one over height and width; None gives that average.
         input_spec: the pre-processing the network expects.
         class_names: one name a class, or None.
+        features: where feature maps are the output, and no average: for each, the convolution behind which it
+            is taken, and the output's name.
     """
 
     convs: tuple[ConvLayer, ...]
     classifier: LinearLayer | None
     input_spec: InputSpec
     class_names: tuple[str, ...] | None = None
+    features: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def num_outputs(self) -> int:
@@ -143,7 +147,7 @@ class FusedLayers:
             yield self.classifier
 
 
-def layers_of(model: MobileOne) -> FusedLayers:
+def layers_of(model: Network) -> FusedLayers:
     """The network as plain data.
 
     Args:
@@ -161,6 +165,7 @@ def layers_of(model: MobileOne) -> FusedLayers:
     from torch import nn
 
     from mobileone.model.block import InferenceBlock
+    from mobileone.model.features import FeatureExtractor
     from mobileone.reparam.as_built import INSTEAD, require_as_built
     from mobileone.reparam.fuse import blocks_of
 
@@ -168,13 +173,18 @@ def layers_of(model: MobileOne) -> FusedLayers:
         raise ConfigError("the network is in train form; fuse it first: mobileone.reparameterize(model)")
     require_as_built(model, doing="write down", error=ConfigError, instead=INSTEAD)
     blocks = blocks_of(model, InferenceBlock)
-    head = model.head.fc
-    layers = FusedLayers(
-        convs=tuple(_conv(name, block) for name, block in blocks if isinstance(block, InferenceBlock)),
-        classifier=_linear("head.fc", head) if isinstance(head, nn.Linear) else None,
-        input_spec=model.input_spec,
-        class_names=model.class_names,
-    )
+    convs = tuple(_conv(name, block) for name, block in blocks if isinstance(block, InferenceBlock))
+    if isinstance(model, FeatureExtractor):
+        features = _features(model, convs)
+        layers = FusedLayers(convs=convs, classifier=None, input_spec=model.input_spec, features=features)
+    else:
+        head = model.head.fc
+        layers = FusedLayers(
+            convs=convs,
+            classifier=_linear("head.fc", head) if isinstance(head, nn.Linear) else None,
+            input_spec=model.input_spec,
+            class_names=model.class_names,
+        )
     for part in layers.parts():
         if not (np.isfinite(part.weight).all() and np.isfinite(part.bias).all()):
             raise ConfigError(f"{part.name} has NaN or infinite weights; the model is no use")
@@ -194,6 +204,15 @@ def read_pixels(layers: FusedLayers) -> tuple[FusedLayers, NDArray[np.uint8]]:
     bias = first.bias - (weight * mean[None, :, None, None]).sum((1, 2, 3))
     first = replace(first, weight=weight.astype(np.float32), bias=bias.astype(np.float32))
     return replace(layers, convs=(first, *others)), np.rint(PIXEL_MAX * mean).astype(np.uint8)
+
+
+def _features(model: FeatureExtractor, convs: Sequence[ConvLayer]) -> dict[str, str]:
+    """The last convolution of each level that is given, and the output's name."""
+    modules = model.feature_info.module_name()
+    last = {
+        module: conv.name for module in modules for conv in convs if f"{conv.name}.".startswith(f"{module}.")
+    }
+    return {last[module]: name for module, name in zip(modules, output_names(model), strict=True)}
 
 
 def _conv(name: str, block: InferenceBlock) -> ConvLayer:

@@ -87,6 +87,45 @@ class TensorSpec:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class OutputSpec:
+    """One feature map of an exported network, float32.
+
+    Attributes:
+        name: of the output in the graph, where the format has names; `features_2` for level 2.
+        layout: order of its axes.
+        channels: of the level.
+        height: in places of the map.
+        width: the same.
+    """
+
+    name: str
+    layout: Layout
+    channels: int
+    height: int
+    width: int
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """For one image, in the graph's order of axes."""
+        if self.layout == "NHWC":
+            return self.height, self.width, self.channels
+        return self.channels, self.height, self.width
+
+    def check(self) -> None:
+        """What anybody may claim of an output.
+
+        Raises:
+            ValueError: on another value.
+        """
+        if self.layout not in get_args(Layout) or not isinstance(self.name, str) or len(self.name) > MAX_TEXT:
+            raise ValueError("name or layout of an output are none")
+        for name, limit in (("channels", CLASSES), ("height", INPUT_SIZE), ("width", INPUT_SIZE)):
+            value = getattr(self, name)
+            if not (value and _is_count(value, at_most=limit.value)):
+                raise ValueError(f"{name} of an output must be in 1..{limit}, got {value!r:.40}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class FileRecord:
     """One file of an artifact: its name beside the manifest, SHA-256 in hex, size in bytes."""
 
@@ -106,7 +145,8 @@ class Parity:
         num_images: how many.
         max_abs: greatest difference of a logit.
         max_rel: the same over the greatest logit.
-        top1_agreement: share of the images with the same first class, in [0, 1].
+        top1_agreement: share of the images with the same first class, in [0, 1]; None for feature maps, whose
+            differences are the greatest of all maps.
         tolerance: the max_rel up to which it counts as the same function; None where it was not to be the
             same, as after quantising.
     """
@@ -117,15 +157,18 @@ class Parity:
     num_images: int
     max_abs: float
     max_rel: float
-    top1_agreement: float
+    top1_agreement: float | None
     tolerance: float | None
 
     def __str__(self) -> str:
         allowed = "" if self.tolerance is None else f" (tolerance {self.tolerance:.0e})"
+        agreement = (
+            "" if self.top1_agreement is None else f", top-1 agreement {100 * self.top1_agreement:.1f} %"
+        )
         return (
             f"{self.runtime}, {self.precision}, against PyTorch on {self.num_images} {self.images}: "
-            f"max abs difference {self.max_abs:.2e}, relative {self.max_rel:.1e}{allowed}, "
-            f"top-1 agreement {100 * self.top1_agreement:.1f} %"
+            f"max abs difference {self.max_abs:.2e}, relative {self.max_rel:.1e}{allowed}"
+            f"{agreement}"
         )
 
 
@@ -140,7 +183,7 @@ class Manifest:
         source: what it was exported from.
         weights_sha256: of the fused float weights, by name.
         precision: of the artifact's arithmetic, as written.
-        tensor: its input; the output is `logits`, float32 (N, num_outputs).
+        tensor: its input; the output is `logits`, float32 (N, num_outputs), unless there are `features`.
         input_spec: how a photo becomes that input.
         num_classes: length of the logits; 0 for a network without classifier.
         class_names: one a class; None where unknown.
@@ -149,6 +192,8 @@ class Manifest:
         parity: the check against PyTorch; None where it cannot run here, and `note` says why.
         note: what a user must know.
         embedding_size: length of the output of a network without classifier, its pooled features; else 0.
+        features: the outputs of a network that gives feature maps, in the graph's order, finest first; else
+            none.
     """
 
     format: str
@@ -166,11 +211,12 @@ class Manifest:
     parity: Parity | None
     note: str = ""
     embedding_size: int = 0
+    features: tuple[OutputSpec, ...] = ()
     manifest_version: int = field(default=MANIFEST_VERSION)
 
     @property
     def num_outputs(self) -> int:
-        """Length of the output: logits, or pooled features where there is no classifier."""
+        """Length of the logits, or of pooled features where there is no classifier; 0 for feature maps."""
         return self.num_classes or self.embedding_size
 
     @property
@@ -211,6 +257,7 @@ class Manifest:
                 "tensor": TensorSpec(**given["tensor"]),
                 "input_spec": InputSpec(**given["input_spec"]),
                 "class_names": None if names is None else tuple(names),
+                "features": tuple(OutputSpec(**each) for each in given.get("features", ())),
                 "parity": None if given["parity"] is None else Parity(**given["parity"]),
             }
         )
@@ -248,6 +295,10 @@ class Manifest:
         if not isinstance(self.options, Mapping) or not isinstance(self.versions, Mapping):
             raise ValueError("options and versions must be objects")
         self.tensor.check()
+        for output in self.features:
+            output.check()
+        if self.features and self.num_outputs:
+            raise ValueError("it gives feature maps and a vector")
 
 
 def manifest_path(artifact: str | os.PathLike[str]) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -35,6 +36,12 @@ class Session(Protocol):
 
         Any number of threads may call it at a time: a runtime that holds a run's state in the session gives
         each thread its own, or makes one wait for the other. The array belongs to the caller.
+        """
+
+    def features(self, batch: Array) -> list[Array]:
+        """The same for a network that gives feature maps: these, float32, as the manifest lists them.
+
+        Only where the backend's line in the table has `features`.
         """
 
 
@@ -114,3 +121,17 @@ def as_logits(array: Any, manifest: Manifest) -> Array:
             f"the network gave {logits.shape}, its manifest says (N, {manifest.num_outputs}); export again"
         )
     return logits
+
+
+def as_features(arrays: Sequence[Any], manifest: Manifest) -> list[Array]:
+    """A runtime's outputs as float32 feature maps, in the graph's order of axes.
+
+    Raises:
+        ArtifactError: if they are others than the manifest lists.
+    """
+    maps = [np.asarray(array, dtype=np.float32) for array in arrays]
+    got = [each.shape[1:] for each in maps]
+    wanted = [each.shape for each in manifest.features]
+    if got != wanted:
+        raise ArtifactError(f"the network gave maps of {got}, its manifest says {wanted}; export again")
+    return maps

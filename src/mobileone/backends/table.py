@@ -48,6 +48,8 @@ class Backend:
             the main one's.
         devices: where its sessions run.
         is_program: whether running its files is running code that is in them, and not only a network.
+        features: the precisions in which its files can give feature maps, several outputs.
+        features_layout: order of these maps' axes.
     """
 
     name: str
@@ -61,6 +63,8 @@ class Backend:
     companion: str | None = None
     devices: tuple[str, ...] = ("cpu",)
     is_program: bool = False
+    features: tuple[Precision, ...] = ()
+    features_layout: Literal["NCHW", "NHWC"] = "NCHW"
 
 
 BACKENDS: dict[str, Backend] = {
@@ -75,6 +79,7 @@ BACKENDS: dict[str, Backend] = {
             executes=("fp32", "int8"),
             int8_head="static",
             devices=("cpu", "cuda", "tensorrt"),
+            features=("fp32", "fp16"),
         ),
         Backend(
             name="openvino",
@@ -85,6 +90,7 @@ BACKENDS: dict[str, Backend] = {
             executes=("fp32", "bf16", "int8"),
             int8_head="static",
             companion=".bin",
+            features=("fp32", "fp16"),
         ),
         Backend(
             name="litert",
@@ -94,6 +100,8 @@ BACKENDS: dict[str, Backend] = {
             writes=("fp32", "fp16", "int8"),
             executes=("fp32", "int8"),
             int8_head="dynamic",
+            features=("fp32", "fp16"),
+            features_layout="NHWC",
         ),
         Backend(
             name="executorch",
@@ -103,6 +111,7 @@ BACKENDS: dict[str, Backend] = {
             writes=("fp32", "int8"),
             executes=("fp32", "int8"),
             int8_head="dynamic",
+            features=("fp32",),
         ),
         Backend(
             name="c",
@@ -123,6 +132,7 @@ BACKENDS: dict[str, Backend] = {
             writes=("fp32", "fp16"),
             executes=(),
             elsewhere="Apple's systems",
+            features=("fp32", "fp16"),
         ),
         Backend(
             name="ncnn",
@@ -132,6 +142,7 @@ BACKENDS: dict[str, Backend] = {
             writes=("fp32", "fp16"),
             executes=("fp32", "bf16"),
             companion=".ncnn.bin",
+            features=("fp32", "fp16"),
         ),
         Backend(
             name="torch",
@@ -141,6 +152,7 @@ BACKENDS: dict[str, Backend] = {
             writes=("fp32", "fp16"),
             executes=("fp32", "fp16"),
             is_program=True,
+            features=("fp32", "fp16"),
         ),
     )
 }
@@ -153,6 +165,22 @@ def writing(precision: Precision) -> list[str]:
     ['onnx', 'openvino']
     """
     return [each.name for each in BACKENDS.values() if precision in each.writes]
+
+
+def require_features(backend: Backend, precision: Precision) -> None:
+    """Refuse feature maps in a backend or a precision that has none.
+
+    Raises:
+        ConfigError: naming the backends that have.
+    """
+    if precision in backend.features:
+        return
+    exact = "int8" if precision == "int8" else "float"
+    able = [each.name for each in BACKENDS.values() if "fp32" in each.features]
+    raise ConfigError(
+        f"{backend.name} gives no feature maps in {exact}; export a features_only network in float, "
+        f"as {', '.join(able)}"
+    )
 
 
 def backend_of(path: str | os.PathLike[str]) -> Backend | None:

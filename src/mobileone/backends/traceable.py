@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -12,10 +12,12 @@ from torch.nn import functional as F
 from mobileone.backends.export_options import INPUT_NAME, ExportOptions
 from mobileone.backends.manifest import Layout, TensorSpec
 from mobileone.model.block import InferenceBlock
-from mobileone.model.network import MobileOne
+from mobileone.model.features import FeatureExtractor, Network
+
+N = TypeVar("N", bound=Network)
 
 
-def fold_std(model: MobileOne) -> MobileOne:
+def fold_std(model: N) -> N:
     """A copy whose stem takes pixel − 255 · mean instead of (pixel / 255 − mean) / std.
 
     Only the scale moves into the stem's kernel. The mean stays a subtraction, because the convolution pads
@@ -37,13 +39,13 @@ def fold_std(model: MobileOne) -> MobileOne:
     return folded
 
 
-def pixel_means(model: MobileOne) -> Tensor:
+def pixel_means(model: Network) -> Tensor:
     """255 · mean, float32 (channels,)."""
     return (255 * torch.tensor(model.input_spec.mean, dtype=torch.float64)).float()
 
 
 class TraceableNetwork(nn.Module):
-    """A network from its input, as the artifact gets it, to float32 logits.
+    """A network from its input, as the artifact gets it, to float32 logits or feature maps.
 
     Args:
         model: in inference form, eval mode, on the CPU, float32.
@@ -52,7 +54,7 @@ class TraceableNetwork(nn.Module):
         half: compute in float16 between input and output.
     """
 
-    def __init__(self, model: MobileOne, *, layout: Layout = "NCHW", raw_input: bool, half: bool) -> None:
+    def __init__(self, model: Network, *, layout: Layout = "NCHW", raw_input: bool, half: bool) -> None:
         super().__init__()
         self.dtype = torch.float16 if half else torch.float32
         self.nhwc = layout == "NHWC"
@@ -62,8 +64,8 @@ class TraceableNetwork(nn.Module):
         self.network = network.to(self.dtype)
         self.eval()
 
-    def forward(self, images: Tensor) -> Tensor:
-        """Images as `raw_input` and `layout` say to logits (N, num_classes)."""
+    def forward(self, images: Tensor) -> Tensor | tuple[Tensor, ...]:
+        """Images as `raw_input` and `layout` say to logits (N, num_classes), or to maps (N, C, H, W)."""
         # Only casts that change something: to some exporters a cast from float to float is a copy. And floats
         # before the axes move: ExecuTorch then hands all but the cast to XNNPACK.
         x = images if images.dtype == torch.float32 else images.float()
@@ -71,7 +73,10 @@ class TraceableNetwork(nn.Module):
         if isinstance(self.means, Tensor):
             x = x - self.means
         half = self.dtype == torch.float16
-        features = self.network.forward_features(x.half() if half else x)
+        x = x.half() if half else x
+        if isinstance(self.network, FeatureExtractor):
+            return tuple(level.float() if half else level for level in self.network(x))
+        features = self.network.forward_features(x)
         # The average as a pool: ExecuTorch hands that to XNNPACK in its layout, a mean costs it 4 %.
         logits: Tensor = self.network.head.fc(F.adaptive_avg_pool2d(features, 1).flatten(1))
         return logits.float() if half else logits

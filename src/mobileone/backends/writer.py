@@ -13,7 +13,7 @@ from mobileone.backends.table import find_backend, load_part, writing
 from mobileone.errors import ConfigError
 
 if TYPE_CHECKING:
-    from mobileone.model.network import MobileOne
+    from mobileone.model.features import Network
 
 
 class Writer(Protocol):
@@ -27,10 +27,10 @@ class Writer(Protocol):
             MissingExtraError: if a library is not installed.
         """
 
-    def tensor(self, model: MobileOne, options: ExportOptions) -> TensorSpec:
+    def tensor(self, model: Network, options: ExportOptions) -> TensorSpec:
         """The input that the artifact will have."""
 
-    def write(self, model: MobileOne, path: Path, options: ExportOptions) -> Sequence[Path]:
+    def write(self, model: Network, path: Path, options: ExportOptions) -> Sequence[Path]:
         """Write the artifact to `path`; all its files, the main one first. Any exception is a failure."""
 
     def versions(self) -> Mapping[str, str]:

@@ -126,6 +126,7 @@ def report(done: QuantizeResult, held: Int8Comparison | None) -> str:
     """Everything about the result, for people."""
     manifest, parity = done.manifest, done.manifest.parity
     assert parity is not None
+    assert parity.top1_agreement is not None
     size, before = manifest.size_bytes, done.float_bytes
     lines = [
         f"wrote {done.path} ({megabytes(size)}) and {manifest_path(done.path).name}; "

@@ -3,21 +3,33 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
-from mobileone.backends.export_options import ExportOptions
-from mobileone.backends.manifest import Manifest
-from mobileone.backends.table import Precision, find_backend
+from mobileone.backends.export_options import ExportOptions, output_names
+from mobileone.backends.manifest import Manifest, OutputSpec
+from mobileone.backends.table import Backend, Precision, find_backend
 from mobileone.backends.writer import find_writer
+from mobileone.data.pixels import normalize
 from mobileone.errors import ConfigError, ExportError
 from mobileone.exporting.parity import SEEDED, TOLERANCES, seeded_pictures
-from mobileone.exporting.pipeline import Evidence, choose_target, describe, ready, write_artifact
+from mobileone.exporting.pipeline import (
+    Evidence,
+    choose_target,
+    describe,
+    ready,
+    ready_network,
+    write_artifact,
+)
 from mobileone.inference.torch_classifier import TorchClassifier
 from mobileone.input_spec import Size
+from mobileone.model.features import FeatureExtractor, Network
+from mobileone.model.wrapped import unwrap
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +61,7 @@ def export(
     """Write a network for another runtime, with proof that it computes the same there.
 
     Args:
-        model: a MobileOne in eval mode; it is fused where it is not.
+        model: a MobileOne or a FeatureExtractor in eval mode; it is fused where it is not.
         path: the file to write, with the format's suffix; or a folder, where it is named after the variant.
         format: a backend that backends/table.py has written in fp32, such as onnx or litert.
         raw_input: put normalisation into the graph, so that it takes pixels: uint8 (N, H, W, C), RGB, where
@@ -80,16 +92,22 @@ def export(
     options = ExportOptions(raw_input=raw_input, batch=None if dynamic_batch else batch_size, half=half)
     if batch_size < 1 or (dynamic_batch and batch_size != 1):
         raise ConfigError(f"give a batch size of at least 1, or a dynamic batch, got {batch_size}")
-    target = choose_target(model, path, backend, force=force)
-    writer.check(options)
-    network = ready(model, input_size=input_size)
-    pixels = seeded_pictures(network.input_spec) if images is None else images
-    expected = TorchClassifier(network).logits(pixels)
-    if not expected.isfinite().all():
-        raise ExportError(
-            "the network gives NaN or infinite logits in PyTorch already; it is no use to export"
-        )
     precision: Precision = "fp16" if half else "fp32"
+    target = choose_target(model, path, backend, precision=precision, force=force)
+    writer.check(options)
+    given = unwrap(model)
+    network: Network = (
+        ready_network(given, input_size=input_size)
+        if isinstance(given, FeatureExtractor)
+        else ready(model, input_size=input_size)
+    )
+    pixels = seeded_pictures(network.input_spec) if images is None else images
+    expected = _outputs(network, pixels)
+    if not all(each.isfinite().all() for each in expected):
+        given_out = "logits" if isinstance(expected, Tensor) else "feature maps"
+        raise ExportError(
+            f"the network gives NaN or infinite {given_out} in PyTorch already; it is no use to export"
+        )
     manifest = describe(
         network,
         format=format,
@@ -98,6 +116,7 @@ def export(
         options=asdict(options),
         versions=writer.versions(),
         source=source,
+        features=() if isinstance(expected, Tensor) else _features(network, expected, backend),
     )
     evidence = Evidence(
         pixels=pixels,
@@ -107,3 +126,26 @@ def export(
     )
     manifest = write_artifact(lambda file: writer.write(network, file, options), target, manifest, evidence)
     return Exported(target, manifest)
+
+
+@torch.inference_mode()
+def _outputs(network: Network, pixels: Tensor) -> Tensor | Sequence[Tensor]:
+    """Logits, or feature maps, of PyTorch in float32."""
+    if isinstance(network, FeatureExtractor):
+        maps: list[Tensor] = network(normalize(pixels, network.input_spec))
+        return maps
+    return TorchClassifier(network).logits(pixels)
+
+
+def _features(network: Network, maps: Sequence[Tensor], backend: Backend) -> list[OutputSpec]:
+    """These maps as the manifest lists them."""
+    return [
+        OutputSpec(
+            name=name,
+            layout=backend.features_layout,
+            channels=each.shape[1],
+            height=each.shape[2],
+            width=each.shape[3],
+        )
+        for name, each in zip(output_names(network), maps, strict=True)
+    ]

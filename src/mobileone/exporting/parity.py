@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -40,40 +42,53 @@ def seeded_pictures(spec: InputSpec, *, number: int = NUM_SEEDED, seed: int = 0)
 
 
 def compare(
-    artifact: Artifact, expected: Tensor, pixels: Tensor, *, images: str, tolerance: float | None
+    artifact: Artifact,
+    expected: Tensor | Sequence[Tensor],
+    pixels: Tensor,
+    *,
+    images: str,
+    tolerance: float | None,
 ) -> Parity:
-    """Run an artifact on pixels and hold its logits against the expected ones.
+    """Run an artifact on pixels and hold its logits, or every feature map, against the expected ones.
 
     Args:
         artifact: to check.
-        expected: PyTorch's logits in float32, (N, num_classes).
+        expected: PyTorch's in float32: logits (N, num_classes), or feature maps, (N, C, H, W) a level.
         pixels: that gave them, uint8 (N, C, size, size).
         images: what these are, for the report.
         tolerance: greatest max_rel that passes; None passes everything but NaN.
 
     Raises:
-        ExportError: if the logits differ by more or are not finite; or if the expected ones hardly depend on
-            the picture, as those of an untrained network may not: any constant would then pass.
+        ExportError: if they differ by more or are not finite; or if the expected ones hardly depend on the
+            picture, as those of an untrained network may not: any constant would then pass.
     """
-    got = artifact.logits(pixels)
-    scale = expected.abs().max().item()
-    max_abs = (got - expected).abs().max().item()
+    if isinstance(expected, Tensor):
+        logits = artifact.logits(pixels)
+        pairs, agreement = {"logits": (logits, expected)}, top1_agreement(logits, expected)
+    else:
+        maps = map(torch.from_numpy, artifact.features(pixels.permute(0, 2, 3, 1).numpy()))
+        names = [output.name for output in artifact.manifest.features]
+        pairs, agreement = dict(zip(names, zip(maps, expected, strict=True), strict=True)), None
+    max_abs = {name: (got - wanted).abs().max().item() for name, (got, wanted) in pairs.items()}
+    max_rel = [max_abs[name] / (wanted.abs().max().item() or 1) for name, (_, wanted) in pairs.items()]
     parity = Parity(
         runtime=artifact.session.runtime,
         precision=artifact.session.precision,
         images=images,
         num_images=len(pixels),
-        max_abs=max_abs,
-        max_rel=max_abs / scale if scale else max_abs,
-        top1_agreement=top1_agreement(got, expected),
+        max_abs=max(max_abs.values()),
+        max_rel=max(max_rel),
+        top1_agreement=agreement,
         tolerance=tolerance,
     )
-    if not got.isfinite().all() or (tolerance is not None and not parity.max_rel <= tolerance):
+    finite = all(got.isfinite().all() for got, _ in pairs.values())
+    if not finite or (tolerance is not None and not parity.max_rel <= tolerance):
         raise ExportError(f"the exported network does not compute what PyTorch computes: {parity}")
-    contrast = (expected - expected.mean(0)).abs().max().item()
-    if tolerance is not None and not contrast > CONTRAST * max_abs:
-        raise ExportError(
-            f"a comparison proves nothing: the network's logits vary by {contrast:.1e} between pictures and "
-            f"rounding alone is {max_abs:.1e}; train the network first"
-        )
+    for name, (_, wanted) in pairs.items():
+        contrast = (wanted - wanted.mean(0)).abs().max().item()
+        if tolerance is not None and not contrast > CONTRAST * max_abs[name]:
+            raise ExportError(
+                f"a comparison proves nothing: the network's {name} vary by {contrast:.1e} between pictures "
+                f"and rounding alone is {max_abs[name]:.1e}; train the network first"
+            )
     return parity

@@ -9,20 +9,21 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from mobileone.atomic import refuse_existing, staging
 from mobileone.backends.artifact import Artifact
-from mobileone.backends.manifest import Manifest, TensorSpec, manifest_path, record_files
+from mobileone.backends.manifest import Manifest, OutputSpec, TensorSpec, manifest_path, record_files
 from mobileone.backends.quiet import quiet
-from mobileone.backends.table import BACKENDS, Backend, Precision
+from mobileone.backends.table import BACKENDS, Backend, Precision, require_features
 from mobileone.backends.trusted_programs import note_written
 from mobileone.errors import ConfigError, ExportError, MobileOneError
 from mobileone.exporting.parity import compare
 from mobileone.input_spec import Size, sides, size_text
+from mobileone.model.features import FeatureExtractor, Network
 from mobileone.model.network import MobileOne
 from mobileone.model.wrapped import as_network, unwrap
 from mobileone.outside_text import require_unicode
@@ -30,6 +31,7 @@ from mobileone.reparam.as_built import INSTEAD, require_as_built
 from mobileone.reparam.verify import reparameterize_verified
 
 MAX_SIZE = 4096
+N = TypeVar("N", MobileOne, FeatureExtractor)
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
@@ -38,26 +40,35 @@ class Evidence:
 
     Attributes:
         pixels: uint8 (N, C, size, size).
-        expected: PyTorch's logits for them in float32, (N, classes).
+        expected: PyTorch's outputs for them in float32: logits (N, classes), or feature maps (N, C, H, W).
         images: what the pixels are, for the report.
         tolerance: greatest relative difference that passes; None where it is not to be the same function.
     """
 
     pixels: Tensor
-    expected: Tensor
+    expected: Tensor | Sequence[Tensor]
     images: str
     tolerance: float | None
 
 
 def choose_target(
-    model: nn.Module, path: str | os.PathLike[str], backend: Backend, *, force: bool = False
+    model: nn.Module,
+    path: str | os.PathLike[str],
+    backend: Backend,
+    *,
+    precision: Precision = "fp32",
+    force: bool = False,
 ) -> Path:
     """The file that will be written, before any work.
 
     Raises:
-        ConfigError: on another format's suffix, or an existing file without `force`.
+        ConfigError: on another format's suffix, an existing file without `force`, or feature maps where the
+            format has none in that precision.
     """
-    target = artifact_path(path, backend, getattr(getattr(unwrap(model), "variant", None), "name", "model"))
+    network = unwrap(model)
+    if isinstance(network, FeatureExtractor):
+        require_features(backend, precision)
+    target = artifact_path(path, backend, getattr(getattr(network, "variant", None), "name", "model"))
     refuse_existing(target, force=force)
     return target
 
@@ -87,7 +98,11 @@ def ready(model: nn.Module, *, input_size: Size | None = None) -> MobileOne:
             is NaN or infinite.
         VerificationError: if fusing changes what it computes.
     """
-    model = as_network(model, wanted="export takes a MobileOne")
+    return ready_network(as_network(model, wanted="export takes a MobileOne"), input_size=input_size)
+
+
+def ready_network(model: N, *, input_size: Size | None = None) -> N:
+    """`ready` for either kind of network, out of its wrappers."""
     if model.training:
         raise ExportError("cannot export a model in training mode; call model.eval() first")
     bad = [name for name, value in model.state_dict().items() if not value.isfinite().all()]
@@ -106,7 +121,7 @@ def ready(model: nn.Module, *, input_size: Size | None = None) -> MobileOne:
 
 
 def describe(
-    network: MobileOne,
+    network: Network,
     *,
     format: str,
     precision: Precision,
@@ -114,6 +129,7 @@ def describe(
     options: Mapping[str, Any],
     versions: Mapping[str, str],
     source: str,
+    features: Sequence[OutputSpec] = (),
     note: str = "",
 ) -> Manifest:
     """The manifest of what will be written; `write_artifact` adds the files and the comparison.
@@ -126,8 +142,11 @@ def describe(
         options: of the export.
         versions: of the libraries that write it, beside this package and PyTorch.
         source: where the network came from.
+        features: its outputs, where these are feature maps.
         note: what a user must know.
     """
+    classifier = network if isinstance(network, MobileOne) else None
+    num_classes = classifier.num_classes if classifier else 0
     return Manifest(
         format=format,
         files=(),
@@ -137,9 +156,10 @@ def describe(
         precision=precision,
         tensor=tensor,
         input_spec=network.input_spec,
-        num_classes=network.num_classes,
-        embedding_size=0 if network.num_classes else network.num_features,
-        class_names=network.class_names,
+        num_classes=num_classes,
+        embedding_size=classifier.num_features if classifier and not num_classes else 0,
+        class_names=classifier.class_names if classifier else None,
+        features=tuple(features),
         options=options,
         versions={**package_versions(), **versions},
         parity=None,
@@ -204,7 +224,7 @@ def _compared(manifest: Manifest, path: Path, evidence: Evidence) -> Manifest:
     return replace(manifest, parity=parity)
 
 
-def weights_sha256(network: MobileOne) -> str:
+def weights_sha256(network: Network) -> str:
     """Of all parameters and buffers with their names, in their order."""
     digest = hashlib.sha256()
     for name, value in network.state_dict().items():

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from mobileone.backends.artifact import Artifact
+from mobileone.backends.artifact import Artifact, refuse_features
+from mobileone.backends.manifest import read_manifest
 from mobileone.backends.table import Precision, backend_of
 from mobileone.distribution import needing_pytorch
 from mobileone.errors import ConfigError, InferenceError
@@ -66,11 +67,14 @@ def as_classifier(
         fuse: bring a network with branches into inference form, as a copy; it must be in eval mode.
 
     Raises:
-        ConfigError: if it is neither, or there is no such device.
+        ConfigError: if it is neither, an exported file of feature maps, or there is no such device.
         ReparameterizeError: with `fuse`, if the network is in training mode or cannot be fused exactly.
     """
     # Artifacts first: an object is a `Classifier` if it has a device, and asking an artifact's loads torch.
-    if isinstance(model, Artifact | Classifier):
+    if isinstance(model, Artifact):
+        refuse_features(model.manifest)
+        return model
+    if isinstance(model, Classifier):
         return model
     with needing_pytorch("a network that is no exported file"):
         from mobileone.inference.torch_classifier import TorchClassifier
@@ -206,7 +210,15 @@ def load_classifier(
             raise ConfigError(f"{source} is an exported file, so weights_key does not apply to it")
         if input_size is not None:
             raise ConfigError(f"{source} is exported for one size; export it with another input_size instead")
-        artifact = Artifact(source, threads=threads, precision=precision, device=str(device or "cpu"))
+        manifest = read_manifest(source)
+        refuse_features(manifest)
+        artifact = Artifact(
+            source,
+            threads=threads,
+            precision=precision,
+            device=str(device or "cpu"),
+            manifest=manifest,
+        )
         artifact.input_spec = _changed(artifact.input_spec, crop=crop, exif=exif)
         if class_names is not None:
             artifact.class_names = resolve_classes(artifact.num_classes, class_names)

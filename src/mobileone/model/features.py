@@ -9,7 +9,8 @@ from torch import Tensor, nn
 
 from mobileone.errors import ConfigError
 from mobileone.input_spec import InputSpec
-from mobileone.model.network import FeatureInfo, build_trunk
+from mobileone.model.block import MobileOneBlock
+from mobileone.model.network import FeatureInfo, MobileOne, build_trunk
 from mobileone.variants import NUM_STAGES, Form, Variant
 
 
@@ -58,6 +59,7 @@ class FeatureExtractor(nn.Module):
             raise ConfigError(f"out_indices must rise and not repeat, got {wanted}")
         self.variant = variant
         self.in_chans = in_chans
+        self.output_stride = output_stride
         self.input_spec = input_spec or InputSpec.for_channels(in_chans)
         self.out_indices = indices
         self.stem, stages, levels = build_trunk(
@@ -65,6 +67,11 @@ class FeatureExtractor(nn.Module):
         )
         self.stages = nn.Sequential(*list(stages)[: indices[-1]])
         self.feature_info = FeatureInfo(levels, indices)
+
+    @property
+    def form(self) -> Form:
+        """`"train"` while any unit has branches, else `"inference"`."""
+        return "train" if any(isinstance(m, MobileOneBlock) for m in self.modules()) else "inference"
 
     def forward(self, x: Tensor) -> list[Tensor]:
         """(N, in_chans, H, W) to one (N, C_i, H/r_i, W/r_i) a level, r_i its reduction."""
@@ -75,3 +82,7 @@ class FeatureExtractor(nn.Module):
             if level in self.out_indices:
                 outputs.append(x)
         return outputs
+
+
+Network = MobileOne | FeatureExtractor
+"""Either of our networks: what files of other runtimes are written from."""

@@ -144,11 +144,12 @@ def check_target(model: nn.Module, path: str | os.PathLike[str], *, format: str,
     """The file that will be written, before any work.
 
     Raises:
-        ConfigError: on a format without int8, another format's suffix, or an existing file without `force`.
+        ConfigError: on a format without int8, another format's suffix, an existing file without `force`, or
+            a FeatureExtractor.
         MissingExtraError: if a library is not installed.
     """
     writer = find_int8_writer(format)
-    target = choose_target(model, path, find_backend(format), force=force)
+    target = choose_target(model, path, find_backend(format), precision="int8", force=force)
     writer.check()
     return target
 

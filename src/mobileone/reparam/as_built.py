@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from mobileone.errors import ConfigError, MobileOneError
 from mobileone.model.alterations import alteration
+from mobileone.model.features import FeatureExtractor, Network
 from mobileone.model.network import MobileOne
 from mobileone.variants import BlockSpec
 
@@ -17,7 +18,7 @@ IGNORED = frozenset({"training", "inplace", "momentum", "branch_mode"})
 INSTEAD = "undo that, or use the runtime's own converter"
 
 
-def find_alteration(model: MobileOne) -> str | None:
+def find_alteration(model: Network) -> str | None:
     """The first thing in a network that one built afresh from its variant, form, channels and head has not.
 
     Modules are compared by name with a fresh network's: class, methods, hooks, settings such as a
@@ -33,15 +34,7 @@ def find_alteration(model: MobileOne) -> str | None:
     """
     try:
         with torch.device("meta"):
-            fresh = MobileOne(
-                model.variant,
-                num_classes=model.num_classes,
-                in_chans=model.in_chans,
-                form=model.form,
-                output_stride=model.output_stride,
-                input_spec=model.input_spec,
-                class_names=model.class_names,
-            )
+            fresh = _fresh(model)
     except ConfigError as error:
         return f"it contradicts itself: {error}"
     wanted, given = dict(fresh.named_modules()), dict(model.named_modules())
@@ -57,7 +50,7 @@ def find_alteration(model: MobileOne) -> str | None:
     return _other_tensor(model.state_dict(), fresh.state_dict())
 
 
-def require_as_built(model: MobileOne, *, doing: str, error: type[MobileOneError], instead: str) -> None:
+def require_as_built(model: Network, *, doing: str, error: type[MobileOneError], instead: str) -> None:
     """Refuse a network of which a part would be lost.
 
     Args:
@@ -74,6 +67,27 @@ def require_as_built(model: MobileOne, *, doing: str, error: type[MobileOneError
         raise error(
             f"cannot {doing} this {model.variant.name}, part of it would be lost: {reason}; {instead}"
         )
+
+
+def _fresh(model: Network) -> Network:
+    if isinstance(model, FeatureExtractor):
+        return FeatureExtractor(
+            model.variant,
+            in_chans=model.in_chans,
+            form=model.form,
+            output_stride=model.output_stride,
+            out_indices=model.out_indices,
+            input_spec=model.input_spec,
+        )
+    return MobileOne(
+        model.variant,
+        num_classes=model.num_classes,
+        in_chans=model.in_chans,
+        form=model.form,
+        output_stride=model.output_stride,
+        input_spec=model.input_spec,
+        class_names=model.class_names,
+    )
 
 
 def _other_setting(module: nn.Module, like: nn.Module) -> str | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -12,10 +12,12 @@ from torch.utils._pytree import tree_leaves
 from mobileone.errors import VerificationError
 from mobileone.input_spec import sides
 from mobileone.model.block import InferenceBlock, MobileOneBlock
-from mobileone.model.network import MobileOne
+from mobileone.model.features import Network
 from mobileone.model.wrapped import unwrap
 from mobileone.precision import float32_products
 from mobileone.reparam.fuse import reparameterize
+
+N = TypeVar("N", bound=Network)
 
 # Largest relative difference that rounding alone explains, by the coarser of the two models' dtypes;
 # the exact fold of S0–S4 stays well below each (see docs/fusion.md).
@@ -159,7 +161,7 @@ def verify(model: nn.Module, fused: nn.Module, x: Any, *, tolerance: float | Non
     return VerifyReport(layers[-1].max_abs, layers[-1].max_rel, tolerance, departed, layers)
 
 
-def reparameterize_verified(model: MobileOne) -> MobileOne:
+def reparameterize_verified(model: N) -> N:
     """`reparameterize`, and proof that the result computes what was given: two noise images of its size.
 
     Args:

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import torch
 
-from mobileone.backends.export_options import INPUT_NAME, OUTPUT_NAME, ExportOptions, tensor_spec
+from mobileone.backends.export_options import INPUT_NAME, ExportOptions, output_names, tensor_spec
 from mobileone.backends.manifest import TensorSpec
 from mobileone.backends.quiet import quiet
 from mobileone.backends.table import BACKENDS, require
 from mobileone.backends.traceable import TraceableNetwork, dynamic_shapes, example
 from mobileone.errors import ConfigError
-from mobileone.model.network import MobileOne
+from mobileone.model.features import Network
 
 
 def check(options: ExportOptions) -> None:
@@ -27,12 +27,12 @@ def check(options: ExportOptions) -> None:
         )
 
 
-def tensor(model: MobileOne, options: ExportOptions) -> TensorSpec:
+def tensor(model: Network, options: ExportOptions) -> TensorSpec:
     """Raw pixels are an image input: the system hands over camera buffers as RGB, (1, 3, H, W) inside."""
     return tensor_spec(model, options, layout="NCHW", uint8=False)
 
 
-def write(model: MobileOne, path: Path, options: ExportOptions) -> Sequence[Path]:
+def write(model: Network, path: Path, options: ExportOptions) -> Sequence[Path]:
     """A folder; weights are float16 with `half`, else float32."""
     with quiet(), torch.no_grad():
         import coremltools as ct
@@ -52,7 +52,7 @@ def write(model: MobileOne, path: Path, options: ExportOptions) -> Sequence[Path
             program,
             convert_to="mlprogram",
             inputs=[given],
-            outputs=[ct.TensorType(name=OUTPUT_NAME)],
+            outputs=[ct.TensorType(name=name) for name in output_names(model)],
             compute_precision=ct.precision.FLOAT16 if options.half else ct.precision.FLOAT32,
             minimum_deployment_target=ct.target.iOS15,
             skip_model_load=True,

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from mobileone.backends.manifest import Manifest
 from mobileone.backends.quiet import quiet
-from mobileone.backends.session import Array, as_logits
+from mobileone.backends.session import Array, as_features, as_logits
 from mobileone.backends.table import BACKENDS, Precision, require
 
 # All programs of the process share one pool of threads and one workspace, so one runs at a time.
@@ -31,10 +31,17 @@ class ExecuTorchSession:
 
     def run(self, batch: Array) -> Array:
         """Logits of a batch."""
+        return as_logits(self._run(batch)[0], self._manifest)
+
+    def features(self, batch: Array) -> list[Array]:
+        """Feature maps of a batch."""
+        return as_features(self._run(batch), self._manifest)
+
+    def _run(self, batch: Array) -> list[Array]:
         import torch
 
         with _BUSY:
-            return as_logits(self._program.forward((torch.from_numpy(batch),))[0].numpy(), self._manifest)
+            return [each.numpy() for each in self._program.forward((torch.from_numpy(batch),))]
 
 
 open = ExecuTorchSession

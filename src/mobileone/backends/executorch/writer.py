@@ -16,7 +16,7 @@ from mobileone.backends.quiet import quiet
 from mobileone.backends.table import BACKENDS, require
 from mobileone.backends.traceable import TraceableNetwork, dynamic_shapes, example
 from mobileone.errors import ConfigError
-from mobileone.model.network import MobileOne
+from mobileone.model.features import Network
 
 MAX_BATCH = 64  # memory is planned for as many images when a program with a dynamic batch is written
 
@@ -29,12 +29,12 @@ def check(options: ExportOptions) -> None:
         raise ConfigError("executorch: half precision needs a phone's processor to check it; leave half out")
 
 
-def tensor(model: MobileOne, options: ExportOptions) -> TensorSpec:
+def tensor(model: Network, options: ExportOptions) -> TensorSpec:
     """Raw pixels are bytes as a camera orders them."""
     return tensor_spec(model, options, layout="NHWC" if options.raw_input else "NCHW", uint8=True)
 
 
-def write(model: MobileOne, path: Path, options: ExportOptions) -> Sequence[Path]:
+def write(model: Network, path: Path, options: ExportOptions) -> Sequence[Path]:
     """One file, weights inside."""
     with quiet(), torch.no_grad():
         spec = tensor(model, options)

@@ -6,7 +6,7 @@ a chain of convolutions needs a dozen operators, which are written here directly
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
@@ -131,18 +131,27 @@ class FlatBuffer:
         return output
 
     def pack(
-        self, inputs: Sequence[GraphTensor], outputs: Sequence[GraphTensor], *, description: str = ""
+        self,
+        inputs: Sequence[GraphTensor],
+        outputs: Sequence[GraphTensor] | Mapping[str, GraphTensor],
+        *,
+        description: str = "",
     ) -> bytes:
-        """The file's content, with one signature, `serving_default`, of the inputs' and outputs' names."""
+        """The file's content, with one signature, `serving_default`, of the inputs' and outputs' names.
+
+        Outputs have their tensors' names, or those given.
+        """
         import flatbuffers
 
         graph = self._schema.SubGraphT()
         graph.name, graph.tensors, graph.operators = "main", self._tensors, self._operators
-        graph.inputs, graph.outputs = [x.index for x in inputs], [x.index for x in outputs]
+        if not isinstance(outputs, Mapping):
+            outputs = {self._tensors[x.index].name: x for x in outputs}
+        graph.inputs, graph.outputs = [x.index for x in inputs], [x.index for x in outputs.values()]
         signature = self._schema.SignatureDefT()
         signature.signatureKey, signature.subgraphIndex = "serving_default", 0
-        signature.inputs = [self._named(x) for x in inputs]
-        signature.outputs = [self._named(x) for x in outputs]
+        signature.inputs = [self._named(self._tensors[x.index].name, x) for x in inputs]
+        signature.outputs = [self._named(name, x) for name, x in outputs.items()]
         model = self._schema.ModelT()
         model.version, model.description = SCHEMA_VERSION, description
         model.operatorCodes = [self._code(kind) for kind in self._codes]
@@ -151,9 +160,9 @@ class FlatBuffer:
         builder.Finish(model.Pack(builder), file_identifier=FILE_IDENTIFIER)
         return bytes(builder.Output())
 
-    def _named(self, tensor: GraphTensor) -> Any:
+    def _named(self, name: str, tensor: GraphTensor) -> Any:
         entry = self._schema.TensorMapT()
-        entry.name, entry.tensorIndex = self._tensors[tensor.index].name, tensor.index
+        entry.name, entry.tensorIndex = name, tensor.index
         return entry
 
     def _code(self, kind: str) -> Any:

@@ -10,7 +10,7 @@ import numpy as np
 
 from mobileone.backends.manifest import Manifest
 from mobileone.backends.quiet import quiet
-from mobileone.backends.session import Array, as_logits
+from mobileone.backends.session import Array, as_features, as_logits
 from mobileone.backends.table import BACKENDS, Precision, require
 
 
@@ -23,7 +23,7 @@ class LiteRtSession:
             self._interpreter = interpreter(model_path=str(path), num_threads=threads)
             self._interpreter.allocate_tensors()
         self._input = self._interpreter.get_input_details()[0]["index"]
-        self._output = self._interpreter.get_output_details()[0]["index"]
+        self._outputs = [each["index"] for each in self._interpreter.get_output_details()]
         self._busy = threading.Lock()
         self._manifest = manifest
         self._shape = tuple(self._interpreter.get_input_details()[0]["shape"])
@@ -32,6 +32,13 @@ class LiteRtSession:
 
     def run(self, batch: Array) -> Array:
         """Logits of a batch."""
+        return as_logits(self._run(batch)[0], self._manifest)
+
+    def features(self, batch: Array) -> list[Array]:
+        """Feature maps of a batch."""
+        return as_features(self._run(batch), self._manifest)
+
+    def _run(self, batch: Array) -> list[Array]:
         with (
             self._busy
         ):  # an interpreter holds input and output of one run; one a thread would hold weights too
@@ -41,7 +48,7 @@ class LiteRtSession:
                 self._shape = batch.shape
             self._interpreter.set_tensor(self._input, np.ascontiguousarray(batch))
             self._interpreter.invoke()
-            return as_logits(self._interpreter.get_tensor(self._output), self._manifest)
+            return [self._interpreter.get_tensor(each) for each in self._outputs]
 
 
 open = LiteRtSession

@@ -25,7 +25,7 @@ from mobileone.backends.manifest import TensorSpec
 from mobileone.backends.quantized_network import GATE, Int8Encoding, QuantizedNetwork
 from mobileone.backends.table import BACKENDS, require
 from mobileone.errors import ConfigError
-from mobileone.model.network import MobileOne
+from mobileone.model.features import Network
 
 
 def check(options: ExportOptions) -> None:
@@ -33,12 +33,12 @@ def check(options: ExportOptions) -> None:
     require("ai_edge_litert", BACKENDS["litert"])
 
 
-def tensor(model: MobileOne, options: ExportOptions) -> TensorSpec:
+def tensor(model: Network, options: ExportOptions) -> TensorSpec:
     """Channels last, as LiteRT computes; raw pixels are bytes."""
     return tensor_spec(model, options, layout="NHWC", uint8=True)
 
 
-def write(model: MobileOne, path: Path, options: ExportOptions) -> Sequence[Path]:
+def write(model: Network, path: Path, options: ExportOptions) -> Sequence[Path]:
     """One file, weights inside."""
     path.write_bytes(litert_model(layers_of(model), options))
     return [path]
@@ -50,7 +50,7 @@ def versions() -> Mapping[str, str]:
 
 
 def litert_model(layers: FusedLayers, options: ExportOptions) -> bytes:
-    """A float32 .tflite file: images, channels last, to logits (N, classes).
+    """A float32 .tflite file: images, channels last, to logits (N, classes) or feature maps (N, H, W, C).
 
     Every ReLU is part of its convolution. PyTorch pads on both sides, TFLite's "SAME" below and to the right
     when the stride is 2, so padding is an operator of its own, which XNNPACK merges into the convolution.
@@ -76,9 +76,12 @@ def litert_model(layers: FusedLayers, options: ExportOptions) -> bytes:
         first = replace(first, weight=first.weight / std[None, :, None, None])
     else:
         images = x = graph.tensor(INPUT_NAME, shape, np.float32)
+    features: dict[str, GraphTensor] = {}
     for conv in (first, *others):
         x = writer.conv(x, conv)
-    return graph.pack([images], [writer.head(x, layers)], description="mobileone")
+        if conv.name in layers.features:
+            features[layers.features[conv.name]] = x
+    return graph.pack([images], features or [writer.head(x, layers)], description="mobileone")
 
 
 class LayerWriter:

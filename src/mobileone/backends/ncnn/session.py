@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 
 from mobileone.backends.manifest import Manifest
-from mobileone.backends.session import Array, as_logits
+from mobileone.backends.session import Array, as_features, as_logits
 from mobileone.backends.table import BACKENDS, Precision, require
 from mobileone.errors import ArtifactError
 
-# Names that pnnx gives.
-INPUT, OUTPUT = "in0", "out0"
+# Names that pnnx gives: the first input, and the outputs with their numbers behind.
+INPUT, OUTPUT = "in0", "out"
 
 
 class NcnnSession:
@@ -39,15 +39,26 @@ class NcnnSession:
 
     def run(self, batch: Array) -> Array:
         """Logits of a batch."""
-        return as_logits(np.stack([self._run_one(image) for image in batch]), self._manifest)
+        return as_logits(self._run(batch, outputs=1)[0], self._manifest)
 
-    def _run_one(self, image: Array) -> Array:
+    def features(self, batch: Array) -> list[Array]:
+        """Feature maps of a batch."""
+        return as_features(self._run(batch, outputs=len(self._manifest.features)), self._manifest)
+
+    def _run(self, batch: Array, *, outputs: int) -> list[Array]:
+        each = zip(*(self._run_one(image, outputs) for image in batch), strict=True)
+        return [np.stack(parts) for parts in each]
+
+    def _run_one(self, image: Array, outputs: int) -> list[Array]:
         with self._net.create_extractor() as extractor:
             extractor.input(INPUT, self._ncnn.Mat(np.ascontiguousarray(image)))
-            status, out = extractor.extract(OUTPUT)
-            if status:
-                raise ArtifactError(f"ncnn stopped with status {status}")
-            return np.array(out)
+            arrays = []
+            for number in range(outputs):
+                status, out = extractor.extract(f"{OUTPUT}{number}")
+                if status:
+                    raise ArtifactError(f"ncnn stopped with status {status}")
+                arrays.append(np.array(out))
+            return arrays
 
 
 open = NcnnSession

@@ -16,7 +16,7 @@ from mobileone.backends.quiet import quiet
 from mobileone.backends.table import BACKENDS, require
 from mobileone.backends.traceable import TraceableNetwork, example
 from mobileone.errors import ConfigError, ExportError
-from mobileone.model.network import MobileOne
+from mobileone.model.features import Network
 
 TIMEOUT_S = 300
 
@@ -29,12 +29,12 @@ def check(options: ExportOptions) -> None:
         raise ConfigError("ncnn takes one image at a time; leave dynamic_batch and batch_size out")
 
 
-def tensor(model: MobileOne, options: ExportOptions) -> TensorSpec:
+def tensor(model: Network, options: ExportOptions) -> TensorSpec:
     """Raw pixels are floats from 0 to 255, as `ncnn::Mat::from_pixels` makes them of a camera's bytes."""
     return tensor_spec(model, options, layout="NCHW", uint8=False)
 
 
-def write(model: MobileOne, path: Path, options: ExportOptions) -> Sequence[Path]:
+def write(model: Network, path: Path, options: ExportOptions) -> Sequence[Path]:
     """The graph, and the weights beside it."""
     spec = tensor(model, options)
     module = TraceableNetwork(model, layout="NCHW", raw_input=options.raw_input, half=False)

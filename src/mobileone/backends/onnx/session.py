@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from mobileone.backends.manifest import Manifest
-from mobileone.backends.session import Array, as_logits
+from mobileone.backends.session import Array, as_features, as_logits
 from mobileone.backends.table import BACKENDS, Precision, require
 from mobileone.errors import ArtifactError, ConfigError
 from mobileone.regular_file import open_regular
@@ -74,6 +74,10 @@ class OnnxSession:
         """Logits of a batch."""
         (logits,) = self._session.run(None, {self._manifest.tensor.name: batch})
         return as_logits(logits, self._manifest)
+
+    def features(self, batch: Array) -> list[Array]:
+        """Feature maps of a batch."""
+        return as_features(self._session.run(None, {self._manifest.tensor.name: batch}), self._manifest)
 
 
 def _provider(ort: Any, device: str, *, precision: Precision) -> str | tuple[str, dict[str, str]]:

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import torch
 
-from mobileone.backends.export_options import INPUT_NAME, OUTPUT_NAME, ExportOptions, tensor_spec
+from mobileone.backends.export_options import INPUT_NAME, ExportOptions, output_names, tensor_spec
 from mobileone.backends.manifest import TensorSpec
 from mobileone.backends.quiet import quiet
 from mobileone.backends.table import BACKENDS, require
 from mobileone.backends.traceable import TraceableNetwork, dynamic_shapes, example
-from mobileone.model.network import MobileOne
+from mobileone.model.features import Network
 
 OPSET = 18  # the lowest that the exporter writes without converting, and the one that most runtimes read
 
@@ -24,12 +24,12 @@ def check(options: ExportOptions) -> None:
         require(package, BACKENDS["onnx"])
 
 
-def tensor(model: MobileOne, options: ExportOptions) -> TensorSpec:
+def tensor(model: Network, options: ExportOptions) -> TensorSpec:
     """Raw pixels are bytes as a camera orders them."""
     return tensor_spec(model, options, layout="NHWC" if options.raw_input else "NCHW", uint8=True)
 
 
-def write(model: MobileOne, path: Path, options: ExportOptions) -> Sequence[Path]:
+def write(model: Network, path: Path, options: ExportOptions) -> Sequence[Path]:
     """One file, weights inside."""
     spec = tensor(model, options)
     module = TraceableNetwork(model, layout=spec.layout, raw_input=options.raw_input, half=options.half)
@@ -40,7 +40,7 @@ def write(model: MobileOne, path: Path, options: ExportOptions) -> Sequence[Path
             dynamo=True,
             opset_version=OPSET,
             input_names=[INPUT_NAME],
-            output_names=[OUTPUT_NAME],
+            output_names=output_names(model),
             dynamic_shapes=dynamic_shapes(options),
             verbose=False,
         )

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from mobileone.backends.manifest import Manifest
-from mobileone.backends.session import Array, as_logits
+from mobileone.backends.session import Array, as_features, as_logits
 from mobileone.backends.table import BACKENDS, Precision, require
 from mobileone.errors import ArtifactError
 
@@ -46,6 +46,11 @@ class OpenVinoSession:
         """Logits of a batch."""
         # An array itself is lent, one in a list is copied; the output is lent too, until the next call.
         return as_logits(self._request().infer(batch, share_inputs=True)[0], self._manifest).copy()
+
+    def features(self, batch: Array) -> list[Array]:
+        """Feature maps of a batch."""
+        maps = self._request().infer(batch, share_inputs=True)
+        return [each.copy() for each in as_features([maps[i] for i in range(len(maps))], self._manifest)]
 
     def _request(self) -> Any:
         """This thread's own: a request holds input, features and output of the one run that it is at."""

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import torch
 
-from mobileone.backends.export_options import INPUT_NAME, OUTPUT_NAME, ExportOptions, tensor_spec
+from mobileone.backends.export_options import INPUT_NAME, ExportOptions, output_names, tensor_spec
 from mobileone.backends.manifest import TensorSpec
 from mobileone.backends.quiet import quiet
 from mobileone.backends.table import BACKENDS, require
 from mobileone.backends.traceable import TraceableNetwork, example
-from mobileone.model.network import MobileOne
+from mobileone.model.features import Network
 
 
 def check(options: ExportOptions) -> None:
@@ -21,12 +21,12 @@ def check(options: ExportOptions) -> None:
     require("openvino", BACKENDS["openvino"])
 
 
-def tensor(model: MobileOne, options: ExportOptions) -> TensorSpec:
+def tensor(model: Network, options: ExportOptions) -> TensorSpec:
     """Raw pixels are bytes as a camera orders them."""
     return tensor_spec(model, options, layout="NHWC" if options.raw_input else "NCHW", uint8=True)
 
 
-def write(model: MobileOne, path: Path, options: ExportOptions) -> Sequence[Path]:
+def write(model: Network, path: Path, options: ExportOptions) -> Sequence[Path]:
     """The graph, and the weights beside it."""
     ov = require("openvino", BACKENDS["openvino"])
     spec = tensor(model, options)
@@ -36,7 +36,8 @@ def write(model: MobileOne, path: Path, options: ExportOptions) -> Sequence[Path
         # By tracing: the graph from torch.export's program runs 1.5 % slower.
         graph = ov.convert_model(module, example_input=example(spec), input=[list(shape)])
         graph.inputs[0].set_names({INPUT_NAME})
-        graph.outputs[0].set_names({OUTPUT_NAME})
+        for output, name in zip(graph.outputs, output_names(model), strict=True):
+            output.set_names({name})
         ov.save_model(graph, str(path), compress_to_fp16=options.half)
     return [path, path.with_suffix(".bin")]
 

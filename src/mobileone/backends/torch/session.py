@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from mobileone.backends.manifest import Manifest
-from mobileone.backends.session import Array, as_logits
+from mobileone.backends.session import Array, as_features, as_logits
 from mobileone.backends.table import Precision
 from mobileone.errors import ConfigError
 
@@ -31,6 +31,14 @@ class TorchSession:
         with torch.inference_mode():
             logits = self._module(torch.from_numpy(batch))
         return as_logits(logits.float().numpy(), self._manifest)
+
+    def features(self, batch: Array) -> list[Array]:
+        """Feature maps of a batch."""
+        import torch
+
+        with torch.inference_mode():
+            maps = self._module(torch.from_numpy(batch))
+        return as_features([each.numpy() for each in maps], self._manifest)
 
 
 open = TorchSession
