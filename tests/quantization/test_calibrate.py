@@ -7,8 +7,10 @@ import torch
 
 from mobileone.backends.fused_layers import ConvLayer, layers_of
 from mobileone.backends.quantized_network import Int8Encoding
+from mobileone.exporting.parity import seeded_pictures
 from mobileone.inference.classifier import logits_in_batches
 from mobileone.inference.torch_classifier import TorchClassifier
+from mobileone.model.create import create_model
 from mobileone.quantization.calibrate import RIDGE, calibrate, fit, quantize_conv, windows
 from mobileone.quantization.layer_errors import compare_logits
 from mobileone.quantization.simulate import float_conv, integer_conv, simulate
@@ -77,6 +79,22 @@ def test_a_channel_without_weights_keeps_its_bias():
     weight = quantize_conv(conv, x, x, SOURCE, mean)
     assert weight.bias[4] * SOURCE.step * weight.scale[4] == pytest.approx(conv.bias[4], rel=1e-4)
     assert abs(int(weight.bias[4])) <= 2**24 + 1
+
+
+@pytest.mark.parametrize("gain", [0.01, 1, 20])
+def test_features_that_no_classifier_reads_keep_their_size(tiny, gain):
+    """Equalisation leaves the last output as it is, so eight bits must cover what it really reaches."""
+    model = create_model(
+        replace(tiny, se_blocks=(0, 0, 0, 0)), num_classes=0, in_chans=3, form="inference"
+    ).eval()
+    model.set_input_size(32)
+    with torch.no_grad():
+        for parameter in model.stages[-1][-1].parameters():
+            parameter.mul_(gain)
+    pictures = seeded_pictures(model.input_spec, number=16)
+    wanted = logits_in_batches(TorchClassifier(model), pictures)
+    got = simulate(calibrate(layers_of(model), pictures), pictures)
+    assert (got - wanted).norm() < 0.03 * wanted.norm()
 
 
 def test_every_part_helps(small_network, small_pictures, quantized):

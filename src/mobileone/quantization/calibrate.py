@@ -157,6 +157,8 @@ def _quantize_in_turn(layers: FusedLayers, image: Tensor, border: NDArray[np.uin
         read = integers * source.step
         weights[conv.name] = quantize_conv(conv, wanted, read, source, before.mean((0, 2, 3)))
         activations[conv.name] = OUTPUT
+        if conv is layers.convs[-1] and layers.classifier is None:
+            activations[conv.name] = encoding_of(behind)  # the network's output, which is not equalised
         if conv.attention is not None:
             activations[conv.name] = encoding_of(before)
             activations[f"{conv.name}.attn"] = encoding_of(behind)
