@@ -1,10 +1,13 @@
 """Quantising refuses what it cannot calibrate, and calibrates once for any number of runtimes."""
 
+import copy
+
 import pytest
 import torch
 
 from mobileone.backends.manifest import read_manifest
 from mobileone.errors import ConfigError, DataError, ExportError
+from mobileone.exporting.parity import seeded_pictures
 from mobileone.quantization import quantize as module
 from mobileone.quantization.quantize import Quantizer, check_target, quantize
 
@@ -95,3 +98,14 @@ def test_a_network_is_calibrated_once_for_all_runtimes(small_network, small_pict
         path = quantizer(small_network, tmp_path / f"net{suffix}", format, 1)
         assert read_manifest(path).precision == "int8"
     assert calls == [16]
+
+
+def test_averages_are_not_taken_for_classes(small_network, tmp_path):
+    """Every image has the same largest average: no doubt, for it is no class."""
+    network = copy.deepcopy(small_network)
+    network.reset_classifier(0)
+    with torch.no_grad():
+        network.stages[-1][-1].reparam_conv.bias[3] = 100
+    photos = seeded_pictures(network.input_spec, number=32)
+    done = quantize(network, tmp_path / "net.onnx", images=photos, format="onnx")
+    assert not [line for line in done.warnings if "one class" in line]
