@@ -7,7 +7,6 @@ import torch
 
 from mobileone.backends.manifest import read_manifest
 from mobileone.errors import ConfigError, DataError, ExportError
-from mobileone.exporting.parity import seeded_pictures
 from mobileone.quantization import quantize as module
 from mobileone.quantization.quantize import Quantizer, check_target, quantize
 
@@ -106,6 +105,6 @@ def test_averages_are_not_taken_for_classes(small_network, tmp_path):
     network.reset_classifier(0)
     with torch.no_grad():
         network.stages[-1][-1].reparam_conv.bias[3] = 100
-    photos = seeded_pictures(network.input_spec, number=32)
+    photos = torch.randint(0, 256, (32, 3, 32, 32), dtype=torch.uint8)
     done = quantize(network, tmp_path / "net.onnx", images=photos, format="onnx")
     assert not [line for line in done.warnings if "one class" in line]
