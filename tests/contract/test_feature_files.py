@@ -127,13 +127,13 @@ def test_litert_files_are_channels_last_and_name_their_outputs(needs_backend, tr
 
 
 def test_one_wrong_map_is_found(monkeypatch, trunk, tmp_path):
-    honest = exporting._outputs
+    honest = exporting.outputs_of
 
     def wrong_in_the_middle(network, pixels):
         first, middle, last = honest(network, pixels)
         return [first, middle * 1.01, last]
 
-    monkeypatch.setattr(exporting, "_outputs", wrong_in_the_middle)
+    monkeypatch.setattr(exporting, "outputs_of", wrong_in_the_middle)
     with pytest.raises(ExportError, match="does not compute what PyTorch computes"):
         export(trunk, tmp_path / "net.pt2", format="torch")
     assert not (tmp_path / "net.pt2").exists()
@@ -179,8 +179,29 @@ def test_a_file_of_other_maps_is_refused(trunk, other_pictures, tmp_path):
         Artifact(done.path, manifest=claimed).features(as_bytes(other_pictures))
 
 
-@pytest.mark.parametrize("name", writing("int8"))
-def test_int8_is_refused_in_one_line(needs_backend, trunk, small_pictures, tmp_path, name):
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(kind.name, marks=[pytest.mark.slow] * (kind.name == "executorch"))
+        for kind in BACKENDS.values()
+        if "int8" in kind.features
+    ],
+)
+def test_int8_files_give_nearly_pytorchs_maps(
+    needs_backend, trunk, small_pictures, other_pictures, tmp_path, name
+):
+    needs_backend(name)
+    done = quantize(trunk, tmp_path / f"net{BACKENDS[name].suffix}", images=small_pictures, format=name)
+    assert [each.name for each in done.manifest.features] == ["features_0", "features_2", "features_4"]
+    assert done.manifest.precision == "int8"
+    got = Artifact(done.path, threads=1).features(as_bytes(other_pictures))
+    for ours, theirs in zip(got, maps_of(trunk, other_pictures), strict=True):
+        assert ours.shape == theirs.shape
+        assert np.linalg.norm(ours - theirs) < 0.1 * np.linalg.norm(theirs)
+
+
+@pytest.mark.parametrize("name", [name for name in writing("int8") if "int8" not in BACKENDS[name].features])
+def test_a_format_without_maps_is_refused_in_one_line(needs_backend, trunk, small_pictures, tmp_path, name):
     needs_backend(name)
     with pytest.raises(ConfigError, match=rf"^{name} gives no feature maps in int8; .* as onnx, openvino,"):
         quantize(trunk, tmp_path / f"net{BACKENDS[name].suffix}", images=small_pictures, format=name)

@@ -1,5 +1,7 @@
 """Quantising refuses what it cannot calibrate, and calibrates once for any number of runtimes."""
 
+import copy
+
 import pytest
 import torch
 
@@ -95,3 +97,14 @@ def test_a_network_is_calibrated_once_for_all_runtimes(small_network, small_pict
         path = quantizer(small_network, tmp_path / f"net{suffix}", format, 1)
         assert read_manifest(path).precision == "int8"
     assert calls == [16]
+
+
+def test_averages_are_not_taken_for_classes(small_network, tmp_path):
+    """Every image has the same largest average: no doubt, for it is no class."""
+    network = copy.deepcopy(small_network)
+    network.reset_classifier(0)
+    with torch.no_grad():
+        network.stages[-1][-1].reparam_conv.bias[3] = 100
+    photos = torch.randint(0, 256, (32, 3, 32, 32), dtype=torch.uint8)
+    done = quantize(network, tmp_path / "net.onnx", images=photos, format="onnx")
+    assert not [line for line in done.warnings if "one class" in line]

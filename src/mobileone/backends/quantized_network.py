@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -66,9 +66,12 @@ class QuantizedNetwork:
         activations: by the name of the tensor: `image`, a convolution's name, `<name>.attn` behind its
             attention, and `pooled`, for runtimes that read the average in eight bits.
         border: the pixel, uint8 (channels,), that stands for zero after normalisation, around the image.
+        gains: where feature maps are the output: what each channel (C,) behind that convolution is to be
+            multiplied by, for the integers stand for equalised channels.
     """
 
     layers: FusedLayers
     weights: Mapping[str, QuantizedWeight]
     activations: Mapping[str, Int8Encoding]
     border: NDArray[np.uint8]
+    gains: Mapping[str, Floats] = field(default_factory=dict)

@@ -79,7 +79,7 @@ BACKENDS: dict[str, Backend] = {
             executes=("fp32", "int8"),
             int8_head="static",
             devices=("cpu", "cuda", "tensorrt"),
-            features=("fp32", "fp16"),
+            features=("fp32", "fp16", "int8"),
         ),
         Backend(
             name="openvino",
@@ -90,7 +90,7 @@ BACKENDS: dict[str, Backend] = {
             executes=("fp32", "bf16", "int8"),
             int8_head="static",
             companion=".bin",
-            features=("fp32", "fp16"),
+            features=("fp32", "fp16", "int8"),
         ),
         Backend(
             name="litert",
@@ -100,7 +100,7 @@ BACKENDS: dict[str, Backend] = {
             writes=("fp32", "fp16", "int8"),
             executes=("fp32", "int8"),
             int8_head="dynamic",
-            features=("fp32", "fp16"),
+            features=("fp32", "fp16", "int8"),
             features_layout="NHWC",
         ),
         Backend(
@@ -111,7 +111,7 @@ BACKENDS: dict[str, Backend] = {
             writes=("fp32", "int8"),
             executes=("fp32", "int8"),
             int8_head="dynamic",
-            features=("fp32",),
+            features=("fp32", "int8"),
         ),
         Backend(
             name="c",
@@ -175,11 +175,10 @@ def require_features(backend: Backend, precision: Precision) -> None:
     """
     if precision in backend.features:
         return
-    exact = "int8" if precision == "int8" else "float"
-    able = [each.name for each in BACKENDS.values() if "fp32" in each.features]
+    able = [each.name for each in BACKENDS.values() if precision in each.features]
     raise ConfigError(
-        f"{backend.name} gives no feature maps in {exact}; export a features_only network in float, "
-        f"as {', '.join(able)}"
+        f"{backend.name} gives no feature maps in {precision}; write a features_only network as "
+        f"{', '.join(able)}"
     )
 
 

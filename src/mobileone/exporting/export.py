@@ -3,33 +3,28 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
-from mobileone.backends.export_options import ExportOptions, output_names
-from mobileone.backends.manifest import Manifest, OutputSpec
-from mobileone.backends.table import Backend, Precision, find_backend
+from mobileone.backends.export_options import ExportOptions
+from mobileone.backends.manifest import Manifest
+from mobileone.backends.table import Precision, find_backend
 from mobileone.backends.writer import find_writer
-from mobileone.data.pixels import normalize
 from mobileone.errors import ConfigError, ExportError
 from mobileone.exporting.parity import SEEDED, TOLERANCES, seeded_pictures
 from mobileone.exporting.pipeline import (
     Evidence,
     choose_target,
     describe,
-    ready,
-    ready_network,
+    feature_specs,
+    outputs_of,
+    ready_either,
     write_artifact,
 )
-from mobileone.inference.torch_classifier import TorchClassifier
 from mobileone.input_spec import Size
-from mobileone.model.features import FeatureExtractor, Network
-from mobileone.model.wrapped import unwrap
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,14 +90,9 @@ def export(
     precision: Precision = "fp16" if half else "fp32"
     target = choose_target(model, path, backend, precision=precision, force=force)
     writer.check(options)
-    given = unwrap(model)
-    network: Network = (
-        ready_network(given, input_size=input_size)
-        if isinstance(given, FeatureExtractor)
-        else ready(model, input_size=input_size)
-    )
+    network = ready_either(model, input_size=input_size)
     pixels = seeded_pictures(network.input_spec) if images is None else images
-    expected = _outputs(network, pixels)
+    expected = outputs_of(network, pixels)
     if not all(each.isfinite().all() for each in expected):
         given_out = "logits" if isinstance(expected, Tensor) else "feature maps"
         raise ExportError(
@@ -116,7 +106,7 @@ def export(
         options=asdict(options),
         versions=writer.versions(),
         source=source,
-        features=() if isinstance(expected, Tensor) else _features(network, expected, backend),
+        features=() if isinstance(expected, Tensor) else feature_specs(network, expected, backend),
     )
     evidence = Evidence(
         pixels=pixels,
@@ -126,26 +116,3 @@ def export(
     )
     manifest = write_artifact(lambda file: writer.write(network, file, options), target, manifest, evidence)
     return Exported(target, manifest)
-
-
-@torch.inference_mode()
-def _outputs(network: Network, pixels: Tensor) -> Tensor | Sequence[Tensor]:
-    """Logits, or feature maps, of PyTorch in float32."""
-    if isinstance(network, FeatureExtractor):
-        maps: list[Tensor] = network(normalize(pixels, network.input_spec))
-        return maps
-    return TorchClassifier(network).logits(pixels)
-
-
-def _features(network: Network, maps: Sequence[Tensor], backend: Backend) -> list[OutputSpec]:
-    """These maps as the manifest lists them."""
-    return [
-        OutputSpec(
-            name=name,
-            layout=backend.features_layout,
-            channels=each.shape[1],
-            height=each.shape[2],
-            width=each.shape[3],
-        )
-        for name, each in zip(output_names(network), maps, strict=True)
-    ]

@@ -16,12 +16,15 @@ from torch import Tensor, nn
 
 from mobileone.atomic import refuse_existing, staging
 from mobileone.backends.artifact import Artifact
+from mobileone.backends.export_options import output_names
 from mobileone.backends.manifest import Manifest, OutputSpec, TensorSpec, manifest_path, record_files
 from mobileone.backends.quiet import quiet
 from mobileone.backends.table import BACKENDS, Backend, Precision, require_features
 from mobileone.backends.trusted_programs import note_written
+from mobileone.data.pixels import normalize
 from mobileone.errors import ConfigError, ExportError, MobileOneError
 from mobileone.exporting.parity import compare
+from mobileone.inference.torch_classifier import TorchClassifier
 from mobileone.input_spec import Size, sides, size_text
 from mobileone.model.features import FeatureExtractor, Network
 from mobileone.model.network import MobileOne
@@ -118,6 +121,37 @@ def ready_network(model: N, *, input_size: Size | None = None) -> N:
     network = copy.deepcopy(model).to("cpu", torch.float32)
     network.input_spec = replace(network.input_spec, size=size)
     return (reparameterize_verified(network) if network.form == "train" else network).eval()
+
+
+def ready_either(model: nn.Module, *, input_size: Size | None = None) -> Network:
+    """`ready` for a MobileOne or a FeatureExtractor."""
+    given = unwrap(model)
+    if isinstance(given, FeatureExtractor):
+        return ready_network(given, input_size=input_size)
+    return ready(model, input_size=input_size)
+
+
+@torch.inference_mode()
+def outputs_of(network: Network, pixels: Tensor) -> Tensor | Sequence[Tensor]:
+    """Logits, or feature maps, of PyTorch in float32."""
+    if isinstance(network, FeatureExtractor):
+        maps: list[Tensor] = network(normalize(pixels, network.input_spec))
+        return maps
+    return TorchClassifier(network).logits(pixels)
+
+
+def feature_specs(network: Network, maps: Sequence[Tensor], backend: Backend) -> list[OutputSpec]:
+    """These maps as the manifest lists them."""
+    return [
+        OutputSpec(
+            name=name,
+            layout=backend.features_layout,
+            channels=each.shape[1],
+            height=each.shape[2],
+            width=each.shape[3],
+        )
+        for name, each in zip(output_names(network), maps, strict=True)
+    ]
 
 
 def describe(

@@ -138,13 +138,21 @@ def calibrate(layers: FusedLayers, pixels: Tensor, *, rule: Range = "mse") -> Qu
     image = bordered(QuantizedNetwork(layers=layers, weights={}, activations={}, border=border), pixels)
     unpadded = replace(layers, convs=(replace(first, padding=(0, 0)), *others))
     with torch.no_grad():
-        equalized = equalize(unpadded, choose_factors(unpadded, image / PIXEL_MAX, rule))
+        factors = choose_factors(unpadded, image / PIXEL_MAX, rule)
+        equalized = equalize(unpadded, factors)
         quantized = _quantize_in_turn(
             replace(layers, convs=equalized.convs, classifier=equalized.classifier), image, border
         )
     first, *others = quantized.layers.convs
     padded = (replace(first, padding=layers.convs[0].padding), *others)
-    return replace(quantized, layers=replace(quantized.layers, convs=padded))
+    gains = {
+        conv.name: factor.numpy()
+        for conv, factor in zip(padded[:-1], factors, strict=False)
+        if conv.name in layers.features
+    }
+    if padded[-1].name in layers.features:  # the last output is not equalised
+        gains[padded[-1].name] = np.ones(padded[-1].out_channels, np.float32)
+    return replace(quantized, layers=replace(quantized.layers, convs=padded), gains=gains)
 
 
 def _quantize_in_turn(layers: FusedLayers, image: Tensor, border: NDArray[np.uint8]) -> QuantizedNetwork:

@@ -22,18 +22,24 @@ from mobileone.exporting.pipeline import (
     Evidence,
     choose_target,
     describe,
+    feature_specs,
+    outputs_of,
     ready,
+    ready_either,
     weights_sha256,
     write_artifact,
 )
 from mobileone.inference.classifier import logits_in_batches
 from mobileone.inference.torch_classifier import TorchClassifier
 from mobileone.input_spec import Size, sides
+from mobileone.model.features import Network
 from mobileone.model.network import MobileOne
 from mobileone.quantization.calibrate import calibrate
 from mobileone.quantization.calibration_images import calibration_images, doubts
 from mobileone.quantization.layer_errors import LayerError, trace_errors
 from mobileone.quantization.ranges import Range
+
+NUM_COMPARED = 16  # images whose feature maps are compared
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,7 +89,7 @@ def quantize(
     rounded so that the layer's output changes least, biases corrected: docs/quantization.md derives it.
 
     Args:
-        model: a MobileOne in eval mode, with float weights; it is fused where it is not.
+        model: a MobileOne or a FeatureExtractor in eval mode, in float; it is fused where it is not.
         path: the file to write, with the format's suffix; or a folder, where it is named after the variant.
         images: photos of the kind that the network will see: a folder, of which 100 are taken (fewer where
             there are fewer), or pixels cut to the network's size, uint8 (N, C, size, size).
@@ -112,11 +118,11 @@ def quantize(
     if batch_size < 1:
         raise ConfigError(f"batch_size must be at least 1, got {batch_size}")
     target = check_target(model, path, format=format, force=force)
-    network = ready(model)
+    network = ready_either(model)
     if not isinstance(images, Tensor):
         images = calibration_images(images, network.input_spec)
     _check_images(images, network.in_chans, sides(network.input_spec.size))
-    expected = logits_in_batches(TorchClassifier(network), images)
+    expected = _vectors(network, images)
     if not expected.isfinite().all():
         raise ExportError("the network gives NaN or infinite logits in float already; it cannot be quantized")
     quantized = calibrate(layers_of(network), images, rule=rule)
@@ -136,7 +142,17 @@ def quantize(
         manifest=manifest,
         layers=trace_errors(quantized, images),
         float_bytes=4 * quantized.layers.num_parameters,
-        warnings=doubts(images, expected),
+        # Averages are no classes: which one is largest says nothing of the images.
+        warnings=doubts(images, expected if manifest.num_classes else expected[:, :1]),
+    )
+
+
+def _vectors(network: Network, images: Tensor) -> Tensor:
+    """Float logits (N, classes); of a network that gives feature maps the averages of the last (N, C)."""
+    if isinstance(network, MobileOne):
+        return logits_in_batches(TorchClassifier(network), images)
+    return torch.cat(
+        [outputs_of(network, part)[-1].mean((2, 3)) for part in torch.split(images, NUM_COMPARED)]
     )
 
 
@@ -145,7 +161,7 @@ def check_target(model: nn.Module, path: str | os.PathLike[str], *, format: str,
 
     Raises:
         ConfigError: on a format without int8, another format's suffix, an existing file without `force`, or
-            a FeatureExtractor.
+            a FeatureExtractor where the format has no feature maps.
         MissingExtraError: if a library is not installed.
     """
     writer = find_int8_writer(format)
@@ -156,7 +172,7 @@ def check_target(model: nn.Module, path: str | os.PathLike[str], *, format: str,
 
 def write_quantized(
     quantized: QuantizedNetwork,
-    network: MobileOne,
+    network: Network,
     target: Path,
     *,
     format: str,
@@ -173,7 +189,7 @@ def write_quantized(
         target: the file.
         format: what to write.
         images: photos to compare on, uint8 (N, C, size, size).
-        expected: the float network's logits for them.
+        expected: the float network's logits for them; not looked at where it gives feature maps.
         source: where the model came from.
         options: of the calibration, for the manifest; `batch` is how many images the file takes at a time.
 
@@ -182,6 +198,8 @@ def write_quantized(
     """
     writer, batch = find_int8_writer(format), int(options.get("batch", 1))
     takes = ExportOptions(raw_input=True, batch=batch)
+    # Maps are large: those of some images are enough.
+    maps = [] if isinstance(network, MobileOne) else list(outputs_of(network, images[:NUM_COMPARED]))
     manifest = describe(
         network,
         format=format,
@@ -190,9 +208,15 @@ def write_quantized(
         options={"raw_input": True, "batch": batch, **options},
         versions=writer.versions(),
         source=source,
+        features=feature_specs(network, maps, find_backend(format)) if maps else (),
         note="int8 weights and activations; compared with float on the calibration images",
     )
-    evidence = Evidence(pixels=images, expected=expected, images="calibration images", tolerance=None)
+    evidence = Evidence(
+        pixels=images[: len(maps[0])] if maps else images,
+        expected=maps or expected,
+        images="calibration images",
+        tolerance=None,
+    )
     return write_artifact(
         lambda file: writer.write_int8(quantized, file, batch=batch), target, manifest, evidence
     )

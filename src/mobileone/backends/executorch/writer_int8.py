@@ -73,7 +73,7 @@ def executorch_int8_model(quantized: QuantizedNetwork, *, batch: int = 1) -> byt
 
 
 class Int8Network(nn.Module):
-    """uint8 pixels (N, H, W, C) to logits (N, classes).
+    """uint8 pixels (N, H, W, C) to logits (N, classes), or to feature maps (N, C, H, W).
 
     XNNPACK's partitioner fuses an operator that stands between dequantise and quantise operators of its own.
 
@@ -90,6 +90,7 @@ class Int8Network(nn.Module):
         self.borders = nn.ModuleList(Border(axis, before, behind) for axis, before, behind in strips)
         source, image = BYTES, quantized.activations["image"]
         self.convs = nn.ModuleList()
+        self.gains: dict[int, tuple[Tensor, Int8Encoding]] = {}  # by the place behind which a map is given
         for conv in quantized.layers.convs:
             weight, activations = quantized.weights[conv.name], quantized.activations
             if not self.convs:
@@ -99,19 +100,28 @@ class Int8Network(nn.Module):
             if conv.attention is not None:
                 self.convs.append(Int8Attention(conv.attention, source, activations[f"{conv.name}.attn"]))
                 source = activations[f"{conv.name}.attn"]
+            if conv.name in quantized.layers.features:
+                gain = torch.from_numpy(quantized.gains[conv.name]).view(1, -1, 1, 1)
+                self.gains[len(self.convs) - 1] = gain, source
         self.source = source
         linear = quantized.layers.classifier
         self.classifier = (
             nn.Identity() if linear is None else Int8Classifier(linear, quantized.weights[linear.name])
         )
 
-    def forward(self, images: Tensor) -> Tensor:
+    def forward(self, images: Tensor) -> Tensor | tuple[Tensor, ...]:
         x = quantize(images.view(self.shape).float(), BYTES)
         for border in self.borders:
             x = border(x)
         x = quantize(dequantize(x, BYTES).permute(0, 3, 1, 2), BYTES)  # (N, H, W, C) → (N, C, H, W)
-        for conv in self.convs:
+        maps = []
+        for place, conv in enumerate(self.convs):
             x = conv(x)
+            if place in self.gains:
+                gain, source = self.gains[place]
+                maps.append(dequantize(x, source) * gain)
+        if maps:
+            return tuple(maps)
         average = dequantize(x, self.source).mean((2, 3), keepdim=True)  # XNNPACK takes no other form of it
         logits: Tensor = self.classifier(average.flatten(1))
         return logits

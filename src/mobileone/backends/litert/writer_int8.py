@@ -35,7 +35,8 @@ def versions() -> Mapping[str, str]:
 
 
 def litert_int8_model(quantized: QuantizedNetwork, *, batch: int = 1) -> bytes:
-    """An int8 .tflite file: uint8 pixels, channels last, to float32 logits (N, classes).
+    """An int8 .tflite file: uint8 pixels, channels last, to float32 logits (N, classes), or feature
+    maps (N, H, W, C).
 
     The bytes become int8 by way of float, inside XNNPACK: LiteRT's own operator from uint8 to int8 is outside
     of it and slower. From there to the last convolution everything is int8. The average behind it is float;
@@ -64,10 +65,17 @@ def litert_int8_model(quantized: QuantizedNetwork, *, batch: int = 1) -> bytes:
         x = _reshaped(graph, x, (batch, *read))
     x = _bordered(graph, x, quantized.border, margins)
     writer = LayerWriter(graph, quantized)
+    features: dict[str, GraphTensor] = {}
     for conv in quantized.layers.convs:
         x = writer.conv(x, conv)
-    logits = writer.head(writer.dequantize(x, "features"), quantized.layers)
-    return graph.pack([images], [logits], description="mobileone int8")
+        if conv.name in quantized.layers.features:
+            name = quantized.layers.features[conv.name]
+            real = writer.dequantize(x, name)
+            gain = graph.constant(f"{name}.gain", quantized.gains[conv.name].reshape(1, 1, 1, -1))
+            output = graph.tensor(name, x.shape, np.float32)
+            features[name] = graph.operator("MUL", [real, gain], output, options="MulOptions")
+    outputs = features or [writer.head(writer.dequantize(x, "features"), quantized.layers)]
+    return graph.pack([images], outputs, description="mobileone int8")
 
 
 def _reshaped(graph: FlatBuffer, x: GraphTensor, shape: tuple[int, ...]) -> GraphTensor:

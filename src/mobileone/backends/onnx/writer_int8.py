@@ -36,7 +36,8 @@ def versions() -> Mapping[str, str]:
 
 
 def onnx_int8_model(quantized: QuantizedNetwork, *, batch: int | None = 1) -> bytes:
-    """An int8 .onnx file: uint8 pixels, channels last, to float32 logits (N, classes).
+    """An int8 .onnx file: uint8 pixels, channels last, to float32 logits (N, classes), or feature
+    maps (N, C, H, W).
 
     Activations are uint8, for which processors have dot products with int8 weights, and start at zero, so
     that rounding to them is the ReLU. Every convolution stands between one DequantizeLinear and one
@@ -57,21 +58,24 @@ def onnx_int8_model(quantized: QuantizedNetwork, *, batch: int | None = 1) -> by
     x = writer.bordered(INPUT_NAME, n)
     x = writer.node("Transpose", [x], "planes", perm=[0, 3, 1, 2])  # (N, H, W, C) → (N, C, H, W)
     x = writer.dequantize(x, "image", quantized.activations["image"])
+    size, outputs = (spec.height, spec.width), dict[str, list[int | str]]()
     for index, conv in enumerate(layers.convs):
         x = writer.conv(x, conv, padding=(0, 0) if index == 0 else conv.padding)
-    x = writer.node("GlobalAveragePool", [x], "average")
-    x = writer.rounded(x, "pooled", quantized.activations["pooled"])
-    if layers.classifier is None:
-        writer.node("Flatten", [x], OUTPUT_NAME)
-    else:
-        x = writer.node("Flatten", [x], "features")
-        writer.linear(x, layers.classifier, OUTPUT_NAME)
+        size = conv.output_size(size)
+        if conv.name in layers.features:
+            name = layers.features[conv.name]
+            gain = writer.constant(f"{name}.gain", quantized.gains[conv.name].reshape(1, -1, 1, 1))
+            writer.node("Mul", [x, gain], name)
+            outputs[name] = [n, conv.out_channels, *size]
+    if not outputs:
+        writer.head(x)
+        outputs[OUTPUT_NAME] = [n, layers.num_outputs]
     helper, kinds = onnx.helper, onnx.TensorProto
     images = helper.make_tensor_value_info(
         INPUT_NAME, kinds.UINT8, [n, spec.height, spec.width, spec.in_chans]
     )
-    logits = helper.make_tensor_value_info(OUTPUT_NAME, kinds.FLOAT, [n, layers.num_outputs])
-    graph = helper.make_graph(writer.nodes, "mobileone int8", [images], [logits], writer.constants)
+    given = [helper.make_tensor_value_info(name, kinds.FLOAT, shape) for name, shape in outputs.items()]
+    graph = helper.make_graph(writer.nodes, "mobileone int8", [images], given, writer.constants)
     opset = helper.make_opsetid("", OPSET)
     model = helper.make_model(graph, opset_imports=[opset], ir_version=IR_VERSION, producer_name="mobileone")
     onnx.checker.check_model(model, full_check=True)
@@ -192,6 +196,16 @@ class _Writer:
         gate = self.node("Reshape", [gate, shape], f"{prefix}.planes")
         product = self.node("Mul", [x, gate], f"{prefix}.product")
         return self.rounded(product, prefix, activations[prefix])
+
+    def head(self, x: str) -> None:
+        """The average, rounded, and the classifier where there is one."""
+        x = self.node("GlobalAveragePool", [x], "average")
+        x = self.rounded(x, "pooled", self.quantized.activations["pooled"])
+        classifier = self.quantized.layers.classifier
+        if classifier is None:
+            self.node("Flatten", [x], OUTPUT_NAME)
+        else:
+            self.linear(self.node("Flatten", [x], "features"), classifier, OUTPUT_NAME)
 
     def linear(self, x: str, linear: LinearLayer, output: str) -> str:
         """(N, in) to (N, out), float; int8 weights where there are."""

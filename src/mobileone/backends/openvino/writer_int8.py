@@ -66,17 +66,18 @@ def openvino_int8_model(quantized: QuantizedNetwork, *, batch: int | None = 1) -
     colour = quantized.border.astype(np.float32).reshape(1, -1, 1, 1) / PIXEL_MAX
     zero, white = np.float32(0), np.float32(PIXEL_MAX)
     x = writer.rounded(op.convert(planes, "f32"), (zero, white), (-colour, 1 - colour))
-    source = quantized.activations["image"]
+    source, outputs = quantized.activations["image"], dict[str, Any]()
     for index, conv in enumerate(layers.convs):
         x, source = writer.conv(x, conv, source, quantized.border if index == 0 else None)
-    x = writer.within(writer.average(x), quantized.activations["pooled"])
-    x = op.reshape(x, op.constant(np.array([0, -1])), True)
-    if layers.classifier is not None:
-        x = writer.linear(x, layers.classifier)
-    result = op.result(x)
-    model = ov.Model([result], [images], "mobileone_int8")
+        if conv.name in layers.features:
+            gain = op.constant(quantized.gains[conv.name].reshape(1, -1, 1, 1))
+            outputs[layers.features[conv.name]] = op.multiply(x, gain)
+    if not outputs:
+        outputs[OUTPUT_NAME] = writer.head(x)
+    model = ov.Model([op.result(each) for each in outputs.values()], [images], "mobileone_int8")
     model.inputs[0].set_names({INPUT_NAME})
-    model.outputs[0].set_names({OUTPUT_NAME})
+    for output, name in zip(model.outputs, outputs, strict=True):
+        output.set_names({name})
     return model
 
 
@@ -147,6 +148,13 @@ class _Writer:
         gate = self.within(op.sigmoid(self.linear(inner, attention.expand)), GATE)
         shape = op.constant(np.array([0, -1, 1, 1]))
         return op.multiply(x, op.reshape(gate, shape, True))
+
+    def head(self, x: Any) -> Any:
+        """The average, rounded, and the classifier where there is one."""
+        x = self.within(self.average(x), self.quantized.activations["pooled"])
+        x = self.op.reshape(x, self.op.constant(np.array([0, -1])), True)
+        classifier = self.quantized.layers.classifier
+        return x if classifier is None else self.linear(x, classifier)
 
     def linear(self, x: Any, linear: LinearLayer) -> Any:
         """(N, in) to (N, out), float; int8 weights where there are."""
