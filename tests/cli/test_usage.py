@@ -25,7 +25,7 @@ from mobileone.cli import reference
         (["info", "a", "b c"], "unexpected argument 'b c'; see mobileone info --help"),
         (
             ["info", "a", "--input-size", "x"],
-            "--input-size wants a whole number, got 'x'; see mobileone info --help",
+            "--input-size wants SIDE|HxW, got 'x'; see mobileone info --help",
         ),
         (
             ["predict", "m", "i", "--topk", "x"],

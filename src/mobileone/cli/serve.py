@@ -40,6 +40,9 @@ class Serve:
     """Threads of an exported file's runtime. Default: all cores that may be used."""
     precision: Precision | None = None
     """Arithmetic of an exported file's runtime. Default: the file's."""
+    weights_key: str | None = None
+    """Which weights of a file that has several, by their key (`mobileone info` names them). Default: averaged
+    ones before raw ones."""
 
     def run(self) -> int:
         from mobileone.cli.terminal import Terminated
@@ -62,6 +65,7 @@ class Serve:
                 limits=limits,
                 threads=self.threads,
                 precision=self.precision,
+                weights_key=self.weights_key,
                 on_start=lambda address: print(f"serving {self.model} at {address}", file=sys.stderr),
             )
         except (KeyboardInterrupt, Terminated):  # raised again once everything is answered

@@ -23,6 +23,7 @@ def serve(
     limits: ServeLimits | None = None,
     threads: int | None = None,
     precision: Precision | None = None,
+    weights_key: str | None = None,
     on_start: Callable[[str], None] = lambda _: None,
 ) -> None:
     """Answer requests until SIGTERM or SIGINT; what was uploaded by then is still answered.
@@ -34,6 +35,7 @@ def serve(
         limits: on uploads, waiting and batches.
         threads: of an exported file's runtime.
         precision: to execute it in.
+        weights_key: which weights of a checkpoint that has several, as of `load_model`.
         on_start: told the server's address when it listens.
 
     Raises:
@@ -43,7 +45,8 @@ def serve(
     uvicorn = need("uvicorn")
     listener = _listen(host, port)
     with listener:
-        app = make_app(Predictor.load(source, threads=threads, precision=precision), limits)
+        predictor = Predictor.load(source, threads=threads, precision=precision, weights_key=weights_key)
+        app = make_app(predictor, limits)
         config = uvicorn.Config(
             app,
             log_level="warning",
