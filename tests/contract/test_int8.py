@@ -53,7 +53,7 @@ def test_every_runtime_computes_the_simulators_integers(
 @pytest.mark.parametrize(
     "name", [pytest.param(name, marks=[pytest.mark.slow] * (name in SLOW)) for name in writing("int8")]
 )
-@pytest.mark.parametrize("size", [(32, 48), (48, 33)])
+@pytest.mark.parametrize("size", [pytest.param((32, 48), marks=pytest.mark.slow), (48, 33)])
 def test_rectangles_too(small_network, tmp_path, needs_backend, name, size):
     needs_backend(name)
     network = copy.deepcopy(small_network)
