@@ -1,5 +1,8 @@
 """Mixed precision by device."""
 
+import subprocess
+import sys
+
 import pytest
 import torch
 
@@ -38,17 +41,18 @@ def test_tensorfloat_is_chosen_within_and_put_back() -> None:
 
 @pytest.mark.skipif(not hasattr(torch.backends.cudnn, "conv"), reason="torch before 2.9 has one switch")
 def test_what_the_user_chose_by_torchs_newer_names_comes_back() -> None:
-    """The older ones cannot even be read then."""
-    conv = torch.backends.cudnn.conv
-    before = conv.fp32_precision
-    try:
-        conv.fp32_precision = "ieee"
-        with float32_products(tf32=True):
-            assert conv.fp32_precision == torch.backends.cuda.matmul.fp32_precision == "tf32"
-        assert conv.fp32_precision == "ieee"
-    finally:
-        conv.fp32_precision = before
-    assert torch.backends.cudnn.allow_tf32
+    """The older ones cannot even be read then. In a new process: which names were used before counts."""
+    code = """
+import torch
+from mobileone.precision import float32_products
+conv = torch.backends.cudnn.conv
+conv.fp32_precision = "ieee"
+with float32_products(tf32=True):
+    assert conv.fp32_precision == torch.backends.cuda.matmul.fp32_precision == "tf32"
+assert conv.fp32_precision == "ieee", conv.fp32_precision
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.parametrize("wrong", ["float16", torch.int8, torch.complex64, float, None])
