@@ -78,16 +78,18 @@ def template(name: str) -> str:
 
 
 _SHARED = ("depthwise.c", "elementwise.c")
-_NEON = ("vectors_neon.c", "pointwise_neon.c", *_SHARED)
+_BYTES = ("products_of_bytes.c", "pointwise.c", *_SHARED)
+_NEON = ("vectors_neon.c", "products_of_bytes.c", "pointwise_neon.c", *_SHARED)
+_256_BITS = "vectors_256_bits.c"
 KERNEL_SETS = (
+    KernelSet("avx512vnni", "avx512vnni", ("vectors_avx512vnni.c", *_BYTES), "HAS_X86_KERNELS"),
+    KernelSet("avxvnni", "avxvnni", ("vectors_avxvnni.c", _256_BITS, *_BYTES), "HAS_X86_KERNELS"),
     KernelSet(
-        "avx512vnni",
-        "avx512vnni",
-        ("vectors_avx512vnni.c", "pointwise.c", *_SHARED),
+        "avx2",
+        "avx2",
+        ("vectors_avx2.c", _256_BITS, "products_of_words.c", "pointwise.c", *_SHARED),
         "HAS_X86_KERNELS",
     ),
-    KernelSet("avxvnni", "avxvnni", ("vectors_avxvnni.c", "pointwise.c", *_SHARED), "HAS_X86_KERNELS"),
-    KernelSet("avx2", "avx2", ("vectors_avx2.c", "pointwise.c", *_SHARED), "HAS_X86_KERNELS"),
     KernelSet("i8mm", "neon", ("neon_i8mm.c", *_NEON), "HAS_ARM_KERNELS"),
     KernelSet("dotprod", "neon", ("neon_dotprod.c", *_NEON), "HAS_ARM_KERNELS"),
 )

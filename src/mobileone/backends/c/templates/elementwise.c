@@ -51,13 +51,13 @@ V_INLINE void V_classify_block(const V_pixel *features, int groups, const int8_t
   }
   ROLLED for (int k = 0; k < groups; k += 4) {
     UNROLL for (int part = 0; part < 4; part++) {
-      const V_bytes four = V_broadcast(features + 4 * (k + part));
       UNROLL for (int v = 0; v < vectors; v++)
-        sums[part][v] = V_dot(sums[part][v], four, V_weights(weights + 64 * (vectors * (k + part) + v)));
+        sums[part][v] =
+            V_dot_group(sums[part][v], features + 4 * (k + part), weights + 64 * (vectors * (k + part) + v));
     }
   }
   UNROLL for (int v = 0; v < vectors; v++)
-    V_store_sums(lanes + 16 * v, V_add(V_add(sums[0][v], sums[1][v]), V_add(sums[2][v], sums[3][v])));
+    V_store_ints(lanes + 16 * v, V_add(V_add(sums[0][v], sums[1][v]), V_add(sums[2][v], sums[3][v])));
 }
 
 V_KERNEL void V_classify(const uint8_t *features, const panel *p, int begin, int end, int32_t *out, uint8_t *scratch) {

@@ -1,19 +1,21 @@
 /* ---- pointwise convolution ---- */
 
 /* sums + the products of a group of four input channels. */
-V_INLINE void V_group(V_ints sums[V_MOST_PIXELS][3], const V_pixel *pixels, const int8_t *weights, int pitch, int size,
-                      int vectors) {
-  V_ints w[3];
-  UNROLL for (int v = 0; v < vectors; v++) w[v] = V_weights(weights + 64 * v);
-  UNROLL for (int p = 0; p < size; p++) {
-    V_ints four = V_broadcast(pixels + p * pitch);
-    UNROLL for (int v = 0; v < vectors; v++) sums[p][v] = V_dot(sums[p][v], four, w[v]);
+V_INLINE void V_group(V_ints sums[V_MOST_PIXELS][3], const V_pixel *pixels, const V_weight *weights, int pitch,
+                      int size, int vectors) {
+  UNROLL for (int part = 0; part < V_PARTS; part++) {
+    V_ints w[3];
+    UNROLL for (int v = 0; v < vectors; v++) w[v] = V_weights(weights + V_WEIGHTS * v + V_WEIGHTS / V_PARTS * part);
+    UNROLL for (int p = 0; p < size; p++) {
+      V_ints some = V_broadcast(pixels + p * pitch + 4 / V_PARTS * part);
+      UNROLL for (int v = 0; v < vectors; v++) sums[p][v] = V_dot(sums[p][v], some, w[v]);
+    }
   }
 }
 
 /* One tile: `size` pixels by `vectors` vectors of sums, which stay in registers over all input channels. What lies
    beyond `valid` pixels is computed and thrown away. `pitch`, `size`, `vectors` and `step` are constants. */
-V_INLINE cursor V_tile(const V_pixel *pixels, int groups, const int8_t *weights, const int32_t *bias,
+V_INLINE cursor V_tile(const V_pixel *pixels, int groups, const V_weight *weights, const int32_t *bias,
                        const float *scale, int32_t offset, cursor out, int valid, uint8_t *sink, int pitch, int size,
                        int vectors, int step) {
   V_ints sums[V_MOST_PIXELS][3];
@@ -42,12 +44,13 @@ V_INLINE void V_columns(const V_pixel *strip, int pixels, const panel *p, int32_
   const int lanes = 16 * (block * vectors + vector);
   const int8_t *weights = p->weights + (ptrdiff_t)block * p->groups * 64 * vectors + 64 * vector;
   ROLLED for (int slice = 0; slice < 16; slice += V_SLICE) {
+    const V_weight *w = V_prepare_weights(weights + 4 * slice, p->groups, 64 * vectors, count, sink);
     cursor to = out;
     to.at += lanes + slice * count;
     const V_pixel *from = strip;
     ROLLED for (int left = pixels; left > 0; left -= size) {
-      to = V_tile(from, p->groups, weights + 4 * slice, p->bias[V_SIGNED] + lanes + slice, p->scale + lanes + slice,
-                  offset, to, left, sink, pitch, size, count, 64 * vectors);
+      to = V_tile(from, p->groups, w, p->bias[V_SIGNED] + lanes + slice, p->scale + lanes + slice, offset, to, left,
+                  sink, pitch, size, count, V_weights_apart(64 * vectors, count));
       from += size * pitch;
     }
   }

@@ -6,14 +6,11 @@
 enum { V_LANES = 16, V_SLICE = 16, V_TURN = 4, V_MOST_PIXELS = 14, V_SIGNED = 0 };
 typedef __m512i V_ints, V_bytes;
 typedef uint8_t V_pixel;
+typedef int8_t V_weight;
 
 V_INLINE V_ints V_load(const void *p) { return _mm512_loadu_si512(p); }
 V_INLINE V_ints V_start(const int32_t *bias) { return V_load(bias); }
-V_INLINE const V_pixel *V_prepare(const uint8_t *strip, int pixels, int pitch, int size, uint8_t *scratch) {
-  (void)pixels, (void)pitch, (void)size, (void)scratch;
-  return strip;
-}
-V_INLINE V_ints V_weights(const int8_t *p) { return V_load(p); }
+V_INLINE V_ints V_weights(const V_weight *p) { return V_load(p); }
 
 V_INLINE V_ints V_broadcast(const uint8_t *p) {
   int32_t four;
@@ -31,8 +28,6 @@ V_INLINE V_ints V_dot(V_ints sums, V_ints bytes, V_ints weights) {
   return sums;
 #endif
 }
-
-V_INLINE V_ints V_dot_taps(V_ints sums, V_ints bytes, const int8_t *w) { return V_dot(sums, bytes, V_load(w)); }
 
 typedef struct {
   __m512 v[3];
@@ -113,7 +108,6 @@ V_INLINE V_doubles V_multiply_add(V_doubles sum, const float *w, double x) {
 V_INLINE V_ints V_widen(const uint8_t *p) { return _mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)p)); }
 V_INLINE V_ints V_add(V_ints a, V_ints b) { return _mm512_add_epi32(a, b); }
 V_INLINE V_ints V_zero(void) { return _mm512_setzero_si512(); }
-V_INLINE void V_store_sums(int32_t *p, V_ints a) { _mm512_storeu_si512(p, a); }
 V_INLINE void V_store_ints(int32_t *p, V_ints a) { _mm512_storeu_si512(p, a); }
 V_INLINE V_ints V_gate(V_ints value, int in_offset, const float *gates, float scale, int out_offset) {
   __m512 x = _mm512_cvtepi32_ps(_mm512_sub_epi32(value, _mm512_set1_epi32(in_offset)));
