@@ -94,7 +94,8 @@ class Decision:
 
     def calibrated(self, logits: NDArray[Any]) -> Floats:
         """Logits whose softmax are the probabilities, float64, of logits (N, K)."""
-        return logits.astype(np.float64) / np.array(self.temperatures) + np.array(self.biases)
+        divided: Floats = logits.astype(np.float64) / np.array(self.temperatures)
+        return divided + np.array(self.biases)
 
     def probabilities(self, logits: NDArray[Any]) -> Floats:
         """Calibrated probabilities, float64 (N, K), of logits (N, K)."""
@@ -133,7 +134,9 @@ class Decision:
         """
         if not isinstance(values, Mapping):
             raise ConfigError(f"a decision must be an object, got {type(values).__name__}")
-        fields = {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
+        fields: dict[str, Any] = {
+            key: tuple(value) if isinstance(value, list) else value for key, value in values.items()
+        }
         try:
             return cls(**fields)
         except TypeError as error:
