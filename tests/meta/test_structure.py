@@ -47,6 +47,7 @@ ROOMS = [
     {"quantization"},
     {"benchmarking"},
     {"training"},
+    {"web"},
     {"cli"},
     {"__main__"},
 ]
