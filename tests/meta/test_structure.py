@@ -48,6 +48,7 @@ ROOMS = [
     {"quantization"},
     {"benchmarking"},
     {"training"},
+    {"web"},
     {"cli"},
     {"__main__"},
 ]
