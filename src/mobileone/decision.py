@@ -94,8 +94,8 @@ class Decision:
 
     def calibrated(self, logits: NDArray[Any]) -> Floats:
         """Logits whose softmax are the probabilities, float64, of logits (N, K)."""
-        divided: Floats = logits.astype(np.float64) / np.array(self.temperatures)
-        return divided + np.array(self.biases)
+        scaled: Floats = logits.astype(np.float64) / np.array(self.temperatures) + np.array(self.biases)
+        return scaled
 
     def probabilities(self, logits: NDArray[Any]) -> Floats:
         """Calibrated probabilities, float64 (N, K), of logits (N, K)."""
