@@ -28,6 +28,7 @@ ROOMS = [
         "class_list",
         "precision",
         "processor",
+        "task",
         "progress_bar",
     },
     {"ranks"},
