@@ -26,6 +26,7 @@ ROOMS = [
         "file_hash",
         "imagenet",
         "class_list",
+        "decision",
         "precision",
         "processor",
         "task",
@@ -48,6 +49,7 @@ ROOMS = [
     {"quantization"},
     {"benchmarking"},
     {"training"},
+    {"web"},
     {"cli"},
     {"__main__"},
 ]

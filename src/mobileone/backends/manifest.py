@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from mobileone.backends.table import BACKENDS, Backend, Precision, backend_of
+from mobileone.decision import Decision
 from mobileone.errors import ArtifactError, ConfigError
 from mobileone.file_hash import sha256_of_path
 from mobileone.input_spec import InputSpec
@@ -197,6 +198,8 @@ class Manifest:
             none.
         task: what the logits mean: `"singlelabel"`, softmax over all of them, or `"multilabel"`, a sigmoid
             each.
+        decision: how its logits become probabilities and a sure answer, as `mobileone calibrate` found for
+            this very file, or for the float network that it computes the same as; None where nobody did.
     """
 
     format: str
@@ -216,6 +219,7 @@ class Manifest:
     embedding_size: int = 0
     features: tuple[OutputSpec, ...] = ()
     task: Task = "singlelabel"
+    decision: Decision | None = None
     manifest_version: int = field(default=MANIFEST_VERSION)
 
     @property
@@ -263,6 +267,7 @@ class Manifest:
                 "class_names": None if names is None else tuple(names),
                 "features": tuple(OutputSpec(**each) for each in given.get("features", ())),
                 "parity": None if given["parity"] is None else Parity(**given["parity"]),
+                "decision": None if given.get("decision") is None else Decision.from_dict(given["decision"]),
             }
         )
         manifest._check()
@@ -304,6 +309,10 @@ class Manifest:
             output.check()
         if self.features and self.num_outputs:
             raise ValueError("it gives feature maps and a vector")
+        if self.decision is not None:
+            if not self.num_classes:
+                raise ValueError("it has a decision and no classes")
+            self.decision.check(self.num_classes)
 
 
 def manifest_path(artifact: str | os.PathLike[str]) -> Path:
