@@ -8,9 +8,9 @@ from typing import Literal, overload
 
 from mobileone.errors import ConfigError
 from mobileone.input_spec import InputSpec
-from mobileone.task import Task
 from mobileone.model.features import FeatureExtractor
 from mobileone.model.network import MobileOne
+from mobileone.task import Task
 from mobileone.variants import VARIANTS, Form, Variant, get_variant
 
 
