@@ -26,6 +26,7 @@ ROOMS = [
         "file_hash",
         "imagenet",
         "class_list",
+        "decision",
         "precision",
         "processor",
         "progress_bar",
@@ -47,6 +48,7 @@ ROOMS = [
     {"quantization"},
     {"benchmarking"},
     {"training"},
+    {"web"},
     {"cli"},
     {"__main__"},
 ]
