@@ -17,6 +17,7 @@ from mobileone.cli.arguments import INPUT_SIZE
 from mobileone.cli.device_option import device_name
 from mobileone.cli.output import print_json
 from mobileone.cli.prediction_file import MAX_DIFFERENCE, DoneImage, PredictionFile
+from mobileone.decision import Doubt
 from mobileone.errors import BadImageError, ConfigError
 from mobileone.input_spec import Size
 from mobileone.outside_text import printable
@@ -24,6 +25,10 @@ from mobileone.outside_text import printable
 if TYPE_CHECKING:
     from mobileone.inference.predictor import Prediction, Predictor
 
+DOUBTS: dict[Doubt, str] = {
+    "unlikely": "its likeliest class is below the threshold",
+    "novel": "it looks like nothing that the model was calibrated on",
+}
 FEW_IMAGES = 32
 """Are done before a bar would be seen."""
 
@@ -221,7 +226,8 @@ def standard_output(*, as_json: bool) -> Iterator[Callable[[Prediction], None]]:
 def print_prediction(prediction: Prediction) -> None:
     """The image, then a line a class, for people."""
     if prediction.error is None:
-        print(printable(prediction.image))
+        unsure = f"  unsure: {DOUBTS[prediction.doubt]}" if prediction.doubt else ""
+        print(f"{printable(prediction.image)}{unsure}")
     for score in prediction.scores:
         known = "" if score.name == score.class_name else f"{printable(score.class_name)}  "
         print(f"  {100 * score.probability:6.2f} %  {known}{printable(score.name)}")

@@ -26,7 +26,7 @@ from mobileone.regular_file import open_regular
 if TYPE_CHECKING:
     from mobileone.inference.predictor import Prediction
 
-COLUMNS = ("image", "rank", "index", "class_name", "name", "probability", "error")
+COLUMNS = ("image", "rank", "index", "class_name", "name", "probability", "sure", "error")
 MAX_DIFFERENCE = 1e-3
 """Probabilities of the same model on the same image differ by less, whatever else is in the batch."""
 
@@ -156,10 +156,11 @@ def csv_rows(prediction: Prediction) -> Iterator[tuple[str | int | float, ...]]:
     """A row a class under `COLUMNS`, one with the error for a skipped image."""
     image = csv_cell(printable(prediction.image))
     if prediction.error is not None:
-        yield image, "", "", "", "", "", csv_cell(printable(prediction.error))
+        yield image, "", "", "", "", "", "", csv_cell(printable(prediction.error))
+    sure = "" if prediction.sure is None else "yes" if prediction.sure else prediction.doubt or "no"
     for rank, score in enumerate(prediction.scores, start=1):
         names = (csv_cell(printable(name)) for name in (score.class_name, score.name))
-        yield image, rank, score.index, *names, score.probability, ""
+        yield image, rank, score.index, *names, score.probability, sure, ""
 
 
 @contextmanager
@@ -213,7 +214,7 @@ def _done_in_table(file: IO[bytes]) -> Iterator[DoneImage]:
     if next(rows, None) != list(COLUMNS):
         raise ValueError("its first line is not that of a table of predictions")
     last: DoneImage | None = None
-    for name, rank, index, _, _, probability, error in rows:
+    for name, rank, index, _, _, probability, _, error in rows:
         scores = () if error else ((int(index), float(probability)),)
         if last is None or error or int(rank) == 1:
             if last is not None:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from mobileone.backends.artifact import Artifact
 from mobileone.backends.table import Precision
+from mobileone.decision import Doubt, softmax
 from mobileone.errors import BadImageError, ConfigError
 from mobileone.imagenet import human_name, resolve_classes
 from mobileone.images.any_image import AnyImage, as_image, name_of
@@ -23,6 +24,7 @@ from mobileone.inference.classifier import (
     array_embeddings,
     array_logits,
     as_classifier,
+    decision_of,
     load_classifier,
 )
 from mobileone.input_spec import Size, sides
@@ -49,7 +51,7 @@ class Score:
         class_name: the class as the training data's folder calls it, a wnid for ImageNet; the index where
             unknown.
         name: the same for people: "tench, Tinca tinca".
-        probability: softmax, in [0, 1].
+        probability: softmax, in [0, 1]; calibrated where the model is (`mobileone calibrate`).
     """
 
     index: int
@@ -66,11 +68,16 @@ class Prediction:
         image: its path as it is, or "image" for pixels; `error` shows it escaped.
         scores: the classes.
         error: why the image could not be read, where it was skipped.
+        sure: whether the likeliest class is likely enough, and the image like those that the model knows;
+            None where the model was not calibrated, or the image skipped.
+        doubt: why it is not: `unlikely`, the probability is below the threshold; or `novel`, the image.
     """
 
     image: str
     scores: tuple[Score, ...]
     error: str | None = None
+    sure: bool | None = None
+    doubt: Doubt | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
@@ -90,6 +97,7 @@ class Predictor:
         classifier: what computes.
         input_spec: how a photo becomes what it computes on.
         classes: name of every class, its index where unknown.
+        decision: how logits become probabilities and a sure answer; None where the model has none.
 
     Raises:
         ConfigError, ReparameterizeError: as `as_classifier`.
@@ -110,6 +118,7 @@ class Predictor:
         self.transform = replace(EvalTransform.from_spec(self.input_spec), scaled_decoding=scaled_decoding)
         classes = resolve_classes(num_classes, self.classifier.class_names)
         self.classes = classes or tuple(str(index) for index in range(num_classes))
+        self.decision = decision_of(self.classifier)
 
     @classmethod
     def load(
@@ -151,7 +160,7 @@ class Predictor:
         return cls(classifier, scaled_decoding=scaled_decoding)
 
     def probabilities(self, images: Sequence[AnyImage]) -> NDArray[np.float32]:
-        """Softmax of every class, float32 (N, num_classes), for one batch of images."""
+        """Probability of every class, float32 (N, num_classes), for one batch of images."""
         self._require_classes()
         return self.probabilities_of([self.view(image) for image in images])
 
@@ -200,9 +209,30 @@ class Predictor:
         return self.transform(as_image(image))
 
     def probabilities_of(self, views: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
-        """Softmax of every class, float32 (N, num_classes), of one view or more: the second half."""
+        """Probability of every class, float32 (N, num_classes), of one view or more: the second half."""
+        return np.stack([row for row, _ in self.answers_of(views)])
+
+    def answers_of(
+        self, views: Sequence[NDArray[np.uint8]]
+    ) -> list[tuple[NDArray[np.float32], Doubt | None]]:
+        """The same row by row (num_classes,), each with its doubt; without a decision there is none."""
         batch = views[0][None] if len(views) == 1 else np.stack(views)
-        return softmax(array_logits(self.classifier, batch))
+        logits = array_logits(self.classifier, batch)
+        if self.decision is None:
+            return [(row, None) for row in softmax(logits.astype(np.float64)).astype(np.float32)]
+        rows = self.decision.probabilities(logits).astype(np.float32)
+        return list(zip(rows, self.decision.doubts(logits), strict=True))
+
+    def prediction(
+        self, image: str, probabilities: NDArray[np.float32], doubt: Doubt | None, *, topk: int = 5
+    ) -> Prediction:
+        """What is said of an image: its path, and an answer of `answers_of`."""
+        return Prediction(
+            image,
+            self.scores(probabilities, topk=topk),
+            sure=None if self.decision is None else doubt is None,
+            doubt=doubt,
+        )
 
     @overload
     def __call__(self, images: AnyImage, *, topk: int = 5) -> Prediction: ...
@@ -290,12 +320,12 @@ class Predictor:
         self, batch: list[tuple[str, NDArray[np.uint8] | BadImageError]], topk: int
     ) -> Iterator[Prediction]:
         views = [view for _, view in batch if not isinstance(view, BadImageError)]
-        rows: Iterator[NDArray[np.float32]] = iter(self.probabilities_of(views) if views else ())
+        answers = iter(self.answers_of(views) if views else ())
         for name, view in batch:
             if isinstance(view, BadImageError):
                 yield Prediction(name, (), error=str(view))
             else:
-                yield Prediction(name, self.scores(next(rows), topk=topk))
+                yield self.prediction(name, *next(answers), topk=topk)
 
     def scores(self, probabilities: NDArray[np.float32], *, topk: int = 5) -> tuple[Score, ...]:
         """The likeliest classes of one image, best first, from its row of probabilities (num_classes,)."""
@@ -310,17 +340,6 @@ class Predictor:
 def _check_counts(**values: int) -> None:
     for name, value in values.items():
         check_count(value, name, least=1)
-
-
-def softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Probabilities of rows, (N, K).
-
-    >>> softmax(np.zeros((1, 2), np.float32))
-    array([[0.5, 0.5]], dtype=float32)
-    """
-    powers = np.exp(logits - logits.max(axis=1, keepdims=True))
-    probabilities: NDArray[np.float32] = powers / powers.sum(axis=1, keepdims=True)
-    return probabilities
 
 
 def largest(values: NDArray[np.float32], number: int) -> NDArray[np.intp]:
