@@ -12,6 +12,7 @@ from mobileone.errors import CheckpointError, ConfigError
 from mobileone.input_spec import InputSpec, Interpolation, square_or_sides
 from mobileone.outside_text import require_unicode
 from mobileone.regular_file import parse_json_text
+from mobileone.task import Task, checked_task
 from mobileone.variants import VARIANTS, Form, Variant
 
 FORMAT_VERSION = 1
@@ -31,6 +32,7 @@ class ModelConfig:
         num_classes: length of the logits, likewise.
         in_chans: channels of the input image, likewise.
         class_names: one name a class.
+        task: what the logits mean; `"singlelabel"` where a file does not say.
         input_spec: pre-processing the network expects.
         decision: how logits become probabilities and a sure answer.
         output_stride: 32, or 16 or 8 for a network with dilation.
@@ -43,6 +45,7 @@ class ModelConfig:
     num_classes: int | None = None
     in_chans: int | None = None
     class_names: tuple[str, ...] | None = None
+    task: Task = "singlelabel"
     input_spec: InputSpec | None = None
     decision: Decision | None = None
     output_stride: int = 32
@@ -63,6 +66,7 @@ class ModelConfig:
             "num_classes": self.num_classes,
             "in_chans": self.in_chans,
             "class_names": self.class_names and list(self.class_names),
+            "task": self.task,
             "input_spec": self.input_spec and self.input_spec.to_dict(),
             "decision": self.decision and self.decision.to_dict(),
             "output_stride": self.output_stride,
@@ -95,6 +99,7 @@ class ModelConfig:
                 num_classes=_count(values, "num_classes"),
                 in_chans=_count(values, "in_chans"),
                 class_names=_names(values.get("class_names")),
+                task=checked_task(values.get("task", "singlelabel")),
                 input_spec=_input_spec(values.get("input_spec")),
                 decision=_decision(values.get("decision")),
                 output_stride=_output_stride(values),

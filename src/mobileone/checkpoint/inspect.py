@@ -16,6 +16,7 @@ from mobileone.checkpoint.selection import AVERAGED_COUNTER, Selection, select
 from mobileone.decision import Decision
 from mobileone.errors import CheckpointError, ConfigError, MobileOneWarning
 from mobileone.input_spec import InputSpec
+from mobileone.task import Task
 from mobileone.variants import Form, Variant
 
 
@@ -33,6 +34,7 @@ class ModelCard:
         num_classes: length of the logits, 0 without a head.
         in_chans: channels of the input image.
         class_names: one name a class, None where the file has none.
+        task: what the logits mean, `"singlelabel"` where the file does not say.
         input_spec: pre-processing, as the file or its publisher states it, else ImageNet's.
         decision: how logits become probabilities and a sure answer; None where it was not calibrated.
         num_parameters: trained elements.
@@ -52,6 +54,7 @@ class ModelCard:
     num_classes: int
     in_chans: int
     class_names: tuple[str, ...] | None
+    task: Task
     input_spec: InputSpec
     decision: Decision | None
     num_parameters: int
@@ -106,6 +109,7 @@ class Inspected:
             num_classes=found.num_classes,
             in_chans=found.in_chans,
             class_names=self.config.class_names,
+            task=self.config.task,
             input_spec=self.config.input_spec or InputSpec.for_channels(found.in_chans),
             decision=self.config.decision,
             num_parameters=num_parameters(shapes),
@@ -208,6 +212,7 @@ def agreed(config: ModelConfig, found: Recognised, *, source: object) -> ModelCo
         num_classes=found.num_classes,
         in_chans=found.in_chans,
         class_names=names,
+        task=config.task,
         input_spec=spec or InputSpec.for_channels(found.in_chans),
         decision=config.decision,
         output_stride=config.output_stride,

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, NamedTuple
 
 from mobileone.atomic import rename_durably
-from mobileone.cli.arguments import refuse_existing
+from mobileone.cli.target_file import refuse_existing
 from mobileone.errors import ConfigError, MobileOneError
 from mobileone.outside_text import csv_cell, json_text, printable
 from mobileone.regular_file import open_regular
@@ -26,7 +26,7 @@ from mobileone.regular_file import open_regular
 if TYPE_CHECKING:
     from mobileone.inference.predictor import Prediction
 
-COLUMNS = ("image", "rank", "index", "class_name", "name", "probability", "sure", "error")
+COLUMNS = ("image", "rank", "index", "class_name", "name", "probability", "chosen", "sure", "error")
 MAX_DIFFERENCE = 1e-3
 """Probabilities of the same model on the same image differ by less, whatever else is in the batch."""
 
@@ -153,14 +153,18 @@ class PredictionFile:
 
 
 def csv_rows(prediction: Prediction) -> Iterator[tuple[str | int | float, ...]]:
-    """A row a class under `COLUMNS`, one with the error for a skipped image."""
+    """A row a class under `COLUMNS`, one with the error for a skipped image.
+
+    `chosen` is 1 or 0 of a multi-label network, and empty of another.
+    """
     image = csv_cell(printable(prediction.image))
     if prediction.error is not None:
-        yield image, "", "", "", "", "", "", csv_cell(printable(prediction.error))
+        yield image, *[""] * 7, csv_cell(printable(prediction.error))
     sure = "" if prediction.sure is None else "yes" if prediction.sure else prediction.doubt or "no"
     for rank, score in enumerate(prediction.scores, start=1):
         names = (csv_cell(printable(name)) for name in (score.class_name, score.name))
-        yield image, rank, score.index, *names, score.probability, sure, ""
+        chosen = "" if prediction.labels is None else int(score.class_name in prediction.labels)
+        yield image, rank, score.index, *names, score.probability, chosen, sure, ""
 
 
 @contextmanager

@@ -23,6 +23,7 @@ from mobileone.imagenet import resolve_classes
 from mobileone.images.eval_transform import EvalTransform
 from mobileone.inference.classifier import Classifier, classifying, decision_of
 from mobileone.progress_bar import progress_bar
+from mobileone.task import task_of
 
 if TYPE_CHECKING:
     import torch
@@ -102,7 +103,7 @@ def evaluate(
     from mobileone.ranks.distributed import Distributed
 
     dist = dist or Distributed()
-    decision = decision_of(model)
+    decision = decision_of(model) if task_of(model) == "singlelabel" else None
     sums: list[Tensor] = []
     bad: list[BadImage] = []
     for batch, logits in classified(

@@ -77,6 +77,7 @@ class TorchClassifier:
         self.input_spec = model.input_spec
         self.num_classes = model.num_classes
         self.class_names = model.class_names
+        self.task = model.task
         self.decision = model.decision
 
     def __str__(self) -> str:

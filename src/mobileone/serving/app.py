@@ -145,12 +145,11 @@ class PredictionService:
         loop, image = asyncio.get_running_loop(), EncodedImage("upload", data)
         view = await loop.run_in_executor(self._decoders, self.predictor.view, image)
         row, doubt = await asyncio.wrap_future(self.batcher.submit(view))
-        prediction = self.predictor.prediction("upload", row, doubt, topk=topk)
-        return {
-            "scores": [asdict(score) for score in prediction.scores],
-            "sure": prediction.sure,
-            "doubt": prediction.doubt,
-        }
+        answer = self.predictor.prediction("upload", row, doubt, topk=topk)
+        said: dict[str, Any] = {"scores": [asdict(score) for score in answer.scores]}
+        if answer.labels is not None:
+            said["labels"] = list(answer.labels)
+        return said if answer.sure is None else said | {"sure": answer.sure, "doubt": answer.doubt}
 
     def close(self) -> None:
         """Answer what waits, then stop the threads."""

@@ -1,1 +1,0 @@
-"""Probabilities that mean something: scaling, thresholds, novelty, and where they are kept."""
