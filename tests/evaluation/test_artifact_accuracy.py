@@ -7,6 +7,7 @@ import torch
 
 from mobileone.backends.artifact import Artifact
 from mobileone.data.digits import load_digits
+from mobileone.decision import Decision
 from mobileone.errors import BadImageError, ConfigError, DataError
 from mobileone.evaluation.artifact_accuracy import _sums
 from mobileone.evaluation.evaluate import evaluate
@@ -83,3 +84,12 @@ def test_what_does_not_fit_is_refused(artifact):
     digits = load_digits("val")
     with pytest.raises(DataError, match="no images"):
         evaluate(artifact, type(digits)("val", digits.images[:0], digits.labels[:0]))
+
+
+def test_both_ways_agree_on_what_is_sure(artifact):
+    artifact.decision = Decision(temperatures=(2.0,), biases=tuple(np.linspace(-1, 1, 10)), thresholds=(0.2,))
+    alone = evaluate(artifact, "digits", batch_size=50, progress=False)
+    ranked = evaluate(artifact, "digits", batch_size=50, dist=Distributed(), progress=False)
+    assert 0 < alone.coverage < 100
+    assert (alone.coverage, alone.accepted_acc1) == (ranked.coverage, ranked.accepted_acc1)
+    assert (alone.acc1, alone.loss) == (ranked.acc1, pytest.approx(ranked.loss, rel=1e-6))
