@@ -102,9 +102,10 @@ def test_an_unsure_answer_of_a_calibrated_model_is_marked(run, model_file, photo
     (prediction,) = json.loads(run("predict", path, image, "--json")[1])
     assert (prediction["sure"], prediction["doubt"]) == (False, "unlikely")
     run("predict", path, image, "-o", tmp_path / "p.csv")
-    assert {row["sure"] for row in csv.DictReader((tmp_path / "p.csv").open())} == {"unlikely"}
+    rows = csv.DictReader((tmp_path / "p.csv").read_text(encoding="utf-8").splitlines())
+    assert {row["sure"] for row in rows} == {"unlikely"}
     code, out, _ = run("test", path, "--data", photos, "--workers", 0)
     assert (code, "sure 0.0 %" in out) == (0, True)
     assert "temperature 2.000, sure from 1.000 on" in run("info", path)[1]
     code, out, err = run("predict", path, image, "--input-size", 64)
-    assert (code, "unsure" in out, "calibrated with its own input size" in err) == (0, False, True)
+    assert (code, "unsure:" in out, "calibrated with its own input size" in err) == (0, False, True)

@@ -9,6 +9,7 @@ from mobileone.backends.artifact import Artifact
 from mobileone.data.digits import load_digits
 from mobileone.decision import Decision
 from mobileone.errors import BadImageError, ConfigError, DataError
+from mobileone.evaluation.answers import answer
 from mobileone.evaluation.artifact_accuracy import _sums
 from mobileone.evaluation.evaluate import evaluate
 from mobileone.evaluation.metrics import topk_correct
@@ -87,7 +88,8 @@ def test_what_does_not_fit_is_refused(artifact):
 
 
 def test_both_ways_agree_on_what_is_sure(artifact):
-    artifact.decision = Decision(temperatures=(2.0,), biases=tuple(np.linspace(-1, 1, 10)), thresholds=(0.2,))
+    confidence = answer(artifact, load_digits("val"), progress=False).probabilities
+    artifact.decision = Decision(thresholds=(float(np.median(confidence)) + 1e-7,))
     alone = evaluate(artifact, "digits", batch_size=50, progress=False)
     ranked = evaluate(artifact, "digits", batch_size=50, dist=Distributed(), progress=False)
     assert 0 < alone.coverage < 100
