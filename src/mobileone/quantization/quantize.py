@@ -40,6 +40,10 @@ from mobileone.quantization.layer_errors import LayerError, trace_errors
 from mobileone.quantization.quantize_layers import quantize_layers
 from mobileone.quantization.ranges import Range
 
+NOT_ITS_OWN = (
+    "the float network's calibrated probabilities and thresholds are not this file's, as integers move "
+    "logits; calibrate the file itself"
+)
 NUM_COMPARED = 16  # images whose feature maps are compared
 
 
@@ -153,8 +157,15 @@ def quantize(
         layers=trace_errors(quantized, images),
         float_bytes=4 * quantized.layers.num_parameters,
         # Averages are no classes: which one is largest says nothing of the images.
-        warnings=doubts(images, expected if manifest.num_classes else expected[:, :1]),
+        warnings=[
+            *doubts(images, expected if manifest.num_classes else expected[:, :1]),
+            *([NOT_ITS_OWN] if _has_decision(network) else []),
+        ],
     )
+
+
+def _has_decision(network: Network) -> bool:
+    return isinstance(network, MobileOne) and network.decision is not None
 
 
 def _vectors(network: Network, images: Tensor) -> Tensor:
@@ -221,7 +232,8 @@ def write_quantized(
         versions=writer.versions(),
         source=source,
         features=feature_specs(network, maps, find_backend(format)) if maps else (),
-        note="int8 weights and activations; compared with float on the calibration images",
+        note="int8 weights and activations; compared with float on the calibration images"
+        + (f"; {NOT_ITS_OWN}" if _has_decision(network) else ""),
     )
     evidence = Evidence(
         pixels=images[: len(maps[0])] if maps else images,
