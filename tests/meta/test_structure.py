@@ -26,8 +26,10 @@ ROOMS = [
         "file_hash",
         "imagenet",
         "class_list",
+        "decision",
         "precision",
         "processor",
+        "task",
         "progress_bar",
     },
     {"ranks"},
@@ -47,6 +49,7 @@ ROOMS = [
     {"quantization"},
     {"benchmarking"},
     {"training"},
+    {"web"},
     {"cli"},
     {"__main__"},
 ]
