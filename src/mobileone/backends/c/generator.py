@@ -75,6 +75,7 @@ def generate(
     image = test_image(plan)
     workspace = plan_workspace(plan, quantized.layers, test_bytes=test_image_bytes(plan))
     defines = _defines(quantized, plan, workspace, stem_panels) | {
+        "HAS_PLAIN_SUMS": str(int(tables.has_plain_sums)),
         "TEST_IMAGE_BYTES": str(test_image_bytes(plan)),
         "TEST_ROW_BYTES": str(TEST_ROW_BYTES),
         "TEST_HASH": f"0x{run_integers(quantized, image).digest:08X}u",

@@ -12,6 +12,7 @@ from mobileone.backends.c.packing import (
     PackedLayer,
     PackedPanel,
     TileShape,
+    can_lift,
     pack_depthwise,
     pack_panels,
     safe_bias,
@@ -36,6 +37,7 @@ class LayerTables:
         shapes: of pointwise kernels, in the order of their numbers.
         maps: in the order of their numbers.
         weight_bytes: of all arrays that a processor's kernels read.
+        has_plain_sums: whether a matrix product has sums that cannot be lifted; see `packing.can_lift`.
     """
 
     def __init__(self, quantized: QuantizedNetwork) -> None:
@@ -45,6 +47,7 @@ class LayerTables:
         self.shapes: list[TileShape] = []
         self.maps: list[MapSpec] = []
         self.weight_bytes = 0
+        self.has_plain_sums = False
         self._attention = ""
         self._sources, before = {}, "image"
         for conv in quantized.layers.convs:
@@ -138,10 +141,13 @@ class LayerTables:
         pixels: int,
         width: int = 0,
     ) -> int:
-        scale = self._scale(conv)
-        panels = pack_panels(rows, self._bias(conv, scale), scale, groups=groups)
+        scale, offset = self._scale(conv), self._offset(conv)
+        bias = self._bias(conv, scale)
+        panels = pack_panels(rows, bias, scale, groups=groups)
+        is_lifted = not offset and can_lift(rows, bias, scale)
+        self.has_plain_sums |= not is_lifted
         self._panels(
-            name, conv.name, panels, pitch=pitch, pixels=pixels, width=width, offset=self._offset(conv)
+            name, conv.name, panels, pitch=pitch, pixels=pixels, width=width, start=f"{offset}, {int(is_lifted)}"
         )
         return len(panels)
 
@@ -154,7 +160,7 @@ class LayerTables:
         pitch: int,
         pixels: int,
         width: int,
-        offset: int,
+        start: str = "0, 0",
     ) -> None:
         lines = []
         for index, panel in enumerate(panels):
@@ -164,7 +170,7 @@ class LayerTables:
                 tiles = tile_shape(pitch, panel.vectors, pixels, groups=panel.groups, width=width)
                 shape = self._shape(tiles)
             lines.append(
-                f"  {{{constants}, {offset}, {panel.groups}, {panel.vectors}, {panel.blocks}, "
+                f"  {{{constants}, {start}, {panel.groups}, {panel.vectors}, {panel.blocks}, "
                 f"{panel.channel}, {shape}, {pitch}}}"
             )
         self.tables.append(f"static const panel {name}_panels[] = {{\n" + ",\n".join(lines) + "};")
@@ -229,7 +235,7 @@ class LayerTables:
         groups = round_up(round_up(inputs, 4) // 4, CLASSIFIER_GROUPS)
         zeros = np.zeros(out, np.int32)
         panels = pack_panels(weight.values, zeros, zeros.astype(np.float32), groups=groups)
-        self._panels("classifier", classifier.name, panels, pitch=4 * groups, pixels=0, width=0, offset=0)
+        self._panels("classifier", classifier.name, panels, pitch=4 * groups, pixels=0, width=0)
         step = np.float32(self.quantized.activations["pooled"].step)
         for name, values in (("scale", weight.scale * step), ("bias", classifier.bias)):
             array = np.asarray(values, np.float32)

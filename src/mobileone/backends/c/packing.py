@@ -18,11 +18,12 @@ Int8s: TypeAlias = NDArray[np.int8]
 Int32s: TypeAlias = NDArray[np.int32]
 Float32s: TypeAlias = NDArray[np.float32]
 UINT8_MAX, INT32_MAX = 255, 2**31 - 1
+LIFT, LIFT_BITS = 2**23, 0x4B000000  # a float, and its bits
 KERNEL_TAPS = 3
 SPLIT_PIXEL = 16  # products that take as long as moving one pixel's outputs to another row
 # Pixels of a tile, at most: as many sums as there are registers, by the vectors of sums that a pixel has.
 MOST_PIXELS = {
-    "avx512vnni": {1: 14, 2: 14, 3: 9},
+    "avx512vnni": {1: 14, 2: 7, 3: 9},
     "avxvnni": {1: 8, 2: 6, 3: 6},
     "avx2": {1: 8, 2: 5, 3: 5},
     "neon": {1: 5, 2: 5, 3: 4},
@@ -192,6 +193,22 @@ def safe_bias(name: str, weight: Int8s, bias: Int32s, scale: Float32s) -> Int32s
     if ((safe != wide) & ~silent).any() or ((wide + reach) * np.maximum(scale, 1) >= INT32_MAX).any():
         raise ExportError(f"{name}: sums of products do not fit into 32 bits; the C engine cannot compute it")
     return safe.astype(np.int32)
+
+
+def can_lift(weight: Int8s, bias: Int32s, scale: Float32s) -> bool:
+    """Whether sums of a matrix (out, in) may start 2^23 higher, so that their bits are those of a float.
+
+    A sum from 0 to 2^23 is then exact, a negative one stays negative, and one above grows; that must be one that
+    is cut to 255 anyway. The bits may not leave the positive floats, nor their products 32 bits.
+    """
+    wide, offsets = UINT8_MAX * weight.astype(np.int64), bias.astype(np.int64)
+    low, high = offsets + np.minimum(wide, 0).sum(1), offsets + np.maximum(wide, 0).sum(1)
+    if (low <= -LIFT_BITS).any() or (high > INT32_MAX - LIFT_BITS).any() or (scale < 0).any():
+        return False
+    lifted = (high + LIFT_BITS).clip(0).astype(np.int32).view(np.float32).astype(np.float64)
+    steps = scale.astype(np.float64)
+    fits = (high <= LIFT) | (LIFT * steps > UINT8_MAX + 1)
+    return bool(fits.all() and (lifted * steps < INT32_MAX).all())
 
 
 def _packed(

@@ -46,7 +46,7 @@ V_INLINE void V_classify_block(const V_pixel *features, int groups, const int8_t
                                int32_t *lanes, int vectors) {
   V_ints sums[4][3];
   UNROLL for (int v = 0; v < vectors; v++) {
-    sums[0][v] = V_start(bias + 16 * v);
+    sums[0][v] = V_load(bias + 16 * v);
     UNROLL for (int part = 1; part < 4; part++) sums[part][v] = V_zero();
   }
   ROLLED for (int k = 0; k < groups; k += 4) {

@@ -23,12 +23,15 @@ typedef struct { /* A depthwise convolution, 64 channels a block; see pack_depth
   int32_t blocks;
 } filters;
 
+enum { LIFT = 0x4B000000 }; /* the bits of 2^23 as a float */
+
 typedef struct { /* Output channels of a matrix product, 16 · vectors a block; see pack_panel. */
   const int8_t *weights;
   const int32_t *bias[2];
   const float *scale;
   int32_t offset;
-  int32_t groups;  /* of four input channels */
+  int32_t is_lifted; /* sums may begin 2^23 higher; see V_round */
+  int32_t groups;    /* of four input channels */
   int32_t vectors; /* 1, 2 or 3 */
   int32_t blocks;
   int32_t channel; /* the first block's first */

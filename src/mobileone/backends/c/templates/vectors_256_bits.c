@@ -6,7 +6,7 @@ V_INLINE V_ints V_load(const void *p) { return _mm256_loadu_si256((const __m256i
 V_INLINE V_ints V_zero(void) { return _mm256_setzero_si256(); }
 V_INLINE V_ints V_add(V_ints a, V_ints b) { return _mm256_add_epi32(a, b); }
 V_INLINE void V_store_ints(int32_t *p, V_ints a) { _mm256_storeu_si256((__m256i *)p, a); }
-V_INLINE V_ints V_start(const int32_t *bias) { return V_load(bias); }
+V_INLINE V_ints V_start(const int32_t *bias, int is_lifted) { return (void)is_lifted, V_load(bias); }
 V_INLINE V_ints V_weights(const V_weight *p) { return V_load(p); }
 
 /* Four bytes, or two of 16 bits, to all lanes. */
@@ -19,7 +19,8 @@ V_INLINE V_ints V_broadcast(const V_pixel *p) {
 typedef struct {
   __m256 v[2];
 } V_scales;
-V_INLINE V_scales V_load_scales(const float *p, int vectors) {
+V_INLINE V_scales V_load_scales(const float *p, int vectors, int is_lifted) {
+  (void)is_lifted;
   const V_scales s = {{_mm256_loadu_ps(p), _mm256_loadu_ps(vectors == 2 ? p + 16 : p)}};
   return s;
 }

@@ -9,7 +9,6 @@ V_INLINE V_ints V_zero(void) { return vdupq_n_s32(0); }
 V_INLINE V_ints V_add(V_ints a, V_ints b) { return vaddq_s32(a, b); }
 V_INLINE void V_store_ints(int32_t *p, V_ints a) { vst1q_s32(p, a); }
 
-V_INLINE V_ints V_start(const int32_t *bias) { return vld1q_s32(bias); }
 V_INLINE int8x16_t V_weights(const int8_t *p) { return vld1q_s8(p); }
 
 V_INLINE V_bytes V_broadcast(const uint8_t *p) {
