@@ -16,6 +16,7 @@ from mobileone.backends.c.packing import (
     pack_depthwise,
     pack_panels,
     safe_bias,
+    settle_constants,
     tile_shape,
 )
 from mobileone.backends.fused_layers import ConvLayer
@@ -142,12 +143,18 @@ class LayerTables:
         width: int = 0,
     ) -> int:
         scale, offset = self._scale(conv), self._offset(conv)
-        bias = self._bias(conv, scale)
+        bias, scale = settle_constants(rows, self._bias(conv, scale), scale)
         panels = pack_panels(rows, bias, scale, groups=groups)
         is_lifted = not offset and can_lift(rows, bias, scale)
         self.has_plain_sums |= not is_lifted
         self._panels(
-            name, conv.name, panels, pitch=pitch, pixels=pixels, width=width, start=f"{offset}, {int(is_lifted)}"
+            name,
+            conv.name,
+            panels,
+            pitch=pitch,
+            pixels=pixels,
+            width=width,
+            start=f"{offset}, {int(is_lifted)}",
         )
         return len(panels)
 

@@ -21,7 +21,8 @@ UINT8_MAX, INT32_MAX = 255, 2**31 - 1
 LIFT, LIFT_BITS = 2**23, 0x4B000000  # a float, and its bits
 KERNEL_TAPS = 3
 SPLIT_PIXEL = 16  # products that take as long as moving one pixel's outputs to another row
-# Pixels of a tile, at most: as many sums as there are registers, by the vectors of sums that a pixel has.
+# Pixels of a tile, at most, by the vectors of sums that a pixel has. Registers hold the sums; avx512vnni has
+# room for 14, but of smaller tiles the processor rounds one while it multiplies the next.
 MOST_PIXELS = {
     "avx512vnni": {1: 14, 2: 7, 3: 9},
     "avxvnni": {1: 8, 2: 6, 3: 6},
@@ -92,7 +93,7 @@ def tile_shape(pitch: int, vectors: int, pixels: int, *, groups: int = 64, width
         width: of a row, where the rows of outputs do not follow one another; a tile in two rows costs more.
 
     >>> dict(tile_shape(128, 2, 56).pixels)["avx512vnni"], dict(tile_shape(256, 2, 49).pixels)["avx512vnni"]
-    (14, 10)
+    (7, 7)
     """
 
     def cost(size: int) -> tuple[int, int]:
@@ -195,11 +196,25 @@ def safe_bias(name: str, weight: Int8s, bias: Int32s, scale: Float32s) -> Int32s
     return safe.astype(np.int32)
 
 
+def settle_constants(weight: Int8s, bias: Int32s, scale: Float32s) -> tuple[Int32s, Float32s]:
+    """Bias and scale with which a channel without weights gives the same integer from a small sum.
+
+    Such a channel's scale is next to nothing and its bias huge: the only sums in a trained network that
+    `can_lift` would refuse.
+    """
+    constant = ~weight.any(1)
+    output = np.rint(bias.astype(np.float32) * scale).clip(-UINT8_MAX, UINT8_MAX)
+    return (
+        np.where(constant, output, bias).astype(np.int32),
+        np.where(constant, 1, scale).astype(np.float32),
+    )
+
+
 def can_lift(weight: Int8s, bias: Int32s, scale: Float32s) -> bool:
     """Whether sums of a matrix (out, in) may start 2^23 higher, so that their bits are those of a float.
 
-    A sum from 0 to 2^23 is then exact, a negative one stays negative, and one above grows; that must be one that
-    is cut to 255 anyway. The bits may not leave the positive floats, nor their products 32 bits.
+    A sum from 0 to 2^23 is then exact, a negative one stays negative, and one above grows; that must be one
+    that is cut to 255 anyway. The bits may not leave the positive floats, nor their products 32 bits.
     """
     wide, offsets = UINT8_MAX * weight.astype(np.int64), bias.astype(np.int64)
     low, high = offsets + np.minimum(wide, 0).sum(1), offsets + np.maximum(wide, 0).sum(1)

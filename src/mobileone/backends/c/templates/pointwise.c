@@ -50,8 +50,8 @@ V_INLINE void V_columns(const V_pixel *strip, int pixels, const panel *p, int is
     to.at += lanes + slice * count;
     const V_pixel *from = strip;
     ROLLED for (int left = pixels; left > 0; left -= size) {
-      to = V_tile(from, p->groups, w, p->bias[V_SIGNED] + lanes + slice, p->scale + lanes + slice, is_lifted, offset, to,
-                  left, sink, pitch, size, count, V_weights_apart(64 * vectors, count));
+      to = V_tile(from, p->groups, w, p->bias[V_SIGNED] + lanes + slice, p->scale + lanes + slice, is_lifted, offset,
+                  to, left, sink, pitch, size, count, V_weights_apart(64 * vectors, count));
       from += size * pitch;
     }
   }

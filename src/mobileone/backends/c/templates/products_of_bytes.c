@@ -5,7 +5,8 @@ enum { V_PARTS = 1, V_WEIGHTS = 64, V_TAPS = 256, V_TAPS_ROOM = 1 };
 V_INLINE const V_pixel *V_prepare(const uint8_t *strip, int pixels, int pitch, int size, uint8_t *scratch) {
   return (void)pixels, (void)pitch, (void)size, (void)scratch, strip;
 }
-V_INLINE const V_weight *V_prepare_weights(const int8_t *weights, int groups, int apart, int vectors, uint8_t *scratch) {
+V_INLINE const V_weight *V_prepare_weights(const int8_t *weights, int groups, int apart, int vectors,
+                                           uint8_t *scratch) {
   return (void)groups, (void)apart, (void)vectors, (void)scratch, weights;
 }
 V_INLINE int V_weights_apart(int apart, int vectors) { return (void)vectors, apart; }

@@ -23,7 +23,8 @@ V_INLINE V_ints V_two_of_four(V_ints four, int part) {
 }
 
 /* The weights of some vectors, `apart` bytes from one group of input channels to the next. */
-V_INLINE const V_weight *V_prepare_weights(const int8_t *weights, int groups, int apart, int vectors, uint8_t *scratch) {
+V_INLINE const V_weight *V_prepare_weights(const int8_t *weights, int groups, int apart, int vectors,
+                                           uint8_t *scratch) {
   V_weight *wide = (V_weight *)(void *)(scratch + SINK_BYTES), *to = wide;
   for (int k = 0; k < groups; k++, weights += apart)
     UNROLL for (int v = 0; v < vectors; v++, to += V_WEIGHTS) {

@@ -45,7 +45,8 @@ V_INLINE V_scales V_load_scales(const float *p, int vectors, int is_lifted) {
   UNROLL for (int v = 0; v < vectors; v++) {
     s.v[v] = _mm512_loadu_ps(p + 16 * v);
     /* times -2^23: 23 more in the exponent, and the other sign */
-    s.shift[v] = _mm512_castsi512_ps(_mm512_add_epi32(_mm512_castps_si512(s.v[v]), _mm512_set1_epi32((int)0x8B800000u)));
+    const V_ints bits = _mm512_castps_si512(s.v[v]);
+    s.shift[v] = _mm512_castsi512_ps(_mm512_add_epi32(bits, _mm512_set1_epi32((int)0x8B800000u)));
   }
   return s;
 }
