@@ -4,11 +4,15 @@ import csv
 import json
 
 import pytest
+import torch
 from PIL import Image
 
+from mobileone.checkpoint.store import save_model
 from mobileone.cli.predict import expand_folders
 from mobileone.cli.prediction_file import COLUMNS
 from mobileone.errors import ConfigError
+from mobileone.input_spec import InputSpec
+from mobileone.model.create import create_model
 
 
 def test_predict_names_classes_and_draws_them(run, model_file, photos, tmp_path):
@@ -69,3 +73,18 @@ def test_the_division_of_cores_is_said_where_there_are_many_photos(run, model_fi
     assert " cores decode: a photo takes " in err
     assert " cores decode" not in run("predict", model_file, *many[:3])[2]
     assert " cores decode" not in run("predict", model_file, *many, "--workers", 1)[2]
+
+
+def test_labels_are_marked_and_a_threshold_chooses_them(run, tiny, photos, tmp_path):
+    model = create_model(
+        tiny, num_classes=2, input_spec=InputSpec(size=32), class_names=("hat", "red"), task="multilabel"
+    ).eval()
+    torch.nn.init.constant_(model.head.fc.weight, 0.0)
+    model.head.fc.bias.data = torch.tensor([2.0, -2.0])
+    path, photo = save_model(model, tmp_path / "labels.safetensors"), photos / "val" / "cat" / "0.jpg"
+    code, out, _ = run("predict", path, photo)
+    assert code == 0
+    assert out.splitlines()[1:] == ["  *  88.08 %  hat", "     11.92 %  red"]
+    code, out, _ = run("predict", path, photo, "--threshold", "0.9", "--json")
+    assert json.loads(out)[0]["labels"] == []
+    assert run("predict", path, photo, "--threshold", "0.9")[1].startswith(f"{photo}  no label reaches")

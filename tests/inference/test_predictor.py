@@ -176,3 +176,41 @@ def test_a_bad_image_stops_or_is_named(predictor, grey, tmp_path):
 def test_options_out_of_range_are_refused_at_once(predictor, option):
     with pytest.raises(ConfigError, match=f"{option} must be at least 1, got 0"):
         predictor.stream([], **{option: 0})
+
+
+class Labels(Brightness):
+    """Brightness as a network of labels: each is likely on its own."""
+
+    task = "multilabel"
+    bias = 70
+
+    def logits(self, pixels):
+        return super().logits(pixels) + self.bias
+
+
+def test_labels_have_a_probability_each_and_those_above_the_threshold_are_named(grey):
+    predictor = Predictor(Labels())
+    answer = predictor(grey(128), topk=1)
+    assert answer.labels == ("c", "b", "d")  # 70, 6 and 6 above zero
+    assert [score.class_name for score in answer.scores] == ["c", "b", "d"]  # none of them is left out
+    assert answer.scores[1].probability == pytest.approx(1 / (1 + np.exp(-6)), rel=1e-4)
+    assert [score.class_name for score in predictor(grey(128), topk=5).scores] == ["c", "b", "d", "a", "e"]
+    assert Predictor(Labels(), threshold=0.999)(grey(128)).labels == ("c",)
+    assert answer.to_dict()["labels"] == ("c", "b", "d")
+
+
+def test_no_label_may_reach_the_threshold(grey):
+    assert Predictor(Brightness())(grey(30)).labels is None
+    classifier = Labels()
+    classifier.bias = 0
+    answer = Predictor(classifier)(grey(96), topk=2)
+    assert (answer.labels, len(answer.scores)) == ((), 2)
+
+
+@pytest.mark.parametrize(
+    ("classifier", "threshold", "wanted"),
+    [(Brightness, 0.5, "for multi-label networks"), (Labels, 1.5, r"must be in \[0, 1\], got 1.5")],
+)
+def test_a_threshold_that_means_nothing_is_refused(classifier, threshold, wanted):
+    with pytest.raises(ConfigError, match=wanted):
+        Predictor(classifier(), threshold=threshold)

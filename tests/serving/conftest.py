@@ -18,6 +18,7 @@ from mobileone.inference.predictor import Predictor
 from mobileone.input_spec import InputSpec
 from mobileone.serving.app import ServeLimits, make_app
 from mobileone.serving.serve import _listen
+from mobileone.task import Task
 
 
 class Levels:
@@ -76,8 +77,9 @@ def server() -> Iterator[Callable[..., Client]]:
         pytest.importorskip(name, reason="needs the extra serve")
     running = []
 
-    def start(**limits: float) -> Client:
+    def start(task: Task = "singlelabel", **limits: float) -> Client:
         classifier, listener = Levels(), _listen("127.0.0.1", 0)
+        classifier.task = task
         app = make_app(Predictor(classifier), ServeLimits(**limits))
         own = uvicorn.Server(uvicorn.Config(app, log_level="error", timeout_graceful_shutdown=10))
         thread = threading.Thread(target=own.run, kwargs={"sockets": [listener]})

@@ -121,3 +121,10 @@ def test_limits_out_of_range_are_refused(name):
 def test_a_missing_library_names_the_extra():
     with pytest.raises(MissingExtraError, match=r"serving needs nothing_such .*\[serve\]"):
         need("nothing_such.module")
+
+
+def test_labels_of_a_multi_label_network_are_in_the_answer(server, image):
+    client = server(task="multilabel")
+    status, answer = client.predict(image(128))
+    assert (status, answer["labels"]) == (200, ["c"])
+    assert answer["scores"][0]["probability"] == pytest.approx(0.5)

@@ -10,11 +10,13 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from mobileone.backends.table import BACKENDS, Backend, Precision, backend_of
+from mobileone.decision import Decision
 from mobileone.errors import ArtifactError, ConfigError
 from mobileone.file_hash import sha256_of_path
 from mobileone.input_spec import InputSpec
 from mobileone.limits import ARTIFACT_BYTES, CLASSES, INPUT_SIZE
 from mobileone.regular_file import read_json
+from mobileone.task import Task, checked_task
 
 MANIFEST_VERSION = 1
 MAX_TEXT = 4096  # characters, of a name or a note
@@ -194,6 +196,10 @@ class Manifest:
         embedding_size: length of the output of a network without classifier, its pooled features; else 0.
         features: the outputs of a network that gives feature maps, in the graph's order, finest first; else
             none.
+        task: what the logits mean: `"singlelabel"`, softmax over all of them, or `"multilabel"`, a sigmoid
+            each.
+        decision: how its logits become probabilities and a sure answer, as `mobileone calibrate` found for
+            this very file, or for the float network that it computes the same as; None where nobody did.
     """
 
     format: str
@@ -212,6 +218,8 @@ class Manifest:
     note: str = ""
     embedding_size: int = 0
     features: tuple[OutputSpec, ...] = ()
+    task: Task = "singlelabel"
+    decision: Decision | None = None
     manifest_version: int = field(default=MANIFEST_VERSION)
 
     @property
@@ -259,6 +267,7 @@ class Manifest:
                 "class_names": None if names is None else tuple(names),
                 "features": tuple(OutputSpec(**each) for each in given.get("features", ())),
                 "parity": None if given["parity"] is None else Parity(**given["parity"]),
+                "decision": None if given.get("decision") is None else Decision.from_dict(given["decision"]),
             }
         )
         manifest._check()
@@ -275,6 +284,7 @@ class Manifest:
         )
         if not all(isinstance(text, str) and len(text) <= MAX_TEXT for text in texts):
             raise ValueError(f"a text in it is none, or longer than {MAX_TEXT} characters")
+        checked_task(self.task)
         if self.precision not in get_args(Precision):
             raise ValueError(f"precision {self.precision!r:.40}")
         if not _is_count(self.num_classes, at_most=CLASSES.value):
@@ -299,6 +309,10 @@ class Manifest:
             output.check()
         if self.features and self.num_outputs:
             raise ValueError("it gives feature maps and a vector")
+        if self.decision is not None:
+            if not self.num_classes:
+                raise ValueError("it has a decision and no classes")
+            self.decision.check(self.num_classes)
 
 
 def manifest_path(artifact: str | os.PathLike[str]) -> Path:

@@ -11,6 +11,7 @@ from mobileone.errors import CheckpointError, ConfigError
 from mobileone.input_spec import InputSpec, Interpolation, square_or_sides
 from mobileone.outside_text import require_unicode
 from mobileone.regular_file import parse_json_text
+from mobileone.task import Task, checked_task
 from mobileone.variants import VARIANTS, Form, Variant
 
 FORMAT_VERSION = 1
@@ -30,6 +31,7 @@ class ModelConfig:
         num_classes: length of the logits, likewise.
         in_chans: channels of the input image, likewise.
         class_names: one name a class.
+        task: what the logits mean; `"singlelabel"` where a file does not say.
         input_spec: pre-processing the network expects.
         output_stride: 32, or 16 or 8 for a network with dilation.
         extra: whatever the writer added: epoch, accuracy, source.
@@ -41,6 +43,7 @@ class ModelConfig:
     num_classes: int | None = None
     in_chans: int | None = None
     class_names: tuple[str, ...] | None = None
+    task: Task = "singlelabel"
     input_spec: InputSpec | None = None
     output_stride: int = 32
     extra: dict[str, Any] = field(default_factory=dict)
@@ -60,6 +63,7 @@ class ModelConfig:
             "num_classes": self.num_classes,
             "in_chans": self.in_chans,
             "class_names": self.class_names and list(self.class_names),
+            "task": self.task,
             "input_spec": self.input_spec and self.input_spec.to_dict(),
             "output_stride": self.output_stride,
             "extra": self.extra,
@@ -91,6 +95,7 @@ class ModelConfig:
                 num_classes=_count(values, "num_classes"),
                 in_chans=_count(values, "in_chans"),
                 class_names=_names(values.get("class_names")),
+                task=checked_task(values.get("task", "singlelabel")),
                 input_spec=_input_spec(values.get("input_spec")),
                 output_stride=_output_stride(values),
                 extra=dict(values.get("extra") or {}),

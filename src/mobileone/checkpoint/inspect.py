@@ -15,6 +15,7 @@ from mobileone.checkpoint.resolve import resolve
 from mobileone.checkpoint.selection import AVERAGED_COUNTER, Selection, select
 from mobileone.errors import CheckpointError, MobileOneWarning
 from mobileone.input_spec import InputSpec
+from mobileone.task import Task
 from mobileone.variants import Form, Variant
 
 
@@ -32,6 +33,7 @@ class ModelCard:
         num_classes: length of the logits, 0 without a head.
         in_chans: channels of the input image.
         class_names: one name a class, None where the file has none.
+        task: what the logits mean, `"singlelabel"` where the file does not say.
         input_spec: pre-processing, as the file or its publisher states it, else ImageNet's.
         num_parameters: trained elements.
         size_bytes: of the file, 0 for fresh weights.
@@ -50,6 +52,7 @@ class ModelCard:
     num_classes: int
     in_chans: int
     class_names: tuple[str, ...] | None
+    task: Task
     input_spec: InputSpec
     num_parameters: int
     size_bytes: int
@@ -102,6 +105,7 @@ class Inspected:
             num_classes=found.num_classes,
             in_chans=found.in_chans,
             class_names=self.config.class_names,
+            task=self.config.task,
             input_spec=self.config.input_spec or InputSpec.for_channels(found.in_chans),
             num_parameters=num_parameters(shapes),
             size_bytes=contents.size_bytes if contents else 0,
@@ -198,6 +202,7 @@ def agreed(config: ModelConfig, found: Recognised, *, source: object) -> ModelCo
         num_classes=found.num_classes,
         in_chans=found.in_chans,
         class_names=names,
+        task=config.task,
         input_spec=spec or InputSpec.for_channels(found.in_chans),
         output_stride=config.output_stride,
         extra=config.extra,

@@ -215,6 +215,7 @@ def _build(
         output_stride=config.output_stride,
         input_spec=config.input_spec,
         class_names=config.class_names,
+        task=config.task,
     )
 
 

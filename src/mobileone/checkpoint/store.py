@@ -48,6 +48,7 @@ def config_of(model: MobileOne, *, extra: Mapping[str, Any] | None = None) -> Mo
         num_classes=model.num_classes,
         in_chans=model.in_chans,
         class_names=model.class_names,
+        task=model.task,
         input_spec=model.input_spec,
         output_stride=model.output_stride,
         extra=dict(extra or {}),

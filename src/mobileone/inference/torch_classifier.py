@@ -76,6 +76,7 @@ class TorchClassifier:
         self.input_spec = model.input_spec
         self.num_classes = model.num_classes
         self.class_names = model.class_names
+        self.task = model.task
 
     def __str__(self) -> str:
         return "fused" if self.model.form == "inference" else "in train form"

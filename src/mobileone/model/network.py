@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from mobileone.errors import ConfigError
 from mobileone.input_spec import InputSpec, Size
 from mobileone.model.block import InferenceBlock, MobileOneBlock
+from mobileone.task import Task, checked_task
 from mobileone.variants import Form, Variant, check_count, network_units
 
 BLOCKS: dict[Form, type[MobileOneBlock] | type[InferenceBlock]] = {
@@ -102,12 +103,14 @@ class MobileOne(nn.Module):
         output_stride: 32, or 16 or 8 with dilation instead of the last strides.
         input_spec: the pre-processing this network expects; default ImageNet's at 224 px.
         class_names: one name a class, folder names as a rule; None where unknown.
+        task: `"singlelabel"`, one class an image, or `"multilabel"`: each logit is a label of its own.
 
     Raises:
         ConfigError: on values that do not fit together.
     """
 
     _class_names: tuple[str, ...] | None = None
+    task: Task = "singlelabel"
 
     def __init__(
         self,
@@ -119,9 +122,11 @@ class MobileOne(nn.Module):
         output_stride: int = 32,
         input_spec: InputSpec | None = None,
         class_names: Sequence[str] | None = None,
+        task: Task = "singlelabel",
     ) -> None:
         super().__init__()
         self.variant = variant
+        self.task = checked_task(task)
         self.in_chans = in_chans
         self.output_stride = output_stride
         self.num_features = self.head_hidden_size = variant.num_features

@@ -144,7 +144,9 @@ class PredictionService:
         loop, image = asyncio.get_running_loop(), EncodedImage("upload", data)
         view = await loop.run_in_executor(self._decoders, self.predictor.view, image)
         row = await asyncio.wrap_future(self.batcher.submit(view))
-        return {"scores": [asdict(score) for score in self.predictor.scores(row, topk=topk)]}
+        answer = self.predictor.prediction("upload", row, topk=topk)
+        scores: dict[str, Any] = {"scores": [asdict(score) for score in answer.scores]}
+        return scores if answer.labels is None else scores | {"labels": list(answer.labels)}
 
     def close(self) -> None:
         """Answer what waits, then stop the threads."""

@@ -89,6 +89,7 @@ def generate(
         "TEST_HASH": f"0x{run_integers(quantized, image).digest:08X}u",
         "VERSION_TEXT": c_string(f"mobileone {__version__}, {title}"),
     }
+    tables.features()
     names = quantized.layers.class_names
     named = names is not None and quantized.layers.classifier is not None
     parts = [
@@ -182,8 +183,7 @@ def _defines(
         "THREAD_BYTES": workspace.thread_bytes,
         **workspace.offsets,
     }
-    step = activations[last.name if last.attention is None else f"{last.name}.attn"].step
-    floats = {"LAST_STEP": c_float(step)}
+    floats = {"LAST_STEP": c_float(activations[last.output_name].step)}
     if layers.classifier is not None:
         floats["POOLED_STEP"] = c_float(activations["pooled"].step)
     return {name: str(value) for name, value in numbers.items()} | floats
@@ -225,6 +225,9 @@ def _header(
         order="RGB" if channels == 3 else "in the order that the network was trained with",
         preprocessing=_preprocessing(spec),
         num_outputs=layers.num_outputs,
+        num_features=layers.convs[-1].out_channels,
+        map_height=plan.last.height,
+        map_width=plan.last.width,
         output_kind="averages of the last map's channels" if layers.classifier is None else "logits",
         weight_bytes=weight_bytes,
         workspace_bytes=workspace.shared_bytes + workspace.thread_bytes,

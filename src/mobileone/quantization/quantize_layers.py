@@ -125,7 +125,7 @@ def quantize_linear(linear: LinearLayer, wanted: Tensor, read: Tensor) -> tuple[
     return replace(linear, bias=bias), QuantizedWeight(values=values, scale=scale.numpy(), bias=None)
 
 
-def calibrate(layers: FusedLayers, pixels: Tensor, *, rule: Range = "mse") -> QuantizedNetwork:
+def quantize_layers(layers: FusedLayers, pixels: Tensor, *, rule: Range = "mse") -> QuantizedNetwork:
     """An int8 network from a float one and a few images of the kind that it will see.
 
     Args:
@@ -150,8 +150,10 @@ def calibrate(layers: FusedLayers, pixels: Tensor, *, rule: Range = "mse") -> Qu
         for conv, factor in zip(padded[:-1], factors, strict=False)
         if conv.name in layers.features
     }
-    if padded[-1].name in layers.features:  # the last output is not equalised
-        gains[padded[-1].name] = np.ones(padded[-1].out_channels, np.float32)
+    last = padded[-1]  # not equalised where no classifier reads it
+    gains[last.name] = np.ones(last.out_channels, np.float32)
+    if layers.classifier is not None:
+        gains[last.name] = factors[len(padded) - 1].numpy()
     return replace(quantized, layers=replace(quantized.layers, convs=padded), gains=gains)
 
 
