@@ -5,8 +5,8 @@ V_INLINE void V_groups(V_ints sums[V_MOST_PIXELS][2], const V_pixel *pixels, con
                        int size, int step) {
   UNROLL for (int k = 0; k < count; k++) {
     V_ints w[2];
-    V_LOAD_AT(w[0], "v128.load8x8_s", weights, k * step);
-    V_LOAD_AT(w[1], "v128.load8x8_s", weights, k * step + 8);
+    V_LOAD_AT(w[0], "i16x8.load8x8_s", weights, k * step);
+    V_LOAD_AT(w[1], "i16x8.load8x8_s", weights, k * step + 8);
     UNROLL for (int p = 0; p < size; p++) {
       V_ints four;
       V_LOAD_AT(four, "v128.load64_splat", pixels, 2 * (p * pitch + 4 * k));
