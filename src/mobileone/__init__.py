@@ -70,6 +70,7 @@ if TYPE_CHECKING:
     from mobileone.variants import VARIANTS as VARIANTS
     from mobileone.variants import BlockSpec as BlockSpec
     from mobileone.variants import Variant as Variant
+    from mobileone.web.build_site import build_site as build_site
 
 _HOME = {
     "Artifact": "mobileone.backends.artifact",
@@ -112,6 +113,7 @@ _HOME = {
     "VerificationError": "mobileone.errors",
     "bench": "mobileone.benchmarking.bench",
     "bench_report": "mobileone.benchmarking.bench_report",
+    "build_site": "mobileone.web.build_site",
     "convert": "mobileone.checkpoint.convert",
     "create_model": "mobileone.model.create",
     "describe": "mobileone.checkpoint.inspect",

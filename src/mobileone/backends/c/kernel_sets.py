@@ -43,7 +43,9 @@ class KernelSet:
             f"{shape.pitch}, {dict(shape.pixels)[self.family]}, {shape.vectors});\n}}\n"
             for name, shape in zip(names, shapes, strict=True)
         }
-        macros = "".join(f"#undef V_{name}\n" for name in ("TARGET", "INLINE", "KERNEL", "dot_lane", "LOAD_AT", "IN_PLACE"))
+        macros = "".join(
+            f"#undef V_{name}\n" for name in ("TARGET", "INLINE", "KERNEL", "dot_lane", "LOAD_AT", "IN_PLACE")
+        )
         parts = [*map(template, self.files), *instances.values(), kernel_table("V", self.name, names), macros]
         text = re.sub(r"\bV_", f"{self.name}_", "\n".join(parts))
         return f"#if {self.guard}\n{text}#endif\n"

@@ -192,21 +192,43 @@ export class Pixels {
     const firstColumn = Math.min(...columns.map((each) => each.first));
     const columnsRead = ends(columns) - firstColumn;
 
-    const tables = this.tables([{ table: columns, from: firstColumn }, { table: lines, from: firstRow }]);
-    const result = tables.end;
+    const { at, end: result, bytes } = this.tables([
+      { table: columns, from: firstColumn },
+      { table: lines, from: firstRow },
+    ]);
+    const downFirst = input.down_first && source.height > height && source.height - height > 2 * (source.width - width);
     const between = align(result + 4 * width * (height + 1) + SLACK);
-    const strip = align(between + 4 * width * (rows + 2) + SLACK);
-    const rowsAtOnce = Math.max(2, Math.min(rows, 2 * Math.floor(STRIP_BYTES / (8 * columnsRead))));
-    const memory = this.memory(strip + 4 * columnsRead * (rowsAtOnce + 1) + SLACK - this.base);
-    memory.set(tables.bytes, this.base);
-    for (let row = 0; row < rows; row += rowsAtOnce) {
-      const count = Math.min(rowsAtOnce, rows - row);
+    const betweenBytes = downFirst ? 4 * columnsRead * (height + 2) : 4 * width * (rows + 2);
+    const strip = align(between + betweenBytes + SLACK);
+    if (downFirst) {
+      // Some of the columns at a time, each over all rows.
+      const atOnce = Math.max(2, Math.min(columnsRead, Math.floor(STRIP_BYTES / (4 * rows))));
+      const part = align(strip + 4 * atOnce * (rows + 2) + SLACK);
+      const memory = this.memory(part + 4 * atOnce * (height + 1) + SLACK - this.base);
+      memory.set(bytes, this.base);
+      for (let column = 0; column < columnsRead; column += atOnce) {
+        const count = Math.min(atOnce, columnsRead - column);
+        memory.set(source.rows(firstRow, firstColumn + column, count, rows), strip);
+        this.call.over_white(strip, count * rows);
+        this.call.vertical(strip, 0, count, at[1], height, part);
+        for (let y = 0; y < height; y++) {
+          const line = part + 4 * count * y;
+          memory.copyWithin(between + 4 * (columnsRead * y + column), line, line + 4 * count);
+        }
+      }
+      this.call.horizontal(between, 4 * columnsRead, height, at[0], width, result);
+      return result;
+    }
+    const atOnce = Math.max(2, Math.min(rows, 2 * Math.floor(STRIP_BYTES / (8 * columnsRead))));
+    const memory = this.memory(strip + 4 * columnsRead * (atOnce + 1) + SLACK - this.base);
+    memory.set(bytes, this.base);
+    for (let row = 0; row < rows; row += atOnce) {
+      const count = Math.min(atOnce, rows - row);
       memory.set(source.rows(firstRow + row, firstColumn, columnsRead, count), strip);
       this.call.over_white(strip, count * columnsRead);
-      const to = between + 4 * width * row;
-      this.call.horizontal(strip, 4 * columnsRead, count, tables.at[0], width, to);
+      this.call.horizontal(strip, 4 * columnsRead, count, at[0], width, between + 4 * width * row);
     }
-    this.call.vertical(between, 0, width, tables.at[1], height, result);
+    this.call.vertical(between, 0, width, at[1], height, result);
     return result;
   }
 

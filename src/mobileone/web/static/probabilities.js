@@ -29,7 +29,7 @@ export function judge(logits, network, top) {
   const found = order.slice(0, top).map((index) => ({
     index,
     name: network.classes?.[index] ?? `class ${index}`,
-    probability: Math.exp(scores[index] - total),
+    probability: network.task === "multilabel" ? 1 / (1 + Math.exp(-scores[index])) : Math.exp(scores[index] - total),
   }));
   const familiarity = decision.novelty === "energy" ? logSumExp(logits) : Math.max(...logits);
   const novel = decision.novelty_limit !== null && familiarity < decision.novelty_limit;

@@ -15,6 +15,7 @@
  * @property {string} title  for people
  * @property {"engine" | "litert"} runtime
  * @property {"int8" | "fp32"} precision
+ * @property {"singlelabel" | "multilabel"} task  of several labels each has a probability of its own
  * @property {string} file
  * @property {string} sha256  of the file, hexadecimal
  * @property {number} bytes  of the file, not compressed
@@ -35,6 +36,7 @@
  * @property {[number, number]} resize  height and width that the cut is made from
  * @property {"bilinear" | "bicubic"} interpolation
  * @property {boolean} exif  whether photos are turned as their metadata say
+ * @property {boolean} down_first  whether Pillow, where the site was built, resizes tall pictures from top to bottom first
  * @property {[number, number, number]} border  colour around a letterboxed picture
  *
  * @typedef {object} Decision  how logits become probabilities, and when the answer is none: decision.py's. A list of one
