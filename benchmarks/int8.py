@@ -50,9 +50,9 @@ from mobileone.images.eval_transform import EvalTransform
 from mobileone.inference.classifier import logits_in_batches
 from mobileone.inference.torch_classifier import TorchClassifier
 from mobileone.model.network import MobileOne
-from mobileone.quantization.calibrate import calibrate
 from mobileone.quantization.layer_errors import sqnr_db
 from mobileone.quantization.quantize import write_quantized
+from mobileone.quantization.quantize_layers import quantize_layers
 
 WEIGHTS = Path("../shared/data/apple_s0/mobileone_s0.pth.tar")
 PHOTOS = Path("../shared/data/imagenet_val_300")
@@ -95,7 +95,7 @@ def interval(values: np.ndarray) -> str:
 def ours(model: MobileOne, images: Tensor, folder: Path) -> Mapping[str, Path]:
     """Calibrated once, written for every runtime."""
     quantized, expected = (
-        calibrate(layers_of(model), images),
+        quantize_layers(layers_of(model), images),
         logits_in_batches(TorchClassifier(model), images),
     )
     paths = {name: folder / f"int8{suffix}" for name, suffix in SUFFIXES.items()}

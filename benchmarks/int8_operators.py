@@ -33,7 +33,7 @@ from mobileone.backends.openvino.writer_int8 import openvino_int8_model
 from mobileone.backends.quantized_network import QuantizedNetwork
 from mobileone.backends.quiet import quiet
 from mobileone.exporting.parity import seeded_pictures
-from mobileone.quantization.calibrate import calibrate
+from mobileone.quantization.quantize_layers import quantize_layers
 
 Times = dict[str, float]
 GROUPS = ("bytes and border", "first convolution", "depthwise", "pointwise", "average, classifier")
@@ -178,7 +178,7 @@ def main() -> None:
     )
     torch.manual_seed(0)
     model = mobileone.create_model(f"mobileone_{arguments.variant}", form="inference").eval()
-    quantized = calibrate(layers_of(model), seeded_pictures(model.input_spec, number=4))
+    quantized = quantize_layers(layers_of(model), seeded_pictures(model.input_spec, number=4))
     image = seeded_pictures(model.input_spec, number=1).permute(0, 2, 3, 1).contiguous().numpy()
     measured = [f(quantized, image, arguments.runs) for f in (openvino_times, onnx_times, litert_times)]
     print(f"# mobileone_{arguments.variant}, int8, batch 1, fastest of {arguments.runs} runs\n")

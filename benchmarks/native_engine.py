@@ -131,9 +131,9 @@ def artifacts(name: str, folder: Path, calibration: int) -> dict[str, Path]:
     from mobileone.exporting.pipeline import ready
     from mobileone.inference.classifier import logits_in_batches
     from mobileone.inference.torch_classifier import TorchClassifier
-    from mobileone.quantization.calibrate import calibrate
     from mobileone.quantization.calibration_images import calibration_images
     from mobileone.quantization.quantize import write_quantized
+    from mobileone.quantization.quantize_layers import quantize_layers
 
     paths = {each: folder / f"{name}{BACKENDS[each].suffix}" for each in RUNTIMES}
     plain = folder / f"{name}.pickle"
@@ -148,7 +148,7 @@ def artifacts(name: str, folder: Path, calibration: int) -> dict[str, Path]:
             images = calibration_images(PHOTOS, network.input_spec, num_images=calibration)
         else:
             images = seeded_pictures(network.input_spec, number=min(calibration, 8))
-        quantized = calibrate(layers_of(network), images)
+        quantized = quantize_layers(layers_of(network), images)
         plain.write_bytes(pickle.dumps((quantized, images)))
     expected = logits_in_batches(TorchClassifier(network), images)
     for each, path in list(paths.items()):

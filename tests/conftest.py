@@ -22,7 +22,7 @@ from mobileone.exporting.parity import seeded_pictures
 from mobileone.functional.kernels import native
 from mobileone.model.create import create_model
 from mobileone.model.network import MobileOne
-from mobileone.quantization.calibrate import calibrate
+from mobileone.quantization.quantize_layers import quantize_layers
 from mobileone.variants import Variant
 
 SHARED_DATA = Path(__file__).resolve().parents[1] / ".." / "shared" / "data"
@@ -127,7 +127,7 @@ def other_pictures(small_network: MobileOne) -> Tensor:
 @pytest.fixture(scope="session")
 def quantized(small_network: MobileOne, small_pictures: Tensor) -> QuantizedNetwork:
     """The small network in int8, calibrated once."""
-    return calibrate(layers_of(small_network), small_pictures)
+    return quantize_layers(layers_of(small_network), small_pictures)
 
 
 @pytest.fixture

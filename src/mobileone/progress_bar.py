@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
-from tqdm import tqdm
+if TYPE_CHECKING:
+    from tqdm import tqdm
 
 T = TypeVar("T")
 
@@ -21,6 +22,8 @@ def progress_bar(
     initial: int = 0,
 ) -> tqdm[T]:
     """A bar on stderr that vanishes when done: redrawn often on a terminal, every 10 s in a log file."""
+    from tqdm import tqdm  # seldom needed where one image is classified, and it loads much
+
     terminal = sys.stderr.isatty()
     seconds = 0.1 if terminal else 10.0
     return tqdm(

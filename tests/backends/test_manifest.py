@@ -16,6 +16,7 @@ from mobileone.backends.manifest import (
     record_files,
 )
 from mobileone.backends.table import backend_of
+from mobileone.decision import Decision
 from mobileone.errors import ArtifactError, ConfigError
 from mobileone.input_spec import InputSpec
 
@@ -68,6 +69,9 @@ def test_a_manifest_comes_back_as_it_was_written(artifact):
     path, manifest = artifact
     assert read_manifest(path) == manifest
     assert manifest.size_bytes == 5
+    decided = replace(manifest, decision=Decision(temperatures=(1.5,), thresholds=(0.5, 0.75)))
+    decided.write(manifest_path(path))
+    assert read_manifest(path) == decided
     without = replace(manifest, class_names=None, parity=None, note="not compared")
     without.write(manifest_path(path))
     assert read_manifest(path) == without
@@ -124,6 +128,9 @@ def test_another_artifacts_manifest_is_refused(artifact):
         {"input_spec": {"size": -1}},
         {"files": "net.onnx"},
         {"surprise": 1},
+        {"decision": []},
+        {"decision": {"temperatures": [-1.0]}},
+        {"decision": {"thresholds": [0.5, 0.5, 0.5]}},
         {"num_classes": 10**12, "class_names": None},
         {"num_classes": 10**4000, "class_names": None},
         {"num_classes": -1, "class_names": None},

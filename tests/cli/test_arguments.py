@@ -1,4 +1,4 @@
-"""Lists in one word, formats of the table, and files that may or may not be written."""
+"""Lists in one word, and formats of the table."""
 
 from dataclasses import dataclass, replace
 from typing import Annotated
@@ -7,9 +7,8 @@ import pytest
 import tyro
 
 from mobileone.backends.table import BACKENDS
-from mobileone.cli.arguments import NAMES, NUMBERS, comma_list, refuse_existing, require_target
+from mobileone.cli.arguments import NAMES, NUMBERS, comma_list
 from mobileone.cli.main import main
-from mobileone.errors import ConfigError, MobileOneError
 
 
 @dataclass(frozen=True)
@@ -39,28 +38,6 @@ def test_help_shows_the_default_as_one_writes_it(capsys):
 def test_an_entry_of_another_kind_is_named():
     with pytest.raises(ValueError, match="halves with commas, got '1,x'"):
         comma_list(float, "halves").instance_from_str(["1,x"])
-
-
-def test_what_exists_is_refused_without_force(tmp_path):
-    refuse_existing(tmp_path / "new", force=False)
-    refuse_existing(tmp_path, force=True)
-    with pytest.raises(ConfigError, match="exists already; pass --force"):
-        refuse_existing(tmp_path, force=False)
-
-
-def test_a_target_is_tried_and_left_as_it_was(tmp_path):
-    require_target(tmp_path / "deep" / "a.png", ".png")
-    assert list((tmp_path / "deep").iterdir()) == []
-    (tmp_path / "b.PNG").write_text("old")
-    require_target(tmp_path / "b.PNG", ".png")
-    assert (tmp_path / "b.PNG").read_text() == "old"
-    with pytest.raises(ConfigError, match=r"must end in \.png"):
-        require_target(tmp_path / "a.jpg", ".png")
-    (tmp_path / "c.png").mkdir()
-    with pytest.raises(MobileOneError, match="it is a folder"):
-        require_target(tmp_path / "c.png", ".png")
-    with pytest.raises(MobileOneError, match="cannot write"):
-        require_target(tmp_path / "b.PNG" / "a.png", ".png")
 
 
 def usage_of(arguments, capsys):

@@ -11,8 +11,8 @@ from mobileone.backends.fused_layers import layers_of
 from mobileone.backends.table import BACKENDS, writing
 from mobileone.exporting.parity import seeded_pictures
 from mobileone.inference.torch_classifier import TorchClassifier
-from mobileone.quantization.calibrate import calibrate
 from mobileone.quantization.quantize import quantize, write_quantized
+from mobileone.quantization.quantize_layers import quantize_layers
 from mobileone.quantization.simulate import simulate
 
 SLOW = {"executorch"}  # lowering takes seconds; its own test in backends/executorch checks the same and more
@@ -63,7 +63,9 @@ def test_rectangles_too(small_network, tmp_path, needs_backend, name, size):
     done = quantize(network, target, images=photos, format=name)
     assert (done.manifest.tensor.height, done.manifest.tensor.width) == size
     assert done.manifest.input_spec.size == size
-    wanted = simulate(calibrate(layers_of(network), photos), photos, head=BACKENDS[name].int8_head).numpy()
+    wanted = simulate(
+        quantize_layers(layers_of(network), photos), photos, head=BACKENDS[name].int8_head
+    ).numpy()
     tolerance = STEPS[BACKENDS[name].int8_head] * step(wanted)
     np.testing.assert_allclose(Artifact(target, threads=1).logits(photos), wanted, rtol=0, atol=tolerance)
 

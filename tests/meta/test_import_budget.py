@@ -12,7 +12,18 @@ from mobileone.input_spec import InputSpec
 from mobileone.model.create import create_model
 
 # Large packages that have no part in it, and rooms that hold no runtime.
-UNWANTED = ("torch", "matplotlib", "sklearn", "onnx", "pandas", "scipy", "safetensors", "webdataset")
+UNWANTED = (
+    "torch",
+    "matplotlib",
+    "sklearn",
+    "onnx",
+    "pandas",
+    "scipy",
+    "safetensors",
+    "webdataset",
+    "tyro",
+    "tqdm",
+)
 ROOMS = (
     "training",
     "model",
@@ -23,7 +34,7 @@ ROOMS = (
     "benchmarking",
     "ranks",
 )
-MEMORY_RATIO = 1.3
+MEMORY_RATIO = 1.2
 
 OURS = """
 import sys

@@ -26,6 +26,7 @@ ROOMS = [
         "file_hash",
         "imagenet",
         "class_list",
+        "decision",
         "precision",
         "processor",
         "progress_bar",

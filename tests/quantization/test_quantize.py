@@ -85,13 +85,13 @@ def test_the_target_is_checked_before_any_work(small_network, tmp_path):
 
 
 def test_a_network_is_calibrated_once_for_all_runtimes(small_network, small_pictures, tmp_path, monkeypatch):
-    calls, original = [], module.calibrate
+    calls, original = [], module.quantize_layers
 
     def counted(layers, pixels, **options):
         calls.append(len(pixels))
         return original(layers, pixels, **options)
 
-    monkeypatch.setattr(module, "calibrate", counted)
+    monkeypatch.setattr(module, "quantize_layers", counted)
     quantizer = Quantizer(small_pictures)
     for format, suffix in (("litert", ".tflite"), ("onnx", ".onnx")):
         path = quantizer(small_network, tmp_path / f"net{suffix}", format, 1)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from mobileone.backends.table import BACKENDS, Backend, Precision, backend_of
+from mobileone.decision import Decision
 from mobileone.errors import ArtifactError, ConfigError
 from mobileone.file_hash import sha256_of_path
 from mobileone.input_spec import InputSpec
@@ -194,6 +195,8 @@ class Manifest:
         embedding_size: length of the output of a network without classifier, its pooled features; else 0.
         features: the outputs of a network that gives feature maps, in the graph's order, finest first; else
             none.
+        decision: how its logits become probabilities and a sure answer, as `mobileone calibrate` found for
+            this very file, or for the float network that it computes the same as; None where nobody did.
     """
 
     format: str
@@ -212,6 +215,7 @@ class Manifest:
     note: str = ""
     embedding_size: int = 0
     features: tuple[OutputSpec, ...] = ()
+    decision: Decision | None = None
     manifest_version: int = field(default=MANIFEST_VERSION)
 
     @property
@@ -259,6 +263,7 @@ class Manifest:
                 "class_names": None if names is None else tuple(names),
                 "features": tuple(OutputSpec(**each) for each in given.get("features", ())),
                 "parity": None if given["parity"] is None else Parity(**given["parity"]),
+                "decision": None if given.get("decision") is None else Decision.from_dict(given["decision"]),
             }
         )
         manifest._check()
@@ -299,6 +304,10 @@ class Manifest:
             output.check()
         if self.features and self.num_outputs:
             raise ValueError("it gives feature maps and a vector")
+        if self.decision is not None:
+            if not self.num_classes:
+                raise ValueError("it has a decision and no classes")
+            self.decision.check(self.num_classes)
 
 
 def manifest_path(artifact: str | os.PathLike[str]) -> Path:

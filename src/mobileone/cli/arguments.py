@@ -1,17 +1,14 @@
-"""What several commands' arguments have in common: how lists are written, which files may be."""
+"""What several commands' arguments have in common: how lists are written, which formats there are."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, Literal
 
 from tyro.conf import arg
 from tyro.constructors import PrimitiveConstructorSpec
 
 from mobileone.backends.table import Precision, writing
-from mobileone.errors import ConfigError, MobileOneError
-from mobileone.input_spec import Size, parse_size, size_text
 
 
 def comma_list(one: Callable[[str], object], what: str) -> PrimitiveConstructorSpec[tuple[object, ...]]:
@@ -44,16 +41,6 @@ NAMES = comma_list(str, "names")
 NUMBERS = comma_list(int, "whole numbers")
 
 
-INPUT_SIZE = PrimitiveConstructorSpec[Size](
-    nargs=1,
-    metavar="SIDE|HxW",
-    instance_from_str=lambda words: parse_size(words[0]),
-    is_instance=lambda value: isinstance(value, int | tuple),
-    str_from_instance=lambda value: [size_text(value)],
-)
-"""For `Annotated[Size, INPUT_SIZE]`: 224, or 256x192, height first."""
-
-
 def format_choice(precision: Precision) -> Any:
     """For `Annotated[str | None, format_choice("int8")]`: a backend that is written so, shown and checked.
 
@@ -64,34 +51,3 @@ def format_choice(precision: Precision) -> Any:
         return Literal[tuple(writing(precision))] | None
 
     return arg(constructor_factory=choices, help_behavior_hint="(default: None)")
-
-
-def refuse_existing(target: Path, *, force: bool) -> None:
-    """Nothing is overwritten by accident, and that is said before any work is done.
-
-    Raises:
-        ConfigError: if `target` exists, without `force`.
-    """
-    if target.exists() and not force:
-        raise ConfigError(f"{target} exists already; pass --force to overwrite it")
-
-
-def require_target(path: Path, suffix: str) -> None:
-    """Raise where a file could not be written later.
-
-    Raises:
-        ConfigError: on another suffix.
-        MobileOneError: if the file or its folder cannot be written.
-    """
-    if path.suffix.lower() != suffix:
-        raise ConfigError(f"the file must end in {suffix}, got {path}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if path.is_dir():
-            raise IsADirectoryError(21, "it is a folder")
-        existed = path.exists()
-        path.open("ab").close()
-        if not existed:
-            path.unlink()
-    except OSError as error:
-        raise MobileOneError(f"cannot write {path}: {error.strerror or error}") from error

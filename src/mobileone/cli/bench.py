@@ -9,8 +9,10 @@ from typing import Annotated
 
 from tyro.conf import Positional, arg
 
-from mobileone.cli.arguments import INPUT_SIZE, NAMES, NUMBERS, require_target
+from mobileone.cli.arguments import NAMES, NUMBERS
 from mobileone.cli.output import print_json
+from mobileone.cli.target_file import require_target
+from mobileone.cli.words import INPUT_SIZE
 from mobileone.errors import ConfigError
 from mobileone.input_spec import Size
 

@@ -8,8 +8,8 @@ from typing import Annotated, Literal
 
 from tyro.conf import Positional, arg
 
-from mobileone.cli.arguments import refuse_existing
 from mobileone.cli.output import megabytes, print_json
+from mobileone.cli.target_file import refuse_existing
 
 TargetName = Literal[
     "x86_64-linux", "aarch64-linux", "aarch64-android", "aarch64-macos", "x86_64-windows", "wasm32"

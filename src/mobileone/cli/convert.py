@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from tyro.conf import Positional, arg
 
-from mobileone.cli.arguments import refuse_existing
+from mobileone.cli.target_file import refuse_existing
 from mobileone.variants import Form
 
 

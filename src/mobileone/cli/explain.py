@@ -10,7 +10,7 @@ from typing import Annotated
 from tyro.conf import Positional, arg
 
 from mobileone.backends.table import backend_of
-from mobileone.cli.arguments import INPUT_SIZE
+from mobileone.cli.words import INPUT_SIZE
 from mobileone.errors import ConfigError
 from mobileone.input_spec import Size
 

@@ -10,8 +10,10 @@ from tyro.conf import Positional, arg
 
 from mobileone.backends.manifest import Manifest, manifest_path
 from mobileone.backends.table import BACKENDS, backend_of
-from mobileone.cli.arguments import INPUT_SIZE, format_choice, refuse_existing
+from mobileone.cli.arguments import format_choice
 from mobileone.cli.output import megabytes, print_json
+from mobileone.cli.target_file import refuse_existing
+from mobileone.cli.words import INPUT_SIZE
 from mobileone.errors import ConfigError
 from mobileone.input_spec import Size
 

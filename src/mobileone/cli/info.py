@@ -7,8 +7,8 @@ from typing import Annotated
 
 from tyro.conf import Positional, arg
 
-from mobileone.cli.arguments import INPUT_SIZE
 from mobileone.cli.output import megabytes, print_json
+from mobileone.cli.words import INPUT_SIZE
 from mobileone.input_spec import Size, checked_size, size_text
 from mobileone.report.aligned_table import aligned_table
 

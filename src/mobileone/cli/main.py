@@ -15,10 +15,9 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import Any, Protocol
 
-import tyro
-
 from mobileone.cli.terminal import Terminated, cleaned_up_on_signals, safe_streams
 from mobileone.cli.usage import parse
+from mobileone.cli.words import for_parser, read_plainly
 from mobileone.distribution import needing_pytorch
 from mobileone.errors import MobileOneError, MobileOneWarning, PreemptedError
 from mobileone.processor import share_cores
@@ -69,14 +68,14 @@ class Unread:
         raise AssertionError
 
 
-def find_command(name: str) -> Callable[..., Command]:
+def find_command(name: str) -> type[Command]:
     """The class of a command.
 
     >>> find_command("predict").__name__
     'Predict'
     """
     module, class_name = COMMANDS[name]
-    command: Callable[..., Command] = getattr(import_module(f"mobileone.cli.{module}"), class_name)
+    command: type[Command] = getattr(import_module(f"mobileone.cli.{module}"), class_name)
     return command
 
 
@@ -141,8 +140,19 @@ def _noted(prog: str) -> Iterator[None]:
 def read_command(arguments: Sequence[str]) -> Command:
     """The command that the arguments describe, not run yet."""
     first = arguments[0] if arguments else ""
-    table = {
-        name: find_command(name) if name == first or first not in COMMANDS else Unread for name in COMMANDS
+    if first in COMMANDS and (plain := read_plainly(find_command(first), arguments[1:])) is not None:
+        return plain
+    return read_by_parser(arguments)
+
+
+def read_by_parser(arguments: Sequence[str]) -> Command:
+    """The same by tyro, which also helps and complains."""
+    import tyro
+
+    first = arguments[0] if arguments else ""
+    table: dict[str, Callable[..., Command]] = {
+        name: for_parser(find_command(name)) if name == first or first not in COMMANDS else Unread
+        for name in COMMANDS
     }
     command: Command = tyro.extras.subcommand_cli_from_dict(
         table,

@@ -9,14 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from tyro.conf import Positional, arg
-
 from mobileone.backends.table import Precision
 from mobileone.class_list import read_class_list
-from mobileone.cli.arguments import INPUT_SIZE
 from mobileone.cli.device_option import device_name
 from mobileone.cli.output import print_json
 from mobileone.cli.prediction_file import MAX_DIFFERENCE, DoneImage, PredictionFile
+from mobileone.cli.words import FILE, IMAGES, INPUT_SIZE, MODEL, OUTPUT
 from mobileone.errors import BadImageError, ConfigError
 from mobileone.input_spec import Size
 from mobileone.outside_text import printable
@@ -35,13 +33,13 @@ class Predict:
     Example: mobileone predict mobileone_s0.apple_in1k photo.jpg
     """
 
-    model: Annotated[Positional[str], arg(metavar="MODEL")]
+    model: Annotated[str, MODEL]
     """MODEL, see mobileone --help, or an exported file."""
-    images: Annotated[Positional[tuple[str, ...]], arg(metavar="IMAGE ...")]
+    images: Annotated[tuple[str, ...], IMAGES]
     """Image files, and folders of them."""
     topk: int = 5
     """Classes to print for each image."""
-    output: Annotated[Path | None, arg(aliases=("-o",))] = None
+    output: Annotated[Path | None, OUTPUT] = None
     """Write the predictions to this .csv (a line a class; texts that begin like a formula get an apostrophe)
     or .jsonl (a line an image, all texts as they are) instead of printing."""
     force: bool = False
@@ -57,7 +55,7 @@ class Predict:
     input_size: Annotated[Size, INPUT_SIZE] | None = None
     """Side of a square input, or height and width such as 256x192, pixels; an exported file has its own.
     Default: the model's."""
-    classes: Annotated[Path | None, arg(metavar="FILE")] = None
+    classes: Annotated[Path | None, FILE] = None
     """Names for the model's classes in the order of its outputs, a line each or a JSON list. Default: the
     model's own."""
     scaled_decoding: bool = False
@@ -82,7 +80,6 @@ class Predict:
     def run(self) -> int:
         from mobileone.inference.predictor import Predictor
         from mobileone.inference.sheet import MAX_IMAGES, draw_sheet
-        from mobileone.progress_bar import progress_bar
         from mobileone.report.figure import require_png
 
         if self.png is not None:
@@ -112,18 +109,10 @@ class Predict:
             workers=self.workers or decoding_threads(predictor, paths),
             on_bad_image=self.on_bad_image,
         )
-        hidden = len(paths) <= FEW_IMAGES
         shown: list[Prediction] = []
         target = standard_output(as_json=self.json) if output is None else output.writer(done)
         with target as write:
-            for prediction in progress_bar(
-                predictions,
-                title="predicting",
-                unit="image",
-                hidden=hidden,
-                total=len(paths),
-                initial=len(done),
-            ):
+            for prediction in shown_progress(predictions, number=len(paths), done=len(done)):
                 write(prediction)
                 if prediction.error is not None:
                     print(f"skipped: {printable(prediction.error)}", file=sys.stderr)
@@ -158,6 +147,18 @@ def expand_folders(given: Iterable[str]) -> list[str]:
     if not paths:
         raise ConfigError("predict needs at least one image file or folder after MODEL")
     return paths
+
+
+def shown_progress(predictions: Iterator[Prediction], *, number: int, done: int) -> Iterable[Prediction]:
+    """The predictions, with a bar where they are many."""
+    if number <= FEW_IMAGES:
+        return predictions
+    from mobileone.progress_bar import progress_bar
+
+    bar: Iterable[Prediction] = progress_bar(
+        predictions, title="predicting", unit="image", hidden=False, total=number, initial=done
+    )
+    return bar
 
 
 def decoding_threads(predictor: Predictor, paths: Sequence[str]) -> int:

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, NamedTuple
 
 from mobileone.atomic import rename_durably
-from mobileone.cli.arguments import refuse_existing
+from mobileone.cli.target_file import refuse_existing
 from mobileone.errors import ConfigError, MobileOneError
 from mobileone.outside_text import csv_cell, json_text, printable
 from mobileone.regular_file import open_regular

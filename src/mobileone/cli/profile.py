@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from tyro.conf import Positional, arg
 
-from mobileone.cli.arguments import INPUT_SIZE
 from mobileone.cli.output import print_json
+from mobileone.cli.words import INPUT_SIZE
 from mobileone.errors import ConfigError
 from mobileone.input_spec import Size, checked_size, sides
 from mobileone.variants import Form

@@ -12,8 +12,10 @@ from tyro.conf import Positional, arg
 
 from mobileone.backends.manifest import manifest_path
 from mobileone.backends.table import backend_of, writing
-from mobileone.cli.arguments import INPUT_SIZE, format_choice, refuse_existing
+from mobileone.cli.arguments import format_choice
 from mobileone.cli.output import megabytes, print_json
+from mobileone.cli.target_file import refuse_existing
+from mobileone.cli.words import INPUT_SIZE
 from mobileone.errors import ConfigError
 from mobileone.input_spec import Size
 from mobileone.report.aligned_table import aligned_table

@@ -8,8 +8,8 @@ from typing import Annotated
 
 from tyro.conf import Positional, arg
 
-from mobileone.cli.arguments import refuse_existing
 from mobileone.cli.output import print_json
+from mobileone.cli.target_file import refuse_existing
 from mobileone.errors import ReparameterizeError
 from mobileone.input_spec import sides
 

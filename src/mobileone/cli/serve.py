@@ -6,9 +6,8 @@ import sys
 from dataclasses import dataclass
 from typing import Annotated
 
-from tyro.conf import Positional, arg
-
 from mobileone.backends.table import Precision
+from mobileone.cli.words import ARTIFACT
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,7 +17,7 @@ class Serve:
     Example: mobileone serve s0.onnx, then curl --data-binary @photo.jpg localhost:8000/predict
     """
 
-    model: Annotated[Positional[str], arg(metavar="FILE")]
+    model: Annotated[str, ARTIFACT]
     """An exported file, or MODEL, see mobileone --help."""
     host: str = "127.0.0.1"
     """Address to listen at. Default: this machine alone; 0.0.0.0 is every network, without encryption."""

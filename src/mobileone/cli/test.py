@@ -10,13 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from tyro.conf import Positional, arg
-
 from mobileone.backends.table import Precision, backend_of
 from mobileone.class_list import read_class_list
-from mobileone.cli.arguments import INPUT_SIZE
 from mobileone.cli.device_option import device_for
 from mobileone.cli.output import print_json, result_line
+from mobileone.cli.words import FILE, INPUT_SIZE, MODEL
 from mobileone.input_spec import Size, size_text
 
 if TYPE_CHECKING:
@@ -45,7 +43,7 @@ class Test:
     Example: mobileone test mobileone_s0.apple_in1k --data IMAGENET
     """
 
-    model: Annotated[Positional[str], arg(metavar="MODEL")]
+    model: Annotated[str, MODEL]
     """MODEL, see mobileone --help, or an exported file."""
     data: str
     """Folder with val/<class>/, or with class folders itself; shards; or `digits`."""
@@ -53,7 +51,7 @@ class Test:
     """Side of a square input, or height and width such as 256x192, pixels. Default: the model's."""
     crop: float | None = None
     """Share of the resized short side that the centre crop keeps. Default: the model's."""
-    classes: Annotated[Path | None, arg(metavar="FILE")] = None
+    classes: Annotated[Path | None, FILE] = None
     """The model's class names in the order of its outputs, a line each or a JSON list; the names that the
     data's folders have. Default: the model's own, without any the folders in text order."""
     batch_size: int = 64

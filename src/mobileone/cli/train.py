@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from tyro.conf import Positional, UseAppendAction, arg
 from tyro.constructors import PrimitiveConstructorSpec
 
-from mobileone.cli.arguments import INPUT_SIZE
 from mobileone.cli.output import print_json, result_line
+from mobileone.cli.words import INPUT_SIZE
 from mobileone.errors import ConfigError, MobileOneError
 from mobileone.input_spec import Size, size_text
 from mobileone.report.aligned_table import aligned_table

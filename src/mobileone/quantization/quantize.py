@@ -34,9 +34,9 @@ from mobileone.inference.torch_classifier import TorchClassifier
 from mobileone.input_spec import Size, sides
 from mobileone.model.features import Network
 from mobileone.model.network import MobileOne
-from mobileone.quantization.calibrate import calibrate
 from mobileone.quantization.calibration_images import calibration_images, doubts
 from mobileone.quantization.layer_errors import LayerError, trace_errors
+from mobileone.quantization.quantize_layers import quantize_layers
 from mobileone.quantization.ranges import Range
 
 NUM_COMPARED = 16  # images whose feature maps are compared
@@ -125,7 +125,7 @@ def quantize(
     expected = _vectors(network, images)
     if not expected.isfinite().all():
         raise ExportError("the network gives NaN or infinite logits in float already; it cannot be quantized")
-    quantized = calibrate(layers_of(network), images, rule=rule)
+    quantized = quantize_layers(layers_of(network), images, rule=rule)
     options = {"batch": batch_size, "rule": rule, "calibration_images": len(images)}
     manifest = write_quantized(
         quantized,
@@ -257,7 +257,7 @@ class Quantizer:
             images = self.images
             if not isinstance(images, Tensor):
                 images = calibration_images(images, network.input_spec)
-            quantized = calibrate(layers_of(network), images, rule=self.rule)
+            quantized = quantize_layers(layers_of(network), images, rule=self.rule)
             self._done[key] = quantized, images, logits_in_batches(TorchClassifier(network), images)
         quantized, images, expected = self._done[key]
         options = {"batch": batch_size, "rule": self.rule, "calibration_images": len(images)}

@@ -9,7 +9,7 @@ from mobileone.backends.fused_layers import layers_of
 from mobileone.backends.litert.writer_int8 import litert_int8_model
 from mobileone.backends.quiet import quiet
 from mobileone.exporting.parity import seeded_pictures
-from mobileone.quantization.calibrate import calibrate
+from mobileone.quantization.quantize_layers import quantize_layers
 from mobileone.quantization.simulate import simulate
 
 
@@ -29,7 +29,7 @@ def test_odd_sizes_have_a_border_on_all_sides(small_network, execute):
     odd = copy.deepcopy(small_network)
     odd.set_input_size(33)
     images = seeded_pictures(odd.input_spec, number=8)
-    quantized = calibrate(layers_of(odd), images)
+    quantized = quantize_layers(layers_of(odd), images)
     wanted = simulate(quantized, images[:2], head="dynamic").numpy()
     got = execute(litert_int8_model(quantized, batch=2), images[:2].permute(0, 2, 3, 1).contiguous().numpy())
     np.testing.assert_allclose(got, wanted, rtol=0, atol=0.04 * wanted.std())

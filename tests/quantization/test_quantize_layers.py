@@ -11,8 +11,8 @@ from mobileone.exporting.parity import seeded_pictures
 from mobileone.inference.classifier import logits_in_batches
 from mobileone.inference.torch_classifier import TorchClassifier
 from mobileone.model.create import create_model
-from mobileone.quantization.calibrate import RIDGE, calibrate, fit, quantize_conv, windows
 from mobileone.quantization.layer_errors import compare_logits
+from mobileone.quantization.quantize_layers import RIDGE, fit, quantize_conv, quantize_layers, windows
 from mobileone.quantization.simulate import float_conv, integer_conv, simulate
 
 SOURCE = Int8Encoding((1 / 255,), -128)
@@ -93,7 +93,7 @@ def test_features_that_no_classifier_reads_keep_their_size(tiny, gain):
             parameter.mul_(gain)
     pictures = seeded_pictures(model.input_spec, number=16)
     wanted = logits_in_batches(TorchClassifier(model), pictures)
-    got = simulate(calibrate(layers_of(model), pictures), pictures)
+    got = simulate(quantize_layers(layers_of(model), pictures), pictures)
     assert (got - wanted).norm() < 0.03 * wanted.norm()
 
 
@@ -103,7 +103,7 @@ def test_every_part_helps(small_network, small_pictures, quantized):
 
     held = seeded_pictures(small_network.input_spec, number=32, seed=5)
     expected = logits_in_batches(TorchClassifier(small_network), held)
-    widest = calibrate(layers_of(small_network), small_pictures, rule="minmax")
+    widest = quantize_layers(layers_of(small_network), small_pictures, rule="minmax")
     whole, other = (compare_logits(expected, simulate(q, held)).sqnr_db for q in (quantized, widest))
     assert whole > other - 3
     assert whole > 15

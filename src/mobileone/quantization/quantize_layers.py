@@ -125,7 +125,7 @@ def quantize_linear(linear: LinearLayer, wanted: Tensor, read: Tensor) -> tuple[
     return replace(linear, bias=bias), QuantizedWeight(values=values, scale=scale.numpy(), bias=None)
 
 
-def calibrate(layers: FusedLayers, pixels: Tensor, *, rule: Range = "mse") -> QuantizedNetwork:
+def quantize_layers(layers: FusedLayers, pixels: Tensor, *, rule: Range = "mse") -> QuantizedNetwork:
     """An int8 network from a float one and a few images of the kind that it will see.
 
     Args:
