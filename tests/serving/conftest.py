@@ -17,7 +17,7 @@ import torch
 from mobileone.inference.predictor import Predictor
 from mobileone.input_spec import InputSpec
 from mobileone.serving.app import ServeLimits, make_app
-from mobileone.serving.serve import _listen
+from mobileone.serving.listen import listen
 
 
 class Levels:
@@ -77,7 +77,7 @@ def server() -> Iterator[Callable[..., Client]]:
     running = []
 
     def start(**limits: float) -> Client:
-        classifier, listener = Levels(), _listen("127.0.0.1", 0)
+        classifier, listener = Levels(), listen("127.0.0.1", 0)
         app = make_app(Predictor(classifier), ServeLimits(**limits))
         own = uvicorn.Server(uvicorn.Config(app, log_level="error", timeout_graceful_shutdown=10))
         thread = threading.Thread(target=own.run, kwargs={"sockets": [listener]})

@@ -41,11 +41,11 @@ async function start() {
   if (!can.simd) throw new Error("This browser's WebAssembly lacks SIMD, so no network can run in it. Chrome or Edge 91, Firefox 89, Safari 16.4, or newer have it.");
   const live = new Live(site, engine, can.threads);
   const proved = new Proved(site, engine, can.threads);
-  const measured = new Measured(site, can.threads, () => proved.found, () => live.rest());
+  const measured = new Measured(site, can.threads, proved, () => live.rest());
   const route = () => {
     const [name] = location.hash.slice(1).split("=");
     const view = name === "result" ? "measured" : VIEWS.includes(name) ? name : "live";
-    for (const each of VIEWS) find(each, HTMLElement).hidden = each !== view;
+    for (const each of VIEWS) find(`view-${each}`, HTMLElement).hidden = each !== view;
     for (const link of document.querySelectorAll("nav a"))
       link.getAttribute("href") === `#${view}` ? link.setAttribute("aria-current", "page") : link.removeAttribute("aria-current");
     if (view !== "live") live.rest();

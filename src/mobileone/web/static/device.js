@@ -8,15 +8,16 @@ const FRAMES = 30;
 /** @returns {Promise<Device>} */
 export async function describeDevice() {
   const told = /** @type {any} */ (navigator);
+  const [name, refreshHz, charge, pressed] = await Promise.all([deviceName(told), refreshRate(), power(told), pressure()]);
   return {
-    name: await deviceName(told),
+    name,
     browser: browserName(told),
     cores: navigator.hardwareConcurrency || 1,
     isolated: window.crossOriginIsolated === true,
     memoryGB: told.deviceMemory ?? null,
-    refreshHz: await refreshRate(),
-    power: await power(told),
-    pressure: await pressure(),
+    refreshHz,
+    power: charge,
+    pressure: pressed,
   };
 }
 

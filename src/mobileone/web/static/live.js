@@ -104,6 +104,7 @@ export class Live {
       const card = make("article", { class: "picture" }, make("h3", {}, file.name || "Picture"), make("p", { class: "soft" }, "Waiting …"));
       return { file, card };
     });
+    find("hint", HTMLElement).hidden = true;
     find("pictures", HTMLElement).prepend(...cards.map(({ card }) => card));
     for (const { file, card } of cards) {
       try {

@@ -9,7 +9,8 @@ import { FORMAT, toLink } from "./result.js";
 import { summary } from "./statistics.js";
 
 /** @import { Engine, Network, Site } from "./protocol.js" */
-/** @import { Device, Measurement, Proven, Result } from "./result.js" */
+/** @import { Proved } from "./proved.js" */
+/** @import { Device, Measurement, Result } from "./result.js" */
 
 /** Configurations take turns, so that a device that slows down slows them all. */
 const ROUNDS = 4;
@@ -20,18 +21,20 @@ export class Measured {
   /**
    * @param {Site} site
    * @param {number} threads  the most
-   * @param {() => Proven[]} proofs  found so far
+   * @param {Proved} proved  its findings go into the result
    * @param {() => void} before  called before measuring, to rest everything else
    */
-  constructor(site, threads, proofs, before) {
+  constructor(site, threads, proved, before) {
     this.site = site;
-    this.proofs = proofs;
+    this.proved = proved;
     this.before = before;
     this.comparison = new Comparison();
     /** @type {Measurement[]} */
     this.measurements = [];
     /** @type {Device | null} */
     this.device = null;
+    /** @type {Promise<void> | undefined} */
+    this.described = undefined;
     this.stopped = false;
     find("plan-networks", HTMLElement).append(...site.networks.map((each) => check("network", each.id, `${each.title}, ${each.precision}`)));
     for (let count = 1; count <= threads; count *= 2)
@@ -48,15 +51,18 @@ export class Measured {
   }
 
   /** Tell what the device is; once, when somebody looks. */
-  async show() {
-    if (this.device) return;
-    this.device = await describeDevice();
-    find("device-name", HTMLInputElement).value = this.device.name;
-    this.showDevice();
+  show() {
+    this.described ??= describeDevice().then((device) => {
+      this.device = device;
+      find("device-name", HTMLInputElement).value = device.name;
+      this.showDevice();
+    });
+    return this.described;
   }
 
   showDevice() {
-    const { browser, cores, isolated, memoryGB, refreshHz, power, pressure } = /** @type {Device} */ (this.device);
+    if (!this.device) return;
+    const { browser, cores, isolated, memoryGB, refreshHz, power, pressure } = this.device;
     const facts = /** @type {[string, string][]} */ ([
       ["Browser", browser],
       ["Cores", String(cores)],
@@ -82,6 +88,8 @@ export class Measured {
     const engine = startEngine();
     try {
       await this.show();
+      this.progress(0, "Comparing with Python");
+      await this.proved.show();
       this.measurements = [];
       const runs = Number(find("plan-runs", HTMLSelectElement).value);
       await this.inTurns(engine, plan, runs);
@@ -159,7 +167,7 @@ export class Measured {
       site: this.site.made.slice(0, 200),
       device: { ...device, name },
       measurements: this.measurements,
-      proofs: this.proofs(),
+      proofs: this.proved.found,
     };
   }
 

@@ -17,14 +17,15 @@ export class Proved {
     this.threads = threads > 1 ? [1, 2] : [1];
     /** @type {Proven[]} */
     this.found = [];
-    this.wasShown = false;
+    /** @type {Promise<void> | undefined} */
+    this.first = undefined;
     find("prove", HTMLButtonElement).addEventListener("click", () => this.prove());
   }
 
-  /** Prove all networks; once, when somebody looks. */
+  /** Prove all networks; once, when somebody wants to know. */
   show() {
-    if (!this.wasShown) this.prove();
-    this.wasShown = true;
+    this.first ??= this.prove();
+    return this.first;
   }
 
   async prove() {
