@@ -35,7 +35,7 @@ def address(mock_site, served):
 @pytest.fixture
 def tab(browser, address):
     tab = browser.open(address)
-    tab.wait_for("!document.getElementById('view-live').hidden")
+    tab.shown("#view-live")
     yield tab
     assert [fault for fault in tab.faults() if "service_worker" not in fault and "404" not in fault] == []
     tab.command("Page.close")
@@ -97,63 +97,58 @@ def test_pictures_are_dropped_and_pasted(tab, files):
 
 
 def test_the_map_is_laid_where_the_network_looked(tab, files):
-    tab.evaluate("document.getElementById('live-map').click()")
+    tab.click("#live-map")
     tab.choose_files("#files", files[0])
     cards(tab, 1)
     place = tab.evaluate(
         "(({ style, width }) => [style.left, style.width, width])(document.querySelector('.picture canvas'))"
     )
     assert place == ["10%", "80%", 2]
-    tab.evaluate(
-        "(s => { s.value = 'odd'; s.dispatchEvent(new Event('change')) })(document.getElementById('live-network'))"
-    )
+    choose = "(select) => { select.value = 'odd'; select.dispatchEvent(new Event('change')) }"
+    tab.evaluate(f"({choose})(document.getElementById('live-network'))")
     assert tab.evaluate("document.getElementById('live-map-field').hidden"), (
         "a network without maps offers none"
     )
 
 
 def test_the_camera_is_answered_until_it_is_stopped(tab):
-    tab.evaluate("document.getElementById('camera').click()")
-    assert "frames/s, network 7.10 ms, pre-processing" in tab.wait_for(
-        "document.getElementById('video-pace').textContent.includes('frames/s') && document.getElementById('video-pace').textContent"
-    )
+    tab.click("#camera")
+    assert "frames/s, network 7.10 ms, pre-processing" in tab.text_of("#video-pace", having="frames/s")
     assert "three" in tab.evaluate("document.getElementById('video-answer').innerText")
     before = tab.evaluate("document.getElementById('video').currentTime")
     tab.wait_for(f"document.getElementById('video').currentTime > {before}")
-    tab.evaluate("document.getElementById('camera').click()")
+    tab.click("#camera")
     assert tab.evaluate("document.getElementById('video').srcObject") is None
     assert tab.evaluate("document.getElementById('stage').hidden")
+
+
+NO_CAMERA = "Object.defineProperty(navigator, 'mediaDevices', { value: undefined });"
+
+
+def refusing(name):
+    """JavaScript after which the camera fails so."""
+    return f"navigator.mediaDevices.getUserMedia = async () => {{ throw new DOMException('no', '{name}') }}"
 
 
 @pytest.mark.parametrize(
     ("before", "told"),
     [
+        (refusing("NotAllowedError"), "was refused"),
+        (refusing("NotFoundError"), "has no camera"),
+        (refusing("NotReadableError"), "in use by another"),
+        (NO_CAMERA, "gives pages no camera"),
         (
-            "navigator.mediaDevices.getUserMedia = async () => { throw new DOMException('no', 'NotAllowedError') }",
-            "was refused",
-        ),
-        (
-            "navigator.mediaDevices.getUserMedia = async () => { throw new DOMException('no', 'NotFoundError') }",
-            "has no camera",
-        ),
-        (
-            "navigator.mediaDevices.getUserMedia = async () => { throw new DOMException('no', 'NotReadableError') }",
-            "in use by another",
-        ),
-        ("Object.defineProperty(navigator, 'mediaDevices', { value: undefined })", "gives pages no camera"),
-        (
-            "Object.defineProperty(navigator, 'mediaDevices', { value: undefined });"
-            "Object.defineProperty(window, 'isSecureContext', { value: false })",
+            f"{NO_CAMERA} Object.defineProperty(window, 'isSecureContext', {{ value: false }})",
             "--serve --tls",
         ),
     ],
 )
 def test_without_a_camera_there_is_a_sentence(browser, address, before, told):
     tab = browser.open(address, before=before)
-    tab.wait_for("!document.getElementById('view-live').hidden")
-    tab.evaluate("document.getElementById('camera').click()")
-    assert told in tab.wait_for("document.getElementById('live-notice').textContent")
-    assert tab.evaluate("document.getElementById('camera').disabled") is False
+    tab.shown("#view-live")
+    tab.click("#camera")
+    assert told in tab.text_of("#live-notice")
+    assert tab.evaluate("document.getElementById('camera').ariaDisabled") is None
     tab.command("Page.close")
 
 
@@ -162,9 +157,9 @@ def test_a_refusal_by_the_browser_itself(tmp_path, address):
         tmp_path / "profile", "--use-fake-device-for-media-stream", "--deny-permission-prompts"
     ) as own:
         tab = own.open(address)
-        tab.wait_for("!document.getElementById('view-live').hidden")
-        tab.evaluate("document.getElementById('camera').click()")
-        assert "was refused" in tab.wait_for("document.getElementById('live-notice').textContent")
+        tab.shown("#view-live")
+        tab.click("#camera")
+        assert "was refused" in tab.text_of("#live-notice")
 
 
 @pytest.mark.parametrize(
@@ -232,11 +227,9 @@ def test_a_damaged_site_says_so(browser, mock_site, served, damage, told):
 
 def test_a_network_that_is_lost_is_told_where_it_is_wanted(browser, mock_site, served):
     tab = browser.open(f"{served(mock_site(network('lost')))}#measured")
-    tab.wait_for("!document.getElementById('view-measured').hidden")
-    tab.evaluate("document.getElementById('measure').click()")
-    assert tab.wait_for("document.getElementById('measured-notice').textContent") == (
-        "lost.bin could not be fetched: is this device online?"
-    )
+    tab.shown("#view-measured")
+    tab.click("#measure")
+    assert tab.text_of("#measured-notice") == ("lost.bin could not be fetched: is this device online?")
     assert tab.evaluate("document.getElementById('share').hidden"), (
         "nothing was measured, so there is nothing to pass on"
     )
@@ -247,9 +240,9 @@ def measured(tab):
     """Measure everything; what the page then copies as JSON."""
     tab.evaluate("location.hash = '#measured'")
     tab.evaluate("navigator.clipboard.writeText = async (text) => { window.copied = text }")
-    tab.evaluate("document.getElementById('measure').click()")
-    tab.wait_for("document.getElementById('progress-text').textContent === 'Done.'")
-    tab.evaluate("document.getElementById('copy-json').click()")
+    tab.click("#measure")
+    tab.text_of("#progress-text", having="Done.")
+    tab.click("#copy-json")
     return json.loads(tab.wait_for("window.copied"))
 
 
@@ -276,9 +269,9 @@ def test_a_result_is_measured_copied_and_comes_back_by_its_link(tab, browser):
     link = tab.wait_for("window.copied")
     other = browser.open("about:blank#")
     other.go(link)
-    rows = other.wait_for(
-        "document.querySelectorAll('#comparison tbody tr').length && [...document.querySelectorAll('#comparison tbody tr')].map((row) => row.innerText.split('\\t'))"
-    )
+    other.shown("#comparison tbody tr")
+    cells = "[...document.querySelectorAll('#comparison tbody tr')].map((row) => row.innerText.split('\t'))"
+    rows = other.evaluate(cells)
     assert len(rows) == 4
     assert {row[9] for row in rows} == {"same", "differs"}
     assert other.evaluate("location.hash") == "#measured", "the address no longer carries the result"
@@ -287,11 +280,16 @@ def test_a_result_is_measured_copied_and_comes_back_by_its_link(tab, browser):
     other.command("Page.close")
 
 
+def add(tab, text):
+    """Paste results of others, and press Add."""
+    tab.evaluate(f"document.getElementById('others').value = {json.dumps(text)}")
+    tab.click("#add-others")
+
+
 def test_results_of_others_are_kept_compared_and_checked(tab):
     result = measured(tab)
     result["device"]["name"] = "Another <b>phone</b>"
-    add = "(text) => { document.getElementById('others').value = text; document.getElementById('add-others').click() }"
-    tab.evaluate(f"({add})({json.dumps(json.dumps([result]))})")
+    add(tab, json.dumps([result]))
     tab.wait_for("document.querySelectorAll('#comparison tbody tr').length === 8")
     assert "Another <b>phone</b>" in tab.evaluate("document.getElementById('comparison').innerText")
     told = "document.getElementById('others-notice').textContent"
@@ -302,21 +300,21 @@ def test_results_of_others_are_kept_compared_and_checked(tab):
         (json.dumps(result | {"format": "x"}), 'format is not "mobileone.web/1"'),
         ("http://localhost/#result=AAAA", "damaged"),
     ):
-        tab.evaluate(f"({add})({json.dumps(text)})")
+        add(tab, text)
         assert reason in tab.wait_for(f"{told}.includes({json.dumps(reason)}) && {told}")
     assert tab.evaluate("document.querySelectorAll('#comparison tbody tr').length") == 8
     tab.evaluate("location.reload()")
     tab.wait_for("document.querySelectorAll('#comparison tbody tr').length === 4")
-    tab.evaluate("document.getElementById('forget').click()")
+    tab.click("#forget")
 
 
 def test_a_sustained_run_is_a_curve_and_can_be_stopped(tab):
     tab.evaluate("location.hash = '#measured'; document.getElementById('plan-sustained').click()")
-    tab.evaluate("document.getElementById('measure').click()")
-    tab.wait_for("document.getElementById('progress-text').textContent.includes(' of 60 s')")
+    tab.click("#measure")
+    tab.text_of("#progress-text", having=" of 60 s")
     tab.wait_for("/: [1-9] of 60 s/.test(document.getElementById('progress-text').textContent)")
-    tab.evaluate("document.getElementById('stop').click()")
-    tab.wait_for("document.getElementById('progress-text').textContent === 'Stopped.'")
+    tab.click("#stop")
+    tab.text_of("#progress-text", having="Stopped.")
     assert tab.evaluate("document.querySelector('#measurements .curve') !== null")
 
 
@@ -330,8 +328,9 @@ def test_what_differs_from_python_is_said(tab):
 
 
 def test_everything_has_a_name_and_is_reached_by_keyboard(tab):
-    unnamed = """[...document.querySelectorAll('button, a, input, select, textarea, progress, video')].filter((each) =>
-      !(each.innerText || each.getAttribute('aria-label') || each.labels?.length)).map((each) => each.outerHTML)"""
+    unnamed = """[...document.querySelectorAll('button, a, input, select, textarea, progress, video')]
+      .filter((each) => !(each.innerText || each.getAttribute('aria-label') || each.labels?.length))
+      .map((each) => each.outerHTML)"""
     assert tab.evaluate(unnamed) == []
     order = []
     for _ in range(9):
@@ -350,7 +349,7 @@ def test_everything_has_a_name_and_is_reached_by_keyboard(tab):
     ]
     tab.press("Tab", shift=True)
     tab.press("Enter")
-    tab.wait_for("!document.getElementById('stage').hidden")
+    tab.shown("#stage")
     tab.press("Enter")
     tab.wait_for("document.getElementById('stage').hidden")
     live = tab.evaluate(
@@ -364,9 +363,8 @@ def test_everything_has_a_name_and_is_reached_by_keyboard(tab):
 def test_the_policy_allows_no_code_but_files_of_the_site(tab):
     assert tab.evaluate("crossOriginIsolated"), "the server's headers"
     assert "unsafe-inline" not in tab.evaluate("document.querySelector('meta[http-equiv]').content")
-    tab.evaluate(
-        "document.body.append(Object.assign(document.createElement('script'), { textContent: 'window.bad = 1' }))"
-    )
+    inline = "Object.assign(document.createElement('script'), { textContent: 'window.bad = 1' })"
+    tab.evaluate(f"document.body.append({inline})")
     assert tab.evaluate("window.bad") is None
     assert any("Content Security Policy" in fault for fault in tab.faults())
     tab.browser.events.clear()

@@ -20,7 +20,7 @@ from typing import BinaryIO
 
 from mobileone.errors import ConfigError
 from mobileone.serving.listen import listen
-from mobileone.web.self_signed import self_signed
+from mobileone.web.self_signed import Certificate, self_signed
 
 # A page is isolated, so its threads may share memory, where it loads nothing of others.
 HEADERS = {
@@ -92,21 +92,15 @@ def host(
             raise ConfigError(
                 f"{folder} is no site: it has no {name}; build one with `mobileone web MODEL -o DIR`"
             )
-    with listen(address, port) as listener:
-        shown = network_address() if address in EVERYWHERE else address
-        server = SiteServer(listener, folder)
-        fingerprint = None
-        if tls:
-            certificate = self_signed(shown)
-            fingerprint = certificate.fingerprint
-            server.encrypt(certificate.path)
-        scheme, number = "https" if tls else "http", listener.getsockname()[1]
-        url = f"{scheme}://{f'[{shown}]' if ':' in shown else shown}:{number}/"
-        on_start(Hosted(url, shown.startswith("127.") or shown in ("::1", "localhost"), fingerprint))
-        try:
-            server.serve_forever()
-        finally:
-            server.server_close()
+    shown = network_address() if address in EVERYWHERE else address
+    certificate = self_signed(shown) if tls else None
+    listener = listen(address, port)
+    number = listener.getsockname()[1]
+    with SiteServer(listener, folder, certificate=certificate) as server:
+        url = f"{'https' if tls else 'http'}://{f'[{shown}]' if ':' in shown else shown}:{number}/"
+        is_local = shown.startswith("127.") or shown in ("::1", "localhost")
+        on_start(Hosted(url, is_local, certificate.fingerprint if certificate else None))
+        server.serve_forever()
 
 
 def network_address() -> str:
@@ -120,21 +114,21 @@ def network_address() -> str:
 
 
 class SiteServer(ThreadingHTTPServer):
-    """Serves one folder at a socket that listens already."""
+    """Serves one folder at a socket that listens already, by TLS where it is given key and certificate."""
 
-    def __init__(self, listener: socket.socket, folder: Path) -> None:
+    def __init__(
+        self, listener: socket.socket, folder: Path, *, certificate: Certificate | None = None
+    ) -> None:
         handler = partial(SiteHandler, directory=os.fspath(folder))
         super().__init__(listener.getsockname()[:2], handler, bind_and_activate=False)
         self.socket.close()
         self.socket = listener
-
-    def encrypt(self, certificate: Path) -> None:
-        """Speak TLS from now on, with a file that holds key and certificate."""
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.minimum_version = ssl.TLSVersion.TLSv1_2
-        context.load_cert_chain(certificate)
-        # Each connection's own thread shakes hands, so that one that hangs holds up nobody.
-        self.socket = context.wrap_socket(self.socket, server_side=True, do_handshake_on_connect=False)
+        if certificate is not None:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.minimum_version = ssl.TLSVersion.TLSv1_2
+            context.load_cert_chain(certificate.path)
+            # Each connection's own thread shakes hands, so that one that hangs holds up nobody.
+            self.socket = context.wrap_socket(listener, server_side=True, do_handshake_on_connect=False)
 
     def handle_error(self, request: object, client_address: object) -> None:
         """Phones hang up, and refuse certificates, all the time: no news. Anything else is."""

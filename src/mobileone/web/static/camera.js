@@ -67,7 +67,7 @@ export class Camera {
     return devices.filter((device) => device.kind === "videoinput").length > 1;
   }
 
-  /** @returns {boolean} whether what it shows should be mirrored, as people know their face from mirrors */
+  /** @returns {boolean} */
   get looksAtUser() {
     return this.stream?.getVideoTracks()[0]?.getSettings().facingMode === "user";
   }

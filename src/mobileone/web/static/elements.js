@@ -39,6 +39,23 @@ export function tell(id, sentence = "") {
 }
 
 /**
+ * A button that works: pressed again it does nothing, but keeps the keyboard's focus, which a disabled one loses.
+ * @param {HTMLButtonElement} button
+ * @param {() => Promise<void>} work
+ */
+export function onPress(button, work) {
+  button.addEventListener("click", async () => {
+    if (button.getAttribute("aria-disabled") === "true") return;
+    button.setAttribute("aria-disabled", "true");
+    try {
+      await work();
+    } finally {
+      button.removeAttribute("aria-disabled");
+    }
+  });
+}
+
+/**
  * @param {unknown} reason  whatever was thrown
  * @returns {string} for people
  */

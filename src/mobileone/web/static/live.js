@@ -2,7 +2,7 @@
 
 import { showAnswer, showMap, spoken } from "./answers.js";
 import { Camera } from "./camera.js";
-import { find, make, milliseconds, sentence, tell } from "./elements.js";
+import { find, make, milliseconds, onPress, sentence, tell } from "./elements.js";
 
 /** @import { Answer, Engine, Network, Site } from "./protocol.js" */
 
@@ -40,10 +40,8 @@ export class Live {
 
   listen() {
     this.select.addEventListener("change", () => this.offerMap());
-    find("camera", HTMLButtonElement).addEventListener("click", () => (this.camera.isOn ? this.rest() : this.watch()));
-    find("camera-turn", HTMLButtonElement).addEventListener("click", () =>
-      this.camera.turn().then(() => this.mirror(), (error) => this.refuse(error)),
-    );
+    onPress(find("camera", HTMLButtonElement), () => this.toggle());
+    onPress(find("camera-turn", HTMLButtonElement), () => this.watch(() => this.camera.turn()));
     const files = find("files", HTMLInputElement);
     files.addEventListener("change", () => {
       this.classify([...(files.files ?? [])]);
@@ -139,36 +137,34 @@ export class Live {
     find("spoken", HTMLElement).textContent = `${name}: ${spoken(answer)}`;
   }
 
-  /** Start the camera, and answer its pictures until it is stopped. */
-  async watch() {
-    const button = find("camera", HTMLButtonElement);
-    tell("live-notice");
-    button.disabled = true;
-    try {
-      await this.camera.start();
-    } catch (error) {
-      this.refuse(error);
-      return;
-    } finally {
-      button.disabled = false;
-    }
-    button.textContent = "Stop camera";
-    find("stage", HTMLElement).hidden = false;
-    this.mirror();
-    find("camera-turn", HTMLElement).hidden = !(await this.camera.hasOthers());
-    try {
-      await this.follow();
-    } catch (error) {
-      this.refuse(error);
-    }
-    this.rest();
+  async toggle() {
+    if (this.camera.isOn) this.rest();
+    else await this.watch(() => this.camera.start());
   }
 
+  /** @param {() => Promise<void>} begin  starts one of the cameras */
+  async watch(begin) {
+    tell("live-notice");
+    try {
+      await begin();
+    } catch (error) {
+      return this.refuse(error);
+    }
+    find("camera", HTMLButtonElement).textContent = "Stop camera";
+    find("stage", HTMLElement).hidden = false;
+    // People know their face from mirrors.
+    find("video", HTMLElement).parentElement?.classList.toggle("mirrored", this.camera.looksAtUser);
+    find("camera-turn", HTMLElement).hidden = !(await this.camera.hasOthers());
+    this.follow().catch((error) => this.refuse(error));
+  }
+
+  /** Answer the camera's pictures until it is stopped, or another one is started. */
   async follow() {
     /** @type {{at: number, times: Answer["times"]}[]} */
     const frames = [];
     let read = 0;
-    while (this.camera.isOn) {
+    const { stream } = this.camera;
+    while (stream && this.camera.stream === stream) {
       const image = await this.camera.next();
       if (!image) continue;
       const asked = performance.now();
@@ -184,10 +180,7 @@ export class Live {
         find("spoken", HTMLElement).textContent = spoken(answer);
       }
     }
-  }
-
-  mirror() {
-    find("video", HTMLElement).parentElement?.classList.toggle("mirrored", this.camera.looksAtUser);
+    if (!this.camera.isOn) this.rest();
   }
 
   /** @param {unknown} error */

@@ -3,7 +3,7 @@
 import { curveChart, histogramChart } from "./charts.js";
 import { Comparison } from "./compared.js";
 import { describeDevice, pressure } from "./device.js";
-import { find, make, megabytes, milliseconds, sentence, tell } from "./elements.js";
+import { find, make, megabytes, milliseconds, onPress, sentence, tell } from "./elements.js";
 import { startEngine } from "./protocol.js";
 import { FORMAT, toLink } from "./result.js";
 import { summary } from "./statistics.js";
@@ -39,10 +39,8 @@ export class Measured {
     find("plan-networks", HTMLElement).append(...site.networks.map((each) => check("network", each.id, `${each.title}, ${each.precision}`)));
     for (let count = 1; count <= threads; count *= 2)
       find("plan-threads", HTMLElement).append(check("threads", String(count), count === 1 ? "1" : `${count}`));
-    find("plan", HTMLFormElement).addEventListener("submit", (event) => {
-      event.preventDefault();
-      this.measure();
-    });
+    find("plan", HTMLFormElement).addEventListener("submit", (event) => event.preventDefault());
+    onPress(find("measure", HTMLButtonElement), () => this.measure());
     find("stop", HTMLButtonElement).addEventListener("click", () => (this.stopped = true));
     find("copy-json", HTMLButtonElement).addEventListener("click", () => this.copy(() => JSON.stringify(this.result(), null, 1), "the JSON"));
     find("copy-link", HTMLButtonElement).addEventListener("click", () => this.copy(() => toLink(this.result(), location.href), "the link"));
@@ -197,7 +195,6 @@ export class Measured {
 
   /** @param {boolean} isRunning */
   running(isRunning) {
-    find("measure", HTMLButtonElement).disabled = isRunning;
     for (const id of ["stop", "progress"]) find(id, HTMLElement).hidden = !isRunning;
     find("progress-text", HTMLElement).textContent = isRunning ? "" : this.stopped ? "Stopped." : "Done.";
     this.showDevice();

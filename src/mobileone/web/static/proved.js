@@ -1,6 +1,6 @@
 /** Proved: whether this device computes what Python computed. */
 
-import { find, make, sentence } from "./elements.js";
+import { find, make, onPress, sentence } from "./elements.js";
 
 /** @import { Engine, Network, Proof, Site } from "./protocol.js" */
 /** @import { Proven } from "./result.js" */
@@ -19,7 +19,7 @@ export class Proved {
     this.found = [];
     /** @type {Promise<void> | undefined} */
     this.first = undefined;
-    find("prove", HTMLButtonElement).addEventListener("click", () => this.prove());
+    onPress(find("prove", HTMLButtonElement), () => (this.first = this.prove()));
   }
 
   /** Prove all networks; once, when somebody wants to know. */
@@ -29,8 +29,6 @@ export class Proved {
   }
 
   async prove() {
-    const button = find("prove", HTMLButtonElement);
-    button.disabled = true;
     this.found = [];
     const cards = this.site.networks.map((network) => make("article", { class: "card" }, make("h3", {}, network.title), make("p", { class: "soft" }, "Waiting …")));
     find("proofs", HTMLElement).replaceChildren(make("div", { class: "cards" }, ...cards));
@@ -39,7 +37,6 @@ export class Proved {
       for (const threads of this.threads) lines.push(...(await this.one(network, threads)));
       cards[index].replaceChildren(make("h3", {}, network.title), ...lines);
     }
-    button.disabled = false;
   }
 
   /**
