@@ -53,5 +53,7 @@ def test_the_result_is_plain_json_even_if_the_loss_is_not() -> None:
         "loss": None,
         "skipped": ["a.jpg"],
         "seconds": 0.5,
+        "coverage": None,
+        "accepted_acc1": None,
         "notes": [],
     }

@@ -29,6 +29,7 @@ ROOMS = [
         "decision",
         "precision",
         "processor",
+        "task",
         "progress_bar",
     },
     {"ranks"},

@@ -81,6 +81,11 @@ class ConvLayer:
         return self.groups == self.weight.shape[0] and self.groups > 1
 
     @property
+    def output_name(self) -> str:
+        """Of the tensor behind it, and behind its attention where it has one."""
+        return self.name if self.attention is None else f"{self.name}.attn"
+
+    @property
     def in_channels(self) -> int:
         """As many as one filter reads, times the groups."""
         return int(self.weight.shape[1]) * self.groups

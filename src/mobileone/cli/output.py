@@ -29,8 +29,11 @@ def megabytes(size: int) -> str:
 
 
 def result_line(result: EvalResult) -> str:
-    """Accuracy, loss and number of images, in one line."""
+    """Accuracy, loss, number of images, and of a calibrated model the sure ones, in one line."""
     line = f"acc@1 {result.acc1:.3f}  acc@5 {result.acc5:.3f}  loss {result.loss:.4f}  n {result.num_images}"
+    if result.coverage is not None:
+        right = "" if result.accepted_acc1 is None else f" (acc@1 of these {result.accepted_acc1:.3f})"
+        line += f"  sure {result.coverage:.1f} %{right}"
     return f"{line}  skipped {len(result.skipped)}" if result.skipped else line
 
 

@@ -15,6 +15,7 @@ from mobileone.cli.device_option import device_name
 from mobileone.cli.output import print_json
 from mobileone.cli.prediction_file import MAX_DIFFERENCE, DoneImage, PredictionFile
 from mobileone.cli.words import FILE, IMAGES, INPUT_SIZE, MODEL, OUTPUT
+from mobileone.decision import Doubt
 from mobileone.errors import BadImageError, ConfigError
 from mobileone.input_spec import Size
 from mobileone.outside_text import printable
@@ -22,6 +23,10 @@ from mobileone.outside_text import printable
 if TYPE_CHECKING:
     from mobileone.inference.predictor import Prediction, Predictor
 
+DOUBTS: dict[Doubt, str] = {
+    "unlikely": "its likeliest class is below the threshold",
+    "novel": "it looks like nothing that the model was calibrated on",
+}
 FEW_IMAGES = 32
 """Are done before a bar would be seen."""
 
@@ -58,6 +63,8 @@ class Predict:
     classes: Annotated[Path | None, FILE] = None
     """Names for the model's classes in the order of its outputs, a line each or a JSON list. Default: the
     model's own."""
+    threshold: float | None = None
+    """Probability from which on a label is one of the image, for a multi-label model. Default: 0.5."""
     scaled_decoding: bool = False
     """Decode JPEGs that are twice as large as needed, or more, at a part of their size: faster, pixels a grey
     level or two off."""
@@ -98,6 +105,7 @@ class Predict:
             weights_key=self.weights_key,
             exif=False if self.no_exif else None,
             scaled_decoding=self.scaled_decoding,
+            threshold=self.threshold,
         )
         done = [] if output is None else output.done()
         if output is not None and done:
@@ -220,9 +228,13 @@ def standard_output(*, as_json: bool) -> Iterator[Callable[[Prediction], None]]:
 
 
 def print_prediction(prediction: Prediction) -> None:
-    """The image, then a line a class, for people."""
+    """The image, then a line a class, for people; with a mark before the labels of a multi-label network."""
+    labels = prediction.labels
     if prediction.error is None:
-        print(printable(prediction.image))
+        unsure = f"  unsure: {DOUBTS[prediction.doubt]}" if prediction.doubt else ""
+        none = "  no label reaches the threshold" if labels == () else ""
+        print(f"{printable(prediction.image)}{unsure}{none}")
     for score in prediction.scores:
         known = "" if score.name == score.class_name else f"{printable(score.class_name)}  "
-        print(f"  {100 * score.probability:6.2f} %  {known}{printable(score.name)}")
+        mark = "" if labels is None else "* " if score.class_name in labels else "  "
+        print(f"  {mark}{100 * score.probability:6.2f} %  {known}{printable(score.name)}")

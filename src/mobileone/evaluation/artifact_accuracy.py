@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from mobileone.backends.artifact import Artifact
 from mobileone.data.source import ImageSource
+from mobileone.decision import Decision
 from mobileone.errors import BadImageError, ConfigError, DataError
 from mobileone.evaluation.metrics import EvalResult
 from mobileone.images.eval_transform import EvalTransform
@@ -64,7 +65,7 @@ def artifact_accuracy(
         except BadImageError as error:
             return index, error
 
-    sums, skipped = np.zeros(4), []
+    sums, skipped = np.zeros(6), []
     views = map_ahead(view, range(len(source)), workers=workers, ahead=2 * batch_size)
     bar = progress_bar(views, title="evaluating", unit="image", hidden=not progress, total=len(source))
     for batch in _batches(bar, batch_size):
@@ -77,7 +78,7 @@ def artifact_accuracy(
         if good:
             indices, pixel_list = zip(*good, strict=True)
             logits = usable_logits(artifact.run(np.stack(pixel_list)), artifact.num_classes)
-            sums += _sums(logits, source.labels[list(indices)])
+            sums += _sums(logits, source.labels[list(indices)], artifact.decision)
     num_images = int(sums[0])
     if not num_images:
         raise DataError(f"no image could be read, {len(skipped)} are damaged; the first is {skipped[:1]}")
@@ -88,6 +89,8 @@ def artifact_accuracy(
         loss=sums[3] / num_images,
         skipped=tuple(sorted(skipped)),
         seconds=time.perf_counter() - started,
+        coverage=None if artifact.decision is None else 100 * sums[4] / num_images,
+        accepted_acc1=100 * sums[5] / sums[4] if sums[4] else None,
     )
 
 
@@ -97,13 +100,17 @@ def _batches(items: Iterable[T], size: int) -> Iterator[list[T]]:
         yield batch
 
 
-def _sums(logits: NDArray[np.float32], labels: NDArray[np.int64]) -> NDArray[np.float64]:
-    """(4,): images, right at 1, right at 5, summed loss. A row with a NaN is wrong.
+def _sums(
+    logits: NDArray[np.float32], labels: NDArray[np.int64], decision: Decision | None = None
+) -> NDArray[np.float64]:
+    """(6,): images, right at 1, right at 5, summed loss, sure, sure and right. A row with a NaN is wrong.
 
     >>> _sums(np.array([[2.0, 1.0, 0.0], [2.0, 1.0, 0.0]], np.float32), np.array([0, 2])).round(3).tolist()
-    [2.0, 1.0, 2.0, 2.815]
+    [2.0, 1.0, 2.0, 2.815, 0.0, 0.0]
     """
-    rows = logits.astype(np.float64)
+    rows, sure = logits.astype(np.float64), np.zeros(len(logits), bool)
+    if decision is not None:
+        rows, sure = decision.calibrated(logits), decision.sure(logits)
     own = rows[np.arange(len(rows)), labels][:, None]
     # Of equal logits the first class counts as the larger.
     before = np.arange(rows.shape[1]) < labels[:, None]
@@ -112,4 +119,6 @@ def _sums(logits: NDArray[np.float32], labels: NDArray[np.int64]) -> NDArray[np.
     top = rows.max(1, keepdims=True)
     losses = np.log(np.exp(rows - top).sum(1)) + (top - own)[:, 0]
     k = min(5, rows.shape[1])
-    return np.array([len(rows), (places < 1).sum(), (places < k).sum(), losses.sum()])
+    right = places < 1
+    counts = [len(rows), right.sum(), (places < k).sum(), losses.sum(), sure.sum(), (sure & right).sum()]
+    return np.array(counts, np.float64)

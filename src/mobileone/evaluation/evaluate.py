@@ -15,13 +15,15 @@ from mobileone.backends.artifact import Artifact
 from mobileone.class_list import guessed_order
 from mobileone.data.open import open_data
 from mobileone.data.source import ImageSource, notes_of
+from mobileone.decision import Decision
 from mobileone.errors import DataError, InferenceError
 from mobileone.evaluation.artifact_accuracy import artifact_accuracy
-from mobileone.evaluation.metrics import EvalResult, topk_correct
+from mobileone.evaluation.metrics import EvalResult, in_topk
 from mobileone.imagenet import resolve_classes
 from mobileone.images.eval_transform import EvalTransform
-from mobileone.inference.classifier import Classifier, classifying
+from mobileone.inference.classifier import Classifier, classifying, decision_of
 from mobileone.progress_bar import progress_bar
+from mobileone.task import task_of
 
 if TYPE_CHECKING:
     import torch
@@ -48,6 +50,9 @@ def evaluate(
     on_dead_worker: Callable[[str], None] | None = None,
 ) -> EvalResult:
     """Top-1, top-5 and cross-entropy of a network, with its own input spec and class names.
+
+    Of a calibrated one (`mobileone.calibrate`) those of its calibrated probabilities, and how many of its
+    answers are sure, and right.
 
     Args:
         model: a network in either form, put into eval mode meanwhile; or any `Classifier`, an `Artifact` say.
@@ -98,6 +103,7 @@ def evaluate(
     from mobileone.ranks.distributed import Distributed
 
     dist = dist or Distributed()
+    decision = decision_of(model) if task_of(model) == "singlelabel" else None
     sums: list[Tensor] = []
     bad: list[BadImage] = []
     for batch, logits in classified(
@@ -114,8 +120,9 @@ def evaluate(
     ):
         bad += batch.bad
         if len(batch):
-            sums.append(_batch_sums(logits, batch.labels))
-    return replace(_total(sums, bad, dist, seconds=time.perf_counter() - started), notes=notes)
+            sums.append(_batch_sums(logits, batch.labels, decision))
+    seconds = time.perf_counter() - started
+    return replace(_total(sums, bad, dist, decides=decision is not None, seconds=seconds), notes=notes)
 
 
 def classified(
@@ -163,22 +170,34 @@ def classified(
             yield batch, logits
 
 
-def _batch_sums(logits: Tensor, labels: Tensor) -> Tensor:
-    """float32 (4,) on the device: images, right at 1, right at 5, summed loss. Waits for nothing there."""
+def _batch_sums(logits: Tensor, labels: Tensor, decision: Decision | None) -> Tensor:
+    """float32 (6,) on the device: images, right at 1, right at 5, summed loss, sure, sure and right.
+
+    Waits for nothing there, unless there is a decision.
+    """
     import torch
     from torch.nn import functional as F
 
     labels = labels.to(logits.device, non_blocking=True)
+    sure = torch.zeros(len(labels), dtype=torch.bool, device=logits.device)
+    if decision is not None:
+        rows = logits.float().cpu().numpy()
+        sure = torch.from_numpy(decision.sure(rows)).to(logits.device)
+        logits = torch.from_numpy(decision.calibrated(rows)).to(logits.device)
     loss = F.cross_entropy(logits.float(), labels, reduction="sum")
-    return torch.cat([loss.new_full((1,), len(labels)), topk_correct(logits, labels), loss[None]])
+    right = in_topk(logits, labels)
+    accepted = torch.stack([sure.sum(), (sure & right[0]).sum()])
+    return torch.cat([loss.new_full((1,), len(labels)), right.sum(1), loss[None], accepted])
 
 
-def _total(sums: list[Tensor], bad: list[BadImage], dist: Distributed, *, seconds: float) -> EvalResult:
+def _total(
+    sums: list[Tensor], bad: list[BadImage], dist: Distributed, *, decides: bool, seconds: float
+) -> EvalResult:
     import torch
 
     # float32 counts exactly to 2²⁴, far above a batch; the total is summed in float64.
-    own = torch.stack(sums).cpu().double().sum(0) if sums else torch.zeros(4, dtype=torch.float64)
-    num_images, right1, right5, loss = dist.reduce_sum(own).tolist()
+    own = torch.stack(sums).cpu().double().sum(0) if sums else torch.zeros(6, dtype=torch.float64)
+    num_images, right1, right5, loss, accepted, accepted_right = dist.reduce_sum(own).tolist()
     if not math.isfinite(loss):
         raise InferenceError(
             f"the loss became {loss}: the network's logits are NaN or infinite; its weights, or the "
@@ -194,6 +213,8 @@ def _total(sums: list[Tensor], bad: list[BadImage], dist: Distributed, *, second
         loss=loss / num_images,
         skipped=tuple(skipped),
         seconds=seconds,
+        coverage=100 * accepted / num_images if decides else None,
+        accepted_acc1=100 * accepted_right / accepted if accepted else None,
     )
 
 

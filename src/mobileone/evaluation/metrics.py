@@ -66,9 +66,12 @@ class EvalResult:
         num_images: images that were classified.
         acc1: share whose label has the largest logit, percent.
         acc5: share whose label is among the five largest (all, with fewer classes), percent.
-        loss: cross-entropy without label smoothing, mean over the images, nats.
+        loss: cross-entropy without label smoothing, mean over the images, nats; of a calibrated model that
+            of its calibrated probabilities.
         skipped: paths of images that could not be read and were left out.
         seconds: wall time, loading included.
+        coverage: share of the images with a sure answer, percent; None for a model that was not calibrated.
+        accepted_acc1: top-1 among these, percent; None where there are none.
         notes: what was chosen, guessed or left out in finding the images and their labels, a line each.
     """
 
@@ -78,6 +81,8 @@ class EvalResult:
     loss: float
     skipped: tuple[str, ...] = ()
     seconds: float = 0.0
+    coverage: float | None = None
+    accepted_acc1: float | None = None
     notes: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
@@ -93,5 +98,7 @@ class EvalResult:
             "loss": self.loss if math.isfinite(self.loss) else None,
             "skipped": list(self.skipped),
             "seconds": self.seconds,
+            "coverage": self.coverage,
+            "accepted_acc1": self.accepted_acc1,
             "notes": list(self.notes),
         }

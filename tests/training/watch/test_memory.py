@@ -11,13 +11,21 @@ import pytest
 import torch
 
 from mobileone.data.folder import find_images
+from mobileone.data.loader import Batch
 from mobileone.errors import TrainingError
 from mobileone.ranks.distributed import Distributed
 from mobileone.training.config.train_config import TrainConfig
+from mobileone.training.method.step import TrainStep
 from mobileone.training.run import trainer as trainer_module
 from mobileone.training.run.fit import fit
 from mobileone.training.run.trainer import Trainer
-from mobileone.training.watch.memory import LiveTensors, available_bytes, batch_that_fits, is_out_of_memory
+from mobileone.training.watch.memory import (
+    LiveTensors,
+    available_bytes,
+    batch_that_fits,
+    is_out_of_memory,
+    parts_that_fit,
+)
 from mobileone.training.watch.trial import Trial
 
 LIMITED = """
@@ -61,7 +69,10 @@ def test_fault_out_of_memory_says_what_would_have_fitted(config: TrainConfig, tm
         )
         done = subprocess.run(
             [sys.executable, script, text, tmp_path / name],
-            env=os.environ | {"OMP_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "1"},
+            # The limit counts addresses. By itself glibc serves tensors below 32 MB from a heap that it
+            # does not give back in between, so that parts of a batch may take more than a larger batch.
+            env=os.environ
+            | {"OMP_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "1", "MALLOC_MMAP_THRESHOLD_": "65536"},
             capture_output=True,
             text=True,
             timeout=300,
@@ -115,6 +126,49 @@ def test_a_trial_measures_what_a_step_holds(config: TrainConfig) -> None:
         assert live.bytes < live.peak / 4
     assert peaks[2] - peaks[1] == pytest.approx(2 * (peaks[1] - peaks[0]), rel=0.02)  # a straight line
     assert batch_that_fits(step, batch_size=16, device=torch.device("cpu")) is None  # it does fit
+
+
+def test_a_trial_in_parts_holds_the_whole_batch_beside_one(config: TrainConfig) -> None:
+    trial = Trial.alone(Trainer(config, find_images(config.data, split="train"), Distributed()).step)
+
+    def peak(count: int, parts: int) -> int:
+        with LiveTensors() as live:
+            trial.in_parts(parts)(count, 32)
+        return live.peak
+
+    waiting = (32 - 8) * 3 * 32 * 32
+    assert peak(8, 1) + waiting <= peak(32, 4) < peak(16, 1)
+
+
+def test_the_accumulate_that_is_advised_was_tried(
+    config: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = TrainStep.__call__
+
+    def step(self: TrainStep, batch: Batch, **options: float) -> object:
+        room = 8 if self.accumulate == 1 else 4  # parts leave something behind
+        if len(batch) / self.accumulate > room:
+            raise MemoryError
+        return real(self, batch, **options)
+
+    monkeypatch.setattr(trainer_module.TrainStep, "__call__", step)
+    full = config.with_values({"batch_size": 16})
+    with pytest.raises(TrainingError, match=r"about 7 would have fitted, .* batch_size=7, or accumulate=5$"):
+        fit(full, run_dir=tmp_path / "run", progress=False)
+    parts = full.with_values({"compute.accumulate": 3})
+    message = r"with parts of 6 images of 32 px .* smaller parts tell: batch_size=9, or accumulate=6$"
+    with pytest.raises(TrainingError, match=message):
+        fit(parts, run_dir=tmp_path / "in parts", progress=False)
+    fit(full.with_values({"compute.accumulate": 5}), run_dir=tmp_path / "advised", progress=False)
+
+
+@pytest.mark.parametrize(("room", "parts"), [(32, 3), (20, 5), (7, 13), (1, None)])
+def test_the_parts_that_fit_are_few_with_a_margin(room: int, parts: int | None) -> None:
+    def step(number: int) -> None:
+        if 64 / number > room:
+            raise MemoryError
+
+    assert parts_that_fit(step, fewest=3, batch_size=64, device=torch.device("cpu")) == parts
 
 
 @pytest.mark.parametrize("room", [0, 1, 2, 37, 500, 1023])

@@ -127,6 +127,37 @@ def batch_that_fits(step: Callable[[int], None], *, batch_size: int, device: tor
     return max(1, int(SAFETY * fits)) if fits else None
 
 
+def parts_that_fit(
+    step: Callable[[int], None], *, fewest: int, batch_size: int, device: torch.device
+) -> int | None:
+    """In how many parts a step fits, tried out from `fewest` on, an eighth more each time.
+
+    Where `fewest` are too few, the answer has an eighth more parts than what fitted just so.
+
+    Args:
+        step: runs forward and backward in that many parts, holding nothing afterwards.
+        fewest: what to try first.
+        batch_size: images to part; a part has two at least, which BatchNorm wants.
+        device: where it runs.
+
+    Returns:
+        A number of parts; None if none was found.
+
+    >>> def step(parts):  # room for 20 images
+    ...     if 64 / parts > 20:
+    ...         raise MemoryError
+    >>> parts_that_fit(step, fewest=2, batch_size=64, device=torch.device("cpu"))
+    5
+    """
+    parts, margin = fewest, 0
+    while 2 * parts <= batch_size:
+        if _goes_through(step, parts, device):
+            return min(parts + margin, batch_size // 2)
+        margin = math.ceil(parts / 8)
+        parts += margin
+    return None
+
+
 def _goes_through(step: Callable[[int], None], batch_size: int, device: torch.device) -> bool:
     if device.type == "cuda":
         torch.cuda.empty_cache()
@@ -151,16 +182,25 @@ def what_would_have_fitted(step: TrainStep, *, size: Size, batch_size: int) -> s
     """
     step.optimizer.zero_grad(set_to_none=True)
     gc.collect()
-    parts = step.accumulate
-    images = math.ceil((step.step_images or batch_size) / step.dist.world_size / parts)
+    parts, device = step.accumulate, step.device
+    total = math.ceil((step.step_images or batch_size) / step.dist.world_size)
+    images = math.ceil(total / parts)
     trial = Trial.alone(step)
-    fits = batch_that_fits(lambda count: trial(count, size), batch_size=images, device=step.device)
-    message = f"out of memory with batches of {images} images of {size_text(size)} px on a rank; "
+    fits = batch_that_fits(lambda count: trial(count * parts, size), batch_size=images, device=device)
+    what = "batches" if parts == 1 else "parts"
+    message = f"out of memory with {what} of {images} images of {size_text(size)} px on a rank; "
     if fits is None:
         return message + "lower batch_size or input_size, or raise accumulate"
-    message += f"about {fits} would have fitted, as trials of smaller batches tell: batch_size={fits * parts}"
-    more = math.ceil(images * parts / fits)
-    return message + (f", or accumulate={more}" if 2 * more <= batch_size else "")
+    message += f"about {fits} would have fitted, as trials of smaller {what} tell: batch_size={fits * parts}"
+    # Parts of that size need not fit: the whole batch waits beside them, and allocators do not give
+    # everything back between them.
+    more = parts_that_fit(
+        lambda number: trial.in_parts(number)(total, size),
+        fewest=math.ceil(total / fits),
+        batch_size=total,
+        device=device,
+    )
+    return message + (f", or accumulate={more}" if more else "")
 
 
 def available_bytes(device: torch.device) -> int | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import torch
+from torch import Tensor
 
 from mobileone.data.loader import Batch
 from mobileone.input_spec import Size, sides
@@ -31,7 +32,7 @@ class Trial:
     def alone(cls, step: TrainStep) -> Trial:
         """Like the steps of `step`, but of a fresh network on this rank alone, which waits for no other.
 
-        Without what stands beside the network for good: average, momentum.
+        Without what stands beside the network for good: average, momentum. In as many parts as the step.
         """
         network = step.network
         assert isinstance(network, MobileOne)
@@ -57,20 +58,32 @@ class Trial:
                 ema=None,
                 dist=Distributed(device=step.device),
                 step_images=None,
-                accumulate=1,
                 fresh_norms=(),
             )
         )
 
+    def in_parts(self, accumulate: int) -> Trial:
+        """The same steps, taken in that many parts."""
+        return Trial(replace(self.step, accumulate=accumulate))
+
     def __call__(self, count: int, size: Size) -> None:
-        """One step of `count` images of that size on this rank; keeps no gradients."""
-        network = self.step.network
+        """One step of `count` images of that size on this rank; keeps no gradients.
+
+        Beside it lies what lies beside a run's steps: on a GPU the batch that comes next.
+        """
+        network, device = self.step.network, self.step.device
         assert isinstance(network, MobileOne)
-        pixels = torch.randint(0, 256, (count, network.in_chans, *sides(size)), dtype=torch.uint8)
+        height, width = sides(size)
+        packed = torch.randint(0, 256, (count, height, width, network.in_chans), dtype=torch.uint8)
+        pixels = packed.permute(0, 3, 1, 2)  # channels last, as the loader's
         indices = torch.arange(count)
         group = self.step.optimizer.param_groups[0]
+        following: Tensor | None = None
         try:
+            if device.type == "cuda":
+                following = pixels.to(device)
             batch = Batch(pixels, indices % network.num_classes, indices)
             self.step(batch, lr=group["lr"], weight_decay=group["weight_decay"])
         finally:
+            del following
             self.step.optimizer.zero_grad(set_to_none=True)
