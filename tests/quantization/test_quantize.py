@@ -43,6 +43,14 @@ def test_the_result_tells_what_was_done(small_network, small_pictures, tmp_path)
     ("change", "error", "wanted"),
     [
         ({"format": "coreml"}, ConfigError, "int8 is written as onnx, openvino.*got 'coreml'"),
+        (
+            {"prefix": "cat"},
+            ConfigError,
+            "prefix name functions of source code, which format c is; onnx files",
+        ),
+        ({"visibility": "hidden", "prefix": "9"}, ConfigError, "prefix and visibility name functions"),
+        ({"format": "c", "prefix": "9"}, ConfigError, "must be a C identifier.*got '9'"),
+        ({"format": "c", "visibility": "none"}, ConfigError, "one of public, hidden, static, got 'none'"),
         ({"batch_size": 0}, ConfigError, "batch_size must be at least 1, got 0"),
         ({"images": "no such folder"}, DataError, "takes a folder of photos"),
         ({"images": torch.zeros(1, 3, 32, 32)}, ConfigError, r"must be uint8 \(N, 3, 32, 32\), got float32"),

@@ -11,11 +11,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from mobileone.backends.c.symbols import CSymbols, Visibility
 from mobileone.backends.export_options import ExportOptions, tensor_spec
 from mobileone.backends.fused_layers import layers_of
 from mobileone.backends.manifest import Manifest
 from mobileone.backends.quantized_network import QuantizedNetwork
-from mobileone.backends.table import find_backend
+from mobileone.backends.table import BACKENDS, find_backend
 from mobileone.backends.writer import find_int8_writer
 from mobileone.errors import ConfigError, ExportError
 from mobileone.exporting.pipeline import (
@@ -84,6 +85,8 @@ def quantize(
     format: str,
     rule: Range = "mse",
     batch_size: int = 1,
+    prefix: str | None = None,
+    visibility: Visibility | None = None,
     source: str = "",
     force: bool = False,
 ) -> QuantizeResult:
@@ -100,11 +103,14 @@ def quantize(
         format: a backend that backends/table.py has written in int8, such as onnx or litert.
         rule: how the ranges of activations are chosen.
         batch_size: images at a time.
+        prefix: of format c: what all names of its functions begin with; None is mobileone_net.
+        visibility: of format c: who sees its functions, `public`, `hidden` or `static`; None is public.
         source: where the model came from, for the manifest.
         force: replace what is there.
 
     Raises:
-        ConfigError: on images of another size, a format without int8, or an existing file without `force`.
+        ConfigError: on images of another size, a format without int8, a prefix that is no C identifier or for
+            another format than c, or an existing file without `force`.
         DataError: on a folder without images, or with one that cannot be decoded.
         ExportError: if the network cannot be quantised or gives NaN; nothing is written then.
         MissingExtraError: if a library is not installed.
@@ -121,6 +127,7 @@ def quantize(
     """
     if batch_size < 1:
         raise ConfigError(f"batch_size must be at least 1, got {batch_size}")
+    symbols = _symbols(format, prefix, visibility)
     target = check_target(model, path, format=format, force=force)
     network = ready_either(model)
     if not isinstance(images, Tensor):
@@ -131,6 +138,8 @@ def quantize(
         raise ExportError("the network gives NaN or infinite logits in float already; it cannot be quantized")
     quantized = quantize_layers(layers_of(network), images, rule=rule)
     options = {"batch": batch_size, "rule": rule, "calibration_images": len(images)}
+    if symbols is not None:
+        options |= asdict(symbols)
     manifest = write_quantized(
         quantized,
         network,
@@ -140,6 +149,7 @@ def quantize(
         expected=expected,
         source=source,
         options=options,
+        symbols=symbols,
     )
     return QuantizeResult(
         path=target,
@@ -191,6 +201,7 @@ def write_quantized(
     expected: Tensor,
     source: str = "",
     options: Mapping[str, Any],
+    symbols: CSymbols | None = None,
 ) -> Manifest:
     """Write a calibrated network and its manifest, once its runtime has executed it.
 
@@ -203,6 +214,7 @@ def write_quantized(
         expected: the float network's logits for them; not looked at where it gives feature maps.
         source: where the model came from.
         options: of the calibration, for the manifest; `batch` is how many images the file takes at a time.
+        symbols: names of its functions, where it is source code; None is as it has them by itself.
 
     Raises:
         ExportError: if it cannot be written, or gives NaN; nothing is written then.
@@ -229,9 +241,30 @@ def write_quantized(
         images="calibration images",
         tolerance=None,
     )
+    names = {} if symbols is None else {"symbols": symbols}
     return write_artifact(
-        lambda file: writer.write_int8(quantized, file, batch=batch), target, manifest, evidence
+        lambda file: writer.write_int8(quantized, file, batch=batch, **names), target, manifest, evidence
     )
+
+
+def _symbols(format: str, prefix: str | None, visibility: Visibility | None) -> CSymbols | None:
+    """Names of functions, where the format has any.
+
+    Raises:
+        ConfigError: if it has none and some were given, or on a prefix that is no C identifier.
+    """
+    given = {
+        name: value for name, value in (("prefix", prefix), ("visibility", visibility)) if value is not None
+    }
+    if not given:
+        return None
+    if not find_backend(format).is_source:
+        sources = ", ".join(each.name for each in BACKENDS.values() if each.is_source)
+        raise ConfigError(
+            f"{' and '.join(given)} name functions of source code, which format {sources} is; "
+            f"{format} files have none"
+        )
+    return CSymbols(**given)  # type: ignore[arg-type]
 
 
 def _check_images(images: Tensor, in_chans: int, size: tuple[int, int]) -> None:

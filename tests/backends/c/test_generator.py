@@ -9,6 +9,7 @@ import torch
 
 from mobileone.backends.c.generator import generate
 from mobileone.backends.c.integers import class_maps, feature_scale, run_integers
+from mobileone.backends.c.symbols import CSymbols
 from mobileone.backends.quantized_network import QuantizedWeight
 from mobileone.errors import ArtifactError, ConfigError, ExportError
 from mobileone.quantization.simulate import simulate
@@ -156,14 +157,8 @@ def test_without_a_classifier_there_are_maps_but_of_no_class(make_network, compi
         network.class_maps(images, [0])
 
 
-@pytest.mark.parametrize("prefix", ["", "9net", "a-b", "a b", "int", "ä", "_x"])
-def test_prefixes_that_are_no_names(little, prefix):
-    with pytest.raises(ConfigError, match="C identifier"):
-        generate(little, prefix=prefix)
-
-
 def test_the_prefix_is_in_all_public_names(little, compiler, tmp_path):
-    source = generate(little, prefix="camera", visibility="static")
+    source = generate(little, symbols=CSymbols(prefix="camera", visibility="static"))
     assert "mobileone_net" not in source.code + source.header
     assert "camera_run(" in source.header
     assert "#define CAMERA_API static" in source.header

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from mobileone.backends.c.compiler import FLAGS, compile_c, find_compiler, library_suffix
+from mobileone.backends.c.symbols import CSymbols
 from mobileone.backends.manifest import Manifest
 from mobileone.backends.session import Array, as_logits
 from mobileone.backends.table import Precision
@@ -220,7 +221,16 @@ class CSession:
 
     def __init__(self, path: Path, manifest: Manifest, *, threads: int, precision: Precision) -> None:
         prefix = prefix_of(path.with_suffix(".h"))
-        command = [*find_compiler(), *FLAGS, f"-D{prefix.upper()}_THREADS", "-shared", "-fPIC", "-pthread"]
+        seen = CSymbols(prefix=prefix).public_flag
+        command = [
+            *find_compiler(),
+            *FLAGS,
+            f"-D{prefix.upper()}_THREADS",
+            seen,
+            "-shared",
+            "-fPIC",
+            "-pthread",
+        ]
         library = compiled_library(path, command)
         self.network, self._manifest = CNetwork(library, prefix, threads=threads), manifest
         self.runtime = f"C ({Path(command[0]).name})"
