@@ -17,25 +17,25 @@ def net(tmp_path_factory, small_network):
 
 
 def test_it_says_what_was_built_and_how_to_look_at_it(run, net, tmp_path):
-    done = run("web", net, "-o", tmp_path / "site")
-    assert done.code == 0
-    assert f"wrote {tmp_path / 'site'}, " in done.out
-    assert "tiny, int8: networks/tiny-int8." in done.out
-    assert f"python -m http.server -d {tmp_path / 'site'}" in done.out
+    code, out, _ = run("web", net, "-o", tmp_path / "site")
+    assert code == 0
+    assert f"wrote {tmp_path / 'site'}, " in out
+    assert "tiny, int8: networks/tiny-int8." in out
+    assert f"python -m http.server -d {tmp_path / 'site'}" in out
 
 
 def test_json_says_the_same(run, net, tmp_path):
-    done = run("web", net, "-o", tmp_path / "site", "--json")
-    found = json.loads(done.out)
+    _, out, _ = run("web", net, "-o", tmp_path / "site", "--json")
+    found = json.loads(out)
     assert [each["id"] for each in found["networks"]] == ["tiny-int8"]
     assert found["bytes"] > found["networks"][0]["bytes"]
-    again = run("web", net, "-o", tmp_path / "site")
-    assert again.code == 1
-    assert "exists already; pass --force" in again.err
+    code, _, err = run("web", net, "-o", tmp_path / "site")
+    assert code == 1
+    assert "exists already; pass --force" in err
 
 
 def test_a_float_model_needs_photos(run, tmp_path):
-    done = run("web", "mobileone_s0", "-o", tmp_path / "site")
-    assert done.code == 1
-    assert "float model; give --calib" in done.err
-    assert done.err.count("\n") == 1
+    code, _, err = run("web", "mobileone_s0", "-o", tmp_path / "site")
+    assert code == 1
+    assert "float model; give --calib" in err
+    assert err.count("\n") == 1

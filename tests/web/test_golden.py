@@ -17,7 +17,7 @@ from mobileone.images.decode import DecodedImage, PillowImage
 from mobileone.images.eval_transform import EvalTransform
 from mobileone.input_spec import InputSpec
 from mobileone.web.build_site import input_entry
-from mobileone.web.golden import PICTURES, golden_picture, golden_values, goes_down_first
+from mobileone.web.golden import PICTURES, goes_down_first, golden_picture, golden_values
 from mobileone.web.wasm_compiler import compile_pixels
 
 STATIC = Path(str(files("mobileone.web"))) / "static"

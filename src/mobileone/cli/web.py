@@ -8,8 +8,9 @@ from typing import Annotated
 
 from tyro.conf import Positional, arg
 
-from mobileone.cli.target_file import refuse_existing
+from mobileone.backends.table import backend_of
 from mobileone.cli.output import megabytes, print_json
+from mobileone.cli.target_file import refuse_existing
 from mobileone.errors import ConfigError
 
 
@@ -35,6 +36,8 @@ class Web:
         refuse_existing(self.output, force=self.force)
         if not self.models:
             raise ConfigError("name at least one MODEL")
+        if self.calib is None and (found := [each for each in self.models if backend_of(each) is None]):
+            raise ConfigError(f"{found[0]} is a float model; give --calib, a folder of photos")
         from mobileone.web.build_site import build_site
 
         done = build_site(self.models, self.output, calib=self.calib, force=self.force)
