@@ -30,7 +30,8 @@ def golden_picture(height: int, width: int, seed: int) -> NDArray[np.uint8]:
     smooth = np.maximum(0, np.abs((slope & 511) - 256) - 1)
     index = 3 * (y * width + x) + c + 1000003 * seed
     noise = (index * 0x9E3779B1 & 0xFFFFFFFF) >> 27
-    return (smooth ^ noise).astype(np.uint8)
+    picture: NDArray[np.uint8] = (smooth ^ noise).astype(np.uint8)
+    return picture
 
 
 def goes_down_first() -> bool:
