@@ -12,10 +12,14 @@ if TYPE_CHECKING:
     from mobileone.backends.artifact import Artifact as Artifact
     from mobileone.benchmarking.bench import bench as bench
     from mobileone.benchmarking.bench_report import bench_report as bench_report
+    from mobileone.calibration.calibrate import calibrate as calibrate
+    from mobileone.calibration.store_decision import store_decision as store_decision
+    from mobileone.calibration.thresholds import Target as Target
     from mobileone.checkpoint.convert import convert as convert
     from mobileone.checkpoint.inspect import describe as describe
     from mobileone.checkpoint.load import load_model as load_model
     from mobileone.checkpoint.store import save_model as save_model
+    from mobileone.decision import Decision as Decision
     from mobileone.errors import ArtifactError as ArtifactError
     from mobileone.errors import BadImageError as BadImageError
     from mobileone.errors import CheckpointError as CheckpointError
@@ -83,6 +87,7 @@ _HOME = {
     "CheckpointError": "mobileone.errors",
     "Compute": "mobileone.training.config.resources",
     "ConfigError": "mobileone.errors",
+    "Decision": "mobileone.decision",
     "DataError": "mobileone.errors",
     "Distill": "mobileone.training.config.objective",
     "DownloadError": "mobileone.errors",
@@ -107,6 +112,7 @@ _HOME = {
     "ReparameterizeError": "mobileone.errors",
     "Saving": "mobileone.training.config.resources",
     "ServeLimits": "mobileone.serving.app",
+    "Target": "mobileone.calibration.thresholds",
     "TrainConfig": "mobileone.training.config.train_config",
     "TrainingError": "mobileone.errors",
     "UnsafeCheckpointError": "mobileone.errors",
@@ -116,6 +122,7 @@ _HOME = {
     "adapt": "mobileone.training.run.adapt",
     "bench": "mobileone.benchmarking.bench",
     "bench_report": "mobileone.benchmarking.bench_report",
+    "calibrate": "mobileone.calibration.calibrate",
     "convert": "mobileone.checkpoint.convert",
     "create_model": "mobileone.model.create",
     "describe": "mobileone.checkpoint.inspect",
@@ -136,6 +143,7 @@ _HOME = {
     "save_model": "mobileone.checkpoint.store",
     "serve": "mobileone.serving.serve",
     "set_branch_mode": "mobileone.model.branch_mode",
+    "store_decision": "mobileone.calibration.store_decision",
     "verify": "mobileone.reparam.verify",
 }
 
