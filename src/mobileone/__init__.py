@@ -63,12 +63,14 @@ if TYPE_CHECKING:
     from mobileone.training.config.objective import Mix as Mix
     from mobileone.training.config.objective import Objective as Objective
     from mobileone.training.config.optimization import Optim as Optim
+    from mobileone.training.config.probe import Probe as Probe
     from mobileone.training.config.recipe import recipe as recipe
     from mobileone.training.config.resources import Compute as Compute
     from mobileone.training.config.resources import Loading as Loading
     from mobileone.training.config.resources import Saving as Saving
     from mobileone.training.config.train_config import TrainConfig as TrainConfig
     from mobileone.training.config.train_config import override as override
+    from mobileone.training.run.adapt import adapt as adapt
     from mobileone.training.run.fit import fit as fit
     from mobileone.training.watch.callback import Callback as Callback
     from mobileone.variants import VARIANTS as VARIANTS
@@ -105,6 +107,7 @@ _HOME = {
     "Phase": "mobileone.training.config.augmentation",
     "Predictor": "mobileone.inference.predictor",
     "PreemptedError": "mobileone.errors",
+    "Probe": "mobileone.training.config.probe",
     "ProfileError": "mobileone.errors",
     "ReparameterizeError": "mobileone.errors",
     "Saving": "mobileone.training.config.resources",
@@ -116,6 +119,7 @@ _HOME = {
     "VARIANTS": "mobileone.variants",
     "Variant": "mobileone.variants",
     "VerificationError": "mobileone.errors",
+    "adapt": "mobileone.training.run.adapt",
     "bench": "mobileone.benchmarking.bench",
     "bench_report": "mobileone.benchmarking.bench_report",
     "calibrate": "mobileone.calibration.calibrate",

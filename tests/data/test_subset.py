@@ -1,6 +1,7 @@
 """A part of a set is a set, and a list leaves out what it names."""
 
 import pickle
+import shutil
 
 import numpy as np
 import pytest
@@ -42,6 +43,16 @@ def test_a_list_leaves_out_what_it_names(images, tmp_path, kind):
     left, same = leave_out(tmp_path / "out.csv", images, digits)
     assert (len(left), len(same)) == (11, 360)
     assert len(leave_out(tmp_path / "out.csv", digits, must_find=False)[0]) == 360
+
+
+def test_a_name_says_which_part_it_is_of(flat_folder, tmp_path):
+    for split in ("train", "val"):
+        shutil.copytree(flat_folder, tmp_path / "data" / split)
+    train, val = (find_images(tmp_path / "data", split=split) for split in ("train", "val"))
+    assert image_name(train, 0) == "train/class0/00.jpg"
+    (tmp_path / "out.txt").write_text("val/class0/00.jpg")
+    left, right = leave_out(tmp_path / "out.txt", train, val)
+    assert (len(left), len(right)) == (13, 12)
 
 
 def test_names_of_spreadsheets_come_back(tmp_path):

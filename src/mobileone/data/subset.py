@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mobileone.data.layout import SPLIT_NAMES
 from mobileone.data.source import ImageSource, StreamedSource, notes_of
 from mobileone.errors import ConfigError, DataError
 from mobileone.images.decode import Image
@@ -62,7 +64,9 @@ class Subset:
 
 
 def image_name(source: ImageSource, index: int) -> str:
-    """What a list calls an image: its path below the set's folder where it has one, else its name.
+    """What a list calls an image: its path below the data folder where it has one, else its name.
+
+    The part of a data folder that is a split's is in it, `train/cat/1.jpg`: train and val may have names alike.
 
     >>> from mobileone.data.open import open_data
     >>> image_name(open_data("digits", split="val"), 3)
@@ -71,7 +75,11 @@ def image_name(source: ImageSource, index: int) -> str:
     if isinstance(source, Subset):
         return image_name(source.whole, int(source.indices[index]))
     files: Any = getattr(source, "files", None)
-    return source.name(index) if files is None else printable(files[index])
+    if files is None:
+        return source.name(index)
+    root = getattr(source, "root", None)
+    split = root.name if isinstance(root, Path) and root.name.lower() in SPLIT_NAMES else ""
+    return printable(os.path.join(split, files[index]))
 
 
 def read_exclusions(path: str | Path) -> frozenset[str]:
@@ -133,6 +141,7 @@ def leave_out(path: str | Path, *sources: ImageSource, must_find: bool = True) -
     if must_find and not found:
         raise DataError(
             f"none of the {len(names)} names of {path} is an image here, the first is "
-            f"{printable(min(names))}; they are paths below the folder of the classes, such as cat/1.jpg"
+            f"{printable(min(names))}; they are paths below the data folder, such as train/cat/1.jpg, or "
+            "cat/1.jpg where it has no train and val"
         )
     return tuple(parts)

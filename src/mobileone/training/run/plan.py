@@ -16,7 +16,7 @@ from mobileone.data.open import open_data, open_validation
 from mobileone.data.shards.address import is_remote, is_url
 from mobileone.data.source import ImageSource
 from mobileone.data.subset import leave_out
-from mobileone.errors import TrainingError
+from mobileone.errors import ConfigError, TrainingError
 from mobileone.input_spec import Size, size_text
 from mobileone.ranks.distributed import Distributed, distributed
 from mobileone.training.config.train_config import TrainConfig
@@ -143,6 +143,10 @@ def plan(config: TrainConfig, *, picture: Path | None = None) -> RunPlan:
             raise TrainingError(
                 f"a dry run starts no programs, and {name}={address} would; give data on this machine"
             )
+    if config.probe.is_on:
+        raise ConfigError(
+            "a probe has no steps to plan: it takes about as long as an evaluation of the training images"
+        )
     with distributed(config.compute.device) as dist:
         train_set = open_data(config.data, split="train")
         val_set = open_validation(config.data, config.val_data, classes=tuple(train_set.classes))
