@@ -66,7 +66,7 @@ class Subset:
 def image_name(source: ImageSource, index: int) -> str:
     """What a list calls an image: its path below the data folder where it has one, else its name.
 
-    The part of a data folder that is a split's is in it, `train/cat/1.jpg`: train and val may have names alike.
+    It begins with the split where there are several, `train/cat/1.jpg`: train and val may have names alike.
 
     >>> from mobileone.data.open import open_data
     >>> image_name(open_data("digits", split="val"), 3)
