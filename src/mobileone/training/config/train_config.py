@@ -56,6 +56,7 @@ class TrainConfig:
         init_weights_key: which weights of a file that has several, as of `load_model`.
         data: `"digits"`, a folder with `train/<class>/` and `val/<class>/`, or shards (see `open_data`).
         val_data: likewise, for validation; None is the validation part of `data`.
+        exclude: a file that names images to leave out, of either (see `read_exclusions`); None takes all.
         epochs: passes over the training images.
         batch_size: images a step on one rank.
         freeze: modules that stay as they are, by name (`stem`, `stages.0`, `head` …), with everything in
@@ -88,6 +89,7 @@ class TrainConfig:
     init_weights_key: str | None = None
     data: str = "digits"
     val_data: str | None = None
+    exclude: str | None = None
     epochs: int = 300
     batch_size: int = 256
     freeze: tuple[str, ...] = ()
@@ -119,7 +121,7 @@ class TrainConfig:
             )
         if self.freeze and self.init is None:
             raise ConfigError(f"freeze={','.join(self.freeze)} would keep random weights; set init as well")
-        for name in ("data", "val_data", "init"):  # config.json holds them
+        for name in ("data", "val_data", "exclude", "init"):  # config.json holds them
             require_unicode(getattr(self, name) or "", what=name)
         for name in ("epochs", "batch_size", "eval_every"):
             require(name, getattr(self, name) >= 1, "at least 1", getattr(self, name))

@@ -12,6 +12,7 @@ from torch import nn
 from mobileone.data.fingerprint import Fingerprint
 from mobileone.data.open import open_data, open_validation
 from mobileone.data.source import ImageSource, notes_of
+from mobileone.data.subset import leave_out
 from mobileone.errors import ConfigError, TrainingError
 from mobileone.precision import float32_products
 from mobileone.ranks.distributed import Distributed, distributed
@@ -104,6 +105,8 @@ def _train(
     start = dist.from_main(decide)
     train_set = open_data(config.data, split="train")
     val_set = open_validation(config.data, config.val_data, classes=tuple(train_set.classes))
+    if config.exclude is not None:
+        train_set, val_set = leave_out(config.exclude, train_set, val_set)
 
     def log(line: str) -> None:
         if dist.is_main:

@@ -15,6 +15,7 @@ import torch
 from mobileone.data.open import open_data, open_validation
 from mobileone.data.shards.address import is_remote, is_url
 from mobileone.data.source import ImageSource
+from mobileone.data.subset import leave_out
 from mobileone.errors import ConfigError, TrainingError
 from mobileone.input_spec import Size, size_text
 from mobileone.ranks.distributed import Distributed, distributed
@@ -148,7 +149,9 @@ def plan(config: TrainConfig, *, picture: Path | None = None) -> RunPlan:
         )
     with distributed(config.compute.device) as dist:
         train_set = open_data(config.data, split="train")
-        open_validation(config.data, config.val_data, classes=tuple(train_set.classes))
+        val_set = open_validation(config.data, config.val_data, classes=tuple(train_set.classes))
+        if config.exclude is not None:
+            train_set, _ = leave_out(config.exclude, train_set, val_set)
         trainer = Trainer(config, train_set, dist)
         try:
             if picture is not None and dist.is_main:

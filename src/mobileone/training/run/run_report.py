@@ -17,6 +17,7 @@ from mobileone.atomic import atomic_path
 from mobileone.checkpoint.load import load_model
 from mobileone.data.open import open_data, open_validation
 from mobileone.data.source import ImageSource
+from mobileone.data.subset import leave_out
 from mobileone.errors import MobileOneWarning, TrainingError
 from mobileone.evaluation.answers import Answers, answer
 from mobileone.evaluation.confusion import class_results, confused_pairs
@@ -93,6 +94,8 @@ def write_report(
         source = open_validation(config.data, config.val_data, classes=model.class_names)
     else:
         source = open_data(data, split="val", classes=model.class_names)
+    if config.exclude is not None:
+        (source,) = leave_out(config.exclude, source, must_find=False)
     asked = config.loading.num_workers
     answers = answer(
         model,
