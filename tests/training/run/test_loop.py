@@ -177,7 +177,7 @@ def test_unreadable_images_stop_a_run_or_are_listed(config: TrainConfig, tmp_pat
 def test_curves_that_cannot_be_drawn_end_no_run(
     config: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(*_: object) -> None:
+    def fail(*_: object, **__: object) -> None:
         raise ValueError("no ink")
 
     monkeypatch.setattr(loop_module, "draw_curves", fail)
