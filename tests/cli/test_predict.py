@@ -7,9 +7,11 @@ import pytest
 import torch
 from PIL import Image
 
+from mobileone.checkpoint.load import load_model
 from mobileone.checkpoint.store import save_model
 from mobileone.cli.predict import expand_folders
 from mobileone.cli.prediction_file import COLUMNS
+from mobileone.decision import Decision
 from mobileone.errors import ConfigError
 from mobileone.input_spec import InputSpec
 from mobileone.model.create import create_model
@@ -88,3 +90,22 @@ def test_labels_are_marked_and_a_threshold_chooses_them(run, tiny, photos, tmp_p
     code, out, _ = run("predict", path, photo, "--threshold", "0.9", "--json")
     assert json.loads(out)[0]["labels"] == []
     assert run("predict", path, photo, "--threshold", "0.9")[1].startswith(f"{photo}  no label reaches")
+
+
+def test_an_unsure_answer_of_a_calibrated_model_is_marked(run, model_file, photos, tmp_path):
+    model = load_model(model_file)
+    model.decision = Decision(temperatures=(2.0,), thresholds=(1.0,))
+    path = save_model(model, tmp_path / "calibrated.safetensors")
+    image = sorted((photos / "val" / "cat").glob("*.jpg"))[0]
+    code, out, _ = run("predict", path, image)
+    assert (code, out.splitlines()[0]) == (0, f"{image}  unsure: its likeliest class is below the threshold")
+    (prediction,) = json.loads(run("predict", path, image, "--json")[1])
+    assert (prediction["sure"], prediction["doubt"]) == (False, "unlikely")
+    run("predict", path, image, "-o", tmp_path / "p.csv")
+    rows = csv.DictReader((tmp_path / "p.csv").read_text(encoding="utf-8").splitlines())
+    assert {row["sure"] for row in rows} == {"unlikely"}
+    code, out, _ = run("test", path, "--data", photos, "--workers", 0)
+    assert (code, "sure 0.0 %" in out) == (0, True)
+    assert "temperature 2.000, sure from 1.000 on" in run("info", path)[1]
+    code, out, err = run("predict", path, image, "--input-size", 64)
+    assert (code, "unsure:" in out, "calibrated with its own input size" in err) == (0, False, True)

@@ -17,7 +17,9 @@ def test_they_are_those_of_scikit_learn(seed):
         for chosen in (labels, labels[labels == predictions], predictions)
     ]
     right = (labels == predictions).sum()
-    found = metrics_of_counts(np.concatenate([[80, right, 80, 1.0], *counts]).astype(float), list("abcdef"))
+    found = metrics_of_counts(
+        np.concatenate([[80, right, 80, 1.0, 0, 0], *counts]).astype(float), list("abcdef")
+    )
     there = np.unique(labels)
     wanted = {
         "acc1": metrics.accuracy_score(labels, predictions),

@@ -55,6 +55,8 @@ def test_the_result_is_plain_json_even_if_the_loss_is_not() -> None:
         "per_class": {"recall": {"a/b": 25.0}},
         "skipped": ["a.jpg"],
         "seconds": 0.5,
+        "coverage": None,
+        "accepted_acc1": None,
         "notes": [],
     }
     assert (result.acc1, result.acc5, result.overall) == (50.0, 100.0, {"acc1": 50.0, "acc5": 100.0})

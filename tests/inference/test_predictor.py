@@ -8,6 +8,7 @@ import PIL.Image
 import pytest
 import torch
 
+from mobileone.decision import Decision
 from mobileone.errors import BadImageError, ConfigError
 from mobileone.images.decode import read_image
 from mobileone.images.orientation import EXIF_ORIENTATION
@@ -214,3 +215,31 @@ def test_no_label_may_reach_the_threshold(grey):
 def test_a_threshold_that_means_nothing_is_refused(classifier, threshold, wanted):
     with pytest.raises(ConfigError, match=wanted):
         Predictor(classifier(), threshold=threshold)
+
+
+def test_a_calibrated_model_gives_its_probabilities_and_its_doubts(grey):
+    model = Brightness()
+    model.decision = Decision(
+        temperatures=(10.0,), thresholds=(0.9, 0, 0, 0, 0), novelty="max_logit", novelty_limit=-20.0
+    )
+    predictor = Predictor(model)
+    dark, middling, strange = predictor([grey(level) for level in (0, 128, 96)])
+    logits = -np.abs(0 - 64 * np.arange(5.0)) / 10
+    assert dark.scores[0].probability == pytest.approx(1 / np.exp(logits).sum(), rel=1e-6)
+    assert (dark.sure, dark.doubt) == (True, None)
+    assert (middling.sure, middling.doubt) == (True, None)
+    assert (strange.sure, strange.doubt) == (False, "novel")
+    model.decision = Decision(thresholds=(1.0,))
+    assert Predictor(model)(grey(96)).doubt == "unlikely"
+    plain = Predictor(Brightness())(grey(0))
+    assert (plain.sure, plain.doubt) == (None, None)
+
+
+def test_the_thresholds_of_a_multi_label_model_are_its_decisions(grey):
+    model = Brightness()
+    model.task, model.decision = (
+        "multilabel",
+        Decision(temperatures=(64.0,), thresholds=(0.5, 0.2, 0.5, 1, 1)),
+    )
+    assert Predictor(model)(grey(0)).labels == ("a", "b")
+    assert Predictor(model, threshold=0.5)(grey(0)).labels == ("a",)

@@ -49,6 +49,7 @@ ROOMS = [
     {"quantization"},
     {"benchmarking"},
     {"training"},
+    {"calibration"},
     {"web"},
     {"cli"},
     {"__main__"},

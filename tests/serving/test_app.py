@@ -5,6 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from mobileone.decision import Decision
 from mobileone.errors import ConfigError, MissingExtraError
 from mobileone.serving.app import ServeLimits, need
 
@@ -110,6 +111,12 @@ def test_other_paths_and_methods_are_none(server):
     client = server()
     assert client.ask("GET", "/predict")[0] == 405
     assert client.ask("GET", "/other")[0] == 404
+
+
+def test_a_calibrated_network_says_whether_it_is_sure(server, image):
+    client = server(decision=Decision(temperatures=(64.0,), thresholds=(0, 0, 1.0, 0, 0)))
+    assert client.predict(image(0))[1].items() >= {"sure": True, "doubt": None}.items()
+    assert client.predict(image(128))[1].items() >= {"sure": False, "doubt": "unlikely"}.items()
 
 
 @pytest.mark.parametrize("name", ["max_bytes", "upload_s", "answer_s", "queue_size", "batch_size", "workers"])

@@ -50,6 +50,7 @@ def config_of(model: MobileOne, *, extra: Mapping[str, Any] | None = None) -> Mo
         class_names=model.class_names,
         task=model.task,
         input_spec=model.input_spec,
+        decision=model.decision,
         output_stride=model.output_stride,
         extra=dict(extra or {}),
         package_version=__version__,

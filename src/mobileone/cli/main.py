@@ -43,6 +43,7 @@ COMMANDS = {
     "report": ("train", "Report"),
     "test": ("test", "Test"),
     "predict": ("predict", "Predict"),
+    "calibrate": ("calibrate", "Calibrate"),
     "explain": ("explain", "Explain"),
     "info": ("info", "Info"),
     "profile": ("profile", "Profile"),

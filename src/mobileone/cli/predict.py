@@ -15,6 +15,7 @@ from mobileone.cli.device_option import device_name
 from mobileone.cli.output import print_json
 from mobileone.cli.prediction_file import MAX_DIFFERENCE, DoneImage, PredictionFile
 from mobileone.cli.words import FILE, IMAGES, INPUT_SIZE, MODEL, OUTPUT
+from mobileone.decision import Doubt
 from mobileone.errors import BadImageError, ConfigError
 from mobileone.input_spec import Size
 from mobileone.outside_text import printable
@@ -22,6 +23,10 @@ from mobileone.outside_text import printable
 if TYPE_CHECKING:
     from mobileone.inference.predictor import Prediction, Predictor
 
+DOUBTS: dict[Doubt, str] = {
+    "unlikely": "its likeliest class is below the threshold",
+    "novel": "it looks like nothing that the model was calibrated on",
+}
 FEW_IMAGES = 32
 """Are done before a bar would be seen."""
 
@@ -226,8 +231,9 @@ def print_prediction(prediction: Prediction) -> None:
     """The image, then a line a class, for people; with a mark before the labels of a multi-label network."""
     labels = prediction.labels
     if prediction.error is None:
+        unsure = f"  unsure: {DOUBTS[prediction.doubt]}" if prediction.doubt else ""
         none = "  no label reaches the threshold" if labels == () else ""
-        print(printable(prediction.image) + none)
+        print(f"{printable(prediction.image)}{unsure}{none}")
     for score in prediction.scores:
         known = "" if score.name == score.class_name else f"{printable(score.class_name)}  "
         mark = "" if labels is None else "* " if score.class_name in labels else "  "

@@ -26,7 +26,7 @@ from mobileone.regular_file import open_regular
 if TYPE_CHECKING:
     from mobileone.inference.predictor import Prediction
 
-COLUMNS = ("image", "rank", "index", "class_name", "name", "probability", "chosen", "error")
+COLUMNS = ("image", "rank", "index", "class_name", "name", "probability", "chosen", "sure", "error")
 MAX_DIFFERENCE = 1e-3
 """Probabilities of the same model on the same image differ by less, whatever else is in the batch."""
 
@@ -159,11 +159,12 @@ def csv_rows(prediction: Prediction) -> Iterator[tuple[str | int | float, ...]]:
     """
     image = csv_cell(printable(prediction.image))
     if prediction.error is not None:
-        yield image, *[""] * 6, csv_cell(printable(prediction.error))
+        yield image, *[""] * 7, csv_cell(printable(prediction.error))
+    sure = "" if prediction.sure is None else "yes" if prediction.sure else prediction.doubt or "no"
     for rank, score in enumerate(prediction.scores, start=1):
         names = (csv_cell(printable(name)) for name in (score.class_name, score.name))
         chosen = "" if prediction.labels is None else int(score.class_name in prediction.labels)
-        yield image, rank, score.index, *names, score.probability, chosen, ""
+        yield image, rank, score.index, *names, score.probability, chosen, sure, ""
 
 
 @contextmanager

@@ -80,7 +80,8 @@ class Train:
     init: str | None = None
     """MODEL to start from instead of random weights."""
     input_size: Annotated[Size, INPUT_SIZE] | None = None
-    """Side of a square input, or height and width such as 256x192, pixels. Default: the recipe's."""
+    """Side of a square input, or height and width such as 256x192, pixels. Default: the recipe's, which for
+    finetune and linear_probe is 224, and less for data of smaller images."""
     weights_key: str | None = None
     """Which weights of --init, where the file has several, by their key. Default: averaged ones before raw
     ones."""
@@ -113,9 +114,10 @@ class Train:
             return self._run()
 
     def _run(self) -> int:
-        from mobileone.training.config.recipe import recipe
+        from mobileone.training.config.recipe import FOR_YOUR_DATA, recipe
         from mobileone.training.config.short_names import SHORT_NAMES
         from mobileone.training.config.train_config import override
+        from mobileone.training.run.adapt import ADAPTED_FIELDS, Adapted, adapt
         from mobileone.training.run.fit import fit
         from mobileone.training.run.run_dir import RunDir
 
@@ -131,14 +133,25 @@ class Train:
         def told(config: TrainConfig) -> TrainConfig:
             return override(config.with_values(given), settings)
 
+        named = [setting.partition("=")[0].strip() for setting in settings]
+        replaced = {SHORT_NAMES.get(name, name) for name in (*given, *named)}
+        notes: Sequence[str] = ()
+        adapts = self.recipe in FOR_YOUR_DATA
         if resume:
-            named = [setting.partition("=")[0].strip() for setting in settings]
-            replaced = {*given, *(SHORT_NAMES.get(name, name) for name in named)}
             config = told(stored.read_config(given=replaced))
             if self.recipe is not None:
-                refuse_other_recipe(self.recipe, stored.changes(told(recipe(self.recipe))), run_dir)
+                changes = stored.changes(told(recipe(self.recipe)))
+                if adapts:
+                    changes = [
+                        change
+                        for change in changes
+                        if change[0] in replaced or change[0] not in ADAPTED_FIELDS
+                    ]
+                refuse_other_recipe(self.recipe, changes, run_dir)
         else:
             config = told(recipe(self.recipe or "digits"))
+            adapted = adapt(config, keep=replaced) if adapts else Adapted(config=config)
+            config, notes = adapted.config, adapted.reasons
         if self.dry_run:
             return self._plan(config, run_dir / "schedule.png")
         result = fit(
@@ -147,6 +160,7 @@ class Train:
             resume=resume,
             callbacks=self._callbacks(),
             allow_changed_data=self.allow_changed_data,
+            notes=notes,
         )
         if int(os.environ.get("RANK", "0")) > 0:  # the main rank speaks for all
             return 0

@@ -57,7 +57,7 @@ class Answers:
     def figures(self) -> dict[str, float]:
         """Percent, by name; as of `EvalResult.metrics`."""
         matrix = self.confusion()
-        sums = [len(self), matrix.trace(), self.in_top5.sum(), 0.0]
+        sums = [len(self), matrix.trace(), self.in_top5.sum(), 0.0, 0.0, 0.0]
         counts = np.concatenate([sums, matrix.sum(1), matrix.diagonal(), matrix.sum(0)])
         return metrics_of_counts(counts, self.classes)
 

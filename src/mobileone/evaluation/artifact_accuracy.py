@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from mobileone.backends.artifact import Artifact
 from mobileone.data.source import ImageSource
+from mobileone.decision import Decision
 from mobileone.errors import BadImageError, ConfigError, DataError
 from mobileone.evaluation.class_metrics import NUM_SUMS, metrics_of_counts
 from mobileone.evaluation.label_metrics import label_loss, metrics_of_labels
@@ -86,7 +87,7 @@ def artifact_accuracy(
                 rows.append((labels.astype(bool), logits))
                 sums[0] += len(labels)
             else:
-                sums += _sums(logits, labels.astype(np.int64))
+                sums += _sums(logits, labels.astype(np.int64), artifact.decision)
     num_images = int(sums[0])
     if not num_images:
         raise DataError(f"no image could be read, {len(skipped)} are damaged; the first is {skipped[:1]}")
@@ -101,6 +102,8 @@ def artifact_accuracy(
         metrics=metrics,
         skipped=tuple(sorted(skipped)),
         seconds=time.perf_counter() - started,
+        coverage=None if artifact.decision is None or rows else 100 * sums[4] / num_images,
+        accepted_acc1=100 * sums[5] / sums[4] if sums[4] else None,
     )
 
 
@@ -110,14 +113,18 @@ def _batches(items: Iterable[T], size: int) -> Iterator[list[T]]:
         yield batch
 
 
-def _sums(logits: NDArray[np.float32], labels: NDArray[np.int64]) -> NDArray[np.float64]:
-    """What `metrics_of_counts` takes, (4 + 3·K,). A row with a NaN is wrong.
+def _sums(
+    logits: NDArray[np.float32], labels: NDArray[np.int64], decision: Decision | None = None
+) -> NDArray[np.float64]:
+    """What `metrics_of_counts` takes, (6 + 3·K,). A row with a NaN is wrong.
 
     >>> sums = _sums(np.array([[2.0, 1.0, 0.0], [2.0, 1.0, 0.0]], np.float32), np.array([0, 2]))
-    >>> sums[:4].round(3).tolist(), sums[4:].astype(int).tolist()
-    ([2.0, 1.0, 2.0, 2.815], [1, 0, 1, 1, 0, 0, 2, 0, 0])
+    >>> sums[:6].round(3).tolist(), sums[6:].astype(int).tolist()
+    ([2.0, 1.0, 2.0, 2.815, 0.0, 0.0], [1, 0, 1, 1, 0, 0, 2, 0, 0])
     """
-    rows = logits.astype(np.float64)
+    rows, sure = logits.astype(np.float64), np.zeros(len(logits), bool)
+    if decision is not None:
+        rows, sure = decision.calibrated(logits), decision.sure(logits)
     own = rows[np.arange(len(rows)), labels][:, None]
     # Of equal logits the first class counts as the larger.
     before = np.arange(rows.shape[1]) < labels[:, None]
@@ -126,9 +133,9 @@ def _sums(logits: NDArray[np.float32], labels: NDArray[np.int64]) -> NDArray[np.
     top = rows.max(1, keepdims=True)
     losses = np.log(np.exp(rows - top).sum(1)) + (top - own)[:, 0]
     k = min(5, rows.shape[1])
+    right = places < 1
     counts = [
-        np.bincount(chosen, minlength=rows.shape[1])
-        for chosen in (labels, labels[places < 1], rows.argmax(1))
+        np.bincount(chosen, minlength=rows.shape[1]) for chosen in (labels, labels[right], rows.argmax(1))
     ]
-    sums = [len(rows), (places < 1).sum(), (places < k).sum(), losses.sum()]
+    sums = [len(rows), right.sum(), (places < k).sum(), losses.sum(), sure.sum(), (sure & right).sum()]
     return np.concatenate([sums, *counts]).astype(np.float64)

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from mobileone.evaluation.metric_names import class_metric
 
-NUM_SUMS = 4
-"""Images, right at 1, right at 5, and summed loss: what comes before the counts of the classes."""
+NUM_SUMS = 6
+"""Images, right at 1, right at 5, summed loss, sure, sure and right; then come the counts of the classes."""
 
 
 def metrics_of_counts(sums: NDArray[np.float64], classes: Sequence[str]) -> dict[str, float]:
@@ -20,11 +20,12 @@ def metrics_of_counts(sums: NDArray[np.float64], classes: Sequence[str]) -> dict
     the mean of 2·right / (images + predictions).
 
     Args:
-        sums: (4 + 3·K,): images, right at 1, right at 5, summed loss; then, a class each, images, right ones
-            among them, and images of any class that were seen as it.
+        sums: (6 + 3·K,): images, right at 1, right at 5, summed loss, answers that are sure, and right of
+            these; then, a class each, images, right ones among them, and images of any class that were seen
+            as it.
         classes: K names.
 
-    >>> counts = np.array([4.0, 2, 4, 0.5, 3, 1, 0, 1, 1, 0, 1, 3, 0])
+    >>> counts = np.array([4.0, 2, 4, 0.5, 0, 0, 3, 1, 0, 1, 1, 0, 1, 3, 0])
     >>> figures = metrics_of_counts(counts, ["a", "b", "c"])
     >>> {name: round(value, 1) for name, value in figures.items()}
     {'acc1': 50.0, 'acc5': 100.0, 'macro_f1': 50.0, 'balanced_acc': 66.7, 'recall/a': 33.3, 'recall/b': 100.0}

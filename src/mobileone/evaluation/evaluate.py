@@ -15,6 +15,7 @@ from mobileone.backends.artifact import Artifact
 from mobileone.class_list import guessed_order
 from mobileone.data.open import open_data, require_task
 from mobileone.data.source import ImageSource, notes_of
+from mobileone.decision import Decision
 from mobileone.errors import DataError, InferenceError
 from mobileone.evaluation.artifact_accuracy import artifact_accuracy
 from mobileone.evaluation.class_metrics import NUM_SUMS, metrics_of_counts
@@ -22,7 +23,7 @@ from mobileone.evaluation.label_metrics import label_loss, metrics_of_labels, re
 from mobileone.evaluation.metrics import EvalResult, in_topk
 from mobileone.imagenet import resolve_classes
 from mobileone.images.eval_transform import EvalTransform
-from mobileone.inference.classifier import Classifier, classifying
+from mobileone.inference.classifier import Classifier, classifying, decision_of
 from mobileone.progress_bar import progress_bar
 from mobileone.task import task_of
 
@@ -51,6 +52,9 @@ def evaluate(
     on_dead_worker: Callable[[str], None] | None = None,
 ) -> EvalResult:
     """How right a network is, with its own input spec and class names: see `EvalResult`.
+
+    Of a calibrated one (`mobileone.calibrate`) those of its calibrated probabilities, and how many of its
+    answers are sure, and right.
 
     Args:
         model: a network in either form, put into eval mode meanwhile; or any `Classifier`, an `Artifact` say.
@@ -109,6 +113,7 @@ def evaluate(
     from mobileone.ranks.distributed import Distributed
 
     dist = dist or Distributed()
+    decision = decision_of(model) if task == "singlelabel" else None
     parts: list[Tensor] = []
     bad: list[BadImage] = []
     for batch, logits in classified(
@@ -125,12 +130,16 @@ def evaluate(
     ):
         bad += batch.bad
         if len(batch):
+            is_single = task == "singlelabel"
             parts.append(
-                _batch_sums(logits, batch.labels) if task == "singlelabel" else _batch_rows(logits, batch)
+                _batch_sums(logits, batch.labels, decision) if is_single else _batch_rows(logits, batch)
             )
     skipped = sorted(image.path for part in dist.gather(bad) for image in part)
-    total = _total if task == "singlelabel" else _total_of_labels
-    result = total(parts, tuple(source.classes), skipped, dist)
+    classes = tuple(source.classes)
+    if task == "singlelabel":
+        result = _total(parts, classes, skipped, dist, decides=decision is not None)
+    else:
+        result = _total_of_labels(parts, classes, skipped, dist)
     return replace(result, seconds=time.perf_counter() - started, notes=notes)
 
 
@@ -179,25 +188,40 @@ def classified(
             yield batch, logits
 
 
-def _batch_sums(logits: Tensor, labels: Tensor) -> Tensor:
-    """What `metrics_of_counts` takes, float32 (4 + 3·K,), on the device. Waits for nothing there."""
+def _batch_sums(logits: Tensor, labels: Tensor, decision: Decision | None) -> Tensor:
+    """What `metrics_of_counts` takes, float32 (6 + 3·K,), on the device.
+
+    Waits for nothing there, unless there is a decision.
+    """
     import torch
     from torch.nn import functional as F
 
     labels = labels.to(logits.device, non_blocking=True)
+    sure = torch.zeros(len(labels), dtype=torch.bool, device=logits.device)
+    if decision is not None:
+        rows = logits.float().cpu().numpy()
+        sure = torch.from_numpy(decision.sure(rows)).to(logits.device)
+        logits = torch.from_numpy(decision.calibrated(rows)).to(logits.device)
     loss = F.cross_entropy(logits.float(), labels, reduction="sum")
-    right = in_topk(logits, labels).to(loss.dtype)
+    is_right = in_topk(logits, labels)
+    accepted = torch.stack([sure.sum(), (sure & is_right[0]).sum()])
+    right = is_right.to(loss.dtype)
     one = torch.ones_like(right[0])
     empty = loss.new_zeros(logits.shape[1])
     counts = [
         empty.scatter_add(0, chosen, values)
         for chosen, values in ((labels, one), (labels, right[0]), (logits.argmax(1), one))
     ]
-    return torch.cat([loss.new_full((1,), len(labels)), right.sum(1), loss[None], *counts])
+    return torch.cat([loss.new_full((1,), len(labels)), right.sum(1), loss[None], accepted, *counts])
 
 
 def _total(
-    parts: list[Tensor], classes: tuple[str, ...], skipped: list[str], dist: Distributed
+    parts: list[Tensor],
+    classes: tuple[str, ...],
+    skipped: list[str],
+    dist: Distributed,
+    *,
+    decides: bool,
 ) -> EvalResult:
     import torch
 
@@ -212,6 +236,8 @@ def _total(
         loss=loss / num_images,
         metrics=metrics_of_counts(sums, classes),
         skipped=tuple(skipped),
+        coverage=100 * float(sums[4]) / num_images if decides else None,
+        accepted_acc1=100 * float(sums[5] / sums[4]) if sums[4] else None,
     )
 
 

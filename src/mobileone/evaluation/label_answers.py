@@ -12,12 +12,12 @@ from torch import Tensor
 
 from mobileone.data.loader import OnBadImage
 from mobileone.data.source import ImageSource
+from mobileone.decision import sigmoid
 from mobileone.errors import DataError
 from mobileone.evaluation.evaluate import classified
 from mobileone.evaluation.label_metrics import metrics_of_labels
 from mobileone.evaluation.metric_names import class_metric
 from mobileone.inference.classifier import Classifier, usable_logits
-from mobileone.inference.predictor import sigmoid
 from mobileone.model.network import MobileOne
 
 
@@ -114,7 +114,7 @@ class LabelAnswers:
         given = self.logits >= 0
         entries, labels = np.nonzero(given != self.labels)
         order = np.argsort(-np.abs(self.logits[entries, labels]), kind="stable")
-        probabilities = sigmoid(self.logits)
+        probabilities = sigmoid(self.logits.astype(np.float64))
         return [
             LabelMistake(entry, label, bool(given[entry, label]), float(probabilities[entry, label]))
             for entry, label in zip(entries[order].tolist(), labels[order].tolist(), strict=True)

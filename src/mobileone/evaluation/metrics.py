@@ -67,11 +67,13 @@ class EvalResult:
     Attributes:
         num_images: images that were classified.
         loss: cross-entropy without label smoothing, or of several labels an image the sum of their binary
-            ones; mean over the images, nats.
+            ones; mean over the images, nats. Of a calibrated model those of its calibrated probabilities.
         metrics: figures in percent by name: those of `METRICS` for the task (`acc1`, `map`, …), and of every
             class that has images (`recall/cat`, or `ap/cat` and `f1/cat`).
         skipped: paths of images that could not be read and were left out.
         seconds: wall time, loading included.
+        coverage: share of the images with a sure answer, percent; None for a model that was not calibrated.
+        accepted_acc1: top-1 among these, percent; None where there are none.
         notes: what was chosen, guessed or left out in finding the images and their labels, a line each.
     """
 
@@ -80,6 +82,8 @@ class EvalResult:
     metrics: Mapping[str, float]
     skipped: tuple[str, ...] = ()
     seconds: float = 0.0
+    coverage: float | None = None
+    accepted_acc1: float | None = None
     notes: tuple[str, ...] = ()
 
     @property
@@ -117,6 +121,8 @@ class EvalResult:
             "per_class": per_class,
             "skipped": list(self.skipped),
             "seconds": self.seconds,
+            "coverage": self.coverage,
+            "accepted_acc1": self.accepted_acc1,
             "notes": list(self.notes),
         }
 
@@ -137,5 +143,7 @@ class EvalResult:
             metrics=metrics,
             skipped=tuple(values.get("skipped", ())),
             seconds=float(values["seconds"]),
+            coverage=values.get("coverage"),
+            accepted_acc1=values.get("accepted_acc1"),
             notes=tuple(values.get("notes", ())),
         )

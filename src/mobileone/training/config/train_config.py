@@ -17,6 +17,7 @@ from mobileone.training.config.augmentation import Augment, Phase
 from mobileone.training.config.config_text import changed, converted, flattened, replaced
 from mobileone.training.config.objective import Distill, LossName, Mix, Objective
 from mobileone.training.config.optimization import Optim
+from mobileone.training.config.probe import Probe
 from mobileone.training.config.resources import Compute, Loading, Saving
 from mobileone.training.config.rules import require
 from mobileone.training.config.short_names import SHORT_NAMES, grouped
@@ -24,6 +25,20 @@ from mobileone.variants import VARIANTS, Variant, get_variant
 
 CONFIG_VERSION = 2
 """Of what `TrainConfig.to_dict` gives. In version 1 there were few groups; `from_dict` reads it as well."""
+
+
+OF_STEPS = (
+    "freeze",
+    "residual_start",
+    "eval_every",
+    "max_skipped_steps",
+    "progressive",
+    "augment",
+    "mix",
+    "distill",
+    "optim",
+)
+"""Fields that a probe has no use for."""
 
 
 class EpochImages(NamedTuple):
@@ -63,6 +78,7 @@ class TrainConfig:
         objective: the loss of images and labels.
         distill: a teacher to learn from.
         optim: optimizer, schedule and average.
+        probe: fitting the last layer at once instead of training by steps.
         compute: device, precision and layout.
         loading: the data loader.
         saving: resume files and weights.
@@ -91,6 +107,7 @@ class TrainConfig:
     objective: Objective = field(default_factory=Objective)
     distill: Distill = field(default_factory=Distill)
     optim: Optim = field(default_factory=Optim)
+    probe: Probe = field(default_factory=Probe)
     compute: Compute = field(default_factory=Compute)
     loading: Loading = field(default_factory=Loading)
     saving: Saving = field(default_factory=Saving)
@@ -132,6 +149,7 @@ class TrainConfig:
                 f"mean and std need 3 values, images are read as RGB; got {self.input_spec.in_chans}"
             )
         self._check_phases()
+        self._check_probe()
 
     def _check_phases(self) -> None:
         phases, largest = self.progressive, self.input_spec.size
@@ -168,6 +186,31 @@ class TrainConfig:
         ('acc1', 'map')
         """
         return METRICS[self.task][0] if self.saving.select == "auto" else self.saving.select
+
+    def _check_probe(self) -> None:
+        """Refuse what a probe would not look at."""
+        if not self.probe.is_on:
+            return
+        if self.init is None:
+            raise ConfigError("a probe needs the features of trained weights; set init as well")
+        require(
+            "task", self.task == "singlelabel", "singlelabel with a probe (or probe.views=none)", self.task
+        )
+        shuffles = self.loading.sampling == "shuffle"
+        wanted = "shuffle with a probe, which takes every image once (class_weights does the like)"
+        require("loading.sampling", shuffles, wanted, self.loading.sampling)
+        require("epochs", self.epochs == 1, "1 with a probe, which fits at once", self.epochs)
+        defaults = {spec.name: spec for spec in dataclasses.fields(self)}
+        for name in OF_STEPS:
+            spec, value = defaults[name], getattr(self, name)
+            factory = spec.default_factory
+            usual = spec.default if factory is dataclasses.MISSING else factory()
+            if value != usual:
+                inner = _first_difference(value, usual)
+                raise ConfigError(
+                    f"{name}{inner} is of training by steps, and a probe fits at once; leave it as it is, or "
+                    "train by steps (probe.views=none)"
+                )
 
     def last_epoch(self, phase: Phase) -> int:
         """Number of epochs that are over when the phase is."""
@@ -243,6 +286,16 @@ class TrainConfig:
                 "update mobileone"
             )
         return cls(**converted(cls, grouped(values) if version == 1 else values))
+
+
+def _first_difference(value: object, usual: object) -> str:
+    """Of two groups the first field that is not the same, and its value; of a plain field its value."""
+    if dataclasses.is_dataclass(value):
+        for field_ in dataclasses.fields(value):
+            inner = getattr(value, field_.name)
+            if inner != getattr(usual, field_.name):
+                return f".{field_.name}={inner!r}"
+    return f"={value!r}"
 
 
 def override(config: TrainConfig, settings: Iterable[str]) -> TrainConfig:

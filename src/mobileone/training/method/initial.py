@@ -82,6 +82,7 @@ def initial_model(config: TrainConfig, source: ImageSource) -> MobileOne:
             f"init={config.init} holds {model.variant.name}, model is {get_variant(config.model).name}; "
             "set model=none to take the network of init"
         )
+    model.decision = None  # of weights that will change
     # What is the data's: how it is looked at. What is the weights': the statistics that they were trained on.
     model.input_spec = replace(spec, mean=model.input_spec.mean, std=model.input_spec.std)
     if model.form == "inference":

@@ -35,6 +35,7 @@ def fit(
     teacher: nn.Module | None = None,
     progress: bool = True,
     allow_changed_data: bool = False,
+    notes: Sequence[str] = (),
 ) -> FitResult:
     """Train as `config` says; under torchrun as one of its ranks, else alone.
 
@@ -55,6 +56,7 @@ def fit(
         progress: whether to print epochs and a bar on stderr; train.log is written anyway.
         allow_changed_data: go on with images that are not those the run began with; in the epoch under way
             some may then come twice, or not at all.
+        notes: lines for the log, on how the configuration came about (see `adapt`).
 
     Raises:
         ConfigError: if `run_dir` holds a run and `resume` is not set, or holds another configuration.
@@ -81,6 +83,7 @@ def fit(
             teacher=teacher,
             show=progress and dist.is_main,
             allow_changed_data=allow_changed_data,
+            notes=notes,
         )
 
 
@@ -94,6 +97,7 @@ def _train(
     teacher: nn.Module | None,
     show: bool,
     allow_changed_data: bool,
+    notes: Sequence[str],
 ) -> FitResult:
     """Set everything up on this rank, go back to where the run was, and start the loop."""
     decide = lambda: files.start(config, resume=resume, world_size=dist.world_size)  # noqa: E731
@@ -120,7 +124,7 @@ def _train(
             savepoints.restore()
         else:
             dist.from_main(lambda: _begin(files, config, images, world_size=dist.world_size))
-        for note in (*notes_of(train_set), *notes_of(val_set)):
+        for note in (*notes, *notes_of(train_set), *notes_of(val_set)):
             log(note)
         log(start_line(trainer, progress, num_val=len(val_set), started_with=start.world_size))
         told = callbacks if dist.is_main else ()

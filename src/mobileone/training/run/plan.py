@@ -14,7 +14,7 @@ import torch
 
 from mobileone.data.shards.address import is_remote, is_url
 from mobileone.data.source import ImageSource
-from mobileone.errors import TrainingError
+from mobileone.errors import ConfigError, TrainingError
 from mobileone.input_spec import Size, size_text
 from mobileone.ranks.distributed import Distributed, distributed
 from mobileone.training.config.train_config import TrainConfig
@@ -142,6 +142,10 @@ def plan(config: TrainConfig, *, picture: Path | None = None) -> RunPlan:
             raise TrainingError(
                 f"a dry run starts no programs, and {name}={address} would; give data on this machine"
             )
+    if config.probe.is_on:
+        raise ConfigError(
+            "a probe has no steps to plan: it takes about as long as an evaluation of the training images"
+        )
     with distributed(config.compute.device) as dist:
         train_set, _ = open_sets(config)
         trainer = Trainer(config, train_set, dist)
