@@ -75,6 +75,8 @@ class Train:
     recipe: str | None = None
     """reference, paper_s0 … paper_s4, digits, finetune or linear_probe. Default: digits; with --resume, the
     run's own settings, and a recipe that asks for others is refused."""
+    exclude: Annotated[str | None, arg(metavar="FILE")] = None
+    """Leave out the images that this file names: a CSV of `mobileone check-labels`, or a path a line."""
     run_dir: Path | None = None
     """Folder for everything the run writes. Default: runs/RECIPE."""
     init: str | None = None
@@ -124,7 +126,16 @@ class Train:
         run_dir = self.run_dir or Path("runs") / (self.recipe or "digits")
         stored = RunDir(run_dir)
         resume = {"no": False, "yes": True, "auto": stored.config.exists()}[self.resume]
-        names = ("data", "task", "init", "input_size", "device", "on_bad_image", "checkpoint_every")
+        names = (
+            "data",
+            "task",
+            "exclude",
+            "init",
+            "input_size",
+            "device",
+            "on_bad_image",
+            "checkpoint_every",
+        )
         given = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
         if self.weights_key is not None:
             given["init_weights_key"] = self.weights_key

@@ -102,17 +102,6 @@ class ImageFolder:
         """
         return read_image(self.path(index))
 
-    def take(self, indices: NDArray[np.int64]) -> ImageFolder:
-        """Some of the images, in that order; what is said of all of them is left out."""
-        chosen = indices.tolist()
-        return ImageFolder(
-            self.root,
-            self.classes,
-            self.labels[indices],
-            PackedNames.pack(self.files[index] for index in chosen),
-            groups=None if self.groups is None else tuple(self.groups[index] for index in chosen),
-        )
-
 
 def find_images(
     root: str | Path, *, split: Split | None, classes: Sequence[str] | None = None

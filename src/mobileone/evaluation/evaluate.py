@@ -15,6 +15,7 @@ from mobileone.backends.artifact import Artifact
 from mobileone.class_list import guessed_order
 from mobileone.data.open import open_data, require_task
 from mobileone.data.source import ImageSource, notes_of
+from mobileone.data.subset import leave_out
 from mobileone.decision import Decision
 from mobileone.errors import DataError, InferenceError
 from mobileone.evaluation.artifact_accuracy import artifact_accuracy
@@ -42,6 +43,7 @@ def evaluate(
     data: str | Path | ImageSource,
     *,
     split: Literal["train", "val"] = "val",
+    exclude: str | Path | None = None,
     batch_size: int = 64,
     num_workers: int | None = 0,
     device: str | torch.device | None = None,
@@ -60,6 +62,7 @@ def evaluate(
         model: a network in either form, put into eval mode meanwhile; or any `Classifier`, an `Artifact` say.
         data: `"digits"`, a data folder, a list of images, shards, or an `ImageSource` of your own.
         split: `"val"` (a folder without train/ and val/ is taken as it is) or `"train"`.
+        exclude: a file that names images to leave out, as `mobileone check-labels` writes it.
         batch_size: images at a time on a rank; does not change the result beyond rounding.
         num_workers: loader processes a rank, for an artifact alone threads; None is the rank's share of the
             cores, 8 at most.
@@ -96,6 +99,8 @@ def evaluate(
         source = open_data(data, split=split, classes=classes, task=task)
     else:
         source = data
+    if exclude is not None:
+        (source,) = leave_out(exclude, source)
     notes = notes_of(source)
     if classes is None and isinstance(data, str | Path) and data != "digits":
         notes += (guessed_order(source.classes),)

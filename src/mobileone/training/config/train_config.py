@@ -60,6 +60,7 @@ class TrainConfig:
             `open_data`).
         task: `"singlelabel"`, one class an image, or `"multilabel"`, any number of labels.
         val_data: likewise, for validation; None is the validation part of `data`.
+        exclude: a file that names images to leave out, of either (see `read_exclusions`); None takes all.
         epochs: passes over the training images.
         batch_size: images a step on one rank.
         freeze: modules that stay as they are, by name (`stem`, `stages.0`, `head` …), with everything in
@@ -93,6 +94,7 @@ class TrainConfig:
     data: str = "digits"
     task: Task = "singlelabel"
     val_data: str | None = None
+    exclude: str | None = None
     epochs: int = 300
     batch_size: int = 256
     freeze: tuple[str, ...] = ()
@@ -124,7 +126,7 @@ class TrainConfig:
             )
         if self.freeze and self.init is None:
             raise ConfigError(f"freeze={','.join(self.freeze)} would keep random weights; set init as well")
-        for name in ("data", "val_data", "init"):  # config.json holds them
+        for name in ("data", "val_data", "exclude", "init"):  # config.json holds them
             require_unicode(getattr(self, name) or "", what=name)
         for name in ("epochs", "batch_size", "eval_every"):
             require(name, getattr(self, name) >= 1, "at least 1", getattr(self, name))

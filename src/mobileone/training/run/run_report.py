@@ -15,6 +15,7 @@ from mobileone.atomic import atomic_path
 from mobileone.checkpoint.load import load_model
 from mobileone.data.open import open_data, open_validation
 from mobileone.data.source import ImageSource
+from mobileone.data.subset import leave_out
 from mobileone.errors import MobileOneWarning, TrainingError
 from mobileone.evaluation.answers import Answers, answer
 from mobileone.evaluation.label_answers import LabelAnswers, answer_labels
@@ -119,6 +120,8 @@ def write_report(
         source = open_validation(config.data, config.val_data, classes=model.class_names, task=model.task)
     else:
         source = open_data(data, split="val", classes=model.class_names, task=model.task)
+    if config.exclude is not None:
+        (source,) = leave_out(config.exclude, source, must_find=False)
     asked = config.loading.num_workers
     asks = answer if model.task == "singlelabel" else answer_labels
     answers: Answers | LabelAnswers = asks(

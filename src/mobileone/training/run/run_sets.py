@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from mobileone.data.open import open_data, open_validation
 from mobileone.data.source import ImageSource, label_counts
+from mobileone.data.subset import leave_out
 from mobileone.errors import ConfigError
 from mobileone.evaluation.label_metrics import require_scikit_learn
 from mobileone.evaluation.metric_names import kind_and_class
@@ -24,6 +25,8 @@ def open_sets(config: TrainConfig) -> tuple[ImageSource, ImageSource]:
     train_set = open_data(config.data, split="train", task=config.task)
     classes = tuple(train_set.classes)
     val_set = open_validation(config.data, config.val_data, classes=classes, task=config.task)
+    if config.exclude is not None:
+        train_set, val_set = leave_out(config.exclude, train_set, val_set)
     _check_selection(config, val_set)
     return train_set, val_set
 
