@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from mobileone.backends.table import Precision
 from mobileone.class_list import read_class_list
 from mobileone.cli.device_option import device_name
-from mobileone.cli.image_list import ListedImage, PackedImage, list_images, opened, still_there
+from mobileone.cli.named_images import ListedImage, PackedImage, list_images, opened, still_there
 from mobileone.cli.output import print_json
 from mobileone.cli.prediction_file import MAX_DIFFERENCE, DoneImage, PredictionFile
 from mobileone.cli.words import FILE, IMAGES, INPUT_SIZE, MODEL, OUTPUT

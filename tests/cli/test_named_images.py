@@ -6,7 +6,7 @@ import shutil
 
 import pytest
 
-from mobileone.cli.image_list import list_images, opened, still_there
+from mobileone.cli.named_images import list_images, opened, still_there
 from mobileone.data.shards.write import ShardSettings, write_shards
 from mobileone.errors import ConfigError, DataError
 
