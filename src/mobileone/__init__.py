@@ -76,6 +76,7 @@ if TYPE_CHECKING:
     from mobileone.variants import VARIANTS as VARIANTS
     from mobileone.variants import BlockSpec as BlockSpec
     from mobileone.variants import Variant as Variant
+    from mobileone.web.build_site import build_site as build_site
 
 _HOME = {
     "Artifact": "mobileone.backends.artifact",
@@ -122,6 +123,7 @@ _HOME = {
     "adapt": "mobileone.training.run.adapt",
     "bench": "mobileone.benchmarking.bench",
     "bench_report": "mobileone.benchmarking.bench_report",
+    "build_site": "mobileone.web.build_site",
     "calibrate": "mobileone.calibration.calibrate",
     "convert": "mobileone.checkpoint.convert",
     "create_model": "mobileone.model.create",

@@ -54,6 +54,7 @@ COMMANDS = {
     "quantize": ("quantize", "Quantize"),
     "build": ("build", "Build"),
     "serve": ("serve", "Serve"),
+    "web": ("web", "Web"),
     "weights": ("weights", "Weights"),
     "shard": ("shard", "Shard"),
     "check-data": ("check_data", "CheckData"),

@@ -239,7 +239,12 @@ class Trainer:
             return None
         classes = tuple(self.train_set.classes)
         return open_teacher(
-            source, classes=classes, input_spec=self.network.input_spec, device=self.dist.device, amp=amp
+            source,
+            classes=classes,
+            input_spec=self.network.input_spec,
+            device=self.dist.device,
+            amp=amp,
+            task=self.config.task,
         )
 
     def report_worker(self, line: str) -> None:
