@@ -18,8 +18,10 @@ from tyro.constructors import PrimitiveConstructorSpec
 from mobileone.cli.output import print_json, result_line
 from mobileone.cli.words import INPUT_SIZE
 from mobileone.errors import ConfigError, MobileOneError
+from mobileone.evaluation.metric_names import title_of
 from mobileone.input_spec import Size, size_text
 from mobileone.report.aligned_table import aligned_table
+from mobileone.task import Task
 
 if TYPE_CHECKING:
     from mobileone.training.config.train_config import TrainConfig
@@ -67,6 +69,9 @@ class Train:
     data: str | None = None
     """Folder with train/<class>/ and val/<class>/, shards ('DIR/train-{000000..000007}.tar', a URL or a
     pipe), or `digits` (built in). Default: the recipe's."""
+    task: Task | None = None
+    """singlelabel (one class an image) or multilabel (any number of labels, which --data lists). Default: the
+    recipe's, which is singlelabel."""
     recipe: str | None = None
     """reference, paper_s0 … paper_s4, digits, finetune or linear_probe. Default: digits; with --resume, the
     run's own settings, and a recipe that asks for others is refused."""
@@ -121,7 +126,16 @@ class Train:
         run_dir = self.run_dir or Path("runs") / (self.recipe or "digits")
         stored = RunDir(run_dir)
         resume = {"no": False, "yes": True, "auto": stored.config.exists()}[self.resume]
-        names = ("data", "exclude", "init", "input_size", "device", "on_bad_image", "checkpoint_every")
+        names = (
+            "data",
+            "task",
+            "exclude",
+            "init",
+            "input_size",
+            "device",
+            "on_bad_image",
+            "checkpoint_every",
+        )
         given = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
         if self.weights_key is not None:
             given["init_weights_key"] = self.weights_key
@@ -167,7 +181,9 @@ class Train:
             print_json(result.to_dict())
         else:
             print(result_line(result.last))
-            print(f"best epoch {result.best_epoch}: acc@1 {result.best_acc1:.2f}", file=sys.stderr)
+            digits = 4 if result.select == "loss" else 2
+            best = f"{title_of(result.select)} {result.best_value:.{digits}f}"
+            print(f"best epoch {result.best_epoch}: {best}", file=sys.stderr)
             print(f"everything is in {result.run_dir}", file=sys.stderr)
         return 0
 
@@ -258,9 +274,11 @@ class Report:
 
 
 def result_text(result: RunReport) -> str:
-    """Accuracy of the best weights, then the path of every file that was written."""
-    answers = result.answers
-    lines = [f"acc@1 {answers.acc1:.3f}  acc@5 {answers.acc5:.3f}  n {len(answers)}"]
+    """Figures of the best weights, then the path of every file that was written."""
+    figures = {name: value for name, value in result.answers.figures.items() if "/" not in name}
+    shown = [name for name in figures if name in ("acc1", "acc5")] or list(figures)
+    words = "  ".join(f"{title_of(name)} {figures[name]:.3f}" for name in shown)
+    lines = [f"{words}  n {len(result.answers)}"]
     return "\n".join([*lines, *map(str, (*result.pictures, result.page))])
 
 

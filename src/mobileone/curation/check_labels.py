@@ -209,8 +209,8 @@ def _cross_validated(
     alone = [classes[label] for label, number in counts.items() if number < 2]
     if alone:
         raise DataError(
-            f"{len(alone)} classes have a single image, the first is {alone[0]}; nothing can be told of them, "
-            "so give more images, or leave the class out"
+            f"{len(alone)} classes have a single image, the first is {alone[0]}; nothing can be told of it, so "
+            "give more images, or leave the class out"
         )
     if len(counts) < 2:
         raise DataError("all images are of one class, so no label can be wrong")

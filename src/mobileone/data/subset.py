@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mobileone.data.layout import SPLIT_NAMES
-from mobileone.data.source import ImageSource, StreamedSource, notes_of
+from mobileone.data.source import ImageSource, Labels, StreamedSource, notes_of
 from mobileone.errors import ConfigError, DataError
 from mobileone.images.decode import Image
 from mobileone.limits import JSON_BYTES
@@ -41,10 +41,9 @@ class Subset:
         return self.whole.classes
 
     @property
-    def labels(self) -> NDArray[np.int64]:
-        """Class indices, (N,)."""
-        own: NDArray[np.int64] = self.whole.labels[self.indices]
-        return own
+    def labels(self) -> Labels:
+        """Class indices, int64 (N,), or with several labels an image bool (N, K)."""
+        return self.whole.labels[self.indices]
 
     @property
     def files(self) -> list[str]:

@@ -93,11 +93,15 @@ def test_a_run_writes_what_it_promises(config: TrainConfig, tmp_path: Path) -> N
         "val_loss",
         "acc@1",
         "acc@5",
+        "macro_f1",
+        "balanced_acc",
         "lr",
         "weight_decay",
         "seconds",
         "images/s",
         "data_wait",
+        "recall/dark",
+        "recall/light",
     ]
     assert list(table[0]) == columns
     assert [row["epoch"] for row in table] == ["1", "2"]
@@ -306,7 +310,7 @@ def test_a_network_for_rectangles_trains_and_knows_its_size(
     assert result.last.num_images == 8
     model = load_model(tmp_path / "run", form="inference")
     assert (model.input_spec.size, model.input_spec.fit) == ((48, 32), fit_by)
-    assert evaluate(model, config.data).acc1 == result.best_acc1
+    assert evaluate(model, config.data).acc1 == result.best_value
 
 
 def test_named_images_are_left_out_of_training_and_validation(config: TrainConfig, tmp_path: Path) -> None:

@@ -62,7 +62,7 @@ def test_a_probe_leaves_a_run_folder_like_any_other(config: TrainConfig, tmp_pat
     best = load_model(run_dir / "best.safetensors")
     assert best.class_names == ("dark", "light")
     assert best.input_spec.crop == 1.0
-    assert evaluate(best, config.data, progress=False).acc1 == result.best_acc1
+    assert evaluate(best, config.data, progress=False).acc1 == result.best_value
     assert write_report(run_dir, progress=False).page.exists()
     assert export(best, tmp_path / "net.pt2", format="torch").path.exists()
 
@@ -110,7 +110,7 @@ def test_a_probe_that_was_stopped_begins_anew_and_a_finished_one_is_not_made_aga
     resumed = fit(None, run_dir=tmp_path / "run", resume=True, progress=False)
     heads = [load_model(tmp_path / name / "last.safetensors").state_dict() for name in ("whole", "run")]
     assert all(torch.equal(heads[0][name], heads[1][name]) for name in heads[0])
-    assert resumed.best_acc1 == whole.best_acc1
+    assert resumed.best_value == whole.best_value
 
     def refused(self: TorchClassifier, pixels: torch.Tensor) -> torch.Tensor:
         raise AssertionError("features of a finished run are not asked for")

@@ -9,11 +9,13 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from mobileone.errors import ConfigError
+from mobileone.evaluation.metric_names import CLASS_METRICS, METRICS, is_selectable
 from mobileone.input_spec import InputSpec, Size, sides, size_text
 from mobileone.outside_text import require_unicode
+from mobileone.task import Task, checked_task
 from mobileone.training.config.augmentation import Augment, Phase
 from mobileone.training.config.config_text import changed, converted, flattened, replaced
-from mobileone.training.config.objective import Distill, Mix, Objective
+from mobileone.training.config.objective import Distill, LossName, Mix, Objective
 from mobileone.training.config.optimization import Optim
 from mobileone.training.config.probe import Probe
 from mobileone.training.config.resources import Compute, Loading, Saving
@@ -54,7 +56,9 @@ class TrainConfig:
         model: variant name, or a `Variant`; None takes the network of `init`.
         init: weights to start from, anything `load_model` reads; None starts at random.
         init_weights_key: which weights of a file that has several, as of `load_model`.
-        data: `"digits"`, a folder with `train/<class>/` and `val/<class>/`, or shards (see `open_data`).
+        data: `"digits"`, a folder with `train/<class>/` and `val/<class>/`, a list of images, or shards (see
+            `open_data`).
+        task: `"singlelabel"`, one class an image, or `"multilabel"`, any number of labels.
         val_data: likewise, for validation; None is the validation part of `data`.
         exclude: a file that names images to leave out, of either (see `read_exclusions`); None takes all.
         epochs: passes over the training images.
@@ -88,6 +92,7 @@ class TrainConfig:
     init: str | None = None
     init_weights_key: str | None = None
     data: str = "digits"
+    task: Task = "singlelabel"
     val_data: str | None = None
     exclude: str | None = None
     epochs: int = 300
@@ -127,6 +132,15 @@ class TrainConfig:
             require(name, getattr(self, name) >= 1, "at least 1", getattr(self, name))
         for name in ("seed", "max_skipped_steps"):
             require(name, getattr(self, name) >= 0, "0 or more", getattr(self, name))
+        checked_task(self.task)
+        if self.task == "multilabel" and self.objective.loss == "cross_entropy":
+            raise ConfigError(
+                "loss=cross_entropy lets one class exclude the others; with task=multilabel use bce, "
+                "asymmetric or auto"
+            )
+        known = (*METRICS[self.task], "loss", *(f"{kind}/CLASS" for kind in CLASS_METRICS[self.task]))
+        wanted = f"auto or, with task={self.task}, one of {', '.join(known)}"
+        require("saving.select", is_selectable(self.select, self.task), wanted, self.saving.select)
         warmup, parts = self.optim.warmup_epochs, self.compute.accumulate
         require("optim.warmup_epochs", warmup <= self.epochs, f"up to epochs={self.epochs}", warmup)
         fits = parts == 1 or 2 * parts <= self.batch_size
@@ -155,12 +169,38 @@ class TrainConfig:
                     "more epochs, or progressive=[]"
                 )
 
+    @property
+    def loss(self) -> LossName:
+        """The loss that is meant, `auto` resolved.
+
+        >>> TrainConfig().loss, TrainConfig(task="multilabel").loss
+        ('cross_entropy', 'bce')
+        """
+        if self.objective.loss != "auto":
+            return self.objective.loss
+        return "cross_entropy" if self.task == "singlelabel" else "bce"
+
+    @property
+    def select(self) -> str:
+        """The figure that the best epoch is chosen by, `auto` resolved.
+
+        >>> TrainConfig().select, TrainConfig(task="multilabel").select
+        ('acc1', 'map')
+        """
+        return METRICS[self.task][0] if self.saving.select == "auto" else self.saving.select
+
     def _check_probe(self) -> None:
         """Refuse what a probe would not look at."""
         if not self.probe.is_on:
             return
         if self.init is None:
             raise ConfigError("a probe needs the features of trained weights; set init as well")
+        require(
+            "task", self.task == "singlelabel", "singlelabel with a probe (or probe.views=none)", self.task
+        )
+        shuffles = self.loading.sampling == "shuffle"
+        wanted = "shuffle with a probe, which takes every image once (class_weights does the like)"
+        require("loading.sampling", shuffles, wanted, self.loading.sampling)
         require("epochs", self.epochs == 1, "1 with a probe, which fits at once", self.epochs)
         defaults = {spec.name: spec for spec in dataclasses.fields(self)}
         for name in OF_STEPS:

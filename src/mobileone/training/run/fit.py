@@ -10,9 +10,7 @@ import torch
 from torch import nn
 
 from mobileone.data.fingerprint import Fingerprint
-from mobileone.data.open import open_data, open_validation
 from mobileone.data.source import ImageSource, notes_of
-from mobileone.data.subset import leave_out
 from mobileone.errors import ConfigError, TrainingError
 from mobileone.precision import float32_products
 from mobileone.ranks.distributed import Distributed, distributed
@@ -21,6 +19,7 @@ from mobileone.training.run.log_lines import start_line
 from mobileone.training.run.loop import TrainLoop
 from mobileone.training.run.progress import RunProgress
 from mobileone.training.run.run_dir import Resume, RunDir
+from mobileone.training.run.run_sets import open_sets
 from mobileone.training.run.savepoints import Savepoints
 from mobileone.training.run.trainer import Trainer
 from mobileone.training.watch.callback import Callback
@@ -103,10 +102,7 @@ def _train(
     """Set everything up on this rank, go back to where the run was, and start the loop."""
     decide = lambda: files.start(config, resume=resume, world_size=dist.world_size)  # noqa: E731
     start = dist.from_main(decide)
-    train_set = open_data(config.data, split="train")
-    val_set = open_validation(config.data, config.val_data, classes=tuple(train_set.classes))
-    if config.exclude is not None:
-        train_set, val_set = leave_out(config.exclude, train_set, val_set)
+    train_set, val_set = open_sets(config)
 
     def log(line: str) -> None:
         if dist.is_main:
@@ -116,7 +112,9 @@ def _train(
         step_images = config.batch_size * start.world_size
         trainer = Trainer(config, train_set, dist, step_images=step_images, teacher=teacher, log=log)
         owned.callback(trainer.loader.close)
-        progress = RunProgress(steps_per_epoch=trainer.steps_per_epoch, step_images=trainer.step_images)
+        progress = RunProgress(
+            steps_per_epoch=trainer.steps_per_epoch, step_images=trainer.step_images, select=config.select
+        )
         dist.from_main(lambda: owned.enter_context(files.lock()) if dist.is_main else None)
         start = dist.from_main(decide)  # again, now that nobody else can change it
         savepoints = Savepoints(trainer, progress, files, log=log)

@@ -228,8 +228,7 @@ class TrainLoop:
             step=(now.epoch + 1) * trainer.steps_per_epoch,
             train_loss=now.mean_loss,
             val_loss=None if tested is None else tested.loss,
-            acc1=None if tested is None else tested.acc1,
-            acc5=None if tested is None else tested.acc5,
+            metrics={} if tested is None else dict(tested.metrics),
             lr=rates.lr,
             weight_decay=rates.weight_decay,
             seconds=now.seconds,
@@ -240,14 +239,16 @@ class TrainLoop:
     def _write_results(self, record: EpochRecord) -> None:
         """The files of a finished epoch that are made for people."""
         model = self.trainer.averaged
-        extra = {"epoch": record.epoch, "acc1": record.acc1, "acc5": record.acc5}
+        figures = {name: value for name, value in record.metrics.items() if "/" not in name}
+        extra = {"epoch": record.epoch, **figures}
         if record is self.progress.best():
             save_model(model, self.files.weights("best"), extra=extra)
         save_model(model, self.files.weights("last"), extra=extra)
-        self.files.write_metrics(self.progress.records)
+        self.files.write_metrics(self.progress.records, task=self.config.task)
         try:  # the picture is not worth a run
             line = try_to_draw(
-                lambda: draw_curves(self.progress.records, self.files.curves), self.files.curves.name
+                lambda: draw_curves(self.progress.records, self.files.curves, select=self.config.select),
+                self.files.curves.name,
             )
         except MissingExtraError as error:
             line = str(error)
@@ -275,12 +276,14 @@ class TrainLoop:
     def _result(self) -> FitResult:
         best, last = self.progress.best(), self.progress.last
         assert best is not None
-        assert best.acc1 is not None
+        value = best.val_loss if self.config.select == "loss" else best.figure(self.config.select)
+        assert value is not None
         assert last is not None
         return FitResult(
             run_dir=self.files.path,
+            select=self.config.select,
             best_epoch=best.epoch,
-            best_acc1=best.acc1,
+            best_value=value,
             last=last,
             records=tuple(self.progress.records),
             skipped=tuple(sorted(self.progress.skipped)),

@@ -24,6 +24,7 @@ from mobileone.data.shards.address import is_remote
 from mobileone.errors import ConfigError, MobileOneError, TrainingError
 from mobileone.outside_text import json_text, printable_lines, require_unicode
 from mobileone.regular_file import read_json
+from mobileone.task import Task
 from mobileone.training.config.train_config import CONFIG_VERSION, TrainConfig
 from mobileone.training.watch.records import EpochRecord, metrics_table
 
@@ -253,7 +254,7 @@ class RunDir:
         Raises:
             TrainingError: if no run is there.
         """
-        before, now = self._stored_config().settings(), config.settings()
+        before, now = (_meant(each) for each in (self._stored_config(), config))
         return [
             (name, before[name], now[name])
             for name in now
@@ -312,10 +313,10 @@ class RunDir:
         for path in leftovers(self.path):
             path.unlink(missing_ok=True)
 
-    def write_metrics(self, records: Sequence[EpochRecord]) -> None:
+    def write_metrics(self, records: Sequence[EpochRecord], *, task: Task = "singlelabel") -> None:
         """Write metrics.csv anew, so that a resumed run never repeats a line."""
         with atomic_path(self.metrics) as temporary:
-            temporary.write_text(metrics_table(records), encoding="utf-8")
+            temporary.write_text(metrics_table(records, task=task), encoding="utf-8")
 
     def log(self, line: str, *, show: bool = True) -> None:
         """Append a line to train.log, and print it to stderr above the progress bar.
@@ -331,6 +332,11 @@ class RunDir:
             show = True
         if show:
             tqdm.write(line, file=sys.stderr)
+
+
+def _meant(config: TrainConfig) -> dict[str, Any]:
+    """Settings by full name, what is `auto` resolved where it is the task that decides."""
+    return config.settings() | {"objective.loss": config.loss, "saving.select": config.select}
 
 
 def _launch() -> str | None:

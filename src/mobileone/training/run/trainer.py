@@ -134,12 +134,7 @@ class Trainer:
             model=wrap_ddp(self._compiled(network), config, dist),
             network=network,
             input_spec=network.input_spec,
-            optimizer=create_optimizer(
-                network,
-                lr=self.schedule.peak_lr,
-                momentum=config.optim.momentum,
-                weight_decay=config.optim.weight_decay,
-            ),
+            optimizer=create_optimizer(network, config.optim, lr=self.schedule.peak_lr),
             scaler=torch.amp.GradScaler(dist.device.type, enabled=amp == "fp16"),
             ema=self.ema,
             device=dist.device,
@@ -244,7 +239,12 @@ class Trainer:
             return None
         classes = tuple(self.train_set.classes)
         return open_teacher(
-            source, classes=classes, input_spec=self.network.input_spec, device=self.dist.device, amp=amp
+            source,
+            classes=classes,
+            input_spec=self.network.input_spec,
+            device=self.dist.device,
+            amp=amp,
+            task=self.config.task,
         )
 
     def report_worker(self, line: str) -> None:
