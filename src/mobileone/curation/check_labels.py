@@ -209,7 +209,7 @@ def _cross_validated(
     alone = [classes[label] for label, number in counts.items() if number < 2]
     if alone:
         raise DataError(
-            f"{len(alone)} classes have a single image, the first is {alone[0]}; nothing can be told of it, so "
+            f"{len(alone)} classes have a single image, the first is {alone[0]}; it cannot be judged: "
             "give more images, or leave the class out"
         )
     if len(counts) < 2:
