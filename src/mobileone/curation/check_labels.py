@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from mobileone.curation.embed import embed
 from mobileone.curation.neighbours import groups_of, near_duplicates, nearest, unit
-from mobileone.data.open import open_data
+from mobileone.data.open import open_data, require_task
 from mobileone.data.source import ImageSource
 from mobileone.data.subset import Subset, image_name
 from mobileone.errors import ConfigError, DataError, MissingExtraError
@@ -135,6 +135,7 @@ def check_labels(
     if task_of(predictor.classifier) != "singlelabel":
         raise ConfigError("checking labels is for sets of one class an image; this model has several labels")
     source = open_data(data, split=split) if isinstance(data, str | Path) else data
+    require_task(source, "singlelabel", name="the data")
     whole = source
     if probabilities == "model":
         check_classes(predictor.classifier, source)
@@ -157,7 +158,7 @@ def check_labels(
         there = set(found.names)
         kept = [index for index in range(len(whole)) if image_name(whole, index) in there]
         source = Subset(whole, np.array(kept, np.int64))
-    labels = np.asarray(source.labels)
+    labels = np.asarray(source.labels, np.int64)
     pairs = near_duplicates(found.vectors, alike)
     notes: list[str] = []
     if probabilities == "model":

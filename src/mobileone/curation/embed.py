@@ -14,7 +14,7 @@ from mobileone.curation.embeddings import Embeddings
 from mobileone.data.folder import class_name, image_files
 from mobileone.data.layout import SPLIT_NAMES
 from mobileone.data.open import open_data
-from mobileone.data.source import ImageSource
+from mobileone.data.source import ImageSource, labels_task
 from mobileone.data.subset import image_name
 from mobileone.errors import BadImageError, ConfigError, DataError
 from mobileone.images.any_image import AnyImage
@@ -118,7 +118,10 @@ def _images(
         return names, labels if len(labels) == len(names) else None, paths.__getitem__, str(data)
     source = open_data(data, split="val") if isinstance(data, str | Path) else data
     names = [image_name(source, index) for index in range(len(source))]
-    return names, [source.classes[label] for label in source.labels], source.read, ""
+    several = (
+        labels_task(source.labels) == "multilabel"
+    )  # which of them a look-alike should share is not said
+    return names, None if several else [source.classes[label] for label in source.labels], source.read, ""
 
 
 def _label(path: Path) -> str | None:
