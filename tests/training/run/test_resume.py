@@ -77,6 +77,19 @@ def test_a_run_that_was_told_to_stop_resumes_bit_for_bit(
     assert log.count("resumed in epoch") == len(steps)
 
 
+@pytest.mark.parametrize("name", ["adamw", "muon"])
+def test_every_optimizer_resumes_bit_for_bit(
+    config: TrainConfig, tmp_path: Path, at_step: AtStep, name: str
+) -> None:
+    config = config.with_values({"optim.name": name, "optim.base_lr": 0.01, "optim.layer_decay": 0.8})
+    fit(config, run_dir=tmp_path / "whole", progress=False)
+    stop_at(at_step, 5, config, tmp_path / "parts")
+    fit(config, run_dir=tmp_path / "parts", resume=True, progress=False)
+    found, compared = differing_bits(tmp_path / "whole", tmp_path / "parts")
+    assert found == {}
+    assert compared > 100_000
+
+
 @pytest.mark.parametrize(
     "forgotten",
     [

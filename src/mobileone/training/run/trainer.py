@@ -134,12 +134,7 @@ class Trainer:
             model=wrap_ddp(self._compiled(network), config, dist),
             network=network,
             input_spec=network.input_spec,
-            optimizer=create_optimizer(
-                network,
-                lr=self.schedule.peak_lr,
-                momentum=config.optim.momentum,
-                weight_decay=config.optim.weight_decay,
-            ),
+            optimizer=create_optimizer(network, config.optim, lr=self.schedule.peak_lr),
             scaler=torch.amp.GradScaler(dist.device.type, enabled=amp == "fp16"),
             ema=self.ema,
             device=dist.device,
