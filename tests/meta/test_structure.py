@@ -49,6 +49,8 @@ ROOMS = [
     {"quantization"},
     {"benchmarking"},
     {"training"},
+    {"calibration"},
+    {"curation"},
     {"web"},
     {"cli"},
     {"__main__"},

@@ -18,7 +18,7 @@ from mobileone.decision import Decision
 from mobileone.inference.predictor import Predictor
 from mobileone.input_spec import InputSpec
 from mobileone.serving.app import ServeLimits, make_app
-from mobileone.serving.serve import _listen
+from mobileone.serving.listen import listen
 from mobileone.task import Task
 
 
@@ -79,7 +79,7 @@ def server() -> Iterator[Callable[..., Client]]:
     running = []
 
     def start(task: Task = "singlelabel", decision: Decision | None = None, **limits: float) -> Client:
-        classifier, listener = Levels(), _listen("127.0.0.1", 0)
+        classifier, listener = Levels(), listen("127.0.0.1", 0)
         classifier.task, classifier.decision = task, decision
         app = make_app(Predictor(classifier), ServeLimits(**limits))
         own = uvicorn.Server(uvicorn.Config(app, log_level="error", timeout_graceful_shutdown=10))

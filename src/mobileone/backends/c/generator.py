@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from mobileone import __version__
 from mobileone.backends.c.c_text import c_float, c_string, section, string_array
+from mobileone.backends.c.decision_block import decision_block
 from mobileone.backends.c.integers import run_integers
 from mobileone.backends.c.kernel_sets import all_kernels, template
 from mobileone.backends.c.layer_tables import LayerTables
@@ -102,6 +103,8 @@ def generate(
         *tables.tables,
         "\nstatic const step steps[] = {\n" + ",\n".join(steps) + "};\n",
         *map(template, ("engine.c", "run.c", "threads.c", "api.c")),
+        decision_block(None),
+        template("decide.c"),
     ]
     code = "\n".join(parts).replace("PREFIX_UPPER", symbols.prefix.upper()).replace("PREFIX", symbols.prefix)
     return CSource(
@@ -159,6 +162,7 @@ def _defines(
         "STEM_PANELS": stem_panels,
         "NUM_FEATURES": last.out_channels,
         "NUM_CLASSES": 0 if layers.classifier is None else len(layers.classifier.bias),
+        "IS_MULTILABEL": int(layers.task == "multilabel"),
         "HAS_CLASS_NAMES": int(layers.class_names is not None and layers.classifier is not None),
         "HAS_ATTENTION": int(any(conv.attention is not None for conv in layers.convs)),
         "SHARED_BYTES": workspace.shared_bytes,

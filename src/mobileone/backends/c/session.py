@@ -19,10 +19,12 @@ from mobileone.backends.manifest import Manifest
 from mobileone.backends.session import Array, as_logits
 from mobileone.backends.table import Precision
 from mobileone.cache import cache_dir
+from mobileone.decision import Doubt
 from mobileone.errors import ArtifactError
 
 ALIGNMENT = 64
 MOST_THREADS = 64
+DOUBTS: tuple[Doubt | None, ...] = (None, "unlikely", "novel")
 
 
 class CNetwork:
@@ -78,7 +80,9 @@ class CNetwork:
         self._function("threads_start").restype = ctypes.c_void_p
         self._function("threads_stop").argtypes = [ctypes.c_void_p]
         self._function("use_kernels").argtypes = [ctypes.c_char_p]
+        self._function("threshold").restype = ctypes.c_double
         address, size = ctypes.c_void_p, ctypes.c_size_t
+        self._function("decide").argtypes = [address] * 4
         self._function("run").argtypes = [address, address, address]
         self._function("features").argtypes = [address, address]
         self._function("class_map").argtypes = [address, ctypes.c_int, address]
@@ -143,6 +147,30 @@ class CNetwork:
                 if error or (error := behind(n)):
                     self._check(error)
         return out
+
+    def decide(self, logits: Array) -> tuple[Array, Array, list[Doubt | None]]:
+        """What a row of `logits` each says: probabilities, float64 (N, K), likeliest class (N,), doubts.
+
+        Raises:
+            ArtifactError: if the network has no classes.
+        """
+        logits = np.ascontiguousarray(logits, np.float32)
+        probabilities, best = np.empty(logits.shape), np.empty(len(logits), np.intc)
+        doubt = np.empty(len(logits), np.intc)
+        run = self._function("decide")
+        for n in range(len(logits)):
+            rows = (each[n : n + 1].ctypes.data for each in (logits, probabilities, best, doubt))
+            self._check(run(*rows))
+        return probabilities, best, [DOUBTS[code] for code in doubt]
+
+    @property
+    def is_calibrated(self) -> bool:
+        """Whether the file has a decision."""
+        return bool(self._function("is_calibrated")())
+
+    def threshold(self, index: int) -> float:
+        """From which probability on a class is sure, or a label given."""
+        return float(self._function("threshold")(index))
 
     def kernels(self) -> list[str]:
         """Names of the sets of kernels in the file, best first."""

@@ -94,6 +94,16 @@ ${upper}_API int ${prefix}_num_features(void);
 ${upper}_API int ${prefix}_map_height(void);
 ${upper}_API int ${prefix}_map_width(void);
 
+/* Logits of a run to an answer: a probability for each class, calibrated where `mobileone calibrate` was run on this file
+   (${prefix}_is_calibrated), the likeliest class, and whether that is sure: SURE; UNLIKELY, its probability is below
+   its threshold; NOVEL, the image is like none that the network was calibrated on. Without calibration every answer is
+   sure. Of a network with several labels an image, those are given whose probability reaches ${prefix}_threshold. In
+   float64, as in Python; 0, or an error. */
+enum ${prefix}_doubt { ${upper}_SURE = 0, ${upper}_UNLIKELY, ${upper}_NOVEL };
+${upper}_API int ${prefix}_decide(const float *logits, double *probabilities, int *likeliest, int *doubt);
+${upper}_API int ${prefix}_is_calibrated(void);
+${upper}_API double ${prefix}_threshold(int index);
+
 /* A class's name, UTF-8; NULL where there is none. */
 ${upper}_API const char *${prefix}_class_name(int index);
 
