@@ -159,3 +159,12 @@ def test_labels_cost_what_is_missed_and_what_is_too_many():
         assert (probabilities[labels[:, column], column] >= limit).mean() == pytest.approx(0.8, abs=0.005)
     curve = label_curve(probabilities, labels)
     assert (curve.coverage[-1], curve.accuracy[-1]) == (1, pytest.approx(labels.mean()))
+    with pytest.raises(
+        DataError, match=r"precision 0\.9, each class, cannot be met on these 800 images: a: 0\.\d+"
+    ):
+        label_thresholds(
+            probabilities,
+            random.random((800, 3)) < 0.3,
+            Target(aim="precision", value=0.9, per_class=True),
+            tuple("abc"),
+        )

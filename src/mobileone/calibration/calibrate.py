@@ -57,8 +57,8 @@ class Calibration:
     All figures after calibration are of images that did not take part in fitting: each fifth of them is
     judged by what the other four fifths gave. The decision itself is fitted on all.
 
-    Of a multi-label network an answer is a label that is given, coverage the share of the images' labels that is
-    given, and accuracy that of all labels of all images that are told rightly at 0.5.
+    Of a multi-label network an answer is a label that is given, coverage the share of the images' labels that
+    is given, and accuracy that of all labels of all images that are told rightly at 0.5.
 
     Attributes:
         decision: to be kept with the model (`store_decision`, or `model.decision`).
@@ -303,7 +303,7 @@ def labelled_logits(
     on_bad_image: OnBadImage = "error",
     progress: bool = True,
 ) -> tuple[NDArray[np.float32], Labels]:
-    """Logits, float32 (N, K), and labels, as the set has them, of every image that can be read, in the order of the set."""
+    """Logits, float32 (N, K), and labels, as the set has them, of all images that can be read, in order."""
     parts = [
         (logits.float().cpu(), batch.labels)
         for batch, logits in classified(
