@@ -40,7 +40,10 @@ def test_a_bold_network_is_made_honest(known, bold):
         "recalled",
     )
     assert evidence["ece_after"] == result.to_dict()["ece_after"] == result.after.ece
-    assert result.notes == ()
+    assert all("0.9 was asked for: ask for more than you need" in note for note in result.notes)
+    assert bool(result.notes) == (result.accepted_accuracy < 0.9)
+    easy = calibrate(model, source, target=Target(aim="precision", value=0.5), progress=False)
+    assert (easy.notes, easy.coverage) == ((), 1)
 
 
 def test_figures_after_are_of_images_that_were_not_fitted(recalled):

@@ -230,6 +230,12 @@ def _calibrated(
         right, curve = outcomes.right, coverage_curve(outcomes)
         accuracy, coverage = float(right.mean()), float(sure.mean())
     accepted = float(right[sure].mean()) if sure.any() else None
+    target = fit.target
+    if target is not None and target.aim == "precision" and accepted is not None and accepted < target.value:
+        notes.append(
+            f"of images that did not choose the thresholds {accepted:.3f} of the sure answers are right, "
+            f"where {target.value:g} was asked for: ask for more than you need, or calibrate on more images"
+        )
     figures = () if strange is None else measure_novelty(logits, strange)
     told: dict[str, str | int | float] = {
         **evidence,
