@@ -181,7 +181,7 @@ def checkpoints(folder: Path) -> list[Target]:
         "optimizer": optimizer.state_dict(),
         "random": [torch.get_rng_state(), random.Random(0).getstate()],
         "losses": [0.5] * 50,
-        "records": [{"epoch": 1, "train_loss": 0.1, "acc1": None}],
+        "records": [{"epoch": 1, "train_loss": 0.1, "metrics": {}}],
     }
     saved = save_state(state, folder / "state.pt")
     return [*targets, Target("resume file", saved.read_bytes(), ".pt", load_state)]

@@ -192,6 +192,24 @@ def flat_folder(tmp_path: Path) -> Path:
     return tmp_path / "flat"
 
 
+@pytest.fixture
+def label_list(tmp_path: Path) -> Path:
+    """A list of 24 training and 8 validation pictures of 36 × 40 px: bright, red, both, or none of these."""
+    random = np.random.default_rng(0)
+    rows = ["image,labels,split,group"]
+    (tmp_path / "pictures").mkdir()
+    for number in range(32):
+        bright, red = number % 2 == 0, number % 4 < 2
+        pixels = random.integers(0, 60, (36, 40, 3)) + 90 * bright
+        pixels[..., 0] += 100 * red
+        PIL.Image.fromarray(pixels.astype(np.uint8)).save(tmp_path / "pictures" / f"{number:02}.png")
+        labels = ";".join(name for name, has in (("bright", bright), ("red", red)) if has)
+        split = "train" if number < 24 else "val"
+        rows.append(f"pictures/{number:02}.png,{labels},{split},{number // 2}")
+    (tmp_path / "pictures.csv").write_text("\n".join(rows) + "\n", encoding="utf-8")
+    return tmp_path / "pictures.csv"
+
+
 @pytest.fixture(scope="session")
 def photos(shared_data: Path) -> ImageFolder:
     """300 real ImageNet photos."""

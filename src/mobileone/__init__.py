@@ -12,10 +12,18 @@ if TYPE_CHECKING:
     from mobileone.backends.artifact import Artifact as Artifact
     from mobileone.benchmarking.bench import bench as bench
     from mobileone.benchmarking.bench_report import bench_report as bench_report
+    from mobileone.calibration.calibrate import calibrate as calibrate
+    from mobileone.calibration.store_decision import store_decision as store_decision
+    from mobileone.calibration.thresholds import Target as Target
     from mobileone.checkpoint.convert import convert as convert
     from mobileone.checkpoint.inspect import describe as describe
     from mobileone.checkpoint.load import load_model as load_model
     from mobileone.checkpoint.store import save_model as save_model
+    from mobileone.curation.check_labels import check_labels as check_labels
+    from mobileone.curation.embed import embed as embed
+    from mobileone.curation.embeddings import Embeddings as Embeddings
+    from mobileone.curation.similar import similar as similar
+    from mobileone.decision import Decision as Decision
     from mobileone.errors import ArtifactError as ArtifactError
     from mobileone.errors import BadImageError as BadImageError
     from mobileone.errors import CheckpointError as CheckpointError
@@ -59,17 +67,20 @@ if TYPE_CHECKING:
     from mobileone.training.config.objective import Mix as Mix
     from mobileone.training.config.objective import Objective as Objective
     from mobileone.training.config.optimization import Optim as Optim
+    from mobileone.training.config.probe import Probe as Probe
     from mobileone.training.config.recipe import recipe as recipe
     from mobileone.training.config.resources import Compute as Compute
     from mobileone.training.config.resources import Loading as Loading
     from mobileone.training.config.resources import Saving as Saving
     from mobileone.training.config.train_config import TrainConfig as TrainConfig
     from mobileone.training.config.train_config import override as override
+    from mobileone.training.run.adapt import adapt as adapt
     from mobileone.training.run.fit import fit as fit
     from mobileone.training.watch.callback import Callback as Callback
     from mobileone.variants import VARIANTS as VARIANTS
     from mobileone.variants import BlockSpec as BlockSpec
     from mobileone.variants import Variant as Variant
+    from mobileone.web.build_site import build_site as build_site
 
 _HOME = {
     "Artifact": "mobileone.backends.artifact",
@@ -81,9 +92,11 @@ _HOME = {
     "CheckpointError": "mobileone.errors",
     "Compute": "mobileone.training.config.resources",
     "ConfigError": "mobileone.errors",
+    "Decision": "mobileone.decision",
     "DataError": "mobileone.errors",
     "Distill": "mobileone.training.config.objective",
     "DownloadError": "mobileone.errors",
+    "Embeddings": "mobileone.curation.embeddings",
     "ExportError": "mobileone.errors",
     "InferenceBlock": "mobileone.model.block",
     "InferenceError": "mobileone.errors",
@@ -100,21 +113,28 @@ _HOME = {
     "Phase": "mobileone.training.config.augmentation",
     "Predictor": "mobileone.inference.predictor",
     "PreemptedError": "mobileone.errors",
+    "Probe": "mobileone.training.config.probe",
     "ProfileError": "mobileone.errors",
     "ReparameterizeError": "mobileone.errors",
     "Saving": "mobileone.training.config.resources",
     "ServeLimits": "mobileone.serving.app",
+    "Target": "mobileone.calibration.thresholds",
     "TrainConfig": "mobileone.training.config.train_config",
     "TrainingError": "mobileone.errors",
     "UnsafeCheckpointError": "mobileone.errors",
     "VARIANTS": "mobileone.variants",
     "Variant": "mobileone.variants",
     "VerificationError": "mobileone.errors",
+    "adapt": "mobileone.training.run.adapt",
     "bench": "mobileone.benchmarking.bench",
     "bench_report": "mobileone.benchmarking.bench_report",
+    "build_site": "mobileone.web.build_site",
+    "calibrate": "mobileone.calibration.calibrate",
+    "check_labels": "mobileone.curation.check_labels",
     "convert": "mobileone.checkpoint.convert",
     "create_model": "mobileone.model.create",
     "describe": "mobileone.checkpoint.inspect",
+    "embed": "mobileone.curation.embed",
     "evaluate": "mobileone.evaluation.evaluate",
     "expand": "mobileone.reparam.expand",
     "export": "mobileone.exporting.export",
@@ -132,6 +152,8 @@ _HOME = {
     "save_model": "mobileone.checkpoint.store",
     "serve": "mobileone.serving.serve",
     "set_branch_mode": "mobileone.model.branch_mode",
+    "similar": "mobileone.curation.similar",
+    "store_decision": "mobileone.calibration.store_decision",
     "verify": "mobileone.reparam.verify",
 }
 

@@ -3,9 +3,12 @@
 The rule is the same in Python, in C and in a browser, computed in float64 everywhere:
 
     z = logits / temperatures + biases             a length of 1 stands for every class
-    p = softmax(z)
+    p = softmax(z)                                  sigmoid(z) of a multi-label network
     sure = p[c] >= thresholds[c]                    for the likeliest class c, the first of equals
            and score(logits) >= novelty_limit       where there is a novelty score
+
+Of a multi-label network the thresholds say which labels an image has, p[c] >= thresholds[c]; an answer is
+sure unless the image is novel then.
 """
 
 from __future__ import annotations
@@ -20,6 +23,7 @@ from numpy.typing import NDArray
 
 from mobileone.errors import ConfigError
 from mobileone.limits import CLASSES
+from mobileone.task import Task
 
 Floats = NDArray[np.float64]
 NoveltyScore = Literal["energy", "max_logit"]
@@ -37,8 +41,8 @@ class Decision:
     Attributes:
         temperatures: logits are divided by them, above 0; one for all classes, or one a class.
         biases: added then; one for all, or one a class.
-        thresholds: least probability in [0, 1] of the likeliest class that makes an answer sure; one for all,
-            or one a class. 0 is always sure.
+        thresholds: least probability in [0, 1] of the likeliest class that makes an answer sure, of a
+            multi-label network of each label that is given; one for all, or one a class. 0 is always sure.
         novelty: what tells how familiar an image is, from its logits: `energy`, their logsumexp, or
             `max_logit`, the largest; more is more familiar. None asks nothing.
         novelty_limit: the least such score that makes an answer sure; None without `novelty`.
@@ -97,16 +101,18 @@ class Decision:
         scaled: Floats = logits.astype(np.float64) / np.array(self.temperatures) + np.array(self.biases)
         return scaled
 
-    def probabilities(self, logits: NDArray[Any]) -> Floats:
+    def probabilities(self, logits: NDArray[Any], *, task: Task = "singlelabel") -> Floats:
         """Calibrated probabilities, float64 (N, K), of logits (N, K)."""
-        return softmax(self.calibrated(logits))
+        scaled = self.calibrated(logits)
+        return softmax(scaled) if task == "singlelabel" else sigmoid(scaled)
 
-    def doubts(self, logits: NDArray[Any]) -> list[Doubt | None]:
+    def doubts(self, logits: NDArray[Any], *, task: Task = "singlelabel") -> list[Doubt | None]:
         """Why the likeliest class of each row of logits (N, K) is no sure answer; None where it is one."""
-        probabilities = self.probabilities(logits)
-        likeliest = probabilities.argmax(1)
-        thresholds = np.broadcast_to(np.array(self.thresholds), probabilities.shape[1:])
-        unlikely = probabilities.max(1, initial=0.0) < thresholds[likeliest]
+        unlikely = np.zeros(len(logits), bool)
+        if task == "singlelabel":
+            probabilities = self.probabilities(logits)
+            thresholds = np.broadcast_to(np.array(self.thresholds), probabilities.shape[1:])
+            unlikely = probabilities.max(1) < thresholds[probabilities.argmax(1)]
         novel = np.zeros(len(logits), bool)
         if self.novelty is not None and self.novelty_limit is not None:
             novel = familiarity(logits, self.novelty) < self.novelty_limit
@@ -115,9 +121,9 @@ class Decision:
             for strange, low in zip(novel, unlikely, strict=True)
         ]
 
-    def sure(self, logits: NDArray[Any]) -> NDArray[np.bool_]:
+    def sure(self, logits: NDArray[Any], *, task: Task = "singlelabel") -> NDArray[np.bool_]:
         """Whether the likeliest class of each row of logits (N, K) is a sure answer, bool (N,)."""
-        return np.array([doubt is None for doubt in self.doubts(logits)], bool)
+        return np.array([doubt is None for doubt in self.doubts(logits, task=task)], bool)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
@@ -143,10 +149,21 @@ class Decision:
             raise ConfigError(f"a decision has fields that are unknown here: {error}") from error
 
 
-def softmax(logits: NDArray[np.float64]) -> Floats:
+def softmax(logits: Floats) -> Floats:
     """Probabilities of rows, float64 (N, K)."""
     powers = np.exp(logits - logits.max(axis=1, keepdims=True))
     probabilities: Floats = powers / powers.sum(axis=1, keepdims=True)
+    return probabilities
+
+
+def sigmoid(logits: Floats) -> Floats:
+    """Probabilities of labels that do not exclude one another, float64 (N, K).
+
+    >>> sigmoid(np.array([[0.0, -800.0, 800.0]]))
+    array([[0.5, 0. , 1. ]])
+    """
+    small = np.exp(-np.abs(logits))  # of the side that does not overflow
+    probabilities: Floats = np.where(logits < 0, small, 1.0) / (1 + small)
     return probabilities
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from mobileone.backends.c.symbols import CSymbols
 from mobileone.backends.export_options import ExportOptions, tensor_spec
 from mobileone.backends.manifest import manifest_path, record_files
 from mobileone.backends.table import BACKENDS
@@ -16,11 +17,12 @@ from mobileone.quantization.quantize import write_quantized
 
 
 @pytest.fixture
-def int8_file(small_network, quantized, other_pictures, tmp_path) -> Callable[[str], Path]:
-    """`int8_file(name)`: the small network in int8 for a backend, two images at a time."""
+def int8_file(small_network, quantized, other_pictures, tmp_path) -> Callable[..., Path]:
+    """`int8_file(name)`: the small network in int8 for a backend, two images at a time; symbols for C."""
 
-    def write(name: str) -> Path:
-        path = tmp_path / f"int8{BACKENDS[name].suffix}"
+    def write(name: str, symbols: CSymbols | None = None) -> Path:
+        stem = "int8" if symbols is None else symbols.prefix
+        path = tmp_path / f"{stem}{BACKENDS[name].suffix}"
         write_quantized(
             quantized,
             small_network,
@@ -29,6 +31,7 @@ def int8_file(small_network, quantized, other_pictures, tmp_path) -> Callable[[s
             images=other_pictures,
             expected=TorchClassifier(small_network).logits(other_pictures),
             options={"batch": 2},
+            symbols=symbols,
         )
         return path
 

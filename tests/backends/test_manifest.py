@@ -128,6 +128,8 @@ def test_another_artifacts_manifest_is_refused(artifact):
         {"input_spec": {"size": -1}},
         {"files": "net.onnx"},
         {"surprise": 1},
+        {"task": "both"},
+        {"task": None},
         {"decision": []},
         {"decision": {"temperatures": [-1.0]}},
         {"decision": {"thresholds": [0.5, 0.5, 0.5]}},

@@ -9,6 +9,7 @@ from safetensors import safe_open
 from mobileone.checkpoint.inspect import describe
 from mobileone.checkpoint.load import load_model
 from mobileone.checkpoint.store import load_state, save_model, save_state
+from mobileone.decision import Decision
 from mobileone.errors import CheckpointError, ConfigError, MobileOneError
 from mobileone.input_spec import InputSpec
 from mobileone.model.create import create_model
@@ -19,11 +20,17 @@ from mobileone.model.create import create_model
 def test_everything_comes_back(tmp_path, model, fused, same_state, name, form):
     saved = model if form == "train" else fused
     saved.input_spec = InputSpec(size=160, crop=0.9, interpolation="bicubic")
+    saved.decision = Decision(temperatures=(1.5,), thresholds=(0.5, 0.6, 0.7, 0.8, 0.9), evidence={"n": 3})
     path = save_model(saved, tmp_path / "deep" / name, extra={"epoch": 3, "acc@1": 71.25})
     loaded = load_model(path)
     same_state(loaded, saved)
-    for attribute in ("variant", "form", "num_classes", "in_chans", "class_names", "input_spec"):
+    for attribute in ("variant", "form", "num_classes", "in_chans", "class_names", "input_spec", "decision"):
         assert getattr(loaded, attribute) == getattr(saved, attribute), attribute
+    assert describe(path).decision == saved.decision
+    other = "inference" if form == "train" else "train"
+    assert load_model(path, form=other).decision == saved.decision
+    assert load_model(path, num_classes=3).decision is None
+    assert load_model(path, in_chans=1).decision is None
     assert not loaded.training
     assert describe(path).metadata == {"epoch": 3, "acc@1": 71.25}
 

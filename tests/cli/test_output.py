@@ -20,10 +20,13 @@ def test_json_is_readable_by_any_parser(capsys):
 
 
 def test_an_evaluation_is_one_line_that_names_what_was_left_out():
-    result = EvalResult(num_images=8, acc1=12.5, acc5=50.0, loss=2.0)
+    figures = {"acc1": 12.5, "acc5": 50.0, "macro_f1": 1.0, "recall/a": 1.0}
+    result = EvalResult(num_images=8, metrics=figures, loss=2.0)
     assert result_line(result) == "acc@1 12.500  acc@5 50.000  loss 2.0000  n 8"
-    skipped = EvalResult(num_images=8, acc1=12.5, acc5=50.0, loss=2.0, skipped=("a.jpg", "b.jpg"))
+    skipped = EvalResult(num_images=8, metrics=figures, loss=2.0, skipped=("a.jpg", "b.jpg"))
     assert result_line(skipped).endswith("n 8  skipped 2")
+    labels = EvalResult(num_images=8, metrics={"map": 12.5, "macro_f1": 1.0, "ap/a": 1.0}, loss=2.0)
+    assert result_line(labels) == "mAP 12.500  macro F1 1.000  loss 2.0000  n 8"
 
 
 def test_a_counting_bar_learns_its_length_with_the_first_news():

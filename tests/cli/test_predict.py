@@ -2,13 +2,20 @@
 
 import csv
 import json
+import sys
 
 import pytest
+import torch
 from PIL import Image
 
-from mobileone.cli.predict import expand_folders
+from mobileone.checkpoint.load import load_model
+from mobileone.checkpoint.store import save_model
+from mobileone.cli import predict
+from mobileone.cli.predict import shown_progress
 from mobileone.cli.prediction_file import COLUMNS
-from mobileone.errors import ConfigError
+from mobileone.decision import Decision
+from mobileone.input_spec import InputSpec
+from mobileone.model.create import create_model
 
 
 def test_predict_names_classes_and_draws_them(run, model_file, photos, tmp_path):
@@ -53,14 +60,6 @@ def test_predictions_go_to_a_file_a_line_a_class_or_a_line_an_image(run, model_f
     assert "exists already" in err
 
 
-def test_folders_stand_for_their_images(photos):
-    val = photos / "val"
-    found = expand_folders([str(val / "dog" / "0.jpg"), str(val)])
-    assert found == [str(val / "dog" / "0.jpg"), *sorted(map(str, val.glob("*/*.jpg")))]
-    with pytest.raises(ConfigError, match="at least one image file or folder"):
-        expand_folders([])
-
-
 def test_the_division_of_cores_is_said_where_there_are_many_photos(run, model_file, photos):
     folder = photos / "val" / "cat"
     many = [str(next(folder.iterdir()))] * 40
@@ -69,3 +68,50 @@ def test_the_division_of_cores_is_said_where_there_are_many_photos(run, model_fi
     assert " cores decode: a photo takes " in err
     assert " cores decode" not in run("predict", model_file, *many[:3])[2]
     assert " cores decode" not in run("predict", model_file, *many, "--workers", 1)[2]
+
+
+def test_no_bar_is_loaded_for_what_is_done_at_once(monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "mobileone.progress_bar", None)  # importing it would fail
+    assert list(shown_progress(iter("abc"), number=3)) == list("abc")
+    monkeypatch.setattr(predict, "LOG_AFTER_S", -1.0)
+    with pytest.raises(ImportError):
+        list(shown_progress(iter("abc"), number=3))
+
+
+def test_a_bar_that_comes_late_leaves_nothing_out(monkeypatch):
+    monkeypatch.setattr(predict, "LOG_AFTER_S", -1.0)
+    assert list(shown_progress(iter("abc"), number=5, done=2)) == list("abc")
+
+
+def test_labels_are_marked_and_a_threshold_chooses_them(run, tiny, photos, tmp_path):
+    model = create_model(
+        tiny, num_classes=2, input_spec=InputSpec(size=32), class_names=("hat", "red"), task="multilabel"
+    ).eval()
+    torch.nn.init.constant_(model.head.fc.weight, 0.0)
+    model.head.fc.bias.data = torch.tensor([2.0, -2.0])
+    path, photo = save_model(model, tmp_path / "labels.safetensors"), photos / "val" / "cat" / "0.jpg"
+    code, out, _ = run("predict", path, photo)
+    assert code == 0
+    assert out.splitlines()[1:] == ["  *  88.08 %  hat", "     11.92 %  red"]
+    code, out, _ = run("predict", path, photo, "--threshold", "0.9", "--json")
+    assert json.loads(out)[0]["labels"] == []
+    assert run("predict", path, photo, "--threshold", "0.9")[1].startswith(f"{photo}  no label reaches")
+
+
+def test_an_unsure_answer_of_a_calibrated_model_is_marked(run, model_file, photos, tmp_path):
+    model = load_model(model_file)
+    model.decision = Decision(temperatures=(2.0,), thresholds=(1.0,))
+    path = save_model(model, tmp_path / "calibrated.safetensors")
+    image = sorted((photos / "val" / "cat").glob("*.jpg"))[0]
+    code, out, _ = run("predict", path, image)
+    assert (code, out.splitlines()[0]) == (0, f"{image}  unsure: its likeliest class is below the threshold")
+    (prediction,) = json.loads(run("predict", path, image, "--json")[1])
+    assert (prediction["sure"], prediction["doubt"]) == (False, "unlikely")
+    run("predict", path, image, "-o", tmp_path / "p.csv")
+    rows = csv.DictReader((tmp_path / "p.csv").read_text(encoding="utf-8").splitlines())
+    assert {row["sure"] for row in rows} == {"unlikely"}
+    code, out, _ = run("test", path, "--data", photos, "--workers", 0)
+    assert (code, "sure 0.0 %" in out) == (0, True)
+    assert "temperature 2.000, sure from 1.000 on" in run("info", path)[1]
+    code, out, err = run("predict", path, image, "--input-size", 64)
+    assert (code, "unsure:" in out, "calibrated with its own input size" in err) == (0, False, True)

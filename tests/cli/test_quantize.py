@@ -147,3 +147,23 @@ def test_warnings_say_why(needs_backend, capsys, model_file, photos, tmp_path):
     code, _, err = run(capsys, model_file, "--calib", photos, "-o", tmp_path / "t.tflite", "--num-images", 2)
     assert code == 0
     assert "2 calibration images leave ranges" in err
+
+
+def test_functions_of_source_code_get_names(needs_backend, capsys, model_file, photos, tmp_path):
+    needs_backend("c")
+    target = tmp_path / "cat.c"
+    code, _, err = run(
+        *(capsys, model_file, "--calib", photos, "-o", target),
+        *("--prefix", "cat", "--visibility", "hidden", "--num-images", 16),
+    )
+    assert code == 0, err
+    header = target.with_suffix(".h").read_text(encoding="utf-8")
+    assert "CAT_API int cat_run(" in header
+    assert 'visibility("hidden")' in header
+    for name, option, wanted in (
+        ("dog.c", ["--prefix", "a-b"], "must be a C identifier"),
+        ("dog.onnx", ["--prefix", "dog"], "onnx files have none"),
+    ):
+        code, _, err = run(capsys, model_file, "--calib", photos, "-o", tmp_path / name, *option)
+        assert (code, wanted in err) == (1, True), err
+        assert not (tmp_path / name).exists()

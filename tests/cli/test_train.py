@@ -70,8 +70,9 @@ def test_a_dry_run_prints_what_the_run_would_be(run, photos, tmp_path):
         "--set",
         "num_workers=0",
         "mix.mixup=0.2",
+        "freeze=stem,stages",
     ]
-    command = ["train", "--data", photos, "--recipe", "linear_probe", "--init", weights]
+    command = ["train", "--data", photos, "--recipe", "finetune", "--init", weights]
     command += ["--run-dir", tmp_path / "run", "--dry-run", "--device", "cpu"]
     code, out, err = run(*command, *settings)
     assert code == 0, err
@@ -81,6 +82,24 @@ def test_a_dry_run_prints_what_the_run_would_be(run, photos, tmp_path):
     assert [path.name for path in (tmp_path / "run").iterdir()] == ["schedule.png"]
     code, out, _ = run(*command, "--json", *settings)
     assert (code, json.loads(out)["config"]["mix"]["mixup"]) == (0, 0.2)
+
+
+def test_a_probe_takes_the_size_of_its_photos_and_goes_on_by_the_same_command(run, photos, tiny, tmp_path):
+    weights = save_model(create_model(tiny, num_classes=3), tmp_path / "start.safetensors")
+    command = ["train", "--data", photos, "--recipe", "linear_probe", "--init", weights, "--device", "cpu"]
+    command += ["--run-dir", tmp_path / "run", "--no-report", "--set", "num_workers=0"]
+    code, out, err = run(*command)
+    assert code == 0, err
+    assert "acc@1" in out
+    assert "input size 32 px: half of the training images have a short side of" in err
+    stored = json.loads((tmp_path / "run" / "config.json").read_text())["config"]
+    assert (stored["input_spec"]["size"], stored["probe"]["views"]) == (32, "plain")
+    code, again, err = run(*command, "--resume", "auto")
+    assert (code, again) == (0, out), err
+    code, _, err = run(*command, "epochs=20")
+    assert (code, "epochs must be 1 with a probe" in err) == (1, True)
+    code, _, err = run(*command, "--resume", "auto", "--input-size", "48")
+    assert (code, "input_spec.size=48" in err) == (1, True), err
 
 
 def test_a_run_that_is_told_to_stop_exits_with_75(photos, tiny, tmp_path):
@@ -110,7 +129,7 @@ def test_flags_are_fields_and_settings_go_over_them(run, photos, tmp_path):
     assert code == 0, err
     config = json.loads(out)["config"]
     assert config["data"] == str(photos)
-    assert config["loading"] == {"num_workers": 0, "on_bad_image": "skip"}
+    assert config["loading"].items() >= {"num_workers": 0, "on_bad_image": "skip"}.items()
     assert config["saving"]["checkpoint_every"] == "none"
     assert config["augment"]["crop_scale"] == [0.5, 1.0]
     code, _, err = run(*command, "--set", "epoch=3")

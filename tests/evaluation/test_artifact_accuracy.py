@@ -7,7 +7,9 @@ import torch
 
 from mobileone.backends.artifact import Artifact
 from mobileone.data.digits import load_digits
+from mobileone.decision import Decision
 from mobileone.errors import BadImageError, ConfigError, DataError
+from mobileone.evaluation.answers import answer
 from mobileone.evaluation.artifact_accuracy import _sums
 from mobileone.evaluation.evaluate import evaluate
 from mobileone.evaluation.metrics import topk_correct
@@ -83,3 +85,13 @@ def test_what_does_not_fit_is_refused(artifact):
     digits = load_digits("val")
     with pytest.raises(DataError, match="no images"):
         evaluate(artifact, type(digits)("val", digits.images[:0], digits.labels[:0]))
+
+
+def test_both_ways_agree_on_what_is_sure(artifact):
+    confidence = answer(artifact, load_digits("val"), progress=False).probabilities
+    artifact.decision = Decision(thresholds=(float(np.median(confidence)) + 1e-7,))
+    alone = evaluate(artifact, "digits", batch_size=50, progress=False)
+    ranked = evaluate(artifact, "digits", batch_size=50, dist=Distributed(), progress=False)
+    assert 0 < alone.coverage < 100
+    assert (alone.coverage, alone.accepted_acc1) == (ranked.coverage, ranked.accepted_acc1)
+    assert (alone.acc1, alone.loss) == (ranked.acc1, pytest.approx(ranked.loss, rel=1e-6))

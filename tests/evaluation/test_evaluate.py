@@ -10,7 +10,9 @@ from PIL import Image
 from torch.nn import functional as F
 
 from mobileone.data.digits import load_digits
+from mobileone.decision import Decision
 from mobileone.errors import BadImageError, DataError, InferenceError
+from mobileone.evaluation.answers import answer
 from mobileone.evaluation.evaluate import evaluate
 from mobileone.input_spec import InputSpec
 from mobileone.model.create import create_model
@@ -138,3 +140,21 @@ def test_logits_that_are_no_numbers_are_an_error(model: MobileOne) -> None:
 def test_a_wrapped_model_is_unwrapped(model: MobileOne) -> None:
     expected = evaluate(model, "digits", progress=False)
     assert evaluate(torch.nn.DataParallel(model), "digits", progress=False).loss == expected.loss
+
+
+def test_a_calibrated_model_says_how_many_answers_are_sure_and_right(model: MobileOne) -> None:
+    plain = evaluate(model, "digits", progress=False)
+    assert (plain.coverage, plain.accepted_acc1) == (None, None)
+    answers = answer(model, load_digits("val"), progress=False)
+    threshold = float(np.median(answers.probabilities))
+    model.decision = Decision(thresholds=(threshold,))
+    sure = answers.probabilities >= threshold
+    result = evaluate(model, "digits", progress=False)
+    right = (answers.labels == answers.predictions)[sure].mean()
+    assert result.coverage == pytest.approx(100 * sure.mean(), abs=0.3)  # one image at the threshold itself
+    assert result.accepted_acc1 == pytest.approx(100 * right, abs=0.3)
+    assert (result.acc1, result.loss) == (plain.acc1, pytest.approx(plain.loss, rel=1e-5))
+    model.decision = Decision(temperatures=(3.0,), thresholds=(1.0,))
+    refusing = evaluate(model, "digits", progress=False)
+    assert (refusing.coverage, refusing.accepted_acc1) == (0, None)
+    assert refusing.loss != pytest.approx(plain.loss, rel=1e-3)

@@ -44,14 +44,27 @@ def test_a_row_of_nan_is_wrong() -> None:
 
 
 def test_the_result_is_plain_json_even_if_the_loss_is_not() -> None:
-    result = EvalResult(num_images=2, acc1=50.0, acc5=100.0, loss=math.inf, skipped=("a.jpg",), seconds=0.5)
+    figures = {"acc1": 50.0, "acc5": 100.0, "recall/a/b": 25.0}
+    result = EvalResult(num_images=2, metrics=figures, loss=math.inf, skipped=("a.jpg",), seconds=0.5)
     values = json.loads(json.dumps(result.to_dict(), allow_nan=False))
     assert values == {
         "num_images": 2,
         "acc1": 50.0,
         "acc5": 100.0,
         "loss": None,
+        "per_class": {"recall": {"a/b": 25.0}},
         "skipped": ["a.jpg"],
         "seconds": 0.5,
+        "coverage": None,
+        "accepted_acc1": None,
         "notes": [],
     }
+    assert (result.acc1, result.acc5, result.overall) == (50.0, 100.0, {"acc1": 50.0, "acc5": 100.0})
+
+
+def test_a_result_comes_back_from_its_values_also_from_older_ones() -> None:
+    result = EvalResult(num_images=2, metrics={"map": 50.0, "ap/a": 25.0}, loss=1.0, notes=("a",))
+    assert EvalResult.from_dict(json.loads(json.dumps(result.to_dict()))) == result
+    older = {"num_images": 2, "acc1": 50.0, "acc5": 100.0, "loss": None, "skipped": [], "seconds": 0.5}
+    assert EvalResult.from_dict(older).metrics == {"acc1": 50.0, "acc5": 100.0}
+    assert math.isnan(EvalResult.from_dict(older).loss)

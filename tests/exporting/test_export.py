@@ -7,6 +7,7 @@ import torch
 
 import mobileone.backends.torch.writer as torch_exporter
 from mobileone.backends.manifest import manifest_path, read_manifest
+from mobileone.decision import Decision
 from mobileone.errors import ConfigError, ExportError, MissingExtraError, MobileOneError, VerificationError
 from mobileone.exporting.export import export
 from mobileone.exporting.parity import TOLERANCES
@@ -154,3 +155,10 @@ def test_a_missing_library_names_its_extra(network, tmp_path, monkeypatch):
         MissingExtraError, match=r"openvino needs openvino.*pip install 'mobileone\[openvino\]'"
     ):
         export(network, tmp_path / "net.xml", format="openvino")
+
+
+def test_a_decision_goes_with_the_network(network, tmp_path):
+    network.decision = Decision(thresholds=(0.5,) * 7)
+    assert read_manifest(export_torch(network, tmp_path / "net.pt2").path).decision == network.decision
+    other = export_torch(network, tmp_path / "other.pt2", input_size=64)
+    assert other.manifest.decision is None

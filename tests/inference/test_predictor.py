@@ -8,6 +8,7 @@ import PIL.Image
 import pytest
 import torch
 
+from mobileone.decision import Decision
 from mobileone.errors import BadImageError, ConfigError
 from mobileone.images.decode import read_image
 from mobileone.images.orientation import EXIF_ORIENTATION
@@ -176,3 +177,69 @@ def test_a_bad_image_stops_or_is_named(predictor, grey, tmp_path):
 def test_options_out_of_range_are_refused_at_once(predictor, option):
     with pytest.raises(ConfigError, match=f"{option} must be at least 1, got 0"):
         predictor.stream([], **{option: 0})
+
+
+class Labels(Brightness):
+    """Brightness as a network of labels: each is likely on its own."""
+
+    task = "multilabel"
+    bias = 70
+
+    def logits(self, pixels):
+        return super().logits(pixels) + self.bias
+
+
+def test_labels_have_a_probability_each_and_those_above_the_threshold_are_named(grey):
+    predictor = Predictor(Labels())
+    answer = predictor(grey(128), topk=1)
+    assert answer.labels == ("c", "b", "d")  # 70, 6 and 6 above zero
+    assert [score.class_name for score in answer.scores] == ["c", "b", "d"]  # none of them is left out
+    assert answer.scores[1].probability == pytest.approx(1 / (1 + np.exp(-6)), rel=1e-4)
+    assert [score.class_name for score in predictor(grey(128), topk=5).scores] == ["c", "b", "d", "a", "e"]
+    assert Predictor(Labels(), threshold=0.999)(grey(128)).labels == ("c",)
+    assert answer.to_dict()["labels"] == ("c", "b", "d")
+
+
+def test_no_label_may_reach_the_threshold(grey):
+    assert Predictor(Brightness())(grey(30)).labels is None
+    classifier = Labels()
+    classifier.bias = 0
+    answer = Predictor(classifier)(grey(96), topk=2)
+    assert (answer.labels, len(answer.scores)) == ((), 2)
+
+
+@pytest.mark.parametrize(
+    ("classifier", "threshold", "wanted"),
+    [(Brightness, 0.5, "for multi-label networks"), (Labels, 1.5, r"must be in \[0, 1\], got 1.5")],
+)
+def test_a_threshold_that_means_nothing_is_refused(classifier, threshold, wanted):
+    with pytest.raises(ConfigError, match=wanted):
+        Predictor(classifier(), threshold=threshold)
+
+
+def test_a_calibrated_model_gives_its_probabilities_and_its_doubts(grey):
+    model = Brightness()
+    model.decision = Decision(
+        temperatures=(10.0,), thresholds=(0.9, 0, 0, 0, 0), novelty="max_logit", novelty_limit=-20.0
+    )
+    predictor = Predictor(model)
+    dark, middling, strange = predictor([grey(level) for level in (0, 128, 96)])
+    logits = -np.abs(0 - 64 * np.arange(5.0)) / 10
+    assert dark.scores[0].probability == pytest.approx(1 / np.exp(logits).sum(), rel=1e-6)
+    assert (dark.sure, dark.doubt) == (True, None)
+    assert (middling.sure, middling.doubt) == (True, None)
+    assert (strange.sure, strange.doubt) == (False, "novel")
+    model.decision = Decision(thresholds=(1.0,))
+    assert Predictor(model)(grey(96)).doubt == "unlikely"
+    plain = Predictor(Brightness())(grey(0))
+    assert (plain.sure, plain.doubt) == (None, None)
+
+
+def test_the_thresholds_of_a_multi_label_model_are_its_decisions(grey):
+    model = Brightness()
+    model.task, model.decision = (
+        "multilabel",
+        Decision(temperatures=(64.0,), thresholds=(0.5, 0.2, 0.5, 1, 1)),
+    )
+    assert Predictor(model)(grey(0)).labels == ("a", "b")
+    assert Predictor(model, threshold=0.5)(grey(0)).labels == ("a",)

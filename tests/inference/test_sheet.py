@@ -1,5 +1,7 @@
 """Predictions as a picture."""
 
+from dataclasses import replace
+
 import PIL.Image
 import pytest
 
@@ -36,3 +38,8 @@ def test_it_is_a_png(prediction, tmp_path):
         assert (9, 8, 7) in {colour for _, colour in picture.convert("RGB").getcolors(1 << 24)}
     with pytest.raises(ConfigError, match=r"must end in \.png"):
         sheet.draw_sheet([prediction], tmp_path / "sheet.pdf")
+
+
+def test_a_tile_of_labels_names_all_of_them(prediction):
+    assert sheet._title(replace(prediction, labels=("hat", "red"))) == "hat, red"
+    assert sheet._title(replace(prediction, labels=())).startswith("none (best tench")

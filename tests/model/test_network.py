@@ -1,7 +1,10 @@
+import copy
+
 import pytest
 import torch
 from torch import nn
 
+from mobileone.decision import Decision
 from mobileone.errors import ConfigError
 from mobileone.input_spec import InputSpec
 from mobileone.model.create import create_model
@@ -73,3 +76,17 @@ def test_form_is_train_while_any_unit_has_branches(tiny):
 def test_an_input_spec_of_other_channels_is_refused(tiny):
     with pytest.raises(ConfigError, match="input_spec is for 1 channels, in_chans=3"):
         MobileOne(tiny, input_spec=InputSpec.for_channels(1))
+
+
+def test_a_decision_belongs_to_the_head_and_the_pre_processing(network):
+    network.decision = decision = Decision(thresholds=(0.5,) * 7)
+    assert copy.deepcopy(network).decision == decision
+    size = network.input_spec.size
+    network.set_input_size(64)
+    assert network.decision is None
+    network.set_input_size(size)
+    assert network.decision == decision
+    network.reset_classifier(7)
+    assert network.decision is None
+    with pytest.raises(ConfigError, match="2 thresholds does not fit 7 classes"):
+        network.decision = Decision(thresholds=(0.5, 0.5))

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from mobileone.backends.manifest import read_manifest
+from mobileone.decision import Decision
 from mobileone.errors import ConfigError, DataError, ExportError
 from mobileone.quantization import quantize as module
 from mobileone.quantization.quantize import Quantizer, check_target, quantize
@@ -42,6 +43,14 @@ def test_the_result_tells_what_was_done(small_network, small_pictures, tmp_path)
     ("change", "error", "wanted"),
     [
         ({"format": "coreml"}, ConfigError, "int8 is written as onnx, openvino.*got 'coreml'"),
+        (
+            {"prefix": "cat"},
+            ConfigError,
+            "prefix name functions of source code, which format c is; onnx files",
+        ),
+        ({"visibility": "hidden", "prefix": "9"}, ConfigError, "prefix and visibility name functions"),
+        ({"format": "c", "prefix": "9"}, ConfigError, "must be a C identifier.*got '9'"),
+        ({"format": "c", "visibility": "none"}, ConfigError, "one of public, hidden, static, got 'none'"),
         ({"batch_size": 0}, ConfigError, "batch_size must be at least 1, got 0"),
         ({"images": "no such folder"}, DataError, "takes a folder of photos"),
         ({"images": torch.zeros(1, 3, 32, 32)}, ConfigError, r"must be uint8 \(N, 3, 32, 32\), got float32"),
@@ -108,3 +117,12 @@ def test_averages_are_not_taken_for_classes(small_network, tmp_path):
     photos = torch.randint(0, 256, (32, 3, 32, 32), dtype=torch.uint8)
     done = quantize(network, tmp_path / "net.onnx", images=photos, format="onnx")
     assert not [line for line in done.warnings if "one class" in line]
+
+
+def test_a_decision_of_the_float_network_is_not_that_of_its_integers(small_network, small_pictures, tmp_path):
+    network = copy.deepcopy(small_network)
+    network.decision = Decision(temperatures=(2.0,))
+    done = quantize(network, tmp_path, images=small_pictures, format="litert")
+    assert done.manifest.decision is None
+    assert "calibrated probabilities and thresholds are not this file's" in done.manifest.note
+    assert any("calibrate the file itself" in warning for warning in done.warnings)

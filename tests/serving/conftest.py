@@ -14,10 +14,12 @@ import PIL.Image
 import pytest
 import torch
 
+from mobileone.decision import Decision
 from mobileone.inference.predictor import Predictor
 from mobileone.input_spec import InputSpec
 from mobileone.serving.app import ServeLimits, make_app
-from mobileone.serving.serve import _listen
+from mobileone.serving.listen import listen
+from mobileone.task import Task
 
 
 class Levels:
@@ -76,8 +78,9 @@ def server() -> Iterator[Callable[..., Client]]:
         pytest.importorskip(name, reason="needs the extra serve")
     running = []
 
-    def start(**limits: float) -> Client:
-        classifier, listener = Levels(), _listen("127.0.0.1", 0)
+    def start(task: Task = "singlelabel", decision: Decision | None = None, **limits: float) -> Client:
+        classifier, listener = Levels(), listen("127.0.0.1", 0)
+        classifier.task, classifier.decision = task, decision
         app = make_app(Predictor(classifier), ServeLimits(**limits))
         own = uvicorn.Server(uvicorn.Config(app, log_level="error", timeout_graceful_shutdown=10))
         thread = threading.Thread(target=own.run, kwargs={"sockets": [listener]})

@@ -5,6 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from mobileone.decision import Decision
 from mobileone.errors import ConfigError, MissingExtraError
 from mobileone.serving.app import ServeLimits, need
 
@@ -112,6 +113,12 @@ def test_other_paths_and_methods_are_none(server):
     assert client.ask("GET", "/other")[0] == 404
 
 
+def test_a_calibrated_network_says_whether_it_is_sure(server, image):
+    client = server(decision=Decision(temperatures=(64.0,), thresholds=(0, 0, 1.0, 0, 0)))
+    assert client.predict(image(0))[1].items() >= {"sure": True, "doubt": None}.items()
+    assert client.predict(image(128))[1].items() >= {"sure": False, "doubt": "unlikely"}.items()
+
+
 @pytest.mark.parametrize("name", ["max_bytes", "upload_s", "answer_s", "queue_size", "batch_size", "workers"])
 def test_limits_out_of_range_are_refused(name):
     with pytest.raises(ConfigError, match=f"{name} must be positive, got 0"):
@@ -121,3 +128,10 @@ def test_limits_out_of_range_are_refused(name):
 def test_a_missing_library_names_the_extra():
     with pytest.raises(MissingExtraError, match=r"serving needs nothing_such .*\[serve\]"):
         need("nothing_such.module")
+
+
+def test_labels_of_a_multi_label_network_are_in_the_answer(server, image):
+    client = server(task="multilabel")
+    status, answer = client.predict(image(128))
+    assert (status, answer["labels"]) == (200, ["c"])
+    assert answer["scores"][0]["probability"] == pytest.approx(0.5)

@@ -1,37 +1,17 @@
-"""The server as a process: it starts, answers, refuses a port in use, and stops when told."""
+"""The server as a process: it starts, answers, and stops when told."""
 
 import http.client
 import json
 import re
 import signal
-import socket
 import subprocess
 import sys
 
 import pytest
 
-from mobileone.errors import ConfigError
 from mobileone.exporting.export import export
 from mobileone.input_spec import InputSpec
 from mobileone.model.create import create_model
-from mobileone.serving.serve import _listen
-
-
-def test_a_port_in_use_is_refused():
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
-        with pytest.raises(ConfigError, match=f"cannot listen at 127.0.0.1, port {port}: .* another port"):
-            _listen("127.0.0.1", port)
-    with pytest.raises(ConfigError, match="port 70000"):
-        _listen("127.0.0.1", 70000)
-
-
-def test_answers_are_not_held_back():
-    """What is accepted is known to be TCP, for which asyncio turns the waiting for more to send off."""
-    with _listen("127.0.0.1", 0) as listener, socket.create_connection(listener.getsockname()[:2]):
-        accepted, _ = listener.accept()
-        with accepted:
-            assert accepted.proto == socket.IPPROTO_TCP
 
 
 @pytest.mark.slow

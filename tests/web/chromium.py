@@ -170,6 +170,20 @@ class Tab:
         shown: str = self.evaluate("document.body ? document.body.innerText : ''")
         return shown
 
+    def click(self, selector: str) -> None:
+        """Press the first element of that selector."""
+        self.evaluate(f"document.querySelector({selector!r}).click()")
+
+    def text_of(self, selector: str, *, having: str = "") -> str:
+        """What the first element of that selector says, once it says that."""
+        found = f"(document.querySelector({selector!r})?.textContent ?? '')"
+        said: str = self.wait_for(f"{found}.includes({json.dumps(having)}) && {found}")
+        return said
+
+    def shown(self, selector: str) -> None:
+        """Wait until the first element of that selector is there and not hidden."""
+        self.wait_for(f"document.querySelector({selector!r})?.checkVisibility()")
+
     def press(self, key: str, *, code: int = 0, shift: bool = False) -> None:
         """A key on the keyboard, by its DOM name: Tab, Enter, ArrowRight."""
         codes = {"Tab": 9, "Enter": 13, " ": 32, "ArrowLeft": 37, "ArrowRight": 39, "Home": 36, "End": 35}

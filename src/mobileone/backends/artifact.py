@@ -38,6 +38,8 @@ class Artifact:
         num_classes: length of the logits; 0 where the network has no classifier and gives pooled features,
             or feature maps, as the manifest says.
         class_names: one a class; None where unknown.
+        decision: how logits become probabilities and a sure answer; None where the manifest has none.
+        task: what the logits mean.
 
     Raises:
         ArtifactError: if it is damaged, or its runtime refuses it.
@@ -61,6 +63,8 @@ class Artifact:
         self.input_spec: InputSpec = self.manifest.input_spec
         self.num_classes = self.manifest.num_classes
         self.class_names = self.manifest.class_names
+        self.decision = self.manifest.decision
+        self.task = self.manifest.task
 
     def __str__(self) -> str:
         return f"{self.session.runtime}, {self.session.precision}"

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from mobileone.backends.export_options import output_names
 from mobileone.errors import ConfigError
 from mobileone.input_spec import InputSpec
+from mobileone.task import Task
 from mobileone.variants import BlockSpec, Pair
 
 if TYPE_CHECKING:
@@ -81,6 +82,11 @@ class ConvLayer:
         return self.groups == self.weight.shape[0] and self.groups > 1
 
     @property
+    def output_name(self) -> str:
+        """Of the tensor behind it, and behind its attention where it has one."""
+        return self.name if self.attention is None else f"{self.name}.attn"
+
+    @property
     def in_channels(self) -> int:
         """As many as one filter reads, times the groups."""
         return int(self.weight.shape[1]) * self.groups
@@ -116,6 +122,7 @@ class FusedLayers:
         classifier: reads the average of the last one over height and width; None gives that average.
         input_spec: the pre-processing the network expects.
         class_names: one name a class, or None.
+        task: what the logits mean.
         features: where feature maps are the output, and no average: for each, the convolution behind which it
             is taken, and the output's name.
     """
@@ -124,6 +131,7 @@ class FusedLayers:
     classifier: LinearLayer | None
     input_spec: InputSpec
     class_names: tuple[str, ...] | None = None
+    task: Task = "singlelabel"
     features: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -184,6 +192,7 @@ def layers_of(model: Network) -> FusedLayers:
             classifier=_linear("head.fc", head) if isinstance(head, nn.Linear) else None,
             input_spec=model.input_spec,
             class_names=model.class_names,
+            task=model.task,
         )
     for part in layers.parts():
         if not (np.isfinite(part.weight).all() and np.isfinite(part.bias).all()):

@@ -16,6 +16,7 @@ from mobileone.file_hash import sha256_of_path
 from mobileone.input_spec import InputSpec
 from mobileone.limits import ARTIFACT_BYTES, CLASSES, INPUT_SIZE
 from mobileone.regular_file import read_json
+from mobileone.task import Task, checked_task
 
 MANIFEST_VERSION = 1
 MAX_TEXT = 4096  # characters, of a name or a note
@@ -195,6 +196,8 @@ class Manifest:
         embedding_size: length of the output of a network without classifier, its pooled features; else 0.
         features: the outputs of a network that gives feature maps, in the graph's order, finest first; else
             none.
+        task: what the logits mean: `"singlelabel"`, softmax over all of them, or `"multilabel"`, a sigmoid
+            each.
         decision: how its logits become probabilities and a sure answer, as `mobileone calibrate` found for
             this very file, or for the float network that it computes the same as; None where nobody did.
     """
@@ -215,6 +218,7 @@ class Manifest:
     note: str = ""
     embedding_size: int = 0
     features: tuple[OutputSpec, ...] = ()
+    task: Task = "singlelabel"
     decision: Decision | None = None
     manifest_version: int = field(default=MANIFEST_VERSION)
 
@@ -280,6 +284,7 @@ class Manifest:
         )
         if not all(isinstance(text, str) and len(text) <= MAX_TEXT for text in texts):
             raise ValueError(f"a text in it is none, or longer than {MAX_TEXT} characters")
+        checked_task(self.task)
         if self.precision not in get_args(Precision):
             raise ValueError(f"precision {self.precision!r:.40}")
         if not _is_count(self.num_classes, at_most=CLASSES.value):

@@ -66,8 +66,8 @@ class QuantizedNetwork:
         activations: by the name of the tensor: `image`, a convolution's name, `<name>.attn` behind its
             attention, and `pooled`, for runtimes that read the average in eight bits.
         border: the pixel, uint8 (channels,), that stands for zero after normalisation, around the image.
-        gains: where feature maps are the output: what each channel (C,) behind that convolution is to be
-            multiplied by, for the integers stand for equalised channels.
+        gains: what each channel (C,) behind a convolution is to be multiplied by, for the integers stand for
+            equalised channels: of those whose maps are the output, and of the last.
     """
 
     layers: FusedLayers

@@ -48,6 +48,7 @@ class Backend:
             the main one's.
         devices: where its sessions run.
         is_program: whether running its files is running code that is in them, and not only a network.
+        is_source: whether they are source code, whose functions can be given names.
         features: the precisions in which its files can give feature maps, several outputs.
         features_layout: order of these maps' axes.
     """
@@ -63,6 +64,7 @@ class Backend:
     companion: str | None = None
     devices: tuple[str, ...] = ("cpu",)
     is_program: bool = False
+    is_source: bool = False
     features: tuple[Precision, ...] = ()
     features_layout: Literal["NCHW", "NHWC"] = "NCHW"
 
@@ -123,6 +125,7 @@ BACKENDS: dict[str, Backend] = {
             int8_head="static",
             companion=".h",
             is_program=True,
+            is_source=True,
         ),
         Backend(
             name="coreml",

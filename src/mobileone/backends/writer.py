@@ -13,6 +13,7 @@ from mobileone.backends.table import find_backend, load_part, writing
 from mobileone.errors import ConfigError
 
 if TYPE_CHECKING:
+    from mobileone.backends.c.symbols import CSymbols
     from mobileone.model.features import Network
 
 
@@ -50,10 +51,13 @@ class Int8Writer(Protocol):
             MissingExtraError: if a library is not installed.
         """
 
-    def write_int8(self, quantized: QuantizedNetwork, path: Path, *, batch: int) -> Sequence[Path]:
+    def write_int8(
+        self, quantized: QuantizedNetwork, path: Path, *, batch: int, **symbols: CSymbols
+    ) -> Sequence[Path]:
         """Write the artifact, for `batch` images at a time; all its files, the main one first.
 
-        Any exception is a failure.
+        Any exception is a failure. A backend of source code (`Backend.is_source`) takes `symbols` too, the
+        names of its functions; others are never given any.
         """
 
     def versions(self) -> Mapping[str, str]:

@@ -40,7 +40,7 @@ def with_xnnpack_scales(quantized: QuantizedNetwork, *, format: str) -> Quantize
                 "all proportion to the other channels', check them or quantize for another format"
             )
         weights[conv.name] = _without_faint(weight, scale < LEAST, np.float64(output) / source)
-        attended = conv.name if conv.attention is None else f"{conv.name}.attn"
+        attended = conv.output_name
         source = quantized.activations[attended].step
     return replace(quantized, weights=weights)
 

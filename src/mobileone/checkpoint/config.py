@@ -7,10 +7,12 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from mobileone.checkpoint.archive import describe_error, is_name
+from mobileone.decision import Decision
 from mobileone.errors import CheckpointError, ConfigError
 from mobileone.input_spec import InputSpec, Interpolation, square_or_sides
 from mobileone.outside_text import require_unicode
 from mobileone.regular_file import parse_json_text
+from mobileone.task import Task, checked_task
 from mobileone.variants import VARIANTS, Form, Variant
 
 FORMAT_VERSION = 1
@@ -30,7 +32,9 @@ class ModelConfig:
         num_classes: length of the logits, likewise.
         in_chans: channels of the input image, likewise.
         class_names: one name a class.
+        task: what the logits mean; `"singlelabel"` where a file does not say.
         input_spec: pre-processing the network expects.
+        decision: how logits become probabilities and a sure answer.
         output_stride: 32, or 16 or 8 for a network with dilation.
         extra: whatever the writer added: epoch, accuracy, source.
         package_version: of the mobileone that wrote the file.
@@ -41,7 +45,9 @@ class ModelConfig:
     num_classes: int | None = None
     in_chans: int | None = None
     class_names: tuple[str, ...] | None = None
+    task: Task = "singlelabel"
     input_spec: InputSpec | None = None
+    decision: Decision | None = None
     output_stride: int = 32
     extra: dict[str, Any] = field(default_factory=dict)
     package_version: str | None = None
@@ -60,7 +66,9 @@ class ModelConfig:
             "num_classes": self.num_classes,
             "in_chans": self.in_chans,
             "class_names": self.class_names and list(self.class_names),
+            "task": self.task,
             "input_spec": self.input_spec and self.input_spec.to_dict(),
+            "decision": self.decision and self.decision.to_dict(),
             "output_stride": self.output_stride,
             "extra": self.extra,
         }
@@ -91,7 +99,9 @@ class ModelConfig:
                 num_classes=_count(values, "num_classes"),
                 in_chans=_count(values, "in_chans"),
                 class_names=_names(values.get("class_names")),
+                task=checked_task(values.get("task", "singlelabel")),
                 input_spec=_input_spec(values.get("input_spec")),
+                decision=_decision(values.get("decision")),
                 output_stride=_output_stride(values),
                 extra=dict(values.get("extra") or {}),
                 package_version=str(values.get("package_version")),
@@ -204,6 +214,10 @@ def _output_stride(values: Mapping[str, Any]) -> int:
     if value not in (8, 16, 32):
         raise ConfigError(f"output_stride must be 8, 16 or 32, got {value}")
     return value
+
+
+def _decision(value: object) -> Decision | None:
+    return None if value is None else Decision.from_dict(value)
 
 
 def _form(value: object) -> Form | None:

@@ -13,8 +13,10 @@ from mobileone.checkpoint.layouts import some
 from mobileone.checkpoint.recognition import Recognised, expected_shapes, num_parameters
 from mobileone.checkpoint.resolve import resolve
 from mobileone.checkpoint.selection import AVERAGED_COUNTER, Selection, select
-from mobileone.errors import CheckpointError, MobileOneWarning
+from mobileone.decision import Decision
+from mobileone.errors import CheckpointError, ConfigError, MobileOneWarning
 from mobileone.input_spec import InputSpec
+from mobileone.task import Task
 from mobileone.variants import Form, Variant
 
 
@@ -32,7 +34,9 @@ class ModelCard:
         num_classes: length of the logits, 0 without a head.
         in_chans: channels of the input image.
         class_names: one name a class, None where the file has none.
+        task: what the logits mean, `"singlelabel"` where the file does not say.
         input_spec: pre-processing, as the file or its publisher states it, else ImageNet's.
+        decision: how logits become probabilities and a sure answer; None where it was not calibrated.
         num_parameters: trained elements.
         size_bytes: of the file, 0 for fresh weights.
         metadata: what the writer added: epoch, accuracy.
@@ -50,7 +54,9 @@ class ModelCard:
     num_classes: int
     in_chans: int
     class_names: tuple[str, ...] | None
+    task: Task
     input_spec: InputSpec
+    decision: Decision | None
     num_parameters: int
     size_bytes: int
     metadata: dict[str, Any]
@@ -65,6 +71,7 @@ class ModelCard:
             "variant": self.variant.to_dict(),
             "class_names": self.class_names and list(self.class_names),
             "input_spec": self.input_spec.to_dict(),
+            "decision": self.decision and self.decision.to_dict(),
         }
 
 
@@ -102,7 +109,9 @@ class Inspected:
             num_classes=found.num_classes,
             in_chans=found.in_chans,
             class_names=self.config.class_names,
+            task=self.config.task,
             input_spec=self.config.input_spec or InputSpec.for_channels(found.in_chans),
+            decision=self.config.decision,
             num_parameters=num_parameters(shapes),
             size_bytes=contents.size_bytes if contents else 0,
             metadata=self.config.extra,
@@ -192,13 +201,20 @@ def agreed(config: ModelConfig, found: Recognised, *, source: object) -> ModelCo
                 f"{source}: its input spec has {spec.in_chans} channels, its stem {found.in_chans}"
             )
         spec = None
+    if config.decision is not None:
+        try:
+            config.decision.check(found.num_classes)
+        except ConfigError as error:
+            raise CheckpointError(f"{source}: {error}") from error
     return ModelConfig(
         variant=found.variant,
         form=found.form,
         num_classes=found.num_classes,
         in_chans=found.in_chans,
         class_names=names,
+        task=config.task,
         input_spec=spec or InputSpec.for_channels(found.in_chans),
+        decision=config.decision,
         output_stride=config.output_stride,
         extra=config.extra,
         package_version=config.package_version,

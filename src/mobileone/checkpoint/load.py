@@ -185,6 +185,8 @@ def _make(
     model = _build(config, features_only=features_only, out_indices=out_indices)
     wanted = model.state_dict().keys()
     model.load_state_dict({name: state[name] for name in wanted}, assign=True)
+    if isinstance(model, MobileOne) and in_chans in (None, found.in_chans):
+        model.decision = config.decision
     if isinstance(model, MobileOne) and num_classes not in (None, found.num_classes):
         model.reset_classifier(num_classes or 0)
     return _in_form(model.eval(), found.form, form)
@@ -215,6 +217,7 @@ def _build(
         output_stride=config.output_stride,
         input_spec=config.input_spec,
         class_names=config.class_names,
+        task=config.task,
     )
 
 

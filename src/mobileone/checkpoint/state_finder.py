@@ -175,6 +175,7 @@ def _config_of_module(module: Record, *, source: Path) -> ModelConfig:
     state = module.state
     said: dict[str, Any] = {name: state.get(name) for name in ("num_classes", "in_chans", "output_stride")}
     said |= {"format_version": FORMAT_VERSION, "class_names": state.get("_class_names")}
+    said |= {"task": state.get("task", "singlelabel")}
     for name, kind in (("variant", Variant), ("input_spec", InputSpec)):
         record = state.get(name)
         if isinstance(record, Record) and isinstance(record.state, list):

@@ -9,6 +9,7 @@ from tyro.conf import Positional, arg
 
 from mobileone.cli.output import megabytes, print_json
 from mobileone.cli.words import INPUT_SIZE
+from mobileone.decision import Decision
 from mobileone.input_spec import Size, checked_size, size_text
 from mobileone.report.aligned_table import aligned_table
 
@@ -58,6 +59,7 @@ class Info:
             ("input", f"{card.in_chans} × {spec.height} × {spec.width}, {spec.view}"),
             ("mean, std", f"{spec.mean}, {spec.std}"),
         ]
+        facts += [("decision", decision_text(card.decision))] if card.decision else []
         print("\n".join(f"{name:<10} {value}" for name, value in facts))
         rows = [
             [form, f"{cost.params:,}", f"{cost.macs / 1e6:,.2f}", f"{cost.flops / 1e9:.6f}"]
@@ -66,3 +68,12 @@ class Info:
         print()
         print(aligned_table(["form", "params", f"MMACs at {size_text(size)} px", "GFLOP"], rows))
         return 0
+
+
+def decision_text(decision: Decision) -> str:
+    """What makes an answer sure, in a line."""
+    heat, least = decision.temperatures, decision.thresholds
+    one = f"temperature {heat[0]:.3f}" if len(heat) == 1 else f"{len(heat)} temperatures and biases"
+    sure = f"sure from {least[0]:.3f} on" if len(least) == 1 else f"{len(least)} thresholds"
+    novelty = f", {decision.novelty} of {decision.novelty_limit:.3f} or more" if decision.novelty else ""
+    return f"{one}, {sure}{novelty}"

@@ -43,6 +43,9 @@ COMMANDS = {
     "report": ("train", "Report"),
     "test": ("test", "Test"),
     "predict": ("predict", "Predict"),
+    "calibrate": ("calibrate", "Calibrate"),
+    "embed": ("embed", "Embed"),
+    "similar": ("similar", "Similar"),
     "explain": ("explain", "Explain"),
     "info": ("info", "Info"),
     "profile": ("profile", "Profile"),
@@ -53,9 +56,11 @@ COMMANDS = {
     "quantize": ("quantize", "Quantize"),
     "build": ("build", "Build"),
     "serve": ("serve", "Serve"),
+    "web": ("web", "Web"),
     "weights": ("weights", "Weights"),
     "shard": ("shard", "Shard"),
     "check-data": ("check_data", "CheckData"),
+    "check-labels": ("check_labels", "CheckLabels"),
 }
 
 

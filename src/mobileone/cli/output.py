@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Any
 
+from mobileone.evaluation.metric_names import title_of
 from mobileone.outside_text import json_text
 
 if TYPE_CHECKING:
@@ -29,8 +30,13 @@ def megabytes(size: int) -> str:
 
 
 def result_line(result: EvalResult) -> str:
-    """Accuracy, loss and number of images, in one line."""
-    line = f"acc@1 {result.acc1:.3f}  acc@5 {result.acc5:.3f}  loss {result.loss:.4f}  n {result.num_images}"
+    """Figures of the task, loss, number of images, and of a calibrated model the sure ones, in one line."""
+    shown = [name for name in result.overall if name in ("acc1", "acc5")] or list(result.overall)
+    figures = "  ".join(f"{title_of(name)} {result.metrics[name]:.3f}" for name in shown)
+    line = f"{figures}  loss {result.loss:.4f}  n {result.num_images}"
+    if result.coverage is not None:
+        right = "" if result.accepted_acc1 is None else f" (acc@1 of these {result.accepted_acc1:.3f})"
+        line += f"  sure {result.coverage:.1f} %{right}"
     return f"{line}  skipped {len(result.skipped)}" if result.skipped else line
 
 

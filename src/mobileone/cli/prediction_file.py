@@ -26,7 +26,7 @@ from mobileone.regular_file import open_regular
 if TYPE_CHECKING:
     from mobileone.inference.predictor import Prediction
 
-COLUMNS = ("image", "rank", "index", "class_name", "name", "probability", "error")
+COLUMNS = ("image", "rank", "index", "class_name", "name", "probability", "chosen", "sure", "error")
 MAX_DIFFERENCE = 1e-3
 """Probabilities of the same model on the same image differ by less, whatever else is in the batch."""
 
@@ -153,13 +153,18 @@ class PredictionFile:
 
 
 def csv_rows(prediction: Prediction) -> Iterator[tuple[str | int | float, ...]]:
-    """A row a class under `COLUMNS`, one with the error for a skipped image."""
+    """A row a class under `COLUMNS`, one with the error for a skipped image.
+
+    `chosen` is 1 or 0 of a multi-label network, and empty of another.
+    """
     image = csv_cell(printable(prediction.image))
     if prediction.error is not None:
-        yield image, "", "", "", "", "", csv_cell(printable(prediction.error))
+        yield image, *[""] * 7, csv_cell(printable(prediction.error))
+    sure = "" if prediction.sure is None else "yes" if prediction.sure else prediction.doubt or "no"
     for rank, score in enumerate(prediction.scores, start=1):
         names = (csv_cell(printable(name)) for name in (score.class_name, score.name))
-        yield image, rank, score.index, *names, score.probability, ""
+        chosen = "" if prediction.labels is None else int(score.class_name in prediction.labels)
+        yield image, rank, score.index, *names, score.probability, chosen, sure, ""
 
 
 @contextmanager
@@ -213,9 +218,11 @@ def _done_in_table(file: IO[bytes]) -> Iterator[DoneImage]:
     if next(rows, None) != list(COLUMNS):
         raise ValueError("its first line is not that of a table of predictions")
     last: DoneImage | None = None
-    for name, rank, index, _, _, probability, error in rows:
-        scores = () if error else ((int(index), float(probability)),)
-        if last is None or error or int(rank) == 1:
+    for cells in rows:
+        row = dict(zip(COLUMNS, cells, strict=True))
+        name, error = row["image"], row["error"]
+        scores = () if error else ((int(row["index"]), float(row["probability"])),)
+        if last is None or error or int(row["rank"]) == 1:
             if last is not None:
                 yield last
             last = DoneImage(name, scores, ends[rows.line_num - 1])

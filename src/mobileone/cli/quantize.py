@@ -51,6 +51,11 @@ class Quantize:
     """Folder to compare float and int8 on: class folders, or any photos, which give agreement alone."""
     batch_size: int = 1
     """Images at a time."""
+    prefix: str | None = None
+    """Of format c: what the names of all its functions begin with, a C identifier. Default: mobileone_net."""
+    visibility: Literal["public", "hidden", "static"] | None = None
+    """Of format c: who sees its functions: everybody, one library's or program's parts, or the file that
+    includes it. Default: public."""
     input_size: Annotated[Size, INPUT_SIZE] | None = None
     """Side of a square input, or height and width such as 256x192, pixels. Default: the model's."""
     weights_key: str | None = None
@@ -90,6 +95,8 @@ class Quantize:
             format=name,
             rule=self.ranges,
             batch_size=self.batch_size,
+            prefix=self.prefix,
+            visibility=self.visibility,
             source=self.model,
             force=self.force,
         )

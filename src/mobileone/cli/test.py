@@ -47,6 +47,8 @@ class Test:
     """MODEL, see mobileone --help, or an exported file."""
     data: str
     """Folder with val/<class>/, or with class folders itself; shards; or `digits`."""
+    exclude: Annotated[Path | None, FILE] = None
+    """Leave out the images that this file names: a CSV of `mobileone check-labels`, or a path a line."""
     input_size: Annotated[Size, INPUT_SIZE] | None = None
     """Side of a square input, or height and width such as 256x192, pixels. Default: the model's."""
     crop: float | None = None
@@ -98,6 +100,7 @@ class Test:
             result = evaluate(
                 classifier,
                 self.data,
+                exclude=self.exclude,
                 batch_size=self.batch_size,
                 num_workers=self.workers,
                 on_bad_image=self.on_bad_image,

@@ -18,8 +18,10 @@ from tyro.constructors import PrimitiveConstructorSpec
 from mobileone.cli.output import print_json, result_line
 from mobileone.cli.words import INPUT_SIZE
 from mobileone.errors import ConfigError, MobileOneError
+from mobileone.evaluation.metric_names import title_of
 from mobileone.input_spec import Size, size_text
 from mobileone.report.aligned_table import aligned_table
+from mobileone.task import Task
 
 if TYPE_CHECKING:
     from mobileone.training.config.train_config import TrainConfig
@@ -67,15 +69,21 @@ class Train:
     data: str | None = None
     """Folder with train/<class>/ and val/<class>/, shards ('DIR/train-{000000..000007}.tar', a URL or a
     pipe), or `digits` (built in). Default: the recipe's."""
+    task: Task | None = None
+    """singlelabel (one class an image) or multilabel (any number of labels, which --data lists). Default: the
+    recipe's, which is singlelabel."""
     recipe: str | None = None
     """reference, paper_s0 … paper_s4, digits, finetune or linear_probe. Default: digits; with --resume, the
     run's own settings, and a recipe that asks for others is refused."""
+    exclude: Annotated[str | None, arg(metavar="FILE")] = None
+    """Leave out the images that this file names: a CSV of `mobileone check-labels`, or a path a line."""
     run_dir: Path | None = None
     """Folder for everything the run writes. Default: runs/RECIPE."""
     init: str | None = None
     """MODEL to start from instead of random weights."""
     input_size: Annotated[Size, INPUT_SIZE] | None = None
-    """Side of a square input, or height and width such as 256x192, pixels. Default: the recipe's."""
+    """Side of a square input, or height and width such as 256x192, pixels. Default: the recipe's, which for
+    finetune and linear_probe is 224, and less for data of smaller images."""
     weights_key: str | None = None
     """Which weights of --init, where the file has several, by their key. Default: averaged ones before raw
     ones."""
@@ -108,16 +116,26 @@ class Train:
             return self._run()
 
     def _run(self) -> int:
-        from mobileone.training.config.recipe import recipe
+        from mobileone.training.config.recipe import FOR_YOUR_DATA, recipe
         from mobileone.training.config.short_names import SHORT_NAMES
         from mobileone.training.config.train_config import override
+        from mobileone.training.run.adapt import ADAPTED_FIELDS, Adapted, adapt
         from mobileone.training.run.fit import fit
         from mobileone.training.run.run_dir import RunDir
 
         run_dir = self.run_dir or Path("runs") / (self.recipe or "digits")
         stored = RunDir(run_dir)
         resume = {"no": False, "yes": True, "auto": stored.config.exists()}[self.resume]
-        names = ("data", "init", "input_size", "device", "on_bad_image", "checkpoint_every")
+        names = (
+            "data",
+            "task",
+            "exclude",
+            "init",
+            "input_size",
+            "device",
+            "on_bad_image",
+            "checkpoint_every",
+        )
         given = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
         if self.weights_key is not None:
             given["init_weights_key"] = self.weights_key
@@ -126,14 +144,25 @@ class Train:
         def told(config: TrainConfig) -> TrainConfig:
             return override(config.with_values(given), settings)
 
+        named = [setting.partition("=")[0].strip() for setting in settings]
+        replaced = {SHORT_NAMES.get(name, name) for name in (*given, *named)}
+        notes: Sequence[str] = ()
+        adapts = self.recipe in FOR_YOUR_DATA
         if resume:
-            named = [setting.partition("=")[0].strip() for setting in settings]
-            replaced = {*given, *(SHORT_NAMES.get(name, name) for name in named)}
             config = told(stored.read_config(given=replaced))
             if self.recipe is not None:
-                refuse_other_recipe(self.recipe, stored.changes(told(recipe(self.recipe))), run_dir)
+                changes = stored.changes(told(recipe(self.recipe)))
+                if adapts:
+                    changes = [
+                        change
+                        for change in changes
+                        if change[0] in replaced or change[0] not in ADAPTED_FIELDS
+                    ]
+                refuse_other_recipe(self.recipe, changes, run_dir)
         else:
             config = told(recipe(self.recipe or "digits"))
+            adapted = adapt(config, keep=replaced) if adapts else Adapted(config=config)
+            config, notes = adapted.config, adapted.reasons
         if self.dry_run:
             return self._plan(config, run_dir / "schedule.png")
         result = fit(
@@ -142,6 +171,7 @@ class Train:
             resume=resume,
             callbacks=self._callbacks(),
             allow_changed_data=self.allow_changed_data,
+            notes=notes,
         )
         if int(os.environ.get("RANK", "0")) > 0:  # the main rank speaks for all
             return 0
@@ -151,7 +181,9 @@ class Train:
             print_json(result.to_dict())
         else:
             print(result_line(result.last))
-            print(f"best epoch {result.best_epoch}: acc@1 {result.best_acc1:.2f}", file=sys.stderr)
+            digits = 4 if result.select == "loss" else 2
+            best = f"{title_of(result.select)} {result.best_value:.{digits}f}"
+            print(f"best epoch {result.best_epoch}: {best}", file=sys.stderr)
             print(f"everything is in {result.run_dir}", file=sys.stderr)
         return 0
 
@@ -242,9 +274,11 @@ class Report:
 
 
 def result_text(result: RunReport) -> str:
-    """Accuracy of the best weights, then the path of every file that was written."""
-    answers = result.answers
-    lines = [f"acc@1 {answers.acc1:.3f}  acc@5 {answers.acc5:.3f}  n {len(answers)}"]
+    """Figures of the best weights, then the path of every file that was written."""
+    figures = {name: value for name, value in result.answers.figures.items() if "/" not in name}
+    shown = [name for name in figures if name in ("acc1", "acc5")] or list(figures)
+    words = "  ".join(f"{title_of(name)} {figures[name]:.3f}" for name in shown)
+    lines = [f"{words}  n {len(result.answers)}"]
     return "\n".join([*lines, *map(str, (*result.pictures, result.page))])
 
 

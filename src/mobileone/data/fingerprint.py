@@ -7,10 +7,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from mobileone.data.source import ImageSource
+import numpy as np
+
+from mobileone.data.source import ImageSource, Labels, labels_task
 from mobileone.outside_text import printable
 
 MAX_NAMED = 3
+NO_LABEL = ""
+"""Stands for the images of a multi-label set that have no label; no class is called so."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,14 +43,16 @@ class Fingerprint:
         names = getattr(source, "files", None)
         counts = [0] * len(source.classes)
         hashes = [hashlib.sha256() for _ in source.classes]
-        for index, label in enumerate(source.labels.tolist()):
-            counts[label] += 1
+        classes = tuple(source.classes)
+        if labels_task(source.labels) == "multilabel":  # an image counts for each of its labels, or for none
+            classes, counts, hashes = (*classes, NO_LABEL), [*counts, 0], [*hashes, hashlib.sha256()]
+        for index in range(len(source)):
             name = str(index) if names is None else printable(names[index])
-            hashes[label].update(f"{name}\n".encode())
+            for label in _labels_of(source.labels, index):
+                counts[label] += 1
+                hashes[label].update(f"{name}\n".encode())
         digests = [digest.hexdigest()[:16] for digest in hashes]
-        return cls(
-            dict(zip(source.classes, counts, strict=True)), dict(zip(source.classes, digests, strict=True))
-        )
+        return cls(dict(zip(classes, counts, strict=True)), dict(zip(classes, digests, strict=True)))
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
@@ -90,3 +96,10 @@ class Fingerprint:
         if now.counts[name] == self.counts[name]:
             return f"{shown}: as many, but others"
         return f"{shown}: {now.counts[name]} now, {self.counts[name]} then"
+
+
+def _labels_of(labels: Labels, index: int) -> list[int]:
+    if labels.ndim == 1:
+        return [int(labels[index])]
+    found: list[int] = np.flatnonzero(labels[index]).tolist()
+    return found or [-1]

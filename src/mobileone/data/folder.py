@@ -21,6 +21,7 @@ from mobileone.data.layout import (
     is_seen,
     split_folder,
 )
+from mobileone.data.source import Labels
 from mobileone.errors import DataError
 from mobileone.images.decode import EncodedImage, read_image
 from mobileone.outside_text import printable
@@ -64,20 +65,23 @@ class ImageFolder:
     Attributes:
         root: the folder that holds the class folders, absolute.
         classes: class (folder) names, which the labels index into.
-        labels: class index of every image, int64 (num_images,).
-        files: path of every image, relative to `root`; sorted by class, then by path.
+        labels: class index of every image, int64 (num_images,); of a list with several labels an image
+            whether it has each, bool (num_images, num_classes).
+        files: path of every image, relative to `root`; of a folder sorted by class, then by path.
         ignored: number of files below the class folders that are no images by their names, by suffix.
         unread: class folders with files of which none is an image.
         notes: what was chosen or left out in finding them, a line each.
+        groups: what every image belongs to, where a list says so: images of a group are never split.
     """
 
     root: Path
     classes: tuple[str, ...]
-    labels: NDArray[np.int64]
+    labels: Labels
     files: PackedNames
     ignored: Mapping[str, int] = field(default_factory=dict)
     unread: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    groups: tuple[str, ...] | None = None
 
     def __len__(self) -> int:
         return len(self.files)

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
@@ -49,7 +50,8 @@ class Batch:
 
     Attributes:
         images: uint8 (N, C, H, W), laid out channels last, as decoders write and networks read them.
-        labels: class indices, int64 (N,).
+        labels: class indices, int64 (N,); with several labels an image 1 for each that it has, 0 for the
+            others, float32 (N, K).
         indices: where in the source each image is, int64 (N,).
         bad: images that were found undecodable on the way, and skipped.
     """
@@ -286,10 +288,10 @@ class _Reader(Dataset["Batch | _Failure"]):
                 return _Failure(error)
             images.append(image)
             indices.append(used)
-        labels = [int(self.source.labels[index]) for index in indices]
+        labels = torch.from_numpy(np.asarray(self.source.labels[np.array(indices, np.int64)]))
         return Batch(
             _stack(images, sides(request.transform.size)),
-            torch.tensor(labels, dtype=torch.int64),
+            labels.float() if labels.ndim == 2 else labels.long(),
             torch.tensor(indices, dtype=torch.int64),
             bad,
         )

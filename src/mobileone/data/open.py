@@ -7,31 +7,47 @@ from typing import Literal
 
 from mobileone.data.digits import load_digits
 from mobileone.data.folder import find_images
+from mobileone.data.image_list import list_images
+from mobileone.data.list_rows import is_list
 from mobileone.data.shards.address import is_shards
 from mobileone.data.shards.shard_source import open_shards
-from mobileone.data.source import ImageSource
+from mobileone.data.source import ImageSource, labels_task
+from mobileone.errors import DataError
+from mobileone.outside_text import printable
+from mobileone.task import Task
 
 
 def open_data(
-    data: str | Path, *, split: Literal["train", "val"], classes: tuple[str, ...] | None = None
+    data: str | Path,
+    *,
+    split: Literal["train", "val"],
+    classes: tuple[str, ...] | None = None,
+    task: Task | None = None,
 ) -> ImageSource:
-    """The images behind a `data` argument: `"digits"`, a folder, or shards.
+    """The images behind a `data` argument: `"digits"`, a folder, a list, or shards.
 
     Args:
-        data: `"digits"` (the built-in set; `"./digits"` is a folder of that name), a data folder, or shards
-            (a folder of them, or `DIR/train-{000000..000007}.tar`, a URL or a pipe likewise).
+        data: `"digits"` (the built-in set; `"./digits"` is a folder of that name), a data folder, a list of
+            images (.csv, .json or .jsonl, see `list_images`), or shards (a folder of them, or
+            `DIR/train-{000000..000007}.tar`, a URL or a pipe likewise).
         split: which part of a folder; shards that are named are taken, whatever they are for.
         classes: class names that the labels index into; None takes the folder's own, sorted.
+        task: whether an image has one label or several; None takes what is there.
 
     Raises:
-        DataError: if there are no such images, or a shard is missing or damaged.
+        DataError: if there are no such images, they have one label where several are wanted or the other way
+            round, or a shard is missing or damaged.
         MissingExtraError: for the digits without scikit-learn.
     """
-    return _open(data, split, classes, beside=False)
+    return _open(data, split, classes, task, beside=False)
 
 
 def open_validation(
-    data: str | Path, val_data: str | Path | None = None, *, classes: tuple[str, ...] | None = None
+    data: str | Path,
+    val_data: str | Path | None = None,
+    *,
+    classes: tuple[str, ...] | None = None,
+    task: Task | None = None,
 ) -> ImageSource:
     """The validation images that go with training images.
 
@@ -40,21 +56,49 @@ def open_validation(
             the same data set are taken, which lie beside them.
         val_data: where the validation images are, if not there.
         classes: as for `open_data`.
+        task: likewise.
 
     Raises:
         DataError: as `open_data`.
         MissingExtraError: likewise.
     """
     if val_data is not None:
-        return open_data(val_data, split="val", classes=classes)
-    return _open(data, "val", classes, beside=True)
+        return open_data(val_data, split="val", classes=classes, task=task)
+    return _open(data, "val", classes, task, beside=True)
 
 
 def _open(
-    data: str | Path, split: Literal["train", "val"], classes: tuple[str, ...] | None, *, beside: bool
+    data: str | Path,
+    split: Literal["train", "val"],
+    classes: tuple[str, ...] | None,
+    task: Task | None,
+    *,
+    beside: bool,
 ) -> ImageSource:
+    if is_list(data):
+        return list_images(data, split=split, classes=classes, task=task)
+    source: ImageSource
     if data == "digits":
-        return load_digits(split)
-    if is_shards(data):
-        return open_shards(data, split=split, classes=classes, beside=beside)
-    return find_images(data, split=split, classes=classes)
+        source = load_digits(split)
+    elif is_shards(data):
+        source = open_shards(data, split=split, classes=classes, beside=beside)
+    else:
+        source = find_images(data, split=split, classes=classes)
+    return require_task(source, task, name=str(data))
+
+
+def require_task(source: ImageSource, task: Task | None, *, name: str) -> ImageSource:
+    """A source as it is, if its images have as many labels as wanted.
+
+    Raises:
+        DataError: if they do not.
+    """
+    found = labels_task(source.labels)
+    if task == "multilabel" and found == "singlelabel":
+        raise DataError(
+            f"{printable(name)} has one label an image; for task=multilabel give a list of images with a "
+            "column labels (.csv, .json or .jsonl), or shards made from one"
+        )
+    if task == "singlelabel" and found == "multilabel":
+        raise DataError(f"{printable(name)} has several labels an image, so it needs task=multilabel")
+    return source

@@ -6,22 +6,25 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from mobileone.class_list import guessed_order
+from mobileone.data.folder import image_files
 from mobileone.data.layout import is_image_name, is_seen
 from mobileone.data.open import open_data
-from mobileone.data.pixels import to_tensor
 from mobileone.errors import ConfigError
 from mobileone.imagenet import resolve_classes
 from mobileone.images.any_image import AnyImage, as_image
 from mobileone.images.eval_transform import EvalTransform
 from mobileone.input_spec import InputSpec
 from mobileone.progress_bar import progress_bar
+from mobileone.task import Task
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 def photo_pixels(photos: Iterable[AnyImage], spec: InputSpec) -> Tensor:
@@ -37,6 +40,10 @@ def photo_pixels(photos: Iterable[AnyImage], spec: InputSpec) -> Tensor:
     >>> photo_pixels([np.zeros((40, 60, 3), dtype=np.uint8)], InputSpec(size=32)).shape
     torch.Size([1, 3, 32, 32])
     """
+    import torch
+
+    from mobileone.data.pixels import to_tensor
+
     transform = EvalTransform.from_spec(spec)
     return torch.stack([to_tensor(transform(as_image(photo))) for photo in photos])
 
@@ -60,14 +67,15 @@ class Photos:
     def __len__(self) -> int:
         return len(self.chosen)
 
-    def pixels(self, spec: InputSpec, *, progress: bool) -> Tensor:
-        """All of them, cut to size: uint8 (N, 3, height, width).
+    def views(self, spec: InputSpec, *, progress: bool) -> NDArray[np.uint8]:
+        """All of them, cut to size: uint8 (N, height, width, 3). Without torch.
 
         Raises:
             BadImageError: if one cannot be read.
         """
         bar = progress_bar(self.chosen, title="decoding", unit="image", hidden=not progress)
-        return photo_pixels(map(self.read, bar), spec)
+        transform = EvalTransform.from_spec(spec)
+        return np.stack([transform(as_image(self.read(number))) for number in bar])
 
     def batches(self, spec: InputSpec, batch_size: int) -> Iterator[Tensor]:
         """All of them in parts of so many, read when a part is asked for."""
@@ -82,6 +90,7 @@ def read_photos(
     class_names: Sequence[str] | None,
     most: int | None = None,
     seed: int = 0,
+    task: Task = "singlelabel",
 ) -> Photos:
     """Photos to compare networks on: with labels from class folders, shards or `digits`, or a flat folder's.
 
@@ -94,6 +103,7 @@ def read_photos(
         class_names: of the network; None where unknown.
         most: more photos than these are left out, by a seeded draw; None takes all.
         seed: of the draw.
+        task: of the network; photos for one of several labels an image are taken without labels.
 
     Raises:
         DataError: if the folder is not there, or its classes are not the network's.
@@ -102,18 +112,21 @@ def read_photos(
     name = os.fspath(source)
     classes = resolve_classes(num_classes, class_names)
     files = _flat_folder(Path(name), classes)
+    if task == "multilabel" and not files and Path(name).is_dir():
+        files = image_files(name)
     labels: NDArray[np.int64] | None = None
     read: Callable[[int], AnyImage]
     if files:
         total, read = len(files), files.__getitem__
     else:
-        data = open_data(name, split="val", classes=classes)
+        data = open_data(name, split="val", classes=classes, task=task)
         if len(data.classes) != num_classes:
             raise ConfigError(
                 f"{name} has {len(data.classes)} classes, the network has {num_classes}; "
                 "give images of its classes, or a folder of images without class folders"
             )
-        total, read, labels = len(data), data.read, data.labels
+        total, read = len(data), data.read
+        labels = data.labels.astype(np.int64) if data.labels.ndim == 1 else None
     chosen = _draw(total, most, seed)
     kind = "images without labels" if labels is None else "labelled images"
     part = "" if len(chosen) == total else f", a seeded draw from {total}"

@@ -9,10 +9,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mobileone.images.decode import Image
+from mobileone.task import Task
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
+
+
+Labels = NDArray[np.int64] | NDArray[np.bool_]
+"""Class indices, int64 (N,); or with several labels an image whether it has each, bool (N, K)."""
 
 
 class ImageSource(Protocol):
@@ -23,8 +28,8 @@ class ImageSource(Protocol):
         """What the labels index into."""
 
     @property
-    def labels(self) -> NDArray[np.int64]:
-        """Class indices, (len(source),)."""
+    def labels(self) -> Labels:
+        """Class indices, int64 (len(source),), or with several labels an image bool (len(source), K)."""
 
     def __len__(self) -> int: ...
 
@@ -33,6 +38,27 @@ class ImageSource(Protocol):
 
     def read(self, index: int) -> Image:
         """The image, not decoded yet. Raises BadImageError if it cannot be read."""
+
+
+def labels_task(labels: Labels) -> Task:
+    """Whether images have one label each, or any number, by the shape of `ImageSource.labels`.
+
+    >>> labels_task(np.zeros((2, 3), bool)), labels_task(np.zeros(2, np.int64))
+    ('multilabel', 'singlelabel')
+    """
+    return "multilabel" if labels.ndim == 2 else "singlelabel"
+
+
+def label_counts(labels: Labels, num_classes: int) -> NDArray[np.int64]:
+    """Images that have each label, int64 (num_classes,).
+
+    >>> label_counts(np.array([0, 2, 2]), 3), label_counts(np.array([[True, False], [True, True]]), 2)
+    (array([1, 0, 2]), array([2, 1]))
+    """
+    if labels.ndim == 2:
+        counts: NDArray[np.int64] = labels.sum(0, dtype=np.int64)
+        return counts
+    return np.bincount(labels, minlength=num_classes).astype(np.int64)
 
 
 @runtime_checkable

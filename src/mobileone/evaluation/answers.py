@@ -12,6 +12,7 @@ from torch import Tensor
 from mobileone.data.loader import OnBadImage
 from mobileone.data.source import ImageSource
 from mobileone.errors import DataError, InferenceError
+from mobileone.evaluation.class_metrics import metrics_of_counts
 from mobileone.evaluation.confusion import Counts, confusion_matrix
 from mobileone.evaluation.evaluate import classified
 from mobileone.evaluation.metrics import in_topk
@@ -51,6 +52,14 @@ class Answers:
     def acc5(self) -> float:
         """Top-5, percent."""
         return 100 * float(self.in_top5.mean())
+
+    @property
+    def figures(self) -> dict[str, float]:
+        """Percent, by name; as of `EvalResult.metrics`."""
+        matrix = self.confusion()
+        sums = [len(self), matrix.trace(), self.in_top5.sum(), 0.0, 0.0, 0.0]
+        counts = np.concatenate([sums, matrix.sum(1), matrix.diagonal(), matrix.sum(0)])
+        return metrics_of_counts(counts, self.classes)
 
     def confusion(self) -> Counts:
         """Images by label and prediction, (K, K)."""

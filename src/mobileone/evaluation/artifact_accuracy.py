@@ -12,7 +12,10 @@ from numpy.typing import NDArray
 
 from mobileone.backends.artifact import Artifact
 from mobileone.data.source import ImageSource
+from mobileone.decision import Decision
 from mobileone.errors import BadImageError, ConfigError, DataError
+from mobileone.evaluation.class_metrics import NUM_SUMS, metrics_of_counts
+from mobileone.evaluation.label_metrics import label_loss, metrics_of_labels
 from mobileone.evaluation.metrics import EvalResult
 from mobileone.images.eval_transform import EvalTransform
 from mobileone.inference.ahead import map_ahead
@@ -35,7 +38,7 @@ def artifact_accuracy(
     on_bad_image: OnBadImage,
     progress: bool,
 ) -> EvalResult:
-    """Top-1, top-5 and cross-entropy on every image of a set, as `evaluate` gives with loader processes.
+    """How right an exported file is on every image of a set, as `evaluate` gives with loader processes.
 
     Args:
         artifact: whose classes are the set's.
@@ -64,7 +67,9 @@ def artifact_accuracy(
         except BadImageError as error:
             return index, error
 
-    sums, skipped = np.zeros(4), []
+    num_classes, skipped = artifact.num_classes, []
+    sums = np.zeros(NUM_SUMS + 3 * num_classes)
+    rows: list[tuple[NDArray[np.bool_], NDArray[np.float32]]] = []  # with several labels an image
     views = map_ahead(view, range(len(source)), workers=workers, ahead=2 * batch_size)
     bar = progress_bar(views, title="evaluating", unit="image", hidden=not progress, total=len(source))
     for batch in _batches(bar, batch_size):
@@ -77,17 +82,28 @@ def artifact_accuracy(
         if good:
             indices, pixel_list = zip(*good, strict=True)
             logits = usable_logits(artifact.run(np.stack(pixel_list)), artifact.num_classes)
-            sums += _sums(logits, source.labels[list(indices)])
+            labels = source.labels[list(indices)]
+            if labels.ndim == 2:
+                rows.append((labels.astype(bool), logits))
+                sums[0] += len(labels)
+            else:
+                sums += _sums(logits, labels.astype(np.int64), artifact.decision)
     num_images = int(sums[0])
     if not num_images:
         raise DataError(f"no image could be read, {len(skipped)} are damaged; the first is {skipped[:1]}")
+    if rows:
+        known, answers = (np.concatenate(parts) for parts in zip(*rows, strict=True))
+        loss, metrics = label_loss(known, answers), metrics_of_labels(known, answers, source.classes)
+    else:
+        loss, metrics = sums[3] / num_images, metrics_of_counts(sums, source.classes)
     return EvalResult(
         num_images=num_images,
-        acc1=100 * sums[1] / num_images,
-        acc5=100 * sums[2] / num_images,
-        loss=sums[3] / num_images,
+        loss=loss,
+        metrics=metrics,
         skipped=tuple(sorted(skipped)),
         seconds=time.perf_counter() - started,
+        coverage=None if artifact.decision is None or rows else 100 * sums[4] / num_images,
+        accepted_acc1=100 * sums[5] / sums[4] if sums[4] else None,
     )
 
 
@@ -97,13 +113,18 @@ def _batches(items: Iterable[T], size: int) -> Iterator[list[T]]:
         yield batch
 
 
-def _sums(logits: NDArray[np.float32], labels: NDArray[np.int64]) -> NDArray[np.float64]:
-    """(4,): images, right at 1, right at 5, summed loss. A row with a NaN is wrong.
+def _sums(
+    logits: NDArray[np.float32], labels: NDArray[np.int64], decision: Decision | None = None
+) -> NDArray[np.float64]:
+    """What `metrics_of_counts` takes, (6 + 3·K,). A row with a NaN is wrong.
 
-    >>> _sums(np.array([[2.0, 1.0, 0.0], [2.0, 1.0, 0.0]], np.float32), np.array([0, 2])).round(3).tolist()
-    [2.0, 1.0, 2.0, 2.815]
+    >>> sums = _sums(np.array([[2.0, 1.0, 0.0], [2.0, 1.0, 0.0]], np.float32), np.array([0, 2]))
+    >>> sums[:6].round(3).tolist(), sums[6:].astype(int).tolist()
+    ([2.0, 1.0, 2.0, 2.815, 0.0, 0.0], [1, 0, 1, 1, 0, 0, 2, 0, 0])
     """
-    rows = logits.astype(np.float64)
+    rows, sure = logits.astype(np.float64), np.zeros(len(logits), bool)
+    if decision is not None:
+        rows, sure = decision.calibrated(logits), decision.sure(logits)
     own = rows[np.arange(len(rows)), labels][:, None]
     # Of equal logits the first class counts as the larger.
     before = np.arange(rows.shape[1]) < labels[:, None]
@@ -112,4 +133,9 @@ def _sums(logits: NDArray[np.float32], labels: NDArray[np.int64]) -> NDArray[np.
     top = rows.max(1, keepdims=True)
     losses = np.log(np.exp(rows - top).sum(1)) + (top - own)[:, 0]
     k = min(5, rows.shape[1])
-    return np.array([len(rows), (places < 1).sum(), (places < k).sum(), losses.sum()])
+    right = places < 1
+    counts = [
+        np.bincount(chosen, minlength=rows.shape[1]) for chosen in (labels, labels[right], rows.argmax(1))
+    ]
+    sums = [len(rows), right.sum(), (places < k).sum(), losses.sum(), sure.sum(), (sure & right).sum()]
+    return np.concatenate([sums, *counts]).astype(np.float64)

@@ -39,6 +39,11 @@ class ClassResult(NamedTuple):
         """Share of right ones among the images seen as it, percent; None if there were none."""
         return 100 * self.num_right / self.num_predicted if self.num_predicted else None
 
+    @property
+    def f1(self) -> float:
+        """Harmonic mean of precision and recall, percent; 0 where nothing is right."""
+        return 200 * self.num_right / (self.num_images + self.num_predicted)
+
 
 class Pair(NamedTuple):
     """Images of `label` that were seen as `predicted`: how many, and how many images `label` has."""

@@ -193,6 +193,9 @@ def describe(
         num_classes=num_classes,
         embedding_size=classifier.num_features if classifier and not num_classes else 0,
         class_names=classifier.class_names if classifier else None,
+        task=classifier.task if classifier else "singlelabel",
+        # Integers move logits: an int8 file gets a decision of its own.
+        decision=classifier.decision if classifier and precision != "int8" else None,
         features=tuple(features),
         options=options,
         versions={**package_versions(), **versions},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -14,8 +15,9 @@ from numpy.typing import NDArray
 from mobileone.backends.artifact import Artifact, refuse_features
 from mobileone.backends.manifest import read_manifest
 from mobileone.backends.table import Precision, backend_of
+from mobileone.decision import Decision
 from mobileone.distribution import needing_pytorch
-from mobileone.errors import ConfigError, InferenceError
+from mobileone.errors import ConfigError, InferenceError, MobileOneWarning
 from mobileone.imagenet import resolve_classes
 from mobileone.input_spec import InputSpec, Size
 
@@ -220,6 +222,8 @@ def load_classifier(
             manifest=manifest,
         )
         artifact.input_spec = _changed(artifact.input_spec, crop=crop, exif=exif)
+        if artifact.input_spec.crop != manifest.input_spec.crop:
+            _drop_decision(artifact)
         if class_names is not None:
             artifact.class_names = resolve_classes(artifact.num_classes, class_names)
         return artifact
@@ -235,9 +239,29 @@ def load_classifier(
     model = load_model(source, form="inference", weights_key=weights_key)
     classifier = TorchClassifier(model, device="cpu" if device is None else device, amp=amp)
     classifier.input_spec = _changed(classifier.input_spec, size=input_size, crop=crop, exif=exif)
+    if replace(classifier.input_spec, exif=model.input_spec.exif) != model.input_spec:
+        _drop_decision(classifier)
     if class_names is not None:
         classifier.class_names = resolve_classes(classifier.num_classes, class_names)
     return classifier
+
+
+def _drop_decision(classifier: TorchClassifier | Artifact) -> None:
+    """What was fitted behind another pre-processing is no use."""
+    if classifier.decision is not None:
+        classifier.decision = None
+        warnings.warn(
+            "this model was calibrated with its own input size and crop; with others its probabilities are "
+            "not calibrated and no answer is refused",
+            MobileOneWarning,
+            stacklevel=3,
+        )
+
+
+def decision_of(model: MobileOne | Classifier) -> Decision | None:
+    """How its logits become an answer; None where nobody said, and for a classifier of somebody's own."""
+    decision: Decision | None = getattr(model, "decision", None)
+    return decision
 
 
 def _changed(spec: InputSpec, **values: Any) -> InputSpec:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from mobileone.backends.artifact import Artifact
 from mobileone.backends.table import Precision
+from mobileone.decision import Decision, Doubt
 from mobileone.errors import BadImageError, ConfigError
 from mobileone.imagenet import human_name, resolve_classes
 from mobileone.images.any_image import AnyImage, as_image, name_of
@@ -23,9 +24,11 @@ from mobileone.inference.classifier import (
     array_embeddings,
     array_logits,
     as_classifier,
+    decision_of,
     load_classifier,
 )
 from mobileone.input_spec import Size, sides
+from mobileone.task import task_of
 from mobileone.variants import check_count
 
 if TYPE_CHECKING:
@@ -39,6 +42,9 @@ BATCH_SIZE = 32
 ARTIFACT_BATCH_SIZE = 8
 """By an exported file: few, as they wait in memory; more than one, as each turn between threads costs."""
 
+LABEL_THRESHOLD = 0.5
+"""Probability from which on a label is one of a multi-label network's image, unless it is told another."""
+
 
 @dataclass(frozen=True, slots=True)
 class Score:
@@ -49,7 +55,8 @@ class Score:
         class_name: the class as the training data's folder calls it, a wnid for ImageNet; the index where
             unknown.
         name: the same for people: "tench, Tinca tinca".
-        probability: softmax, in [0, 1].
+        probability: softmax over the classes, or with several labels an image a sigmoid each, in [0, 1];
+            calibrated where the model is (`mobileone calibrate`).
     """
 
     index: int
@@ -66,11 +73,19 @@ class Prediction:
         image: its path as it is, or "image" for pixels; `error` shows it escaped.
         scores: the classes.
         error: why the image could not be read, where it was skipped.
+        labels: of a multi-label network, class names of every label that reaches its threshold, the likeliest
+            first, however many `scores` there are; None of another network, or where the image was skipped.
+        sure: whether the likeliest class is likely enough, and the image like those that the model knows;
+            None where the model was not calibrated, or the image skipped.
+        doubt: why it is not: `unlikely`, the probability is below the threshold; or `novel`, the image.
     """
 
     image: str
     scores: tuple[Score, ...]
     error: str | None = None
+    labels: tuple[str, ...] | None = None
+    sure: bool | None = None
+    doubt: Doubt | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
@@ -85,14 +100,19 @@ class Predictor:
         device: where a network of ours runs.
         exif: whether photos are turned as their EXIF orientation says; None is as the model says.
         scaled_decoding: decode large JPEGs at a part of their size, as of `EvalTransform`.
+        threshold: probability from which on a label is one of a multi-label network's image, in [0, 1]; None
+            is 0.5.
 
     Attributes:
         classifier: what computes.
+        task: `"singlelabel"`, or `"multilabel"`: every class has a probability of its own.
         input_spec: how a photo becomes what it computes on.
         classes: name of every class, its index where unknown.
+        decision: how logits become probabilities and a sure answer; None where the model has none.
 
     Raises:
         ConfigError, ReparameterizeError: as `as_classifier`.
+        ConfigError: on a threshold out of range, or for a network of one class an image.
     """
 
     def __init__(
@@ -102,9 +122,20 @@ class Predictor:
         device: str | torch.device = "cpu",
         exif: bool | None = None,
         scaled_decoding: bool = False,
+        threshold: float | None = None,
     ) -> None:
         self.classifier = as_classifier(model, device=device, fuse=True)
+        self.task = task_of(self.classifier)
+        if threshold is not None and self.task == "singlelabel":
+            raise ConfigError(
+                f"threshold={threshold} is for multi-label networks; this has one class an image"
+            )
+        if threshold is not None and not 0 <= threshold <= 1:
+            raise ConfigError(f"threshold must be in [0, 1], got {threshold}")
         num_classes = self.classifier.num_classes
+        self.decision = decision_of(self.classifier)
+        own_thresholds = (LABEL_THRESHOLD,) if self.decision is None else self.decision.thresholds
+        self.thresholds = np.broadcast_to(own_thresholds if threshold is None else threshold, num_classes)
         own = self.classifier.input_spec
         self.input_spec = own if exif is None else replace(own, exif=exif)
         self.transform = replace(EvalTransform.from_spec(self.input_spec), scaled_decoding=scaled_decoding)
@@ -124,6 +155,7 @@ class Predictor:
         class_names: Sequence[str] | None = None,
         weights_key: str | None = None,
         scaled_decoding: bool = False,
+        threshold: float | None = None,
     ) -> Predictor:
         """From an exported file of any format, or from anything `load_model` takes.
 
@@ -137,6 +169,8 @@ class Predictor:
             class_names: one an output, in their order; None is the source's.
             weights_key: which weights of a checkpoint that has several, as of `load_model`.
             scaled_decoding: decode large JPEGs at a part of their size, as of `EvalTransform`.
+            threshold: from which on a label is one of the image, of a multi-label network; None is what the
+                model was calibrated to, or 0.5.
         """
         classifier = load_classifier(
             source,
@@ -148,10 +182,10 @@ class Predictor:
             class_names=class_names,
             weights_key=weights_key,
         )
-        return cls(classifier, scaled_decoding=scaled_decoding)
+        return cls(classifier, scaled_decoding=scaled_decoding, threshold=threshold)
 
     def probabilities(self, images: Sequence[AnyImage]) -> NDArray[np.float32]:
-        """Softmax of every class, float32 (N, num_classes), for one batch of images."""
+        """Probability of every class, float32 (N, num_classes), for one batch of images."""
         self._require_classes()
         return self.probabilities_of([self.view(image) for image in images])
 
@@ -200,9 +234,18 @@ class Predictor:
         return self.transform(as_image(image))
 
     def probabilities_of(self, views: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
-        """Softmax of every class, float32 (N, num_classes), of one view or more: the second half."""
+        """Probability of every class, float32 (N, num_classes), of one view or more: the second half."""
+        return np.stack([row for row, _ in self.answers_of(views)])
+
+    def answers_of(
+        self, views: Sequence[NDArray[np.uint8]]
+    ) -> list[tuple[NDArray[np.float32], Doubt | None]]:
+        """The same row by row (num_classes,), each with its doubt; without a decision there is none."""
         batch = views[0][None] if len(views) == 1 else np.stack(views)
-        return softmax(array_logits(self.classifier, batch))
+        logits = array_logits(self.classifier, batch)
+        decision = self.decision or Decision()
+        rows = decision.probabilities(logits, task=self.task).astype(np.float32)
+        return list(zip(rows, decision.doubts(logits, task=self.task), strict=True))
 
     @overload
     def __call__(self, images: AnyImage, *, topk: int = 5) -> Prediction: ...
@@ -290,12 +333,29 @@ class Predictor:
         self, batch: list[tuple[str, NDArray[np.uint8] | BadImageError]], topk: int
     ) -> Iterator[Prediction]:
         views = [view for _, view in batch if not isinstance(view, BadImageError)]
-        rows: Iterator[NDArray[np.float32]] = iter(self.probabilities_of(views) if views else ())
+        answers = iter(self.answers_of(views) if views else ())
         for name, view in batch:
             if isinstance(view, BadImageError):
                 yield Prediction(name, (), error=str(view))
             else:
-                yield Prediction(name, self.scores(next(rows), topk=topk))
+                yield self.prediction(name, *next(answers), topk=topk)
+
+    def prediction(
+        self, image: str, probabilities: NDArray[np.float32], doubt: Doubt | None = None, *, topk: int = 5
+    ) -> Prediction:
+        """What a row of probabilities (num_classes,) and its doubt say of an image.
+
+        Of a multi-label network no label that reaches the threshold is left out of the scores, whatever
+        `topk` is.
+        """
+        labels = self.labels(probabilities)
+        return Prediction(
+            image,
+            self.scores(probabilities, topk=max(topk, len(labels or ()))),
+            labels=labels,
+            sure=None if self.decision is None else doubt is None,
+            doubt=doubt,
+        )
 
     def scores(self, probabilities: NDArray[np.float32], *, topk: int = 5) -> tuple[Score, ...]:
         """The likeliest classes of one image, best first, from its row of probabilities (num_classes,)."""
@@ -306,21 +366,20 @@ class Predictor:
             for index in largest(probabilities, topk)
         )
 
+    def labels(self, probabilities: NDArray[np.float32]) -> tuple[str, ...] | None:
+        """Class names of the labels that reach the threshold, the likeliest first, from a row (num_classes,).
+
+        None of a network of one class an image.
+        """
+        if self.task == "singlelabel":
+            return None
+        order = largest(probabilities, len(probabilities))
+        return tuple(self.classes[index] for index in order if probabilities[index] >= self.thresholds[index])
+
 
 def _check_counts(**values: int) -> None:
     for name, value in values.items():
         check_count(value, name, least=1)
-
-
-def softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Probabilities of rows, (N, K).
-
-    >>> softmax(np.zeros((1, 2), np.float32))
-    array([[0.5, 0.5]], dtype=float32)
-    """
-    powers = np.exp(logits - logits.max(axis=1, keepdims=True))
-    probabilities: NDArray[np.float32] = powers / powers.sum(axis=1, keepdims=True)
-    return probabilities
 
 
 def largest(values: NDArray[np.float32], number: int) -> NDArray[np.intp]:

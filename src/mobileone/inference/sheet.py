@@ -29,4 +29,6 @@ def draw_sheet(predictions: Sequence[Prediction], path: str | Path) -> None:
 
 def _title(prediction: Prediction) -> str:
     best = prediction.scores[0]
+    if prediction.labels is not None:
+        return ", ".join(prediction.labels) or f"none (best {best.name}\n{100 * best.probability:.0f} %)"
     return f"{best.name.split(',')[0]}\n{100 * best.probability:.0f} %"

@@ -56,6 +56,7 @@ class TorchClassifier:
 
     Attributes:
         model: the network; where it is not fused here, not a copy.
+        decision: of the network, how its logits become an answer; None where it has none.
     """
 
     def __init__(
@@ -76,6 +77,8 @@ class TorchClassifier:
         self.input_spec = model.input_spec
         self.num_classes = model.num_classes
         self.class_names = model.class_names
+        self.task = model.task
+        self.decision = model.decision
 
     def __str__(self) -> str:
         return "fused" if self.model.form == "inference" else "in train form"

@@ -10,6 +10,7 @@ from mobileone.errors import ConfigError
 from mobileone.input_spec import InputSpec
 from mobileone.model.features import FeatureExtractor
 from mobileone.model.network import MobileOne
+from mobileone.task import Task
 from mobileone.variants import VARIANTS, Form, Variant, get_variant
 
 
@@ -32,6 +33,7 @@ def create_model(
     output_stride: int = 32,
     input_spec: InputSpec | None = None,
     class_names: Sequence[str] | None = None,
+    task: Task = "singlelabel",
     features_only: Literal[False] = False,
     out_indices: None = None,
 ) -> MobileOne: ...
@@ -47,6 +49,7 @@ def create_model(
     output_stride: int = 32,
     input_spec: InputSpec | None = None,
     class_names: Sequence[str] | None = None,
+    task: Task = "singlelabel",
     features_only: Literal[True],
     out_indices: Sequence[int] | None = None,
 ) -> FeatureExtractor: ...
@@ -61,6 +64,7 @@ def create_model(
     output_stride: int = 32,
     input_spec: InputSpec | None = None,
     class_names: Sequence[str] | None = None,
+    task: Task = "singlelabel",
     features_only: bool = False,
     out_indices: Sequence[int] | None = None,
 ) -> MobileOne | FeatureExtractor:
@@ -74,6 +78,7 @@ def create_model(
         output_stride: 32 as published; 16 or 8 put dilation in place of the last strides.
         input_spec: pre-processing the network expects; default ImageNet's at 224 px.
         class_names: one name a class.
+        task: `"singlelabel"` or `"multilabel"`, what the logits mean.
         features_only: build a `FeatureExtractor`, which returns feature maps, as timm's option does.
         out_indices: with features_only, the levels to return, 0 (stem) to 4; default all.
 
@@ -106,4 +111,5 @@ def create_model(
         output_stride=output_stride,
         input_spec=input_spec,
         class_names=class_names,
+        task=task,
     )

@@ -8,9 +8,11 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from mobileone.decision import Decision
 from mobileone.errors import ConfigError
 from mobileone.input_spec import InputSpec, Size
 from mobileone.model.block import InferenceBlock, MobileOneBlock
+from mobileone.task import Task, checked_task
 from mobileone.variants import Form, Variant, check_count, network_units
 
 BLOCKS: dict[Form, type[MobileOneBlock] | type[InferenceBlock]] = {
@@ -102,12 +104,15 @@ class MobileOne(nn.Module):
         output_stride: 32, or 16 or 8 with dilation instead of the last strides.
         input_spec: the pre-processing this network expects; default ImageNet's at 224 px.
         class_names: one name a class, folder names as a rule; None where unknown.
+        task: `"singlelabel"`, one class an image, or `"multilabel"`: each logit is a label of its own.
 
     Raises:
         ConfigError: on values that do not fit together.
     """
 
     _class_names: tuple[str, ...] | None = None
+    task: Task = "singlelabel"
+    _decided: tuple[Decision, InputSpec] | None = None
 
     def __init__(
         self,
@@ -119,9 +124,11 @@ class MobileOne(nn.Module):
         output_stride: int = 32,
         input_spec: InputSpec | None = None,
         class_names: Sequence[str] | None = None,
+        task: Task = "singlelabel",
     ) -> None:
         super().__init__()
         self.variant = variant
+        self.task = checked_task(task)
         self.in_chans = in_chans
         self.output_stride = output_stride
         self.num_features = self.head_hidden_size = variant.num_features
@@ -165,6 +172,23 @@ class MobileOne(nn.Module):
             raise ConfigError(f"{len(names)} class names given for {self.num_classes} classes")
         self._class_names = None if names is None else tuple(names)
 
+    @property
+    def decision(self) -> Decision | None:
+        """How logits become calibrated probabilities and a sure answer; None where nobody fitted that.
+
+        It belongs to these weights behind this pre-processing: a new head or another input spec drops it,
+        and so does training; who changes weights by hand sets it to None.
+        """
+        if self._decided is None or self._decided[1] != self.input_spec:
+            return None
+        return self._decided[0]
+
+    @decision.setter
+    def decision(self, decision: Decision | None) -> None:
+        if decision is not None:
+            decision.check(self.num_classes)
+        self._decided = None if decision is None else (decision, self.input_spec)
+
     def reset_classifier(self, num_classes: int, *, class_names: Sequence[str] | None = None) -> None:
         """Put a fresh head of `num_classes` outputs in place, on the network's device and dtype.
 
@@ -178,6 +202,7 @@ class MobileOne(nn.Module):
         self.head = ClassifierHead(self.num_features, num_classes).to(like.device, like.dtype)
         self.head.train(self.training)
         self.class_names = None if class_names is None else tuple(class_names)
+        self.decision = None
 
     def get_classifier(self) -> nn.Module:
         """The linear layer."""

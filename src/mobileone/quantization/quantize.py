@@ -11,11 +11,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from mobileone.backends.c.symbols import CSymbols, Visibility
 from mobileone.backends.export_options import ExportOptions, tensor_spec
 from mobileone.backends.fused_layers import layers_of
 from mobileone.backends.manifest import Manifest
 from mobileone.backends.quantized_network import QuantizedNetwork
-from mobileone.backends.table import find_backend
+from mobileone.backends.table import BACKENDS, find_backend
 from mobileone.backends.writer import find_int8_writer
 from mobileone.errors import ConfigError, ExportError
 from mobileone.exporting.pipeline import (
@@ -39,6 +40,10 @@ from mobileone.quantization.layer_errors import LayerError, trace_errors
 from mobileone.quantization.quantize_layers import quantize_layers
 from mobileone.quantization.ranges import Range
 
+NOT_ITS_OWN = (
+    "the float network's calibrated probabilities and thresholds are not this file's, as integers move "
+    "logits; calibrate the file itself"
+)
 NUM_COMPARED = 16  # images whose feature maps are compared
 
 
@@ -80,6 +85,8 @@ def quantize(
     format: str,
     rule: Range = "mse",
     batch_size: int = 1,
+    prefix: str | None = None,
+    visibility: Visibility | None = None,
     source: str = "",
     force: bool = False,
 ) -> QuantizeResult:
@@ -96,11 +103,14 @@ def quantize(
         format: a backend that backends/table.py has written in int8, such as onnx or litert.
         rule: how the ranges of activations are chosen.
         batch_size: images at a time.
+        prefix: of format c: what all names of its functions begin with; None is mobileone_net.
+        visibility: of format c: who sees its functions, `public`, `hidden` or `static`; None is public.
         source: where the model came from, for the manifest.
         force: replace what is there.
 
     Raises:
-        ConfigError: on images of another size, a format without int8, or an existing file without `force`.
+        ConfigError: on images of another size, a format without int8, a prefix that is no C identifier or for
+            another format than c, or an existing file without `force`.
         DataError: on a folder without images, or with one that cannot be decoded.
         ExportError: if the network cannot be quantised or gives NaN; nothing is written then.
         MissingExtraError: if a library is not installed.
@@ -117,6 +127,7 @@ def quantize(
     """
     if batch_size < 1:
         raise ConfigError(f"batch_size must be at least 1, got {batch_size}")
+    symbols = _symbols(format, prefix, visibility)
     target = check_target(model, path, format=format, force=force)
     network = ready_either(model)
     if not isinstance(images, Tensor):
@@ -127,6 +138,8 @@ def quantize(
         raise ExportError("the network gives NaN or infinite logits in float already; it cannot be quantized")
     quantized = quantize_layers(layers_of(network), images, rule=rule)
     options = {"batch": batch_size, "rule": rule, "calibration_images": len(images)}
+    if symbols is not None:
+        options |= asdict(symbols)
     manifest = write_quantized(
         quantized,
         network,
@@ -136,6 +149,7 @@ def quantize(
         expected=expected,
         source=source,
         options=options,
+        symbols=symbols,
     )
     return QuantizeResult(
         path=target,
@@ -143,8 +157,15 @@ def quantize(
         layers=trace_errors(quantized, images),
         float_bytes=4 * quantized.layers.num_parameters,
         # Averages are no classes: which one is largest says nothing of the images.
-        warnings=doubts(images, expected if manifest.num_classes else expected[:, :1]),
+        warnings=[
+            *doubts(images, expected if manifest.num_classes else expected[:, :1]),
+            *([NOT_ITS_OWN] if _has_decision(network) else []),
+        ],
     )
+
+
+def _has_decision(network: Network) -> bool:
+    return isinstance(network, MobileOne) and network.decision is not None
 
 
 def _vectors(network: Network, images: Tensor) -> Tensor:
@@ -180,6 +201,7 @@ def write_quantized(
     expected: Tensor,
     source: str = "",
     options: Mapping[str, Any],
+    symbols: CSymbols | None = None,
 ) -> Manifest:
     """Write a calibrated network and its manifest, once its runtime has executed it.
 
@@ -192,6 +214,7 @@ def write_quantized(
         expected: the float network's logits for them; not looked at where it gives feature maps.
         source: where the model came from.
         options: of the calibration, for the manifest; `batch` is how many images the file takes at a time.
+        symbols: names of its functions, where it is source code; None is as it has them by itself.
 
     Raises:
         ExportError: if it cannot be written, or gives NaN; nothing is written then.
@@ -209,7 +232,8 @@ def write_quantized(
         versions=writer.versions(),
         source=source,
         features=feature_specs(network, maps, find_backend(format)) if maps else (),
-        note="int8 weights and activations; compared with float on the calibration images",
+        note="int8 weights and activations; compared with float on the calibration images"
+        + (f"; {NOT_ITS_OWN}" if _has_decision(network) else ""),
     )
     evidence = Evidence(
         pixels=images[: len(maps[0])] if maps else images,
@@ -217,9 +241,30 @@ def write_quantized(
         images="calibration images",
         tolerance=None,
     )
+    names = {} if symbols is None else {"symbols": symbols}
     return write_artifact(
-        lambda file: writer.write_int8(quantized, file, batch=batch), target, manifest, evidence
+        lambda file: writer.write_int8(quantized, file, batch=batch, **names), target, manifest, evidence
     )
+
+
+def _symbols(format: str, prefix: str | None, visibility: Visibility | None) -> CSymbols | None:
+    """Names of functions, where the format has any.
+
+    Raises:
+        ConfigError: if it has none and some were given, or on a prefix that is no C identifier.
+    """
+    given = {
+        name: value for name, value in (("prefix", prefix), ("visibility", visibility)) if value is not None
+    }
+    if not given:
+        return None
+    if not find_backend(format).is_source:
+        sources = ", ".join(each.name for each in BACKENDS.values() if each.is_source)
+        raise ConfigError(
+            f"{' and '.join(given)} name functions of source code, which format {sources} is; "
+            f"{format} files have none"
+        )
+    return CSymbols(**given)  # type: ignore[arg-type]
 
 
 def _check_images(images: Tensor, in_chans: int, size: tuple[int, int]) -> None:

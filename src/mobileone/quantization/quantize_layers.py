@@ -150,8 +150,10 @@ def quantize_layers(layers: FusedLayers, pixels: Tensor, *, rule: Range = "mse")
         for conv, factor in zip(padded[:-1], factors, strict=False)
         if conv.name in layers.features
     }
-    if padded[-1].name in layers.features:  # the last output is not equalised
-        gains[padded[-1].name] = np.ones(padded[-1].out_channels, np.float32)
+    last = padded[-1]  # not equalised where no classifier reads it
+    gains[last.name] = np.ones(last.out_channels, np.float32)
+    if layers.classifier is not None:
+        gains[last.name] = factors[len(padded) - 1].numpy()
     return replace(quantized, layers=replace(quantized.layers, convs=padded), gains=gains)
 
 

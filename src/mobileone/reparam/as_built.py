@@ -87,6 +87,7 @@ def _fresh(model: Network) -> Network:
         output_stride=model.output_stride,
         input_spec=model.input_spec,
         class_names=model.class_names,
+        task=model.task,
     )
 
 

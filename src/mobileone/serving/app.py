@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mobileone.decision import Doubt
 from mobileone.distribution import pip_install
 from mobileone.errors import BadImageError, ConfigError, MissingExtraError
 from mobileone.images.decode import EncodedImage
@@ -93,8 +94,8 @@ class PredictionService:
             "mobileone_request_seconds", "From upload to answer", buckets=LATENCIES_S, **common
         )
         batches = prometheus.Histogram("mobileone_batch_images", "Images a run", buckets=BATCHES, **common)
-        self.batcher: Batcher[NDArray[np.uint8], NDArray[np.float32]] = Batcher(
-            lambda views: list(predictor.probabilities_of(views)),
+        self.batcher: Batcher[NDArray[np.uint8], tuple[NDArray[np.float32], Doubt | None]] = Batcher(
+            predictor.answers_of,
             batch_size=limits.batch_size,
             queue_size=limits.queue_size,
             on_batch=batches.observe,
@@ -143,8 +144,12 @@ class PredictionService:
     async def _answer(self, data: bytes, topk: int) -> dict[str, Any]:
         loop, image = asyncio.get_running_loop(), EncodedImage("upload", data)
         view = await loop.run_in_executor(self._decoders, self.predictor.view, image)
-        row = await asyncio.wrap_future(self.batcher.submit(view))
-        return {"scores": [asdict(score) for score in self.predictor.scores(row, topk=topk)]}
+        row, doubt = await asyncio.wrap_future(self.batcher.submit(view))
+        answer = self.predictor.prediction("upload", row, doubt, topk=topk)
+        said: dict[str, Any] = {"scores": [asdict(score) for score in answer.scores]}
+        if answer.labels is not None:
+            said["labels"] = list(answer.labels)
+        return said if answer.sure is None else said | {"sure": answer.sure, "doubt": answer.doubt}
 
     def close(self) -> None:
         """Answer what waits, then stop the threads."""

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import os
-import socket
 from collections.abc import Callable
 
 from mobileone.backends.table import Precision
-from mobileone.errors import ConfigError
 from mobileone.inference.predictor import Predictor
 from mobileone.serving.app import ServeLimits, make_app, need
+from mobileone.serving.listen import CONNECTIONS, listen
 
-CONNECTIONS = 1000
 STOP_S = 10
 
 
@@ -43,7 +41,7 @@ def serve(
         ArtifactError, CheckpointError, MissingExtraError: if the source cannot be loaded.
     """
     uvicorn = need("uvicorn")
-    listener = _listen(host, port)
+    listener = listen(host, port)
     with listener:
         predictor = Predictor.load(source, threads=threads, precision=precision, weights_key=weights_key)
         app = make_app(predictor, limits)
@@ -58,19 +56,3 @@ def serve(
         name, number = listener.getsockname()[:2]
         on_start(f"http://{f'[{name}]' if ':' in name else name}:{number}")
         uvicorn.Server(config).run(sockets=[listener])
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    # Named TCP, so that asyncio lets answers go at once: else two small writes wait 40 ms for each other.
-    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-    try:
-        if os.name == "posix":
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind((host, port))
-        listener.listen(CONNECTIONS)
-    except (OSError, OverflowError) as error:
-        listener.close()
-        reason = getattr(error, "strerror", None) or error
-        raise ConfigError(f"cannot listen at {host}, port {port}: {reason}; choose another port") from None
-    return listener

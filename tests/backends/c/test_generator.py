@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from mobileone.backends.c.generator import generate
-from mobileone.backends.c.integers import run_integers
+from mobileone.backends.c.integers import class_maps, feature_scale, run_integers
+from mobileone.backends.c.symbols import CSymbols
 from mobileone.backends.quantized_network import QuantizedWeight
 from mobileone.errors import ArtifactError, ConfigError, ExportError
 from mobileone.quantization.simulate import simulate
@@ -117,14 +118,47 @@ def test_the_best_kernels_are_chosen(little_library, little, noise):
     assert network.chosen_kernels == names[0]
 
 
-@pytest.mark.parametrize("prefix", ["", "9net", "a-b", "a b", "int", "ä", "_x"])
-def test_prefixes_that_are_no_names(little, prefix):
-    with pytest.raises(ConfigError, match="C identifier"):
-        generate(little, prefix=prefix)
+def test_a_run_leaves_its_last_map_and_the_places_of_each_class(little, little_library, noise):
+    images = noise(little)
+    results = [run_integers(little, image) for image in images]
+    scale = feature_scale(little)
+    for name in supported(little_library):
+        little_library.use_kernels(name)
+        features = little_library.features(images)
+        np.testing.assert_array_equal(features, np.stack([each.last_map * scale for each in results]))
+        for index in range(37):
+            maps = little_library.class_maps(images, [index] * len(images))
+            wanted = np.stack([class_maps(little, each.last_map)[..., index] for each in results])
+            np.testing.assert_array_equal(maps, wanted, err_msg=f"{name}, class {index}")
+    with pytest.raises(ArtifactError, match="no class of that index"):
+        little_library.class_maps(images, [0, 37])
+
+
+def test_maps_add_up_to_the_logits(little, little_library, noise):
+    images = noise(little)
+    logits, bias = little_library.logits(images), little.layers.classifier.bias
+    for index in (0, 36):
+        sums = little_library.class_maps(images, [index] * len(images)).mean((1, 2)) + bias[index]
+        half_steps = np.abs(little.weights["head.fc"].values[index].astype(float)).sum() / 2
+        unit = little.weights["head.fc"].scale[index] * little.activations["pooled"].step
+        assert np.abs(sums - logits[:, index]).max() <= half_steps * unit * 1.001
+
+
+def test_without_a_classifier_there_are_maps_but_of_no_class(make_network, compile_source, noise):
+    quantized = make_network((16, 16, 24, 40), num_classes=0)
+    network = compile_source(generate(quantized))
+    (image,) = images = noise(quantized, 1)
+    wanted = np.empty((*network.map_shape,), np.float32)
+    error = network._function("features")(network._workspace, wanted.ctypes.data)
+    assert b"nothing was run yet" in network._function("error_text")(error)
+    wanted = run_integers(quantized, image).last_map * feature_scale(quantized)
+    np.testing.assert_array_equal(network.features(images)[0], wanted)
+    with pytest.raises(ArtifactError, match="no class of that index"):
+        network.class_maps(images, [0])
 
 
 def test_the_prefix_is_in_all_public_names(little, compiler, tmp_path):
-    source = generate(little, prefix="camera", visibility="static")
+    source = generate(little, symbols=CSymbols(prefix="camera", visibility="static"))
     assert "mobileone_net" not in source.code + source.header
     assert "camera_run(" in source.header
     assert "#define CAMERA_API static" in source.header

@@ -93,6 +93,7 @@ def test_other_systems(net, tmp_path, target):
     content = path.read_bytes()
     assert content.startswith(MAGIC[target])
     assert b"mobileone_net_run" in content
+    assert b"mobileone_net_class_map" in content
     assert (b"libc.so\0" in content) == (target == "aarch64-android")
 
 

@@ -8,6 +8,7 @@ from mobileone.backends.c.compiler import FLAGS
 from mobileone.backends.c.generator import generate
 from mobileone.backends.c.integers import run_integers
 from mobileone.backends.c.session import CNetwork, compiled_library, prefix_of
+from mobileone.backends.c.symbols import CSymbols
 from mobileone.errors import ArtifactError, ExportError
 
 
@@ -51,7 +52,7 @@ def test_the_header_tells_the_prefix(little, tmp_path):
     header.write_text("int main(void);\n")
     with pytest.raises(ArtifactError, match="no header of a generated network"):
         prefix_of(header)
-    header.write_text(generate(little, prefix="camera").header, encoding="utf-8")
+    header.write_text(generate(little, symbols=CSymbols(prefix="camera")).header, encoding="utf-8")
     assert prefix_of(header) == "camera"
 
 

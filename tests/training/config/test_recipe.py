@@ -58,6 +58,11 @@ def test_digits_are_not_mirrored() -> None:
     assert (config.data, config.model, config.augment.flip) == ("digits", "mobileone_s0", 0.0)
 
 
+def test_a_linear_probe_fits_once_and_sees_whole_photos() -> None:
+    config = recipe("linear_probe")
+    assert (config.epochs, config.probe.views, config.input_spec.crop) == (1, "plain", 1.0)
+
+
 def test_an_unknown_recipe_names_the_nearest() -> None:
     with pytest.raises(ConfigError, match="unknown recipe 'paper_s'; did you mean paper_s"):
         recipe("paper_s")

@@ -128,3 +128,33 @@ def test_phases_are_no_larger_than_the_input_on_either_side() -> None:
 def test_names_that_no_config_json_can_hold_are_refused(field: str) -> None:
     with pytest.raises(ConfigError, match=rf"^{field} must be a name in UTF-8, got caf\\xe9; rename it$"):
         TrainConfig().with_values({field: "caf\udce9"})
+
+
+def test_a_task_decides_loss_and_best_epoch_unless_they_are_named() -> None:
+    single, several = TrainConfig(), TrainConfig(task="multilabel")
+    assert (single.loss, single.select) == ("cross_entropy", "acc1")
+    assert (several.loss, several.select) == ("bce", "map")
+    named = override(several, ["loss=asymmetric", "select=f1/red hat", "gamma_negative=2"])
+    assert (named.loss, named.select, named.objective.gamma_negative) == ("asymmetric", "f1/red hat", 2.0)
+    assert TrainConfig.from_dict(named.to_dict()) == named
+
+
+@pytest.mark.parametrize(
+    ("settings", "wanted"),
+    [
+        (["task=both"], "task must be one of singlelabel, multilabel"),
+        (["task=multilabel", "loss=cross_entropy"], "lets one class exclude the others"),
+        (["select=map"], "saving.select must be auto or, with task=singlelabel, one of acc1, acc5, macro_f1"),
+        (
+            ["task=multilabel", "select=recall/cat"],
+            "loss, ap/CLASS, f1/CLASS, got 'recall/cat'",
+        ),
+        (["sampling=even"], "loading.sampling must be"),
+        (["loading.effective_beta=1"], r"effective_beta must be in \[0, 1\)"),
+        (["gamma_negative=0.5"], "gamma_negative must be 0, or 1 and more"),
+        (["margin=1"], r"margin must be in \[0, 1\)"),
+    ],
+)
+def test_what_does_not_go_together_is_refused(settings: list[str], wanted: str) -> None:
+    with pytest.raises(ConfigError, match=wanted):
+        override(TrainConfig(), settings)

@@ -9,6 +9,7 @@ from torch.nn import functional as F
 
 from mobileone.checkpoint.store import save_model
 from mobileone.data.digits import Digits, load_digits
+from mobileone.decision import Decision
 from mobileone.errors import ConfigError
 from mobileone.input_spec import InputSpec
 from mobileone.model.create import create_model
@@ -130,3 +131,12 @@ def test_the_residual_start_is_off_in_the_papers_recipes_and_changes_no_names(ti
     assert set(model.stem.conv_kxk[0].bn.weight.tolist()) == {0.5}  # one convolution and a scale
     assert model.stages[0][1].conv_kxk[0].bn.weight.tolist() == pytest.approx([0.2] * 8)
     assert set(model.stages[0][1].identity.bias.tolist()) == {1.0}
+
+
+def test_a_decision_is_not_that_of_weights_that_will_change(
+    trained: MobileOne, digits: Digits, tmp_path: Path
+) -> None:
+    trained.decision = Decision(temperatures=(2.0,))
+    path = save_model(trained, tmp_path / "m.safetensors")
+    config = TrainConfig(model=None, init=str(path), input_spec=trained.input_spec)
+    assert initial_model(config, digits).decision is None

@@ -9,9 +9,11 @@ import torch
 from mobileone.errors import ConfigError
 from mobileone.training.method.loss import (
     TrainLoss,
+    asymmetric_loss,
     balanced_weights,
     class_weights,
     distillation,
+    label_distillation,
     smoothed_cross_entropy,
     smoothed_targets,
     soft_binary_cross_entropy,
@@ -120,3 +122,61 @@ def test_the_loss_of_a_run_puts_its_parts_together() -> None:
     torch.testing.assert_close(taught(LOGITS, labels), plain(LOGITS, labels))
     binary = TrainLoss(kind="bce")(LOGITS, labels).item()
     assert binary == pytest.approx(-math.log(4 / 5) + 2 * math.log(2))
+
+
+def test_targets_of_several_labels_are_smoothed_alike() -> None:
+    targets = smoothed_targets(torch.tensor([[1.0, 0.0, 1.0, 0.0]]), num_classes=4, smoothing=0.2)
+    torch.testing.assert_close(targets, torch.tensor([[0.85, 0.05, 0.85, 0.05]]))
+
+
+def test_the_asymmetric_loss_by_hand() -> None:
+    # p is 4/5, 1/2, 1/2; of the second label, which is not there, q = 1/2 − 1/10
+    targets = torch.tensor([[1.0, 0.0, 1.0]])
+    loss = asymmetric_loss(LOGITS, targets, gamma_positive=1.0, gamma_negative=2.0, margin=0.1)
+    expected = -(0.2 * math.log(0.8) + 0.4**2 * math.log(0.6) + 0.5 * math.log(0.5))
+    assert loss.item() == pytest.approx(expected)
+    weights = torch.tensor([1.0, 0.0, 0.0])
+    weighted = asymmetric_loss(
+        LOGITS, targets, gamma_positive=1.0, gamma_negative=2.0, margin=0.1, class_weights=weights
+    )
+    assert weighted.item() == pytest.approx(-0.2 * math.log(0.8))
+
+
+def test_without_exponents_and_margin_it_is_the_binary_cross_entropy() -> None:
+    logits = torch.tensor([[-90.0, 90.0, 0.3], [90.0, -90.0, 2.0]])
+    targets = torch.tensor([[1.0, 0.0, 0.25], [1.0, 0.0, 0.0]])
+    plain = asymmetric_loss(logits, targets, gamma_positive=0.0, gamma_negative=0.0, margin=0.0)
+    torch.testing.assert_close(plain, soft_binary_cross_entropy(logits, targets))
+
+
+@pytest.mark.parametrize("margin", [0.0, 0.05])
+def test_its_gradient_is_finite_for_logits_of_any_size(margin: float) -> None:
+    logits = torch.tensor([[-200.0, 200.0, -200.0, 200.0, 0.0]], requires_grad=True)
+    targets = torch.tensor([[1.0, 0.0, 0.0, 1.0, 0.5]])
+    loss = asymmetric_loss(logits, targets, gamma_positive=1.0, gamma_negative=4.0, margin=margin)
+    loss.backward()
+    assert loss.isfinite()
+    assert logits.grad is not None
+    assert logits.grad.isfinite().all()
+
+
+def test_a_teacher_of_labels_is_followed_label_by_label() -> None:
+    student, teacher = torch.tensor([[0.0, 1.0]]), torch.tensor([[2.0, 1.0]])
+    p = 1 / (1 + math.exp(-1))  # of the first label at temperature 2
+    expected = 4 * (p * math.log(p / 0.5) + (1 - p) * math.log((1 - p) / 0.5))
+    assert label_distillation(student, teacher, temperature=2.0).item() == pytest.approx(expected)
+    loss = TrainLoss(kind="bce", task="multilabel", teacher_weight=1.0, temperature=2.0)
+    taught = loss(student, torch.tensor([[1.0, 0.0]]), teacher_logits=teacher)
+    assert taught.item() == pytest.approx(expected)
+
+
+def test_a_run_of_several_labels_weighs_mixes_and_sums_them() -> None:
+    labels = np.array([[True, False], [True, True], [True, False]])
+    torch.testing.assert_close(balanced_weights(labels, 2), torch.tensor([4 / 6, 4 / 2]))
+    mixed = TrainLoss(kind="asymmetric", gamma_negative=0.0, margin=0.0, task="multilabel")(
+        torch.zeros(1, 2),
+        torch.tensor([[1.0, 0.0]]),
+        blend=Blend("mixup", 0.25),
+        partners=torch.tensor([[0.0, 1.0]]),
+    )
+    assert mixed.item() == pytest.approx(2 * math.log(2))

@@ -43,7 +43,7 @@ def test_online_training_resumes_and_averages_as_the_branches_do(config, tmp_pat
     with pytest.raises(StoppedError):
         fit(modes["online"], run_dir=tmp_path / "parts", callbacks=[StopAfterOne()], progress=False)
     resumed = fit(modes["online"], run_dir=tmp_path / "parts", resume=True, progress=False)
-    assert (resumed.last.loss, resumed.best_acc1) == (whole["online"].last.loss, whole["online"].best_acc1)
+    assert (resumed.last.loss, resumed.best_value) == (whole["online"].last.loss, whole["online"].best_value)
     averaged = {
         run: load_file(tmp_path / run / "last.safetensors") for run in ("branches", "online", "parts")
     }

@@ -14,6 +14,8 @@ import torch
 
 from mobileone.checkpoint.load import load_model
 from mobileone.checkpoint.rotation import Rotation
+from mobileone.data.open import open_data
+from mobileone.data.subset import image_name
 from mobileone.errors import CheckpointError, ConfigError, DataError, TrainingError
 from mobileone.evaluation.evaluate import evaluate
 from mobileone.input_spec import Fit
@@ -91,11 +93,15 @@ def test_a_run_writes_what_it_promises(config: TrainConfig, tmp_path: Path) -> N
         "val_loss",
         "acc@1",
         "acc@5",
+        "macro_f1",
+        "balanced_acc",
         "lr",
         "weight_decay",
         "seconds",
         "images/s",
         "data_wait",
+        "recall/dark",
+        "recall/light",
     ]
     assert list(table[0]) == columns
     assert [row["epoch"] for row in table] == ["1", "2"]
@@ -304,4 +310,23 @@ def test_a_network_for_rectangles_trains_and_knows_its_size(
     assert result.last.num_images == 8
     model = load_model(tmp_path / "run", form="inference")
     assert (model.input_spec.size, model.input_spec.fit) == ((48, 32), fit_by)
-    assert evaluate(model, config.data).acc1 == result.best_acc1
+    assert evaluate(model, config.data).acc1 == result.best_value
+
+
+def test_named_images_are_left_out_of_training_and_validation(config: TrainConfig, tmp_path: Path) -> None:
+    train = open_data(config.data, split="train")
+    val = open_data(config.data, split="val")
+    names = [image_name(train, 0), image_name(train, 3), image_name(val, 1)]
+    listed = tmp_path / "out.csv"
+    listed.write_text("image\n" + "\n".join(names))
+    chosen = config.with_values({"exclude": str(listed), "epochs": 1})
+    result = fit(chosen, run_dir=tmp_path / "run", progress=False)
+    assert result.last.num_images == len(val) - 1
+    noted = json.loads((tmp_path / "run" / "images.json").read_text())
+    assert sum(count for count, _ in noted["training"].values()) == len(train) - 2
+    assert f"2 of {len(train)} images left out by {listed}" in (tmp_path / "run" / "train.log").read_text()
+    listed.write_text("image\n" + names[0])
+    with pytest.raises(TrainingError, match="the images are not those that the run"):
+        fit(chosen, run_dir=tmp_path / "run", resume=True, progress=False)
+    listed.write_text(names[2])
+    assert evaluate(load_model(tmp_path / "run"), config.data, exclude=listed).num_images == len(val) - 1

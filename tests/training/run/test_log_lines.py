@@ -22,7 +22,7 @@ def trainer(config: TrainConfig) -> Trainer:
 
 def record(epoch: int, **changes: Any) -> EpochRecord:
     values: dict[str, Any] = dict.fromkeys(EpochRecord.__dataclass_fields__, 0.5)
-    return EpochRecord(**values | {"epoch": epoch, "images_per_second": 16.0} | changes)
+    return EpochRecord(**values | {"epoch": epoch, "images_per_second": 16.0, "metrics": {}} | changes)
 
 
 def test_the_start_says_what_is_trained_and_where_it_goes_on(trainer: Trainer) -> None:
@@ -39,11 +39,11 @@ def test_the_start_says_what_is_trained_and_where_it_goes_on(trainer: Trainer) -
 
 def test_an_epoch_s_line_says_what_is_left_and_whether_it_is_the_best(trainer: Trainer) -> None:
     progress = RunProgress(steps_per_epoch=3, step_images=8, now=EpochProgress(epoch=1))
-    progress.records = [record(1, acc1=75.0)]
+    progress.records = [record(1, metrics={"acc1": 75.0, "acc5": 90.0})]
     line = epoch_line(progress.records[0], trainer, progress)
     assert line.startswith("epoch 1/2  train loss 0.5000  val loss 0.5000  acc@1 75.00")
     assert line.endswith("2 s left  best")  # 3 steps of half a second
-    progress.records.append(record(2, acc1=None, val_loss=None))
+    progress.records.append(record(2, val_loss=None))
     progress.now = EpochProgress(epoch=2)
     line = epoch_line(progress.records[1], trainer, progress)
     assert "acc@1" not in line
@@ -63,7 +63,7 @@ def test_the_bar_shows_accuracy_once_there_is_one(config: TrainConfig) -> None:
     )
     cpu = torch.device("cpu")
     assert "acc@1" not in bar_line(report, None, cpu)
-    line = bar_line(report, EvalResult(num_images=1, acc1=50.0, acc5=100.0, loss=1.0), cpu)
+    line = bar_line(report, EvalResult(num_images=1, metrics={"acc1": 50.0, "acc5": 100.0}, loss=1.0), cpu)
     assert line.startswith("loss 2.500, acc@1 50.00, lr 0.1000, 7 images/s, data 25%, ")
     assert line.endswith("2 min left")
 
@@ -71,5 +71,5 @@ def test_the_bar_shows_accuracy_once_there_is_one(config: TrainConfig) -> None:
 def test_evaluations_to_come_take_what_the_last_one_took(config: TrainConfig) -> None:
     progress = RunProgress(steps_per_epoch=3, step_images=8)
     assert seconds_to_go(config, progress, step_seconds=1.0, size=32) == 6
-    progress.last = EvalResult(num_images=1, acc1=0.0, acc5=0.0, loss=0.0, seconds=100.0)
+    progress.last = EvalResult(num_images=1, metrics={"acc1": 0.0}, loss=0.0, seconds=100.0)
     assert seconds_to_go(config, progress, step_seconds=1.0, size=32) == 206

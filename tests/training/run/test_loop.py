@@ -89,7 +89,7 @@ def test_best_is_the_first_epoch_of_the_largest_top1(
     real = trainer_module.evaluate
 
     def rigged(*args: object, **options: object) -> object:
-        return dataclasses.replace(real(*args, **options), acc1=next(accuracies))
+        return dataclasses.replace(real(*args, **options), metrics={"acc1": next(accuracies), "acc5": 99.0})
 
     monkeypatch.setattr(trainer_module, "evaluate", rigged)
     kept: dict[int, dict[str, torch.Tensor]] = {}
@@ -100,7 +100,7 @@ def test_best_is_the_first_epoch_of_the_largest_top1(
 
     config = dataclasses.replace(config, epochs=4)
     result = fit(config, run_dir=tmp_path / "run", callbacks=[Keep()], progress=False)
-    assert (result.best_epoch, result.best_acc1, result.last.acc1) == (2, 70.0, 70.0)
+    assert (result.best_epoch, result.best_value, result.last.acc1) == (2, 70.0, 70.0)
     best = weights(tmp_path / "run" / "best.safetensors")
     assert same(best, kept[2])
     assert not same(best, kept[4])
@@ -177,7 +177,7 @@ def test_unreadable_images_stop_a_run_or_are_listed(config: TrainConfig, tmp_pat
 def test_curves_that_cannot_be_drawn_end_no_run(
     config: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(*_: object) -> None:
+    def fail(*_: object, **__: object) -> None:
         raise ValueError("no ink")
 
     monkeypatch.setattr(loop_module, "draw_curves", fail)

@@ -11,7 +11,7 @@ from mobileone.training.watch.records import EpochRecord
 
 def record(epoch: int, acc1: float | None) -> EpochRecord:
     values: dict[str, Any] = dict.fromkeys(EpochRecord.__dataclass_fields__, 1.0)
-    return EpochRecord(**values | {"epoch": epoch, "acc1": acc1})
+    return EpochRecord(**values | {"epoch": epoch, "metrics": {} if acc1 is None else {"acc1": acc1}})
 
 
 def test_an_epoch_counts_its_position_in_images() -> None:
@@ -31,7 +31,7 @@ def test_a_run_goes_through_a_state_and_knows_its_best_epoch() -> None:
     assert (run.step, run.best()) == (0, None)
     run.records += [record(1, None), record(2, 70.0), record(3, 70.0), record(4, 60.0)]
     run.now = EpochProgress(epoch=4, steps=3)
-    run.last = EvalResult(num_images=8, acc1=60.0, acc5=90.0, loss=0.5, skipped=("b.jpg",))
+    run.last = EvalResult(num_images=8, metrics={"acc1": 60.0, "acc5": 90.0}, loss=0.5, skipped=("b.jpg",))
     run.skipped.add("a.jpg")
     best = run.best()
     assert best is not None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from string import Template
 
@@ -11,24 +10,20 @@ from numpy.typing import NDArray
 
 from mobileone import __version__
 from mobileone.backends.c.c_text import c_float, c_string, section, string_array
+from mobileone.backends.c.decision_block import decision_block
 from mobileone.backends.c.integers import run_integers
 from mobileone.backends.c.kernel_sets import all_kernels, template
 from mobileone.backends.c.layer_tables import LayerTables
 from mobileone.backends.c.network_steps import NetworkPlan, plan_network, stem_groups
+from mobileone.backends.c.symbols import CSymbols
 from mobileone.backends.c.workspace import Workspace, plan_workspace
 from mobileone.backends.quantized_network import QuantizedNetwork
 from mobileone.errors import ConfigError, ExportError
 from mobileone.input_spec import InputSpec, sides
 from mobileone.variants import Pair
 
-DEFAULT_PREFIX = "mobileone_net"
 SMALLEST_SIDE = 32
 TEST_ROW_BYTES = 13  # from one row of the self-test's image to the next
-KEYWORDS = re.compile(
-    "auto|break|case|char|class|const|continue|default|do|double|else|enum|extern|float|for|goto|if|inline|int|"
-    "long|namespace|new|private|public|register|restrict|return|short|signed|sizeof|static|struct|switch|"
-    "template|this|typedef|union|unsigned|void|volatile|while"
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,8 +49,7 @@ def generate(
     quantized: QuantizedNetwork,
     *,
     size: Pair | None = None,
-    prefix: str = DEFAULT_PREFIX,
-    visibility: str = "",
+    symbols: CSymbols = CSymbols(),  # noqa: B008, it never changes
     header_name: str = "net.h",
     title: str = "MobileOne, int8",
 ) -> CSource:
@@ -64,16 +58,14 @@ def generate(
     Args:
         quantized: the network.
         size: (height, width) of the image; None is the input spec's.
-        prefix: of all public names.
-        visibility: what stands before the public functions, `static` for one.
+        symbols: names and visibility of its functions.
         header_name: what the code includes.
         title: the files' first line.
 
     Raises:
-        ConfigError: on a prefix that is no C identifier, or an image smaller than 32 pixels.
+        ConfigError: on an image smaller than 32 pixels.
         ExportError: if a layer is none that the C kernels know, or a weight is not finite.
     """
-    check_prefix(prefix)
     size = size or sides(quantized.layers.input_spec.size)
     if min(size) < SMALLEST_SIDE:
         raise ConfigError(f"the C engine takes images of at least 32×32, got {size[0]}×{size[1]}")
@@ -89,6 +81,7 @@ def generate(
         "TEST_HASH": f"0x{run_integers(quantized, image).digest:08X}u",
         "VERSION_TEXT": c_string(f"mobileone {__version__}, {title}"),
     }
+    tables.features()
     names = quantized.layers.class_names
     named = names is not None and quantized.layers.classifier is not None
     parts = [
@@ -109,25 +102,17 @@ def generate(
         *tables.tables,
         "\nstatic const step steps[] = {\n" + ",\n".join(steps) + "};\n",
         *map(template, ("engine.c", "run.c", "threads.c", "api.c")),
+        decision_block(None),
+        template("decide.c"),
     ]
-    code = "\n".join(parts).replace("PREFIX_UPPER", prefix.upper()).replace("PREFIX", prefix)
+    code = "\n".join(parts).replace("PREFIX_UPPER", symbols.prefix.upper()).replace("PREFIX", symbols.prefix)
     return CSource(
         code=code,
-        header=_header(quantized, plan, workspace, tables.weight_bytes, prefix, visibility, title),
+        header=_header(quantized, plan, workspace, tables.weight_bytes, symbols, title),
         weight_bytes=tables.weight_bytes,
         workspace_bytes=workspace.shared_bytes + workspace.thread_bytes,
         thread_bytes=workspace.thread_bytes,
     )
-
-
-def check_prefix(prefix: str) -> None:
-    """Refuse a prefix that cannot begin a C name.
-
-    Raises:
-        ConfigError: then.
-    """
-    if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", prefix) or KEYWORDS.fullmatch(prefix):
-        raise ConfigError(f"the prefix must be a C identifier that starts with a letter, got {prefix!r}")
 
 
 def test_image_bytes(plan: NetworkPlan) -> int:
@@ -176,14 +161,14 @@ def _defines(
         "STEM_PANELS": stem_panels,
         "NUM_FEATURES": last.out_channels,
         "NUM_CLASSES": 0 if layers.classifier is None else len(layers.classifier.bias),
+        "IS_MULTILABEL": int(layers.task == "multilabel"),
         "HAS_CLASS_NAMES": int(layers.class_names is not None and layers.classifier is not None),
         "HAS_ATTENTION": int(any(conv.attention is not None for conv in layers.convs)),
         "SHARED_BYTES": workspace.shared_bytes,
         "THREAD_BYTES": workspace.thread_bytes,
         **workspace.offsets,
     }
-    step = activations[last.name if last.attention is None else f"{last.name}.attn"].step
-    floats = {"LAST_STEP": c_float(step)}
+    floats = {"LAST_STEP": c_float(activations[last.output_name].step)}
     if layers.classifier is not None:
         floats["POOLED_STEP"] = c_float(activations["pooled"].step)
     return {name: str(value) for name, value in numbers.items()} | floats
@@ -208,23 +193,25 @@ def _header(
     plan: NetworkPlan,
     workspace: Workspace,
     weight_bytes: int,
-    prefix: str,
-    visibility: str,
+    symbols: CSymbols,
     title: str,
 ) -> str:
     layers, spec = quantized.layers, quantized.layers.input_spec
     channels = plan.stem.in_channels
     return Template(template("header.h")).substitute(
         title=title,
-        prefix=prefix,
-        upper=prefix.upper(),
-        visibility=visibility,
+        prefix=symbols.prefix,
+        upper=symbols.prefix.upper(),
+        visibility=symbols.attribute,
         height=plan.image[0],
         width=plan.image[1],
         channels=channels,
         order="RGB" if channels == 3 else "in the order that the network was trained with",
         preprocessing=_preprocessing(spec),
         num_outputs=layers.num_outputs,
+        num_features=layers.convs[-1].out_channels,
+        map_height=plan.last.height,
+        map_width=plan.last.width,
         output_kind="averages of the last map's channels" if layers.classifier is None else "logits",
         weight_bytes=weight_bytes,
         workspace_bytes=workspace.shared_bytes + workspace.thread_bytes,

@@ -28,11 +28,13 @@ class IntegerResult:
     """What one image gives.
 
     Attributes:
+        last_map: what the average is taken of, uint8 (H', W', C').
         sums: of the last map, a channel each.
         class_sums: products of the rounded average with the classifier's weights; None without a classifier.
         outputs: float32, logits or averages.
     """
 
+    last_map: Bytes
     sums: Sums
     class_sums: Sums | None
     outputs: NDArray[np.float32]
@@ -91,13 +93,34 @@ def run_integers(quantized: QuantizedNetwork, image: Bytes) -> IntegerResult:
     average = sums.astype(np.float32) / np.float32(x.shape[0] * x.shape[1]) * np.float32(source.step)
     classifier = layers.classifier
     if classifier is None:
-        return IntegerResult(sums=sums, class_sums=None, outputs=average)
+        return IntegerResult(last_map=x, sums=sums, class_sums=None, outputs=average)
     step = np.float32(activations["pooled"].step)
     features = np.clip(np.rint(average / step), 0, STEPS).astype(np.int64)
     weight = quantized.weights[classifier.name]
     class_sums = weight.values.astype(np.int64) @ features
     logits = class_sums * (weight.scale * step).astype(np.float64) + classifier.bias
-    return IntegerResult(sums=sums, class_sums=class_sums, outputs=logits.astype(np.float32))
+    return IntegerResult(last_map=x, sums=sums, class_sums=class_sums, outputs=logits.astype(np.float32))
+
+
+def feature_scale(quantized: QuantizedNetwork) -> NDArray[np.float32]:
+    """(C,): what a step of each channel of the last map stands for, in the float network's units."""
+    last = quantized.layers.convs[-1]
+    step = np.float32(quantized.activations[last.output_name].step)
+    gains = quantized.gains.get(last.name)
+    return np.full(last.out_channels, step) if gains is None else np.asarray(step * gains, np.float32)
+
+
+def class_maps(quantized: QuantizedNetwork, last_map: Bytes) -> NDArray[np.float32]:
+    """What every place of the last map adds to every class's logit, float32 (H', W', classes)."""
+    classifier = quantized.layers.classifier
+    assert classifier is not None
+    weight, step = quantized.weights[classifier.name], quantized.activations["pooled"].step
+    last = np.float32(quantized.activations[quantized.layers.convs[-1].output_name].step)
+    unit = (weight.scale * np.float32(step)).astype(np.float64) * last / np.float32(step)
+    maps: NDArray[np.float32] = (last_map.astype(np.int64) @ weight.values.T.astype(np.int64) * unit).astype(
+        np.float32
+    )
+    return maps
 
 
 def _products(

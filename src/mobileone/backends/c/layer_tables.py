@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mobileone.backends.c.c_text import byte_array, c_float, number_array
-from mobileone.backends.c.integers import conv_scale, gate_scale, zero_offset
+from mobileone.backends.c.integers import conv_scale, feature_scale, gate_scale, zero_offset
 from mobileone.backends.c.network_steps import DEPTHWISE_BLOCK, MapSpec, NetworkStep, round_up, stem_groups
 from mobileone.backends.c.packing import (
     PackedLayer,
@@ -49,7 +49,7 @@ class LayerTables:
         self._sources, before = {}, "image"
         for conv in quantized.layers.convs:
             self._sources[conv.name] = before
-            before = conv.name if conv.attention is None else f"{conv.name}.attn"
+            before = conv.output_name
 
     def stem(self, conv: ConvLayer, *, image_width: int, width: int) -> int:
         """The first convolution, as a matrix product over gathered pixels; how many panels it has."""
@@ -99,6 +99,11 @@ class LayerTables:
         """The maps of all steps, in buffers that start at these offsets."""
         lines = [f"  {{{slots[m.slot]}, {m.height}, {m.width}, {m.pixel}, {m.border}}}" for m in self.maps]
         return "static const layout maps[] = {\n" + ",\n".join(lines) + "};\n"
+
+    def features(self) -> None:
+        """What a byte of each channel of the last map stands for."""
+        array = feature_scale(self.quantized)
+        self._constant(number_array("feature_scale", array), array.nbytes)
 
     def _map(self, spec: MapSpec) -> int:
         if spec not in self.maps:

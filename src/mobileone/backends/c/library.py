@@ -17,8 +17,8 @@ from mobileone.backends.c.compiler import (
     library_suffix,
     zig_compiler,
 )
-from mobileone.backends.c.generator import check_prefix
 from mobileone.backends.c.session import prefix_of
+from mobileone.backends.c.symbols import CSymbols
 from mobileone.backends.manifest import read_manifest
 from mobileone.errors import ConfigError
 
@@ -77,7 +77,7 @@ def build(
     if path.suffix not in (suffix, OBJECT, SOURCE):
         raise ConfigError(f"the output is called *{suffix}, *{OBJECT} or *{SOURCE} here, got {path.name}")
     if prefix is not None:
-        check_prefix(prefix)
+        CSymbols(prefix=prefix)  # which complains
     header = path.with_suffix(".h")
     for each in (path, header):
         refuse_existing(each, force=force or each == source.with_suffix(".h"))
@@ -97,6 +97,13 @@ def build(
     else:
         compiler = find_compiler() if found is None else [*zig_compiler(), "-target", found.triple]
         threading = [f"-D{name.upper()}_THREADS", "-pthread"] if threads else []
+        if path.suffix != OBJECT:  # what an object file's functions reach is its source's to say
+            threading.append(CSymbols(prefix=name).public_flag)
+        elif f"#define {name.upper()}_API static" in texts[1]:
+            raise ConfigError(
+                f"the functions of {source.name} are static, so an object file of it has none; include "
+                "it, or quantize with another visibility"
+            )
         shared = ("-shared", "-fPIC") if found is None else found.flags
         parts = _Parts((*compiler, *FLAGS, *threading), shared, "" if found is None else found.needs)
         parts.compile(texts, header.name, path)

@@ -284,7 +284,7 @@ def _check_unit(depthwise: ConvLayer, pointwise: ConvLayer) -> None:
 
 
 def _check_zero_points(quantized: QuantizedNetwork, conv: ConvLayer) -> None:
-    name = conv.name if conv.attention is None else f"{conv.name}.attn"
+    name = conv.output_name
     zero = quantized.activations[name].zero_point
     if zero != INT8_MIN:
         raise ExportError(f"{name}: the C engine reads activations that start at zero, got zero point {zero}")

@@ -8,19 +8,23 @@ import platform
 import re
 import threading
 import weakref
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from mobileone.backends.c.compiler import FLAGS, compile_c, find_compiler, library_suffix
+from mobileone.backends.c.symbols import CSymbols
 from mobileone.backends.manifest import Manifest
 from mobileone.backends.session import Array, as_logits
 from mobileone.backends.table import Precision
 from mobileone.cache import cache_dir
+from mobileone.decision import Doubt
 from mobileone.errors import ArtifactError
 
 ALIGNMENT = 64
 MOST_THREADS = 64
+DOUBTS: tuple[Doubt | None, ...] = (None, "unlikely", "novel")
 
 
 class CNetwork:
@@ -34,6 +38,7 @@ class CNetwork:
     Attributes:
         shape: of an image, (height, width, channels).
         num_outputs: length of the logits.
+        map_shape: of the last feature map, (height, width, channels).
 
     Raises:
         ArtifactError: if the library has no such functions, or threads cannot be started.
@@ -48,6 +53,8 @@ class CNetwork:
         self.threads = min(threads, MOST_THREADS)
         self.shape = tuple(self._function(name)() for name in ("height", "width", "channels"))
         self.num_outputs: int = self._function("num_outputs")()
+        names = ("map_height", "map_width", "num_features")
+        self.map_shape = tuple(self._function(name)() for name in names)
         self._bytes: int = self._function("workspace_for")(self.threads)
         self._block = ctypes.create_string_buffer(self._bytes + ALIGNMENT)
         address = ctypes.addressof(self._block)
@@ -73,8 +80,12 @@ class CNetwork:
         self._function("threads_start").restype = ctypes.c_void_p
         self._function("threads_stop").argtypes = [ctypes.c_void_p]
         self._function("use_kernels").argtypes = [ctypes.c_char_p]
+        self._function("threshold").restype = ctypes.c_double
         address, size = ctypes.c_void_p, ctypes.c_size_t
+        self._function("decide").argtypes = [address] * 4
         self._function("run").argtypes = [address, address, address]
+        self._function("features").argtypes = [address, address]
+        self._function("class_map").argtypes = [address, ctypes.c_int, address]
         self._function("run_parallel").argtypes = [
             address,
             address,
@@ -91,6 +102,36 @@ class CNetwork:
         Raises:
             ArtifactError: if images have another shape, or the library refuses.
         """
+        return self._logits(images, lambda _: None)
+
+    def features(self, images: Array) -> Array:
+        """The last feature map, float32 (N, height, width, channels), of the same.
+
+        Raises:
+            ArtifactError: as `logits`.
+        """
+        maps = np.empty((len(images), *self.map_shape), np.float32)
+        run = self._function("features")
+        self._logits(images, lambda n: run(self._workspace, maps[n].ctypes.data))
+        return maps
+
+    def class_maps(self, images: Array, classes: Sequence[int]) -> Array:
+        """What each place of the image adds to a class's logit, float32 (N, height, width).
+
+        Args:
+            images: as of `logits`.
+            classes: one an image.
+
+        Raises:
+            ArtifactError: as `logits`, or if there is no such class.
+        """
+        maps = np.empty((len(images), *self.map_shape[:2]), np.float32)
+        run = self._function("class_map")
+        self._logits(images, lambda n: run(self._workspace, classes[n], maps[n].ctypes.data))
+        return maps
+
+    def _logits(self, images: Array, behind: Callable[[int], int | None]) -> Array:
+        """Logits; `behind` looks at the workspace after each image."""
         if images.dtype != np.uint8 or images.shape[1:] != self.shape:
             raise ArtifactError(
                 f"the network takes uint8 (N, {', '.join(map(str, self.shape))}), got {images.shape}"
@@ -103,9 +144,33 @@ class CNetwork:
             for n in range(len(images)):
                 place, to = pixels + n * step, logits + n * out_step
                 error = run(place, to, self._workspace, self._bytes, self.threads, None, self._team)
-                if error:
+                if error or (error := behind(n)):
                     self._check(error)
         return out
+
+    def decide(self, logits: Array) -> tuple[Array, Array, list[Doubt | None]]:
+        """What a row of `logits` each says: probabilities, float64 (N, K), likeliest class (N,), doubts.
+
+        Raises:
+            ArtifactError: if the network has no classes.
+        """
+        logits = np.ascontiguousarray(logits, np.float32)
+        probabilities, best = np.empty(logits.shape), np.empty(len(logits), np.intc)
+        doubt = np.empty(len(logits), np.intc)
+        run = self._function("decide")
+        for n in range(len(logits)):
+            rows = (each[n : n + 1].ctypes.data for each in (logits, probabilities, best, doubt))
+            self._check(run(*rows))
+        return probabilities, best, [DOUBTS[code] for code in doubt]
+
+    @property
+    def is_calibrated(self) -> bool:
+        """Whether the file has a decision."""
+        return bool(self._function("is_calibrated")())
+
+    def threshold(self, index: int) -> float:
+        """From which probability on a class is sure, or a label given."""
+        return float(self._function("threshold")(index))
 
     def kernels(self) -> list[str]:
         """Names of the sets of kernels in the file, best first."""
@@ -156,7 +221,16 @@ class CSession:
 
     def __init__(self, path: Path, manifest: Manifest, *, threads: int, precision: Precision) -> None:
         prefix = prefix_of(path.with_suffix(".h"))
-        command = [*find_compiler(), *FLAGS, f"-D{prefix.upper()}_THREADS", "-shared", "-fPIC", "-pthread"]
+        seen = CSymbols(prefix=prefix).public_flag
+        command = [
+            *find_compiler(),
+            *FLAGS,
+            f"-D{prefix.upper()}_THREADS",
+            seen,
+            "-shared",
+            "-fPIC",
+            "-pthread",
+        ]
         library = compiled_library(path, command)
         self.network, self._manifest = CNetwork(library, prefix, threads=threads), manifest
         self.runtime = f"C ({Path(command[0]).name})"

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from mobileone.backends.c.compiler import find_compiler
-from mobileone.backends.c.generator import DEFAULT_PREFIX, generate
+from mobileone.backends.c.generator import generate
+from mobileone.backends.c.symbols import CSymbols
 from mobileone.backends.quantized_network import QuantizedNetwork
 
 
@@ -15,11 +16,13 @@ def check() -> None:
     find_compiler()
 
 
-def write_int8(quantized: QuantizedNetwork, path: Path, *, batch: int) -> Sequence[Path]:
+def write_int8(
+    quantized: QuantizedNetwork, path: Path, *, batch: int, symbols: CSymbols | None = None
+) -> Sequence[Path]:
     """Two files: code with weights, and header. It takes one image at a time, so batches of any size."""
     del batch
     header = path.with_suffix(".h")
-    source = generate(quantized, prefix=DEFAULT_PREFIX, header_name=header.name)
+    source = generate(quantized, symbols=symbols or CSymbols(), header_name=header.name)
     path.write_text(source.code, encoding="utf-8")
     header.write_text(source.header, encoding="utf-8")
     return [path, header]

@@ -8,7 +8,7 @@ from typing import Literal, get_args
 
 from mobileone.training.config.rules import is_finite_from, require, require_choice
 
-LossName = Literal["cross_entropy", "bce"]
+LossName = Literal["auto", "cross_entropy", "bce", "asymmetric"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -16,7 +16,14 @@ class Objective:
     """The loss of images and labels.
 
     Attributes:
-        loss: `"cross_entropy"`, or `"bce"`, a binary cross-entropy for every class (see docs/training.md).
+        loss: `"cross_entropy"`; `"bce"`, a binary cross-entropy for every class (see docs/training.md);
+            `"asymmetric"`, the same with less weight on what is easily seen not to be there (arXiv
+            2009.14119); or `"auto"`: cross-entropy, and with several labels an image binary.
+        gamma_positive: exponent of the asymmetric loss on labels that an image has, 0, or 1 and more (below 1
+            its slope has no bound).
+        gamma_negative: likewise on those that it has not.
+        margin: probability up to which the asymmetric loss leaves out a label that an image has not, in
+            [0, 1).
         label_smoothing: share of the target spread over all classes, in [0, 1).
         class_weights: factor of each class in the loss: `"none"`, `"balanced"` (so that every class counts
             the same, however many images it has), or one number a class.
@@ -25,12 +32,20 @@ class Objective:
         ConfigError: on a value out of range.
     """
 
-    loss: LossName = "cross_entropy"
+    loss: LossName = "auto"
+    gamma_positive: float = 0.0
+    gamma_negative: float = 4.0
+    margin: float = 0.05
     label_smoothing: float = 0.1
     class_weights: Literal["none", "balanced"] | tuple[float, ...] = "none"
 
     def __post_init__(self) -> None:
         require_choice("objective.loss", self.loss, get_args(LossName))
+        for name in ("gamma_positive", "gamma_negative"):
+            value = getattr(self, name)
+            fits = value == 0 or is_finite_from(value, 1)
+            require(f"objective.{name}", fits, "0, or 1 and more", value)
+        require("objective.margin", 0 <= self.margin < 1, "in [0, 1)", self.margin)
         smoothing, weights = self.label_smoothing, self.class_weights
         require("objective.label_smoothing", 0 <= smoothing < 1, "in [0, 1)", smoothing)
         known = weights in ("none", "balanced") or (

@@ -13,7 +13,9 @@ from dataclasses import replace
 from mobileone.errors import ConfigError
 from mobileone.input_spec import InputSpec
 from mobileone.training.config.augmentation import Augment, Phase
+from mobileone.training.config.objective import Objective
 from mobileone.training.config.optimization import Optim
+from mobileone.training.config.probe import Probe
 from mobileone.training.config.resources import Loading
 from mobileone.training.config.train_config import TrainConfig
 
@@ -114,10 +116,17 @@ def finetune() -> TrainConfig:
 
 
 def linear_probe() -> TrainConfig:
-    """A fresh classifier on published S0 features that stay as they are, crop and flip alone."""
-    start = finetune()
-    optim = replace(start.optim, base_lr=0.1, weight_decay=0.0, weight_decay_end=0.0)
-    return replace(start, epochs=10, optim=optim, freeze=("stem", "stages"))
+    """A classifier of published S0 features that stay as they are: computed once, then a convex fit."""
+    return TrainConfig(
+        model=None,
+        init="mobileone_s0.apple_in1k",
+        data="data",
+        epochs=1,
+        batch_size=64,
+        input_spec=InputSpec(crop=1.0),
+        objective=Objective(label_smoothing=0.0),
+        probe=Probe(views="plain"),
+    )
 
 
 RECIPES: dict[str, Callable[[], TrainConfig]] = {
@@ -134,6 +143,10 @@ RECIPES: dict[str, Callable[[], TrainConfig]] = {
         linear_probe,
     )
 }
+
+
+FOR_YOUR_DATA = ("finetune", "linear_probe")
+"""Recipes that the command adapts to the data (see `adapt`)."""
 
 
 def recipe(name: str) -> TrainConfig:

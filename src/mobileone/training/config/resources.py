@@ -11,6 +11,7 @@ from mobileone.variants import BranchMode
 
 Amp = Literal["auto", "off", "bf16", "fp16"]
 OnBadImage = Literal["error", "skip"]
+Sampling = Literal["shuffle", "balanced", "effective"]
 WeightsSuffix = Literal[".safetensors", ".pt"]
 
 
@@ -65,6 +66,11 @@ class Loading:
         num_workers: loader processes a rank; 0 loads in the training process, None takes the rank's share of
             the cores that may be used, 1 to 8.
         on_bad_image: `"error"` stops at an unreadable image, `"skip"` counts it and goes on.
+        sampling: `"shuffle"` takes every training image once an epoch; `"balanced"` every class as often as
+            the others, `"effective"` by its effective number of images (arXiv 1901.05555), which lies between
+            the two. An epoch has as many images as the set, whichever it is.
+        effective_beta: of `"effective"`, in [0, 1): how much of an image is news, if there are many; 0 is
+            `"shuffle"`, near 1 is `"balanced"`.
 
     Raises:
         ConfigError: on a value out of range.
@@ -72,11 +78,16 @@ class Loading:
 
     num_workers: int | None = None
     on_bad_image: OnBadImage = "error"
+    sampling: Sampling = "shuffle"
+    effective_beta: float = 0.999
 
     def __post_init__(self) -> None:
         fits = self.num_workers is None or self.num_workers >= 0
         require("loading.num_workers", fits, "0 or more, or None", self.num_workers)
         require_choice("loading.on_bad_image", self.on_bad_image, get_args(OnBadImage))
+        require_choice("loading.sampling", self.sampling, get_args(Sampling))
+        beta = self.effective_beta
+        require("loading.effective_beta", 0 <= beta < 1, "in [0, 1)", beta)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,6 +99,9 @@ class Saving:
             `"none"`; one is written at the end of an epoch anyway.
         keep_checkpoints: how many of the newest stay; with 2 or more, a damaged one can be done without.
         weights_suffix: kind of the `last` and `best` files: `".safetensors"` or `".pt"`.
+        select: figure that the best epoch is chosen by: one of `METRICS` for the task (`acc1`, `macro_f1`,
+            `map`, …), `loss`, one of a class (`recall/cat`, `ap/cat`, `f1/cat`), or `"auto"`: `acc1`, and
+            with several labels an image `map`.
 
     Raises:
         ConfigError: on a value out of range.
@@ -96,6 +110,7 @@ class Saving:
     checkpoint_every: str = "1000s"
     keep_checkpoints: int = 2
     weights_suffix: WeightsSuffix = ".safetensors"
+    select: str = "auto"
 
     def __post_init__(self) -> None:
         Interval.parse(self.checkpoint_every)  # refuses what it cannot read

@@ -21,7 +21,14 @@ SHORT_NAMES = {
         name: f"{group}.{name}"
         for group, names in {
             "augment": ("crop_scale", "crop_ratio", "flip", "interpolation"),
-            "objective": ("loss", "label_smoothing", "class_weights"),
+            "objective": (
+                "loss",
+                "label_smoothing",
+                "class_weights",
+                "gamma_positive",
+                "gamma_negative",
+                "margin",
+            ),
             "optim": (
                 "base_lr",
                 "min_lr",
@@ -33,8 +40,8 @@ SHORT_NAMES = {
                 "ema_decay",
             ),
             "compute": ("device", "amp", "channels_last", "sync_bn", "branch_mode", "accumulate"),
-            "loading": ("num_workers", "on_bad_image"),
-            "saving": ("checkpoint_every", "keep_checkpoints", "weights_suffix"),
+            "loading": ("num_workers", "on_bad_image", "sampling"),
+            "saving": ("checkpoint_every", "keep_checkpoints", "weights_suffix", "select"),
         }.items()
         for name in names
     },

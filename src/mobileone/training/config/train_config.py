@@ -9,12 +9,15 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from mobileone.errors import ConfigError
+from mobileone.evaluation.metric_names import CLASS_METRICS, METRICS, is_selectable
 from mobileone.input_spec import InputSpec, Size, sides, size_text
 from mobileone.outside_text import require_unicode
+from mobileone.task import Task, checked_task
 from mobileone.training.config.augmentation import Augment, Phase
 from mobileone.training.config.config_text import changed, converted, flattened, replaced
-from mobileone.training.config.objective import Distill, Mix, Objective
+from mobileone.training.config.objective import Distill, LossName, Mix, Objective
 from mobileone.training.config.optimization import Optim
+from mobileone.training.config.probe import Probe
 from mobileone.training.config.resources import Compute, Loading, Saving
 from mobileone.training.config.rules import require
 from mobileone.training.config.short_names import SHORT_NAMES, grouped
@@ -22,6 +25,20 @@ from mobileone.variants import VARIANTS, Variant, get_variant
 
 CONFIG_VERSION = 2
 """Of what `TrainConfig.to_dict` gives. In version 1 there were few groups; `from_dict` reads it as well."""
+
+
+OF_STEPS = (
+    "freeze",
+    "residual_start",
+    "eval_every",
+    "max_skipped_steps",
+    "progressive",
+    "augment",
+    "mix",
+    "distill",
+    "optim",
+)
+"""Fields that a probe has no use for."""
 
 
 class EpochImages(NamedTuple):
@@ -39,8 +56,11 @@ class TrainConfig:
         model: variant name, or a `Variant`; None takes the network of `init`.
         init: weights to start from, anything `load_model` reads; None starts at random.
         init_weights_key: which weights of a file that has several, as of `load_model`.
-        data: `"digits"`, a folder with `train/<class>/` and `val/<class>/`, or shards (see `open_data`).
+        data: `"digits"`, a folder with `train/<class>/` and `val/<class>/`, a list of images, or shards (see
+            `open_data`).
+        task: `"singlelabel"`, one class an image, or `"multilabel"`, any number of labels.
         val_data: likewise, for validation; None is the validation part of `data`.
+        exclude: a file that names images to leave out, of either (see `read_exclusions`); None takes all.
         epochs: passes over the training images.
         batch_size: images a step on one rank.
         freeze: modules that stay as they are, by name (`stem`, `stages.0`, `head` …), with everything in
@@ -59,6 +79,7 @@ class TrainConfig:
         objective: the loss of images and labels.
         distill: a teacher to learn from.
         optim: optimizer, schedule and average.
+        probe: fitting the last layer at once instead of training by steps.
         compute: device, precision and layout.
         loading: the data loader.
         saving: resume files and weights.
@@ -71,7 +92,9 @@ class TrainConfig:
     init: str | None = None
     init_weights_key: str | None = None
     data: str = "digits"
+    task: Task = "singlelabel"
     val_data: str | None = None
+    exclude: str | None = None
     epochs: int = 300
     batch_size: int = 256
     freeze: tuple[str, ...] = ()
@@ -86,6 +109,7 @@ class TrainConfig:
     objective: Objective = field(default_factory=Objective)
     distill: Distill = field(default_factory=Distill)
     optim: Optim = field(default_factory=Optim)
+    probe: Probe = field(default_factory=Probe)
     compute: Compute = field(default_factory=Compute)
     loading: Loading = field(default_factory=Loading)
     saving: Saving = field(default_factory=Saving)
@@ -102,14 +126,26 @@ class TrainConfig:
             )
         if self.freeze and self.init is None:
             raise ConfigError(f"freeze={','.join(self.freeze)} would keep random weights; set init as well")
-        for name in ("data", "val_data", "init"):  # config.json holds them
+        for name in ("data", "val_data", "exclude", "init"):  # config.json holds them
             require_unicode(getattr(self, name) or "", what=name)
         for name in ("epochs", "batch_size", "eval_every"):
             require(name, getattr(self, name) >= 1, "at least 1", getattr(self, name))
         for name in ("seed", "max_skipped_steps"):
             require(name, getattr(self, name) >= 0, "0 or more", getattr(self, name))
+        checked_task(self.task)
+        if self.task == "multilabel" and self.objective.loss == "cross_entropy":
+            raise ConfigError(
+                "loss=cross_entropy lets one class exclude the others; with task=multilabel use bce, "
+                "asymmetric or auto"
+            )
+        known = (*METRICS[self.task], "loss", *(f"{kind}/CLASS" for kind in CLASS_METRICS[self.task]))
+        wanted = f"auto or, with task={self.task}, one of {', '.join(known)}"
+        require("saving.select", is_selectable(self.select, self.task), wanted, self.saving.select)
         warmup, parts = self.optim.warmup_epochs, self.compute.accumulate
         require("optim.warmup_epochs", warmup <= self.epochs, f"up to epochs={self.epochs}", warmup)
+        if self.cooldown_epoch is not None:
+            wanted = f"up to epoch {self.cooldown_epoch} of {self.epochs}, where the rate begins to fall"
+            require("optim.warmup_epochs", warmup <= self.cooldown_epoch, wanted, warmup)
         fits = parts == 1 or 2 * parts <= self.batch_size
         wanted = f"up to half of batch_size={self.batch_size}: two images a part"
         require("compute.accumulate", fits, wanted, parts)
@@ -118,6 +154,7 @@ class TrainConfig:
                 f"mean and std need 3 values, images are read as RGB; got {self.input_spec.in_chans}"
             )
         self._check_phases()
+        self._check_probe()
 
     def _check_phases(self) -> None:
         phases, largest = self.progressive, self.input_spec.size
@@ -135,9 +172,65 @@ class TrainConfig:
                     "more epochs, or progressive=[]"
                 )
 
+    @property
+    def loss(self) -> LossName:
+        """The loss that is meant, `auto` resolved.
+
+        >>> TrainConfig().loss, TrainConfig(task="multilabel").loss
+        ('cross_entropy', 'bce')
+        """
+        if self.objective.loss != "auto":
+            return self.objective.loss
+        return "cross_entropy" if self.task == "singlelabel" else "bce"
+
+    @property
+    def select(self) -> str:
+        """The figure that the best epoch is chosen by, `auto` resolved.
+
+        >>> TrainConfig().select, TrainConfig(task="multilabel").select
+        ('acc1', 'map')
+        """
+        return METRICS[self.task][0] if self.saving.select == "auto" else self.saving.select
+
+    def _check_probe(self) -> None:
+        """Refuse what a probe would not look at."""
+        if not self.probe.is_on:
+            return
+        if self.init is None:
+            raise ConfigError("a probe needs the features of trained weights; set init as well")
+        require(
+            "task", self.task == "singlelabel", "singlelabel with a probe (or probe.views=none)", self.task
+        )
+        shuffles = self.loading.sampling == "shuffle"
+        wanted = "shuffle with a probe, which takes every image once (class_weights does the like)"
+        require("loading.sampling", shuffles, wanted, self.loading.sampling)
+        require("epochs", self.epochs == 1, "1 with a probe, which fits at once", self.epochs)
+        defaults = {spec.name: spec for spec in dataclasses.fields(self)}
+        for name in OF_STEPS:
+            spec, value = defaults[name], getattr(self, name)
+            factory = spec.default_factory
+            usual = spec.default if factory is dataclasses.MISSING else factory()
+            if value != usual:
+                inner = _first_difference(value, usual)
+                raise ConfigError(
+                    f"{name}{inner} is of training by steps, and a probe fits at once; leave it as it is, or "
+                    "train by steps (probe.views=none)"
+                )
+
     def last_epoch(self, phase: Phase) -> int:
         """Number of epochs that are over when the phase is."""
         return round(phase.until * self.epochs)
+
+    @property
+    def cooldown_epoch(self) -> int | None:
+        """The epoch, 0 for the first, from which the rate falls; None without `optim.schedule=wsd`.
+
+        >>> TrainConfig(epochs=10, optim=Optim(schedule="wsd")).cooldown_epoch
+        8
+        """
+        if self.optim.schedule != "wsd":
+            return None
+        return self.epochs - max(round(self.optim.cooldown * self.epochs), 1)
 
     def images_at(self, epoch: int) -> EpochImages:
         """Size and strength of epoch 0, 1, …
@@ -209,6 +302,16 @@ class TrainConfig:
                 "update mobileone"
             )
         return cls(**converted(cls, grouped(values) if version == 1 else values))
+
+
+def _first_difference(value: object, usual: object) -> str:
+    """Of two groups the first field that is not the same, and its value; of a plain field its value."""
+    if dataclasses.is_dataclass(value):
+        for field_ in dataclasses.fields(value):
+            inner = getattr(value, field_.name)
+            if inner != getattr(usual, field_.name):
+                return f".{field_.name}={inner!r}"
+    return f"={value!r}"
 
 
 def override(config: TrainConfig, settings: Iterable[str]) -> TrainConfig:

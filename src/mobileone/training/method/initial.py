@@ -67,7 +67,9 @@ def initial_model(config: TrainConfig, source: ImageSource) -> MobileOne:
     spec = config.input_spec
     if config.init is None:
         assert config.model is not None
-        fresh = create_model(config.model, num_classes=len(classes), input_spec=spec, class_names=classes)
+        fresh = create_model(
+            config.model, num_classes=len(classes), input_spec=spec, class_names=classes, task=config.task
+        )
         if config.residual_start:
             start_residual_(fresh)
         _start_head_(fresh, config)
@@ -80,6 +82,7 @@ def initial_model(config: TrainConfig, source: ImageSource) -> MobileOne:
             f"init={config.init} holds {model.variant.name}, model is {get_variant(config.model).name}; "
             "set model=none to take the network of init"
         )
+    model.decision = None  # of weights that will change
     # What is the data's: how it is looked at. What is the weights': the statistics that they were trained on.
     model.input_spec = replace(spec, mean=model.input_spec.mean, std=model.input_spec.std)
     if model.form == "inference":
@@ -87,10 +90,11 @@ def initial_model(config: TrainConfig, source: ImageSource) -> MobileOne:
         assert isinstance(expanded, MobileOne)
         model = expanded
     known = resolve_classes(model.num_classes, model.class_names)
-    if model.num_classes != len(classes) or known not in (None, classes):
+    # Logits that excluded one another are no start for labels that do not, and the other way round.
+    if model.num_classes != len(classes) or known not in (None, classes) or model.task != config.task:
         model.reset_classifier(len(classes), class_names=classes)
         _start_head_(model, config)
-    model.class_names = classes
+    model.class_names, model.task = classes, config.task
     return model
 
 
@@ -101,7 +105,7 @@ def _start_head_(model: MobileOne, config: TrainConfig) -> None:
     throws the network off (the prior of arXiv 1708.02002, section 3.3).
     """
     head = model.get_classifier()
-    if config.objective.loss == "bce" and isinstance(head, nn.Linear) and head.out_features > 1:
+    if config.loss != "cross_entropy" and isinstance(head, nn.Linear) and head.out_features > 1:
         nn.init.constant_(head.bias, -math.log(head.out_features - 1))
 
 

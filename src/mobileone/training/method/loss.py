@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
+from mobileone.data.source import Labels, label_counts
 from mobileone.errors import ConfigError
+from mobileone.task import Task
 from mobileone.training.config.objective import LossName
 from mobileone.training.config.train_config import TrainConfig
 from mobileone.training.method.mix import Blend
@@ -38,11 +38,13 @@ def smoothed_cross_entropy(logits: Tensor, labels: Tensor, *, smoothing: float) 
 
 
 def smoothed_targets(labels: Tensor, *, num_classes: int, smoothing: float) -> Tensor:
-    """(1 − s)·one-hot + s/K, float32 (N, K), of labels int64 (N,).
+    """(1 − s)·one-hot + s/K, float32 (N, K), of labels int64 (N,), or of several an image, 0 or 1 (N, K).
 
     >>> smoothed_targets(torch.tensor([1]), num_classes=4, smoothing=0.2)
     tensor([[0.0500, 0.8500, 0.0500, 0.0500]])
     """
+    if labels.ndim == 2:
+        return (1 - smoothing) * labels.float() + smoothing / num_classes
     targets = torch.full((len(labels), num_classes), smoothing / num_classes, device=labels.device)
     return targets.scatter_add_(1, labels[:, None], torch.full_like(targets[:, :1], 1 - smoothing))
 
@@ -86,6 +88,59 @@ def soft_binary_cross_entropy(
     return terms.sum(1).mean()
 
 
+def asymmetric_loss(
+    logits: Tensor,
+    targets: Tensor,
+    *,
+    gamma_positive: float,
+    gamma_negative: float,
+    margin: float,
+    class_weights: Tensor | None = None,
+) -> Tensor:
+    """−Σₖ wₖ·(tₖ·(1 − p)^γ₊·log p + (1 − tₖ)·q^γ₋·log(1 − q)), the mean over the batch (arXiv 2009.14119).
+
+    p = σ(zₖ), and q = max(p − m, 0): labels that an image has not count little once they are unlikely, and
+    not at all below the margin m, for there are many of them. With γ = 0 and m = 0 it is the binary
+    cross-entropy.
+
+    Args:
+        logits: z, (N, K), any floating dtype.
+        targets: t, (N, K), in [0, 1].
+        gamma_positive: γ₊.
+        gamma_negative: γ₋.
+        margin: m, in [0, 1).
+        class_weights: w, (K,); None is 1.
+
+    >>> targets = torch.tensor([[1.0, 0.0]])
+    >>> plain = dict(gamma_positive=0.0, gamma_negative=0.0, margin=0.0)
+    >>> asymmetric_loss(torch.zeros(1, 2), targets, **plain) / 2  # log 2
+    tensor(0.6931)
+    """
+    z = _wide(logits)
+    p = z.sigmoid()
+    absent = (p - margin).clamp(min=0)
+    # With a margin 1 − q is at least m; without one log(1 − p) must not be taken of what was rounded to 0.
+    log_absent = torch.log1p(-absent) if margin else F.logsigmoid(-z)
+    terms = targets * F.logsigmoid(z) * (1 - p) ** gamma_positive
+    terms = terms + (1 - targets) * log_absent * absent**gamma_negative
+    return -(terms if class_weights is None else terms * class_weights).sum(1).mean()
+
+
+def label_distillation(logits: Tensor, teacher_logits: Tensor, *, temperature: float) -> Tensor:
+    """T²·Σₖ KL(σ(teacherₖ / T) ‖ σ(studentₖ / T)), the mean over the batch: `distillation`, a label each.
+
+    >>> same = torch.tensor([[1.0, 2.0]])
+    >>> label_distillation(same, same, temperature=2.0)
+    tensor(0.)
+    """
+    student, teacher = _wide(logits) / temperature, _wide(teacher_logits) / temperature
+    taught = teacher.sigmoid()
+    crossed, own = (
+        F.binary_cross_entropy_with_logits(z, taught, reduction="none") for z in (student, teacher)
+    )
+    return temperature**2 * (crossed - own).sum(1).mean()
+
+
 def distillation(logits: Tensor, teacher_logits: Tensor, *, temperature: float) -> Tensor:
     """T²·KL(softmax(teacher / T) ‖ softmax(student / T)), the mean over the batch (arXiv 1503.02531).
 
@@ -105,27 +160,28 @@ def distillation(logits: Tensor, teacher_logits: Tensor, *, temperature: float) 
     return temperature**2 * F.kl_div(student, teacher, reduction="batchmean", log_target=True)
 
 
-def balanced_weights(labels: NDArray[np.int64], num_classes: int) -> Tensor:
+def balanced_weights(labels: Labels, num_classes: int) -> Tensor:
     """A weight for every class, so that all classes with images count the same; their mean over images is 1.
 
     Args:
-        labels: of the training images, (N,).
+        labels: of the training images, (N,), or several an image (N, K); then N is the number of labels.
         num_classes: K.
 
     Returns:
         N / (classes with images · images of the class), float32 (K,); 0 for a class without images.
 
+    >>> import numpy as np
     >>> balanced_weights(np.array([0, 0, 0, 1]), 3)
     tensor([0.6667, 2.0000, 0.0000])
     """
-    counts = torch.from_numpy(np.bincount(labels, minlength=num_classes)).double()
+    counts = torch.from_numpy(label_counts(labels, num_classes)).double()
     present = counts > 0
-    weights = len(labels) / (present.sum() * counts.clamp(min=1))
+    weights = counts.sum() / (present.sum() * counts.clamp(min=1))
     return torch.where(present, weights, 0.0).float()
 
 
 def class_weights(
-    setting: Literal["none", "balanced"] | Sequence[float], labels: NDArray[np.int64], num_classes: int
+    setting: Literal["none", "balanced"] | Sequence[float], labels: Labels, num_classes: int
 ) -> Tensor | None:
     """The weights that a configuration's `class_weights` means; None is 1 for every class.
 
@@ -149,11 +205,15 @@ class TrainLoss:
     """The loss of a run: labels, smoothed, weighted and mixed, and a teacher.
 
     Attributes:
-        kind: `"cross_entropy"` or `"bce"`.
+        kind: `"cross_entropy"`, `"bce"` or `"asymmetric"`.
         smoothing: share of the target spread over all classes, in [0, 1).
         class_weights: (K,) on the logits' device, or None.
         teacher_weight: share of the teacher, in [0, 1]; the labels have the rest.
         temperature: of the distillation.
+        task: whether images have one label or several.
+        gamma_positive: of the asymmetric loss, as the next two.
+        gamma_negative: likewise.
+        margin: likewise.
 
     >>> TrainLoss(smoothing=0.1)(torch.zeros(2, 4), torch.tensor([0, 3])).exp()
     tensor(4.)
@@ -164,11 +224,13 @@ class TrainLoss:
     class_weights: Tensor | None = None
     teacher_weight: float = 0.0
     temperature: float = 1.0
+    task: Task = "singlelabel"
+    gamma_positive: float = 0.0
+    gamma_negative: float = 4.0
+    margin: float = 0.05
 
     @classmethod
-    def of(
-        cls, config: TrainConfig, labels: NDArray[np.int64], num_classes: int, *, device: torch.device
-    ) -> TrainLoss:
+    def of(cls, config: TrainConfig, labels: Labels, num_classes: int, *, device: torch.device) -> TrainLoss:
         """The loss that a configuration means for training images of these labels.
 
         Raises:
@@ -176,11 +238,15 @@ class TrainLoss:
         """
         weights = class_weights(config.objective.class_weights, labels, num_classes)
         return cls(
-            kind=config.objective.loss,
+            kind=config.loss,
             smoothing=config.objective.label_smoothing,
             class_weights=None if weights is None else weights.to(device),
             teacher_weight=config.distill.weight,
             temperature=config.distill.temperature,
+            task=config.task,
+            gamma_positive=config.objective.gamma_positive,
+            gamma_negative=config.objective.gamma_negative,
+            margin=config.objective.margin,
         )
 
     def __call__(
@@ -196,15 +262,16 @@ class TrainLoss:
 
         Args:
             logits: (N, K).
-            labels: int64 (N,).
+            labels: int64 (N,), or of several an image 0 or 1, float32 (N, K).
             blend: how the images were mixed, if they were.
-            partners: labels of the images they were mixed with, int64 (N,), with `blend`.
+            partners: labels of the images they were mixed with, likewise, with `blend`.
             teacher_logits: (N, K), where there is a teacher.
         """
         loss = self._of_labels(logits, labels, blend, partners)
         if teacher_logits is None:
             return loss
-        taught = distillation(logits, teacher_logits, temperature=self.temperature)
+        distil = distillation if self.task == "singlelabel" else label_distillation
+        taught = distil(logits, teacher_logits, temperature=self.temperature)
         return (1 - self.teacher_weight) * loss + self.teacher_weight * taught
 
     def _of_labels(
@@ -217,6 +284,15 @@ class TrainLoss:
             assert partners is not None
             others = smoothed_targets(partners, num_classes=logits.shape[1], smoothing=self.smoothing)
             targets = others.lerp(targets, blend.share)
+        if self.kind == "asymmetric":
+            return asymmetric_loss(
+                logits,
+                targets,
+                gamma_positive=self.gamma_positive,
+                gamma_negative=self.gamma_negative,
+                margin=self.margin,
+                class_weights=self.class_weights,
+            )
         function = soft_cross_entropy if self.kind == "cross_entropy" else soft_binary_cross_entropy
         return function(logits, targets, class_weights=self.class_weights)
 

@@ -20,6 +20,7 @@ from mobileone.input_spec import InputSpec, sides
 from mobileone.model.network import MobileOne
 from mobileone.model.wrapped import unwrap
 from mobileone.precision import AmpDtype
+from mobileone.task import Task
 from mobileone.variants import VARIANTS
 
 
@@ -79,6 +80,7 @@ def open_teacher(
     input_spec: InputSpec,
     device: torch.device,
     amp: AmpDtype | None = None,
+    task: Task = "singlelabel",
 ) -> Teacher:
     """A teacher that is known to have the student's classes.
 
@@ -89,18 +91,20 @@ def open_teacher(
         input_spec: the student's.
         device: where the student trains.
         amp: mixed precision, or None.
+        task: the student's; a module that does not say its own is taken to have the same.
 
     Raises:
-        ConfigError: if the teacher has other classes, or is no classifier of such images.
+        ConfigError: if the teacher has another task, other classes, or is no classifier of such images.
         CheckpointError, ArtifactError, MissingExtraError: if it cannot be loaded.
     """
     name = type(source).__name__ if isinstance(source, nn.Module) else os.fspath(source)
     teacher: Teacher
     known: tuple[str, ...] | None = None
+    own_task = task
     if not isinstance(source, nn.Module) and backend_of(source) is not None:
         artifact = Artifact(source, threads=torch.get_num_threads())  # a rank's share of the machine
         teacher = FileTeacher(artifact)
-        known = resolve_classes(artifact.num_classes, artifact.class_names)
+        known, own_task = resolve_classes(artifact.num_classes, artifact.class_names), artifact.task
     elif source in VARIANTS:
         raise ConfigError(
             f"the teacher {name} is a variant without weights; take weights, {name}.apple_in1k say"
@@ -114,6 +118,9 @@ def open_teacher(
         )
         if isinstance(network, MobileOne):
             known = resolve_classes(network.num_classes, network.class_names)
+            own_task = network.task
+    if own_task != task:
+        raise ConfigError(f"the teacher {name} is of task={own_task}, the student of task={task}")
     _check(teacher, name, classes=classes, known=known, size=sides(input_spec.size), device=device)
     return teacher
 

@@ -10,7 +10,6 @@ import torch
 from torch import nn
 
 from mobileone.data.fingerprint import Fingerprint
-from mobileone.data.open import open_data, open_validation
 from mobileone.data.source import ImageSource, notes_of
 from mobileone.errors import ConfigError, TrainingError
 from mobileone.precision import float32_products
@@ -20,6 +19,7 @@ from mobileone.training.run.log_lines import start_line
 from mobileone.training.run.loop import TrainLoop
 from mobileone.training.run.progress import RunProgress
 from mobileone.training.run.run_dir import Resume, RunDir
+from mobileone.training.run.run_sets import open_sets
 from mobileone.training.run.savepoints import Savepoints
 from mobileone.training.run.trainer import Trainer
 from mobileone.training.watch.callback import Callback
@@ -35,6 +35,7 @@ def fit(
     teacher: nn.Module | None = None,
     progress: bool = True,
     allow_changed_data: bool = False,
+    notes: Sequence[str] = (),
 ) -> FitResult:
     """Train as `config` says; under torchrun as one of its ranks, else alone.
 
@@ -55,6 +56,7 @@ def fit(
         progress: whether to print epochs and a bar on stderr; train.log is written anyway.
         allow_changed_data: go on with images that are not those the run began with; in the epoch under way
             some may then come twice, or not at all.
+        notes: lines for the log, on how the configuration came about (see `adapt`).
 
     Raises:
         ConfigError: if `run_dir` holds a run and `resume` is not set, or holds another configuration.
@@ -81,6 +83,7 @@ def fit(
             teacher=teacher,
             show=progress and dist.is_main,
             allow_changed_data=allow_changed_data,
+            notes=notes,
         )
 
 
@@ -94,12 +97,12 @@ def _train(
     teacher: nn.Module | None,
     show: bool,
     allow_changed_data: bool,
+    notes: Sequence[str],
 ) -> FitResult:
     """Set everything up on this rank, go back to where the run was, and start the loop."""
     decide = lambda: files.start(config, resume=resume, world_size=dist.world_size)  # noqa: E731
     start = dist.from_main(decide)
-    train_set = open_data(config.data, split="train")
-    val_set = open_validation(config.data, config.val_data, classes=tuple(train_set.classes))
+    train_set, val_set = open_sets(config)
 
     def log(line: str) -> None:
         if dist.is_main:
@@ -109,7 +112,9 @@ def _train(
         step_images = config.batch_size * start.world_size
         trainer = Trainer(config, train_set, dist, step_images=step_images, teacher=teacher, log=log)
         owned.callback(trainer.loader.close)
-        progress = RunProgress(steps_per_epoch=trainer.steps_per_epoch, step_images=trainer.step_images)
+        progress = RunProgress(
+            steps_per_epoch=trainer.steps_per_epoch, step_images=trainer.step_images, select=config.select
+        )
         dist.from_main(lambda: owned.enter_context(files.lock()) if dist.is_main else None)
         start = dist.from_main(decide)  # again, now that nobody else can change it
         savepoints = Savepoints(trainer, progress, files, log=log)
@@ -117,9 +122,10 @@ def _train(
         if start.resumes:
             dist.from_main(lambda: _check_images(files, images, log, allow_changed=allow_changed_data))
             savepoints.restore()
+            dist.from_main(lambda: files.note_epochs(config.epochs))
         else:
             dist.from_main(lambda: _begin(files, config, images, world_size=dist.world_size))
-        for note in (*notes_of(train_set), *notes_of(val_set)):
+        for note in (*notes, *notes_of(train_set), *notes_of(val_set)):
             log(note)
         log(start_line(trainer, progress, num_val=len(val_set), started_with=start.world_size))
         told = callbacks if dist.is_main else ()

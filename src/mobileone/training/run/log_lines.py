@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import torch
 
+from mobileone.evaluation.metric_names import METRICS, title_of
 from mobileone.evaluation.metrics import EvalResult
-from mobileone.input_spec import Size
+from mobileone.input_spec import Size, size_text
 from mobileone.training.config.train_config import TrainConfig
 from mobileone.training.run.progress import RunProgress
 from mobileone.training.run.trainer import Trainer
@@ -31,11 +32,18 @@ def start_line(trainer: Trainer, progress: RunProgress, *, num_val: int, started
             f"{trainer.step_images} images each as with the {started_with} ranks at the start, now on "
             f"{dist.world_size}"
         )
+    how = (
+        f"{config.epochs} epochs of {trainer.steps_per_epoch} steps, {shares}; peak lr "
+        f"{trainer.schedule.peak_lr:.4g}"
+    )
+    if config.probe.is_on:
+        resumed = "resumed: " if progress.records else ""
+        size = size_text(network.input_spec.size)
+        how = f"a linear probe of its {network.num_features} features at {size} px"
     return (
         f"{resumed}{network.variant.name} on {config.data}: {len(trainer.train_set)} training and {num_val} "
-        f"validation images, {network.num_classes} classes; {config.epochs} epochs of "
-        f"{trainer.steps_per_epoch} steps, {shares}; peak lr {trainer.schedule.peak_lr:.4g}; "
-        f"{dist.device.type}, amp {trainer.step.amp or 'off'}"
+        f"validation images, {network.num_classes} classes; {how}; {dist.device.type}, amp "
+        f"{trainer.step.amp or 'off'}"
     )
 
 
@@ -43,11 +51,13 @@ def epoch_line(record: EpochRecord, trainer: Trainer, progress: RunProgress) -> 
     """A finished epoch; `progress` stands at the start of the next one."""
     config = trainer.config
     tested = ""
-    if record.acc1 is not None:
-        tested = f"val loss {record.val_loss:.4f}  acc@1 {record.acc1:.2f}  acc@5 {record.acc5:.2f}  "
+    if record.metrics:
+        figures = "  ".join(f"{title_of(name)} {record.metrics[name]:.2f}" for name in shown_figures(config))
+        tested = f"val loss {record.val_loss:.4f}  {figures}  "
+    rate = f"penalty {record.weight_decay:g}" if config.probe.is_on else f"lr {record.lr:.4g}"
     line = (
         f"epoch {record.epoch}/{config.epochs}  train loss {record.train_loss:.4f}  {tested}"
-        f"lr {record.lr:.4g}  {record.seconds:.1f} s  {record.images_per_second:.0f} images/s  "
+        f"{rate}  {record.seconds:.1f} s  {record.images_per_second:.0f} images/s  "
         f"data {record.data_wait:.0%}"
     )
     if record.epoch < config.epochs:
@@ -58,9 +68,16 @@ def epoch_line(record: EpochRecord, trainer: Trainer, progress: RunProgress) -> 
     return line + ("  best" if record is progress.best() else "")
 
 
+def shown_figures(config: TrainConfig) -> list[str]:
+    """The figures that an epoch's line has: the first two of the task, and the one that is selected by."""
+    chosen = [] if config.select == "loss" else [config.select]
+    return list(dict.fromkeys([*METRICS[config.task][:2], *chosen]))
+
+
 def bar_line(report: StepReport, last: EvalResult | None, device: torch.device) -> str:
     """Where a run is, for the progress bar."""
-    test = f"acc@1 {last.acc1:.2f}, " if last else ""
+    name = next(iter(last.metrics)) if last else ""
+    test = f"{title_of(name)} {last.metrics[name]:.2f}, " if last else ""
     return (
         f"loss {report.loss:.3f}, {test}lr {report.lr:.4f}, {report.images_per_second:.0f} images/s, "
         f"data {report.data_wait:.0%}, {peak_memory_gb(device):.1f} GB, {duration(report.seconds_left)} left"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import torch
 
@@ -13,6 +14,7 @@ from mobileone.data.source import ImageSource
 from mobileone.errors import MissingExtraError, PreemptedError, TrainingError
 from mobileone.progress_bar import progress_bar
 from mobileone.report.figure import try_to_draw
+from mobileone.training.run.linear_probe import LinearProbe
 from mobileone.training.run.log_lines import bar_line, epoch_line, seconds_to_go
 from mobileone.training.run.losses import Losses
 from mobileone.training.run.prefetch import Waits
@@ -29,6 +31,13 @@ from mobileone.training.watch.records import EpochRecord, FitResult, StepReport
 
 UNSAVED_S = 60.0
 """Training longer than this is saved before an evaluation, which may fail on its own, and may take long."""
+
+
+class Rates(NamedTuple):
+    """Of an epoch's last step. A probe has no learning rate, which is 0, and its penalty as weight decay."""
+
+    lr: float
+    weight_decay: float
 
 
 class TrainLoop:
@@ -77,11 +86,11 @@ class TrainLoop:
             callback.on_start(self.files.path, self.config, step=self.progress.step)
         while self.progress.now.epoch < self.config.epochs:
             epoch = self.progress.now.epoch
-            self._train()
+            rates = self._fit_head() if self.config.probe.is_on else self._train()
             if self.config.is_tested(epoch):
                 self._save_before_evaluation()
                 self.progress.last = self.trainer.evaluate(self.val_set, epoch=epoch, show=self.show)
-            record = self._finish_epoch()
+            record = self._finish_epoch(rates)
             self.log(epoch_line(record, self.trainer, self.progress))
             for callback in self.callbacks:
                 callback.on_epoch_end(record)
@@ -92,8 +101,8 @@ class TrainLoop:
 
     # --- the steps of an epoch
 
-    def _train(self) -> None:
-        """The steps that are left of the epoch."""
+    def _train(self) -> Rates:
+        """The steps that are left of the epoch; the rates of its last one."""
         now = self.progress.now
         if not now.steps:
             seed_everything(self.config.seed + 1_000_003 * now.epoch + self.dist.rank)
@@ -117,6 +126,17 @@ class TrainLoop:
                 f"every step of epoch {now.epoch + 1} was skipped, no loss or no gradient was finite; "
                 "try a lower base_lr or a longer warmup_epochs"
             )
+        last = (now.epoch + 1) * self.trainer.steps_per_epoch - 1
+        return Rates(self.trainer.schedule.lr(last), self.trainer.schedule.decay(last))
+
+    def _fit_head(self) -> Rates:
+        """The whole run of a probe. One that was stopped begins anew."""
+        self.progress.now = EpochProgress(epoch=0)
+        seed_everything(self.config.seed + self.dist.rank)
+        probe = LinearProbe(self.trainer, log=self.log, show=self.show, check_stop=self._leave_alone)
+        fitted = probe(self.progress.now)
+        self._note_bad_images()
+        return Rates(0.0, fitted.strength)
 
     def _steps(self) -> None:
         trainer, now, total = self.trainer, self.progress.now, self.trainer.steps_per_epoch
@@ -172,6 +192,11 @@ class TrainLoop:
         if saves:
             self._try_to_save()
 
+    def _leave_alone(self) -> None:
+        """Leave if told to, where no other rank would be left waiting."""
+        if self.stop.received and self.dist.world_size == 1:
+            self._leave()
+
     def _leave(self) -> None:
         names = [name for name in self.dist.gather(self.stop.received) if name]
         position = f"epoch {self.progress.now.epoch + 1}, step {self.progress.now.steps}"
@@ -186,28 +211,26 @@ class TrainLoop:
         if self.dist.reduce_sum(is_long) and not self.savepoints.is_saved:
             self._try_to_save()
 
-    def _finish_epoch(self) -> EpochRecord:
+    def _finish_epoch(self, rates: Rates) -> EpochRecord:
         """Note the epoch, write its files, and save."""
-        record = self._record()
+        record = self._record(rates)
         self.progress.records.append(record)
         self.progress.now = EpochProgress(epoch=record.epoch)
         self.dist.from_main(lambda: self._write_results(record))
         self._save()
         return record
 
-    def _record(self) -> EpochRecord:
+    def _record(self, rates: Rates) -> EpochRecord:
         now, trainer = self.progress.now, self.trainer
         tested = self.progress.last if self.config.is_tested(now.epoch) else None
-        final_step = (now.epoch + 1) * trainer.steps_per_epoch - 1
         return EpochRecord(
             epoch=now.epoch + 1,
-            step=final_step + 1,
+            step=(now.epoch + 1) * trainer.steps_per_epoch,
             train_loss=now.mean_loss,
             val_loss=None if tested is None else tested.loss,
-            acc1=None if tested is None else tested.acc1,
-            acc5=None if tested is None else tested.acc5,
-            lr=trainer.schedule.lr(final_step),
-            weight_decay=trainer.schedule.decay(final_step),
+            metrics={} if tested is None else dict(tested.metrics),
+            lr=rates.lr,
+            weight_decay=rates.weight_decay,
             seconds=now.seconds,
             images_per_second=now.steps * trainer.step_images / now.seconds,
             data_wait=now.waiting / now.seconds,
@@ -216,14 +239,16 @@ class TrainLoop:
     def _write_results(self, record: EpochRecord) -> None:
         """The files of a finished epoch that are made for people."""
         model = self.trainer.averaged
-        extra = {"epoch": record.epoch, "acc1": record.acc1, "acc5": record.acc5}
+        figures = {name: value for name, value in record.metrics.items() if "/" not in name}
+        extra = {"epoch": record.epoch, **figures}
         if record is self.progress.best():
             save_model(model, self.files.weights("best"), extra=extra)
         save_model(model, self.files.weights("last"), extra=extra)
-        self.files.write_metrics(self.progress.records)
+        self.files.write_metrics(self.progress.records, task=self.config.task)
         try:  # the picture is not worth a run
             line = try_to_draw(
-                lambda: draw_curves(self.progress.records, self.files.curves), self.files.curves.name
+                lambda: draw_curves(self.progress.records, self.files.curves, select=self.config.select),
+                self.files.curves.name,
             )
         except MissingExtraError as error:
             line = str(error)
@@ -251,12 +276,14 @@ class TrainLoop:
     def _result(self) -> FitResult:
         best, last = self.progress.best(), self.progress.last
         assert best is not None
-        assert best.acc1 is not None
+        value = best.val_loss if self.config.select == "loss" else best.figure(self.config.select)
+        assert value is not None
         assert last is not None
         return FitResult(
             run_dir=self.files.path,
+            select=self.config.select,
             best_epoch=best.epoch,
-            best_acc1=best.acc1,
+            best_value=value,
             last=last,
             records=tuple(self.progress.records),
             skipped=tuple(sorted(self.progress.skipped)),

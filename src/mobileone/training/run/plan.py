@@ -12,13 +12,14 @@ from typing import Any
 
 import torch
 
-from mobileone.data.open import open_data, open_validation
 from mobileone.data.shards.address import is_remote, is_url
 from mobileone.data.source import ImageSource
-from mobileone.errors import TrainingError
+from mobileone.errors import ConfigError, TrainingError
 from mobileone.input_spec import Size, size_text
 from mobileone.ranks.distributed import Distributed, distributed
 from mobileone.training.config.train_config import TrainConfig
+from mobileone.training.method.optim import state_tensors
+from mobileone.training.run.run_sets import open_sets
 from mobileone.training.run.trainer import Trainer
 from mobileone.training.watch.memory import SAFETY, available_bytes, peak_bytes
 from mobileone.training.watch.schedule_plot import draw_schedule
@@ -142,9 +143,12 @@ def plan(config: TrainConfig, *, picture: Path | None = None) -> RunPlan:
             raise TrainingError(
                 f"a dry run starts no programs, and {name}={address} would; give data on this machine"
             )
+    if config.probe.is_on:
+        raise ConfigError(
+            "a probe has no steps to plan: it takes about as long as an evaluation of the training images"
+        )
     with distributed(config.compute.device) as dist:
-        train_set = open_data(config.data, split="train")
-        open_validation(config.data, config.val_data, classes=tuple(train_set.classes))
+        train_set, _ = open_sets(config)
         trainer = Trainer(config, train_set, dist)
         try:
             if picture is not None and dist.is_main:
@@ -261,8 +265,7 @@ def _standing_bytes(trainer: Trainer) -> int:
     tensors = [*trainer.network.parameters(), *trainer.network.buffers()]
     if trainer.ema is not None:
         tensors += [*trainer.ema.module.parameters(), *trainer.ema.module.buffers()]
-    for state in trainer.step.optimizer.state.values():
-        tensors += [value for value in state.values() if isinstance(value, torch.Tensor)]
+    tensors += state_tensors(trainer.step.optimizer)
     return sum(tensor.nbytes for tensor in tensors)
 
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from dataclasses import dataclass, field
 from typing import Any
 
 from mobileone.data.loader import BadImage
 from mobileone.evaluation.metrics import EvalResult
-from mobileone.training.watch.records import EpochRecord
+from mobileone.training.watch.records import EpochRecord, best_record
 
 
 @dataclass(slots=True, kw_only=True)
@@ -78,6 +77,7 @@ class RunProgress:
         last: evaluation of the last one that had one.
         skipped: names of training images that could not be read.
         num_skipped: steps that were skipped because something was not finite.
+        select: figure that the best epoch is chosen by.
     """
 
     steps_per_epoch: int
@@ -87,6 +87,7 @@ class RunProgress:
     last: EvalResult | None = None
     skipped: set[str] = field(default_factory=set)
     num_skipped: int = 0
+    select: str = "acc1"
 
     @property
     def step(self) -> int:
@@ -94,15 +95,14 @@ class RunProgress:
         return self.now.epoch * self.steps_per_epoch + self.now.steps
 
     def best(self) -> EpochRecord | None:
-        """The first epoch of the largest top-1; None before the first evaluation."""
-        tested = [record for record in self.records if record.acc1 is not None]
-        return max(tested, key=lambda record: record.acc1 or 0.0, default=None)
+        """The first epoch of the best figure; None before the first evaluation."""
+        return best_record(self.records, self.select)
 
     def state_dict(self) -> dict[str, Any]:
         """Plain values, for `load_state_dict`. The skipped steps are kept with the trainer's state."""
         return {
             "progress": self.now.state_dict(step_images=self.step_images),
-            "records": [dataclasses.asdict(record) for record in self.records],
+            "records": [record.to_dict() for record in self.records],
             "last": self.last and self.last.to_dict(),
             "skipped": sorted(self.skipped),
         }
@@ -110,9 +110,6 @@ class RunProgress:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take over a state of `state_dict`; a step may have another number of images now."""
         self.now = EpochProgress.from_state_dict(state["progress"], step_images=self.step_images)
-        self.records = [EpochRecord(**values) for values in state["records"]]
-        last = state["last"]
-        self.last = last and EvalResult(
-            **last | {name: tuple(last.get(name, ())) for name in ("skipped", "notes")}
-        )
+        self.records = [EpochRecord.from_dict(values) for values in state["records"]]
+        self.last = state["last"] and EvalResult.from_dict(state["last"])
         self.skipped = set(state["skipped"])

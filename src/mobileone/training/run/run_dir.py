@@ -24,6 +24,7 @@ from mobileone.data.shards.address import is_remote
 from mobileone.errors import ConfigError, MobileOneError, TrainingError
 from mobileone.outside_text import json_text, printable_lines, require_unicode
 from mobileone.regular_file import read_json
+from mobileone.task import Task
 from mobileone.training.config.train_config import CONFIG_VERSION, TrainConfig
 from mobileone.training.watch.records import EpochRecord, metrics_table
 
@@ -97,6 +98,11 @@ class RunDir:
     def checkpoints(self) -> Path:
         """What resuming needs: a folder of resume files."""
         return self.path / "checkpoints"
+
+    @property
+    def full_rate(self) -> Path:
+        """What a longer run needs: a resume file and the best weights of when the rate began to fall."""
+        return self.checkpoints / "full_rate"
 
     @property
     def curves(self) -> Path:
@@ -253,11 +259,13 @@ class RunDir:
         Raises:
             TrainingError: if no run is there.
         """
-        before, now = self._stored_config().settings(), config.settings()
+        # With this schedule the steps before the fall are those of a run of any length.
+        prolongs = config.optim.schedule == "wsd" and not config.progressive
+        before, now = (_meant(each) for each in (self._stored_config(), config))
         return [
             (name, before[name], now[name])
             for name in now
-            if now[name] != before[name] and name not in MAY_CHANGE
+            if now[name] != before[name] and name not in MAY_CHANGE and not (prolongs and name == "epochs")
         ]
 
     def claim(self, config: TrainConfig, *, world_size: int) -> None:
@@ -271,6 +279,15 @@ class RunDir:
             "threads": torch.get_num_threads(),
             "started": datetime.now().astimezone().isoformat(timespec="seconds"),
         }
+        self._write(config, environment)
+
+    def note_epochs(self, epochs: int) -> None:
+        """Write into config.json that the run has another number of epochs now, if it has."""
+        stored = self._stored_config()
+        if stored.epochs != epochs:
+            self._write(stored.with_values({"epochs": epochs}), self.read_environment())
+
+    def _write(self, config: TrainConfig, environment: Mapping[str, Any]) -> None:
         content = {"version": CONFIG_VERSION, "config": config.to_dict(), "environment": environment}
         text = json.dumps(content, indent=2)
         with atomic_path(self.config) as temporary:
@@ -312,10 +329,10 @@ class RunDir:
         for path in leftovers(self.path):
             path.unlink(missing_ok=True)
 
-    def write_metrics(self, records: Sequence[EpochRecord]) -> None:
+    def write_metrics(self, records: Sequence[EpochRecord], *, task: Task = "singlelabel") -> None:
         """Write metrics.csv anew, so that a resumed run never repeats a line."""
         with atomic_path(self.metrics) as temporary:
-            temporary.write_text(metrics_table(records), encoding="utf-8")
+            temporary.write_text(metrics_table(records, task=task), encoding="utf-8")
 
     def log(self, line: str, *, show: bool = True) -> None:
         """Append a line to train.log, and print it to stderr above the progress bar.
@@ -331,6 +348,11 @@ class RunDir:
             show = True
         if show:
             tqdm.write(line, file=sys.stderr)
+
+
+def _meant(config: TrainConfig) -> dict[str, Any]:
+    """Settings by full name, what is `auto` resolved where it is the task that decides."""
+    return config.settings() | {"objective.loss": config.loss, "saving.select": config.select}
 
 
 def _launch() -> str | None:

@@ -4,24 +4,24 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import math
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
-from typing import Any
 
 from mobileone.atomic import atomic_path
 from mobileone.checkpoint.load import load_model
 from mobileone.data.open import open_data, open_validation
 from mobileone.data.source import ImageSource
+from mobileone.data.subset import leave_out
 from mobileone.errors import MobileOneWarning, TrainingError
 from mobileone.evaluation.answers import Answers, answer
-from mobileone.evaluation.confusion import class_results, confused_pairs
+from mobileone.evaluation.label_answers import LabelAnswers, answer_labels
+from mobileone.evaluation.label_pictures import draw_label_mistakes, draw_worst_labels
+from mobileone.evaluation.metric_names import METRICS, title_of
 from mobileone.evaluation.pictures import draw_confusion, draw_mistakes, draw_worst_classes
-from mobileone.imagenet import human_name
 from mobileone.input_spec import size_text
 from mobileone.limits import IMAGE_BYTES, JSON_BYTES
 from mobileone.model.network import MobileOne
@@ -29,12 +29,39 @@ from mobileone.processor import num_cores
 from mobileone.ranks.device import pick_device
 from mobileone.regular_file import read_regular
 from mobileone.report.figure import try_to_draw
-from mobileone.report.page import Cell, document, picture, sortable_table, tiles
+from mobileone.report.page import document, picture, tiles
+from mobileone.task import Task
 from mobileone.training.config.train_config import TrainConfig
+from mobileone.training.run.report_tables import (
+    classes_table,
+    epochs_table,
+    labels_table,
+    pairs_table,
+    settings_table,
+)
 from mobileone.training.run.run_dir import RunDir
+from mobileone.training.watch.records import column_of
 from mobileone.training.watch.time_left import duration
 
-MAX_PAIRS = 100
+# Title, file and note of the pictures.
+CURVES = ("Curves", "curves.png", "Validation is that of the averaged weights.")
+PICTURES: Mapping[Task, tuple[tuple[str, str, str], ...]] = {
+    "singlelabel": (
+        CURVES,
+        ("Confusion", "confusion.png", "Images of a class (row) that were seen as another (column)."),
+        ("Worst classes", "worst_classes.png", ""),
+        ("Mistakes", "mistakes.png", "The wrong images it was surest of: class, then prediction."),
+    ),
+    "multilabel": (
+        CURVES,
+        ("Worst labels", "worst_classes.png", ""),
+        (
+            "Mistakes",
+            "mistakes.png",
+            "What it was surest of and wrong about: a label given wrongly, or missed.",
+        ),
+    ),
+}
 UNUSED = ("init", "distill.teacher")  # fields of a run's configuration that a report does not look at
 MAX_BATCH = 256  # the result is the same for any; the file is not to decide how much memory is used
 
@@ -45,14 +72,14 @@ class RunReport:
 
     Attributes:
         page: report.html, with the pictures inside.
-        pictures: confusion.png, worst_classes.png and mistakes.png (where there are mistakes); one that
-            could not be drawn is left out, and a `MobileOneWarning` says why.
+        pictures: confusion.png (with one class an image), worst_classes.png and mistakes.png (where there are
+            mistakes); one that could not be drawn is left out, and a `MobileOneWarning` says why.
         answers: of the best weights.
     """
 
     page: Path
     pictures: tuple[Path, ...]
-    answers: Answers
+    answers: Answers | LabelAnswers
 
 
 def write_report(
@@ -90,11 +117,14 @@ def write_report(
         raise TrainingError(f"{run_dir} has no {best.name} yet; a report needs an evaluated epoch")
     model = load_model(best, form="inference", device=pick_device(device or config.compute.device))
     if data is None:
-        source = open_validation(config.data, config.val_data, classes=model.class_names)
+        source = open_validation(config.data, config.val_data, classes=model.class_names, task=model.task)
     else:
-        source = open_data(data, split="val", classes=model.class_names)
+        source = open_data(data, split="val", classes=model.class_names, task=model.task)
+    if config.exclude is not None:
+        (source,) = leave_out(config.exclude, source, must_find=False)
     asked = config.loading.num_workers
-    answers = answer(
+    asks = answer if model.task == "singlelabel" else answer_labels
+    answers: Answers | LabelAnswers = asks(
         model,
         source,
         batch_size=min(config.batch_size, MAX_BATCH),
@@ -109,53 +139,51 @@ def write_report(
     return RunReport(page=page, pictures=pictures, answers=answers)
 
 
-def _draw(files: RunDir, answers: Answers, source: ImageSource) -> tuple[Path, ...]:
+def _draw(files: RunDir, answers: Answers | LabelAnswers, source: ImageSource) -> tuple[Path, ...]:
     confusion, worst, mistakes = (
         files.path / name for name in ("confusion.png", "worst_classes.png", "mistakes.png")
     )
-    matrix = answers.confusion()
-    for path, draw in (
-        (confusion, lambda: draw_confusion(matrix, answers.classes, confusion)),
-        (worst, lambda: draw_worst_classes(matrix, answers.classes, worst)),
-        (mistakes, lambda: draw_mistakes(answers, source, mistakes)),
-    ):
+    drawn: dict[Path, Callable[[], object]]
+    if isinstance(answers, Answers):
+        matrix, classes = answers.confusion(), answers.classes
+        drawn = {
+            confusion: lambda: draw_confusion(matrix, classes, confusion),
+            worst: lambda: draw_worst_classes(matrix, classes, worst),
+            mistakes: lambda: draw_mistakes(answers, source, mistakes),
+        }
+    else:
+        drawn = {
+            worst: lambda: draw_worst_labels(answers, worst),
+            mistakes: lambda: draw_label_mistakes(answers, source, mistakes),
+        }
+    for path, draw in drawn.items():
         path.unlink(missing_ok=True)  # an earlier report's
         line = try_to_draw(draw, path.name)
         if line is not None:
             warnings.warn(line, MobileOneWarning, stacklevel=3)
-    return tuple(path for path in (confusion, worst, mistakes) if path.exists())
+    return tuple(path for path in drawn if path.exists())
 
 
-def _page(files: RunDir, config: TrainConfig, model: MobileOne, answers: Answers) -> str:
+def _page(files: RunDir, config: TrainConfig, model: MobileOne, answers: Answers | LabelAnswers) -> str:
     environment = files.read_environment()
     rows = epoch_rows(files)
     name = f"{model.variant.name} on {config.data}"
-    parts = [_summary(rows, model, answers)]
-    for title, key, note in (
-        ("Curves", "curves.png", "Validation is that of the averaged weights."),
-        (
-            "Confusion",
-            "confusion.png",
-            "Images of a class (row) that were seen as another (column).",
-        ),
-        ("Worst classes", "worst_classes.png", ""),
-        (
-            "Mistakes",
-            "mistakes.png",
-            "The wrong images it was surest of: class, then prediction.",
-        ),
-    ):
+    parts = [_summary(rows, config, model, answers)]
+    for title, key, note in PICTURES[model.task]:
         path = files.path / key
         if path.is_file() and path.stat().st_size <= IMAGE_BYTES.value:
             parts.append(
                 f"<section><h2>{title}</h2>{picture(path.read_bytes(), alt=title)}"
                 f'<p class="soft">{escape(note)}</p></section>'
             )
-    parts.append(f"<section><h2>Commonest mistakes</h2>{_pairs(answers)}</section>")
-    parts.append(f"<section><h2>Every class</h2>{_classes(answers)}</section>")
-    parts.append(f"<section><h2>Epochs</h2>{_epochs(rows)}</section>")
+    if isinstance(answers, Answers):
+        parts.append(f"<section><h2>Commonest mistakes</h2>{pairs_table(answers)}</section>")
+        parts.append(f"<section><h2>Every class</h2>{classes_table(answers)}</section>")
+    else:
+        parts.append(f"<section><h2>Every label</h2>{labels_table(answers)}</section>")
+    parts.append(f"<section><h2>Epochs</h2>{epochs_table(rows)}</section>")
     settings = config.settings() | {f"({name})": value for name, value in environment.items()}
-    parts.append(f"<section><h2>Configuration</h2>{_settings(settings)}</section>")
+    parts.append(f"<section><h2>Configuration</h2>{settings_table(settings)}</section>")
     return document(f"Training of {name}", [f"<h1>{escape(name)}</h1>", *parts])
 
 
@@ -169,9 +197,9 @@ def epoch_rows(files: RunDir) -> list[dict[str, str]]:
         text = read_regular(files.metrics, JSON_BYTES).decode("utf-8")
         rows = list(csv.DictReader(io.StringIO(text, newline="")))
         numbers = [float(value) for row in rows for value in row.values() if value]
-        if not rows or not {"epoch", "acc@1", "seconds", "images/s", "data_wait"} <= set(rows[0]):
+        if not rows or not {"epoch", "val_loss", "seconds", "images/s", "data_wait"} <= set(rows[0]):
             raise ValueError("it lacks columns, or lines")
-        if not all(math.isfinite(number) for number in numbers) or not any(row["acc@1"] for row in rows):
+        if not all(math.isfinite(number) for number in numbers) or not any(row["val_loss"] for row in rows):
             raise ValueError("no epoch was evaluated, or a number is not finite")
         if not all(row[name] for row in rows for name in ("epoch", "seconds", "images/s", "data_wait")):
             raise ValueError("a number is missing")
@@ -181,15 +209,23 @@ def epoch_rows(files: RunDir) -> list[dict[str, str]]:
     return rows
 
 
-def _summary(rows: Sequence[dict[str, str]], model: MobileOne, answers: Answers) -> str:
+def _summary(
+    rows: Sequence[dict[str, str]], config: TrainConfig, model: MobileOne, answers: Answers | LabelAnswers
+) -> str:
     seconds = sum(float(row["seconds"]) for row in rows)
-    tested = [row for row in rows if row["acc@1"]]
-    best = max(tested, key=lambda row: float(row["acc@1"]))
+    figures = answers.figures
+    first, *others = METRICS[model.task]
     spec = model.input_spec
     values = [
-        (f"{answers.acc1:.2f} %", f"top-1 of the best weights, {len(answers):,} images"),
-        (f"{answers.acc5:.2f} %", "top-5"),
-        (f"{best['epoch']} of {rows[-1]['epoch']}", "best epoch"),
+        (
+            f"{figures[first]:.2f} %",
+            f"{title_of(first)} of the best weights, {len(answers):,} images",
+        ),
+        *((f"{figures[name]:.2f} %", title_of(name)) for name in others),
+        (
+            f"{_best_epoch(rows, config.select)} of {rows[-1]['epoch']}",
+            f"best epoch, by {title_of(config.select)}",
+        ),
         (duration(seconds), "training, without evaluation"),
         (f"{float(rows[-1]['images/s']):,.0f}", "images/s in the last epoch"),
         (f"{float(rows[-1]['data_wait']):.0%}", "of it waiting for images"),
@@ -199,56 +235,10 @@ def _summary(rows: Sequence[dict[str, str]], model: MobileOne, answers: Answers)
     return tiles(values)
 
 
-def _pairs(answers: Answers) -> str:
-    body: list[list[Cell]] = []
-    for pair in confused_pairs(answers.confusion(), limit=MAX_PAIRS):
-        label, seen = (human_name(answers.classes[index]) for index in (pair.label, pair.predicted))
-        share = 100 * pair.times / pair.num_images
-        body.append(
-            [
-                (label, label),
-                (seen, seen),
-                (str(pair.times), pair.times),
-                (str(pair.num_images), pair.num_images),
-                (f"{share:.1f}", share),
-            ]
-        )
-    header = ["class", "seen as", "images", "of", "% of the class"]
-    if not body:
-        return "<p>None: every image was right.</p>"
-    return sortable_table(header, body, text=("class", "seen as"))
-
-
-def _classes(answers: Answers) -> str:
-    body: list[list[Cell]] = []
-    for result in class_results(answers.confusion()):
-        name = human_name(answers.classes[result.label])
-        other = "" if result.mistaken_for is None else human_name(answers.classes[result.mistaken_for])
-        precision = result.precision
-        body.append(
-            [
-                (name, name),
-                (str(result.num_images), result.num_images),
-                (f"{result.recall:.1f}", result.recall),
-                ("–" if precision is None else f"{precision:.1f}", precision),
-                (other, other),
-                (str(result.num_mistaken), result.num_mistaken),
-            ]
-        )
-    header = ["class", "images", "top-1, %", "precision, %", "mostly taken for", "images so"]
-    return sortable_table(header, body, text=("class", "mostly taken for"))
-
-
-def _epochs(rows: Sequence[dict[str, str]]) -> str:
-    body: list[list[Cell]] = [
-        [(value or "–", float(value) if value else None) for value in row.values()] for row in rows
-    ]
-    return sortable_table(list(rows[0]), body, text=())
-
-
-def _settings(values: dict[str, Any]) -> str:
-    body: list[list[Cell]] = []
-    for name, value in values.items():
-        shown = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-        body.append([(name, name), (shown, shown)])
-    return sortable_table(["field", "value"], body, text=("field", "value"))
+def _best_epoch(rows: Sequence[dict[str, str]], select: str) -> str:
+    """The epoch that the best weights are of; a dash where metrics.csv lacks what they are chosen by."""
+    column = "val_loss" if select == "loss" else column_of(select)
+    tested = [row for row in rows if row.get(column)]
+    sign = -1.0 if select == "loss" else 1.0
+    best = max(tested, key=lambda row: sign * float(row[column]), default=None)
+    return "–" if best is None else best["epoch"]

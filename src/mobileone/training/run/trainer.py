@@ -35,6 +35,9 @@ from mobileone.training.method.transforms import transform_at
 from mobileone.training.run.ddp import wrap_ddp
 from mobileone.training.run.prefetch import Prefetched
 
+PROBED = ("stem", "stages")
+"""Modules that a linear probe leaves as they are."""
+
 
 class Trainer:
     """A network in training on this rank.
@@ -74,20 +77,22 @@ class Trainer:
     ) -> None:
         self.config, self.train_set, self.dist, self.log = config, train_set, dist, log
         step_images = step_images or config.batch_size * dist.world_size
-        self.step_images = min(step_images, len(train_set))
+        # A probe is one step of all images.
+        self.step_images = len(train_set) if config.probe.is_on else min(step_images, len(train_set))
         self.loader = self._loader()
         self.steps_per_epoch = len(self.loader)
         self.schedule = _schedule(config, self.steps_per_epoch, step_images)
         self.network = self._network()
         self._check_statistics()
         # The average stays a plain network: copied before the conversion for several ranks.
-        self.ema = ModelEma(self.network, decay=config.optim.ema_decay) if config.optim.ema_decay else None
+        averages = config.optim.ema_decay > 0 and not config.probe.is_on
+        self.ema = ModelEma(self.network, decay=config.optim.ema_decay) if averages else None
         self.step = self._step(teacher)
 
     def _network(self) -> MobileOne:
         """The network before its first step, on its device."""
         network = initial_model(self.config, self.train_set).to(self.dist.device)
-        freeze_(network, self.config.freeze)
+        freeze_(network, PROBED if self.config.probe.is_on else self.config.freeze)
         if self.config.compute.channels_last:
             network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         if network.form == "train":
@@ -129,12 +134,7 @@ class Trainer:
             model=wrap_ddp(self._compiled(network), config, dist),
             network=network,
             input_spec=network.input_spec,
-            optimizer=create_optimizer(
-                network,
-                lr=self.schedule.peak_lr,
-                momentum=config.optim.momentum,
-                weight_decay=config.optim.weight_decay,
-            ),
+            optimizer=create_optimizer(network, config.optim, lr=self.schedule.peak_lr),
             scaler=torch.amp.GradScaler(dist.device.type, enabled=amp == "fp16"),
             ema=self.ema,
             device=dist.device,
@@ -187,7 +187,7 @@ class Trainer:
             self.dist.broadcast_(model.buffers())
         try:
             return evaluate(
-                _fused(model),
+                fused(model),
                 val_set,
                 batch_size=self.config.batch_size,
                 num_workers=self.config.loading.num_workers,
@@ -195,7 +195,7 @@ class Trainer:
                 dist=self.dist,
                 amp=self.step.amp,
                 progress=show,
-                on_dead_worker=self._report_worker,
+                on_dead_worker=self.report_worker,
             )
         except InferenceError as error:
             raise TrainingError(
@@ -230,6 +230,8 @@ class Trainer:
 
     def _teacher(self, module: nn.Module | None, amp: AmpDtype | None) -> Teacher | None:
         named = self.config.distill.teacher
+        if module is not None and self.config.probe.is_on:
+            raise ConfigError("a probe has no teacher; leave it out, or train by steps (probe.views=none)")
         if module is not None and named is not None:
             raise ConfigError(f"there are two teachers: distill.teacher={named} and a module; pass one")
         source = named if module is None else module
@@ -237,10 +239,16 @@ class Trainer:
             return None
         classes = tuple(self.train_set.classes)
         return open_teacher(
-            source, classes=classes, input_spec=self.network.input_spec, device=self.dist.device, amp=amp
+            source,
+            classes=classes,
+            input_spec=self.network.input_spec,
+            device=self.dist.device,
+            amp=amp,
+            task=self.config.task,
         )
 
-    def _report_worker(self, line: str) -> None:
+    def report_worker(self, line: str) -> None:
+        """Tell the user of a loader worker that died."""
         where = f"rank {self.dist.rank}: " if self.dist.world_size > 1 else ""
         self.log(where + line)
 
@@ -256,11 +264,11 @@ class Trainer:
             on_bad_image=self.config.loading.on_bad_image,
             pin_memory=self.dist.device.type == "cuda",
             step_size=self.step_images,
-            on_dead_worker=self._report_worker,
+            on_dead_worker=self.report_worker,
         )
 
 
-def _fused(model: MobileOne) -> MobileOne:
+def fused(model: MobileOne) -> MobileOne:
     """What evaluates as the model does with one convolution a unit: a copy in inference form."""
     if model.form != "train":
         return model
@@ -284,6 +292,9 @@ def _schedule(config: TrainConfig, steps_per_epoch: int, step_images: int) -> Sc
         min_lr=config.optim.min_lr,
         weight_decay=config.optim.weight_decay,
         weight_decay_end=config.optim.weight_decay_end,
+        cooldown_steps=None
+        if config.cooldown_epoch is None
+        else (config.epochs - config.cooldown_epoch) * steps_per_epoch,
     )
 
 

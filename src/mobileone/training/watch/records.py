@@ -5,12 +5,16 @@ from __future__ import annotations
 import csv
 import dataclasses
 import io
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from mobileone.evaluation.metric_names import CLASS_METRICS, METRICS
 from mobileone.evaluation.metrics import EvalResult
+from mobileone.outside_text import printable
+from mobileone.task import Task
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,9 +50,8 @@ class EpochRecord:
         epoch: 1 for the first.
         step: steps of the whole run so far.
         train_loss: mean loss of the epoch's steps, over all ranks, with label smoothing.
-        val_loss: cross-entropy of the averaged weights on the validation images; None if not evaluated.
-        acc1: their top-1, percent; likewise.
-        acc5: their top-5, percent; likewise.
+        val_loss: of the averaged weights on the validation images, as of `EvalResult`; None if not evaluated.
+        metrics: their figures, percent, by name, likewise; empty if not evaluated.
         lr: learning rate of the last step.
         weight_decay: weight decay of the last step.
         seconds: wall time of the training part.
@@ -60,13 +63,54 @@ class EpochRecord:
     step: int
     train_loss: float
     val_loss: float | None
-    acc1: float | None
-    acc5: float | None
+    metrics: Mapping[str, float]
     lr: float
     weight_decay: float
     seconds: float
     images_per_second: float
     data_wait: float
+
+    @property
+    def acc1(self) -> float | None:
+        """Top-1, percent; None if not evaluated, or with several labels an image."""
+        return self.metrics.get("acc1")
+
+    def figure(self, select: str) -> float | None:
+        """What the best epoch is chosen by, the more the better; None if not evaluated.
+
+        Args:
+            select: a name in `metrics`, or `loss`, of which less is better.
+        """
+        if select == "loss":
+            return None if self.val_loss is None else -self.val_loss
+        return self.metrics.get(select)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON and resume files."""
+        return dataclasses.asdict(self) | {"metrics": dict(self.metrics)}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> EpochRecord:
+        """The way back, also from before there were other figures than `acc1` and `acc5`.
+
+        Raises:
+            KeyError, TypeError: if the values are no record's.
+        """
+        rest = dict(values)
+        older = {name: rest.pop(name) for name in ("acc1", "acc5") if name in rest}
+        known = {name: value for name, value in older.items() if value is not None}
+        return cls(**{"metrics": known} | rest)
+
+
+def best_record(records: Sequence[EpochRecord], select: str) -> EpochRecord | None:
+    """The first epoch of the best figure; None before the first evaluation."""
+    best: EpochRecord | None = None
+    largest = -math.inf
+    for record in records:
+        figure = record.figure(select)
+        if figure is not None and (best is None or figure > largest):
+            best, largest = record, figure
+    return best
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,8 +119,9 @@ class FitResult:
 
     Attributes:
         run_dir: its folder.
-        best_epoch: first epoch of the largest top-1; 1 is the first.
-        best_acc1: that top-1, percent.
+        select: the figure that the best epoch was chosen by.
+        best_epoch: first epoch of the best such figure; 1 is the first.
+        best_value: that figure, percent, or nats of `loss`.
         last: evaluation after the last epoch.
         records: every epoch.
         skipped: names of training images that could not be read.
@@ -84,8 +129,9 @@ class FitResult:
     """
 
     run_dir: Path
+    select: str
     best_epoch: int
-    best_acc1: float
+    best_value: float
     last: EvalResult
     records: tuple[EpochRecord, ...]
     skipped: tuple[str, ...]
@@ -95,10 +141,11 @@ class FitResult:
         """Plain values, for JSON."""
         return {
             "run_dir": str(self.run_dir),
+            "select": self.select,
             "best_epoch": self.best_epoch,
-            "best_acc1": self.best_acc1,
+            "best_value": self.best_value,
             "last": self.last.to_dict(),
-            "records": [dataclasses.asdict(record) for record in self.records],
+            "records": [record.to_dict() for record in self.records],
             "skipped": list(self.skipped),
             "seconds": self.seconds,
         }
@@ -109,28 +156,59 @@ COLUMNS = {
     "step": "step",
     "train_loss": "train_loss",
     "val_loss": "val_loss",
-    "acc1": "acc@1",
-    "acc5": "acc@5",
+    "metrics": "",
     "lr": "lr",
     "weight_decay": "weight_decay",
     "seconds": "seconds",
     "images_per_second": "images/s",
     "data_wait": "data_wait",
 }
-"""Fields of `EpochRecord` and the names of their columns in metrics.csv."""
+"""Fields of `EpochRecord` and the names of their columns in metrics.csv; figures have their own."""
+
+MAX_CLASS_COLUMNS = 100
+"""Classes up to which metrics.csv has columns of single classes, at its end."""
+
+
+def column_of(figure: str) -> str:
+    """The column of a figure in metrics.csv.
+
+    >>> column_of("acc1"), column_of("macro_f1"), column_of("recall/cat")
+    ('acc@1', 'macro_f1', 'recall/cat')
+    """
+    return {"acc1": "acc@1", "acc5": "acc@5"}.get(figure, printable(figure))
+
 
 WALL_CLOCK = ("seconds", "images/s", "data_wait")
 """Columns that no two runs share."""
 
 
-def metrics_table(records: Sequence[EpochRecord]) -> str:
-    """metrics.csv: a header and one line an epoch."""
+def metrics_table(records: Sequence[EpochRecord], *, task: Task = "singlelabel") -> str:
+    """metrics.csv: a header and one line an epoch; columns of single classes at the end, if they are few."""
+    overall = METRICS[task]
+    kinds = CLASS_METRICS[task]
+    single = list(dict.fromkeys(name for record in records for name in record.metrics if "/" in name))
+    if len(single) > MAX_CLASS_COLUMNS * len(kinds):
+        single = []
+    header = [
+        column
+        for field, name in COLUMNS.items()
+        for column in (map(column_of, overall) if field == "metrics" else [name])
+    ]
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(COLUMNS.values())
+    writer.writerow([*header, *map(column_of, single)])
     for record in records:
-        values = dataclasses.asdict(record)
-        writer.writerow("" if values[name] is None else _short(values[name]) for name in COLUMNS)
+        values = [
+            value
+            for field in COLUMNS
+            for value in (
+                [record.metrics.get(name) for name in overall]
+                if field == "metrics"
+                else [getattr(record, field)]
+            )
+        ]
+        values += [record.metrics.get(name) for name in single]
+        writer.writerow("" if value is None else _short(value) for value in values)
     return text.getvalue()
 
 

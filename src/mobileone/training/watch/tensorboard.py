@@ -48,7 +48,8 @@ class TensorBoard(Callback):
 
     def on_epoch_end(self, record: EpochRecord) -> None:
         """Curves under "epochs", also by step."""
-        for name, value in dataclasses.asdict(record).items():
+        values = record.to_dict()
+        for name, value in (values | values.pop("metrics")).items():
             if name not in ("step", "epoch") and value is not None:
                 self._writer.add_scalar(f"epochs/{name}", value, record.step)
         self._writer.flush()

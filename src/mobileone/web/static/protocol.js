@@ -6,6 +6,7 @@
  * @property {string} made  the package and version that built it
  * @property {Network[]} networks  at least one; the first is shown first
  * @property {Licence[]} licences  of weights that are not the site owner's; may be empty
+ * @property {{file: string, sha256: string}} pixels  the module that resizes
  * @property {Decoding | null} decoding  a photo as Python decodes it, to see what the browser makes of it
  * @property {{files: string, version: string} | null} litert  where LiteRT.js lies, if a network needs it
  *
@@ -14,6 +15,7 @@
  * @property {string} title  for people
  * @property {"engine" | "litert"} runtime
  * @property {"int8" | "fp32"} precision
+ * @property {"singlelabel" | "multilabel"} task  of several labels each has a probability of its own
  * @property {string} file
  * @property {string} sha256  of the file, hexadecimal
  * @property {number} bytes  of the file, not compressed
@@ -34,11 +36,16 @@
  * @property {[number, number]} resize  height and width that the cut is made from
  * @property {"bilinear" | "bicubic"} interpolation
  * @property {boolean} exif  whether photos are turned as their metadata say
+ * @property {boolean} down_first  whether Pillow, where the site was built, resizes tall pictures from top to bottom first
  * @property {[number, number, number]} border  colour around a letterboxed picture
  *
- * @typedef {object} Decision  how logits become probabilities, and when the answer is none
- * @property {number} temperature  logits are divided by it
- * @property {number | number[]} threshold  least probability of the first class, for all or for each class
+ * @typedef {object} Decision  how logits become probabilities, and when the answer is none: decision.py's. A list of one
+ *   stands for all classes.
+ * @property {number[]} temperatures  logits are divided by them
+ * @property {number[]} biases  added then
+ * @property {number[]} thresholds  least probability of the likeliest class
+ * @property {"energy" | "max_logit" | null} novelty
+ * @property {number | null} novelty_limit  least score
  *
  * @typedef {object} Golden  a made-up picture and what Python computes for it
  * @property {number} height
@@ -53,7 +60,7 @@
  * @property {number} width
  * @property {string} pixels  base64 of RGB bytes
  *
- * @typedef {{name: string, file: string, networks: string[]}} Licence
+ * @typedef {{name: string, file: string, networks: string[]}} Licence  its networks by their titles
  *
  * Requests, `{id, type, …}`; each is answered by `{id, result}` or `{id, error: "one sentence"}`. They are answered in
  * the order in which they were sent. A network is named by its id, and loaded by the first request that needs it.

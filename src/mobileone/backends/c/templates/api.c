@@ -3,7 +3,7 @@
 const char *PREFIX_error_text(int error) {
   switch (error) {
     case PREFIX_UPPER_OK: return "no error";
-    case PREFIX_UPPER_NULL: return "pixels, logits and workspace must not be null";
+    case PREFIX_UPPER_NULL: return "pixels, workspace and what is written to must not be null";
     case PREFIX_UPPER_MISALIGNED: return "the workspace must start at a multiple of 64 bytes";
     case PREFIX_UPPER_TOO_SMALL: return "the workspace is smaller than workspace_for(num_threads) says";
     case PREFIX_UPPER_BAD_THREADS: return "num_threads must be at least 1, at most MAX_THREADS, and the team's own";
@@ -12,6 +12,8 @@ const char *PREFIX_error_text(int error) {
     case PREFIX_UPPER_UNSUPPORTED: return "this processor does not have the instructions of these kernels";
     case PREFIX_UPPER_INEXACT: return "kernels computed wrong integers on this processor";
     case PREFIX_UPPER_NO_MEMORY: return "out of memory";
+    case PREFIX_UPPER_NO_CLASS: return "there is no class of that index";
+    case PREFIX_UPPER_NOT_RUN: return "nothing was run yet: maps are what a run leaves in its workspace";
     default: return "unknown error";
   }
 }
@@ -21,6 +23,9 @@ int PREFIX_height(void) { return IMAGE_HEIGHT; }
 int PREFIX_width(void) { return IMAGE_WIDTH; }
 int PREFIX_channels(void) { return IMAGE_CHANNELS; }
 int PREFIX_num_outputs(void) { return PREFIX_UPPER_NUM_OUTPUTS; }
+int PREFIX_num_features(void) { return NUM_FEATURES; }
+int PREFIX_map_height(void) { return PREFIX_UPPER_MAP_HEIGHT; }
+int PREFIX_map_width(void) { return PREFIX_UPPER_MAP_WIDTH; }
 
 const char *PREFIX_class_name(int index) {
 #if HAS_CLASS_NAMES
@@ -75,6 +80,54 @@ int PREFIX_run_parallel(const uint8_t *pixels, float *logits, void *workspace, s
     return PREFIX_UPPER_NO_THREADS;
 #endif
   }
+  return PREFIX_UPPER_OK;
+}
+
+/* ---- what a run leaves in its workspace ---- */
+
+enum { POOL_STEP = NUM_STEPS - 1 - (NUM_CLASSES > 0) };
+
+/* A pixel of the last map. */
+static const uint8_t *last_pixel(const void *workspace, int y, int x) {
+  const layout *l = steps[POOL_STEP].in;
+  const ptrdiff_t width = l->width + 2 * l->border;
+  return (const uint8_t *)workspace + l->offset + ((y + l->border) * width + x + l->border) * l->pixel;
+}
+
+int PREFIX_features(const void *workspace, float *features) {
+  const int error = check(workspace, features, workspace);
+  if (error) return error;
+  if (atomic_load_explicit(&chosen, memory_order_relaxed) < 0) return PREFIX_UPPER_NOT_RUN;
+  for (int y = 0; y < PREFIX_UPPER_MAP_HEIGHT; y++)
+    for (int x = 0; x < PREFIX_UPPER_MAP_WIDTH; x++) {
+      const uint8_t *pixel = last_pixel(workspace, y, x);
+      for (int c = 0; c < NUM_FEATURES; c++) *features++ = (float)pixel[c] * feature_scale[c];
+    }
+  return PREFIX_UPPER_OK;
+}
+
+int PREFIX_class_map(void *workspace, int class_index, float *values) {
+  const int error = check(workspace, values, workspace);
+  if (error) return error;
+  if (class_index < 0 || class_index >= NUM_CLASSES) return PREFIX_UPPER_NO_CLASS;
+#if NUM_CLASSES
+  const int now = atomic_load_explicit(&chosen, memory_order_relaxed);
+  if (now < 0) return PREFIX_UPPER_NOT_RUN;
+  const panel *p = steps[NUM_STEPS - 1].panels;
+  while (class_index >= p->channel + 16 * p->vectors * p->blocks) p++;
+  const int block = (class_index - p->channel) / (16 * p->vectors);
+  uint8_t *features = (uint8_t *)workspace + FEATURES_AT;
+  uint8_t *scratch = (uint8_t *)workspace + SHARED_BYTES + SCRATCH_AT;
+  int32_t *sums = (int32_t *)(void *)((uint8_t *)workspace + CLASS_SUMS_AT);
+  const double unit = (double)classifier_scale[class_index] * LAST_STEP / POOLED_STEP;
+  memset(features + NUM_FEATURES, 0, FEATURE_BYTES - NUM_FEATURES);
+  for (int y = 0; y < PREFIX_UPPER_MAP_HEIGHT; y++)
+    for (int x = 0; x < PREFIX_UPPER_MAP_WIDTH; x++) {
+      memcpy(features, last_pixel(workspace, y, x), NUM_FEATURES);
+      all_kernels[now]->classify(features, p, block, block + 1, sums, scratch);
+      *values++ = (float)(sums[class_index] * unit);
+    }
+#endif
   return PREFIX_UPPER_OK;
 }
 

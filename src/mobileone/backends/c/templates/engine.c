@@ -147,7 +147,7 @@ static void sum_map(const job *j, const layout *l, int32_t *sums) {
   j->k->add_pixels(m, l->height, l->width, l->pixel, sums);
 }
 
-#if HAS_ATTENTION
+#if HAS_ATTENTION || NUM_CLASSES
 /* e^x to 1e-15, without a library: 2^power times the series of a rest below 0.35. */
 static inline double exponential(double x) {
   static const double terms[14] = {1,           1,           1.0 / 2,      1.0 / 6,       1.0 / 24,
@@ -163,7 +163,9 @@ static inline double exponential(double x) {
   memcpy(&scale, &bits, sizeof scale);
   return sum * scale;
 }
+#endif
 
+#if HAS_ATTENTION
 static void find_gates(const job *j, const step *s) {
   const attention *a = s->attention;
   int32_t *sums = (int32_t *)(void *)(j->workspace + SUMS_AT);

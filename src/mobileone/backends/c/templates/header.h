@@ -31,6 +31,9 @@ extern "C" {
 #define ${upper}_WIDTH $width
 #define ${upper}_CHANNELS $channels
 #define ${upper}_NUM_OUTPUTS $num_outputs
+#define ${upper}_NUM_FEATURES $num_features
+#define ${upper}_MAP_HEIGHT $map_height
+#define ${upper}_MAP_WIDTH $map_width
 #define ${upper}_MAX_THREADS 64
 
 enum ${prefix}_error {
@@ -43,7 +46,9 @@ enum ${prefix}_error {
   ${upper}_NO_KERNELS,
   ${upper}_UNSUPPORTED,
   ${upper}_INEXACT,
-  ${upper}_NO_MEMORY
+  ${upper}_NO_MEMORY,
+  ${upper}_NO_CLASS,
+  ${upper}_NOT_RUN
 };
 
 /* What an error means, in one line. */
@@ -71,11 +76,33 @@ typedef struct ${prefix}_threads ${prefix}_threads;
 ${upper}_API ${prefix}_threads *${prefix}_threads_start(int num_threads);
 ${upper}_API void ${prefix}_threads_stop(${prefix}_threads *threads);
 
+/* After a run, from its workspace: the last feature map, float32, MAP_HEIGHT × MAP_WIDTH × NUM_FEATURES (rows, columns,
+   channels). The network's output is computed from its averages. */
+${upper}_API int ${prefix}_features(const void *workspace, float *features);
+
+/* After a run, from its workspace: where in the image a class is seen, float32, MAP_HEIGHT × MAP_WIDTH. What a place adds
+   to the class's logit: the average over all places, and the class's bias, are the logit, but for the rounding of the
+   pooled features to a byte. It computes in the workspace, which stays good for other classes and for ${prefix}_features. */
+${upper}_API int ${prefix}_class_map(void *workspace, int class_index, float *map);
+
 /* What the macros above say. */
 ${upper}_API int ${prefix}_height(void);
 ${upper}_API int ${prefix}_width(void);
 ${upper}_API int ${prefix}_channels(void);
 ${upper}_API int ${prefix}_num_outputs(void);
+${upper}_API int ${prefix}_num_features(void);
+${upper}_API int ${prefix}_map_height(void);
+${upper}_API int ${prefix}_map_width(void);
+
+/* Logits of a run to an answer: a probability for each class, calibrated where `mobileone calibrate` was run on this file
+   (${prefix}_is_calibrated), the likeliest class, and whether that is sure: SURE; UNLIKELY, its probability is below
+   its threshold; NOVEL, the image is like none that the network was calibrated on. Without calibration every answer is
+   sure. Of a network with several labels an image, those are given whose probability reaches ${prefix}_threshold. In
+   float64, as in Python; 0, or an error. */
+enum ${prefix}_doubt { ${upper}_SURE = 0, ${upper}_UNLIKELY, ${upper}_NOVEL };
+${upper}_API int ${prefix}_decide(const float *logits, double *probabilities, int *likeliest, int *doubt);
+${upper}_API int ${prefix}_is_calibrated(void);
+${upper}_API double ${prefix}_threshold(int index);
 
 /* A class's name, UTF-8; NULL where there is none. */
 ${upper}_API const char *${prefix}_class_name(int index);

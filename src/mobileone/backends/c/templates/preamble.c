@@ -28,6 +28,12 @@
 #else
 #define HAS_ARM_KERNELS 0
 #endif
+#if defined(__wasm_simd128__) && !defined(PREFIX_UPPER_PLAIN)
+#define HAS_WASM_KERNELS 1
+#include <wasm_simd128.h>
+#else
+#define HAS_WASM_KERNELS 0
+#endif
 #ifdef PREFIX_UPPER_THREADS
 #ifdef _WIN32
 #define WIN32_LEAN_AND_MEAN

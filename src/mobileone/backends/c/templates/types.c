@@ -71,7 +71,7 @@ static inline cursor advanced(cursor c, int pixels) {
   return c;
 }
 
-#if HAS_X86_KERNELS || HAS_ARM_KERNELS
+#if HAS_X86_KERNELS || HAS_ARM_KERNELS || HAS_WASM_KERNELS
 /* Whether the next `size` pixels lie in one row and are all wanted. */
 static inline int fits(const cursor *c, int size, int valid) {
   return valid >= size && (c->skip == 0 || c->column + size <= c->width);

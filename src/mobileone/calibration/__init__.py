@@ -1,0 +1,1 @@
+"""Probabilities that mean something: scaling, thresholds, novelty, and where they are kept."""

@@ -1,0 +1,346 @@
+"""From a network and images that it was not trained on to a decision, with figures that others can check."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from mobileone.calibration.novelty import NoveltyFigures, limit_for, measure_novelty
+from mobileone.calibration.reliability import Reliability, measure_reliability
+from mobileone.calibration.scaling import Labels, Method, fit_scaling
+from mobileone.calibration.thresholds import (
+    CoverageCurve,
+    Outcomes,
+    Target,
+    choose_thresholds,
+    coverage_curve,
+)
+from mobileone.data.fingerprint import Fingerprint
+from mobileone.data.folder import image_files
+from mobileone.data.loader import OnBadImage
+from mobileone.data.open import open_data
+from mobileone.data.photos import photo_pixels
+from mobileone.data.source import ImageSource
+from mobileone.decision import Decision, Floats, NoveltyScore, familiarity
+from mobileone.errors import ConfigError, DataError, MobileOneError
+from mobileone.evaluation.evaluate import classified
+from mobileone.imagenet import resolve_classes
+from mobileone.inference.classifier import Classifier, classifying
+from mobileone.model.network import MobileOne
+from mobileone.model.wrapped import unwrap
+from mobileone.progress_bar import progress_bar
+from mobileone.task import task_of
+from mobileone.training.run.run_dir import RunDir
+
+FEWEST = 50
+"""Images; with fewer, nothing that is fitted means anything."""
+FEW = 500
+"""With fewer, a share of 0.9 is uncertain by more than 0.026 (95 %), which is said."""
+FOLDS = 5
+OOD_BATCH = 64
+KEPT = 0.95
+"""Share of the known images that a novelty limit lets pass, unless told otherwise."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Calibration:
+    """A decision and what it is worth.
+
+    All figures after calibration are of images that did not take part in fitting: each fifth of them is
+    judged by what the other four fifths gave. The decision itself is fitted on all.
+
+    Attributes:
+        decision: to be kept with the model (`store_decision`, or `model.decision`).
+        before: of the plain softmax.
+        after: of the calibrated probabilities.
+        curve: coverage and accuracy by threshold, of the calibrated probabilities.
+        accuracy: top-1 of all images, in [0, 1].
+        coverage: share of the images with a sure answer, in [0, 1].
+        accepted_accuracy: share of the sure answers that is right; None where there is none.
+        novelty: figures of the scores, with images named as novel; else none.
+        classes: names.
+        notes: what is doubtful about all this, a line each.
+    """
+
+    decision: Decision
+    before: Reliability
+    after: Reliability
+    curve: CoverageCurve
+    accuracy: float
+    coverage: float
+    accepted_accuracy: float | None
+    novelty: tuple[NoveltyFigures, ...]
+    classes: tuple[str, ...]
+    notes: tuple[str, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON; the curve and the diagrams are left out."""
+        return {
+            "decision": self.decision.to_dict(),
+            "num_images": int(self.before.counts.sum()),
+            **{
+                f"{name}_{when}": getattr(figures, name)
+                for name in ("ece", "brier", "loss")
+                for when, figures in (("before", self.before), ("after", self.after))
+            },
+            "accuracy": self.accuracy,
+            "coverage": self.coverage,
+            "accepted_accuracy": self.accepted_accuracy,
+            "novelty": {each.score: {"auroc": each.auroc, "fpr95": each.fpr95} for each in self.novelty},
+            "notes": list(self.notes),
+        }
+
+
+def calibrate(
+    model: MobileOne | Classifier,
+    data: str | Path | ImageSource,
+    *,
+    split: Literal["train", "val"] = "val",
+    method: Method = "temperature",
+    target: Target | None = None,
+    ood: str | Path | None = None,
+    novelty: NoveltyScore | None = None,
+    keep: float = KEPT,
+    run_dir: str | Path | None = None,
+    batch_size: int = 64,
+    num_workers: int | None = 0,
+    on_bad_image: OnBadImage = "error",
+    progress: bool = True,
+) -> Calibration:
+    """Fit probabilities that mean something, and thresholds, on images that the network was not trained on.
+
+    Args:
+        model: a network in either form, put into eval mode meanwhile; or any `Classifier`: an `Artifact` is
+            calibrated as it computes, so an int8 file gets what suits its integers.
+        data: `"digits"`, a data folder, shards, or an `ImageSource` of your own, of the model's classes.
+        split: which part of it: `"val"`, or a folder without parts as it is.
+        method: `temperature`, one number that changes no answer; or `vector`, a temperature and a bias a
+            class.
+        target: what thresholds are chosen for; None refuses no answer for its probability.
+        ood: photos of things that are none of the classes (any folder), to measure how they are told.
+        novelty: the score that refuses novel images; None is `energy` with `ood`, and no such limit without.
+        keep: share of the known images that the novelty limit lets pass.
+        run_dir: of the run that trained the network: whether these are its training images is looked at.
+        batch_size: images at a time; does not change the result beyond rounding.
+        num_workers: loader processes; None is one for each core, 8 at most.
+        on_bad_image: `"error"`, or `"skip"` to leave unreadable images out.
+        progress: whether to show a bar on stderr.
+
+    Raises:
+        DataError: if the data's classes are not the model's, there are too few images or all of one class, or
+            the target cannot be met, and what can.
+        ConfigError: on values out of range, or a multi-label network.
+        BadImageError: on an unreadable image under `"error"`.
+        MissingExtraError: without scipy and scikit-learn.
+    """
+    if not 0 < keep < 1:
+        raise ConfigError(f"keep must be between 0 and 1, got {keep:g}")
+    if not isinstance(model, Classifier):
+        model = unwrap(model)
+    if task_of(model) != "singlelabel":
+        raise ConfigError(
+            "calibrating is for networks of one class an image; a multi-label network's labels have "
+            "probabilities of their own, and Predictor's threshold chooses among them"
+        )
+    classes = resolve_classes(model.num_classes, model.class_names)
+    source = open_data(data, split=split, classes=classes) if isinstance(data, str | Path) else data
+    with classifying(model) as classifier:
+        logits, labels = labelled_logits(
+            classifier,
+            source,
+            batch_size=batch_size,
+            num_workers=num_workers,
+            on_bad_image=on_bad_image,
+            progress=progress,
+        )
+        notes = _doubts(labels, source.classes)
+        if split == "train" or (run_dir is not None and were_trained_on(source, run_dir)):
+            notes.insert(0, TRAINED_ON)
+        strange = None if ood is None else _logits_of_folder(classifier, ood, progress=progress)
+        fit = _Fit(method, target, novelty or ("energy" if ood is not None else None), keep, source.classes)
+        evidence = {
+            "data": str(data) if isinstance(data, str | Path) else type(data).__name__,
+            "runs": str(model),
+        }
+    return _calibrated(fit, logits, labels, strange, notes, evidence | ({"ood": str(ood)} if ood else {}))
+
+
+@dataclass(frozen=True, slots=True)
+class _Fit:
+    """How a decision comes from logits and labels."""
+
+    method: Method
+    target: Target | None
+    novelty: NoveltyScore | None
+    keep: float
+    classes: tuple[str, ...]
+
+    def __call__(self, logits: NDArray[np.float32], labels: Labels) -> Decision:
+        temperatures, biases = fit_scaling(logits, labels, self.method)
+        limit = None if self.novelty is None else limit_for(familiarity(logits, self.novelty), self.keep)
+        decision = Decision(
+            temperatures=temperatures, biases=biases, novelty=self.novelty, novelty_limit=limit
+        )
+        if self.target is None:
+            return decision
+        outcomes = Outcomes.of(decision.probabilities(logits), labels, ~decision.sure(logits))
+        thresholds = choose_thresholds(outcomes, self.target, self.classes)
+        return Decision(
+            temperatures=temperatures,
+            biases=biases,
+            thresholds=thresholds,
+            novelty=self.novelty,
+            novelty_limit=limit,
+        )
+
+
+def _calibrated(
+    fit: _Fit,
+    logits: NDArray[np.float32],
+    labels: Labels,
+    strange: NDArray[np.float32] | None,
+    notes: list[str],
+    evidence: Mapping[str, str],
+) -> Calibration:
+    decision = fit(logits, labels)  # first: it may refuse
+    probabilities, sure, unchecked = _out_of_fold(fit, decision, logits, labels)
+    if unchecked:
+        notes.append(
+            "too few images to choose thresholds on a part and check them on the rest: coverage and accuracy "
+            "of the sure answers are of the images that chose them, and flatter"
+        )
+    before = measure_reliability(Decision().probabilities(logits), labels)
+    after = measure_reliability(probabilities, labels)
+    outcomes = Outcomes.of(probabilities, labels)
+    accepted = float(outcomes.right[sure].mean()) if sure.any() else None
+    figures = () if strange is None else measure_novelty(logits, strange)
+    told: dict[str, str | int | float] = {
+        **evidence,
+        "num_images": len(labels),
+        "method": fit.method,
+        "target": str(fit.target or "none"),
+        "accuracy": float(outcomes.right.mean()),
+        "coverage": float(sure.mean()),
+        "ece_before": before.ece,
+        "ece_after": after.ece,
+        "brier_before": before.brier,
+        "brier_after": after.brier,
+    }
+    told |= {} if accepted is None else {"accepted_accuracy": accepted}
+    for each in figures:
+        if each.score == fit.novelty:
+            told |= {"ood_images": len(each.novel), "auroc": each.auroc, "fpr95": each.fpr95}
+    return Calibration(
+        decision=Decision.from_dict(decision.to_dict() | {"evidence": told}),
+        before=before,
+        after=after,
+        curve=coverage_curve(outcomes),
+        accuracy=float(outcomes.right.mean()),
+        coverage=float(sure.mean()),
+        accepted_accuracy=accepted,
+        novelty=figures,
+        classes=fit.classes,
+        notes=tuple(notes),
+    )
+
+
+def _out_of_fold(
+    fit: _Fit, decision: Decision, logits: NDArray[np.float32], labels: Labels
+) -> tuple[Floats, NDArray[np.bool_], bool]:
+    """Probabilities (N, K) and whether sure (N,), each image judged without it; and whether that failed."""
+    probabilities, sure = np.empty(logits.shape), np.empty(len(labels), bool)
+    order = np.random.default_rng(0).permutation(len(labels))
+    scaling_alone = _Fit(fit.method, None, fit.novelty, fit.keep, fit.classes)
+    unchecked = False
+    for held in np.array_split(order, FOLDS):
+        others = np.setdiff1d(order, held)
+        try:
+            judge = fit(logits[others], labels[others])
+        except DataError:  # fewer images may not meet a target that all meet
+            unchecked = True
+            judge = scaling_alone(logits[others], labels[others])
+        probabilities[held] = judge.probabilities(logits[held])
+        sure[held] = judge.sure(logits[held])
+    return probabilities, decision.sure(logits) if unchecked else sure, unchecked
+
+
+def labelled_logits(
+    model: MobileOne | Classifier,
+    source: ImageSource,
+    *,
+    batch_size: int = 64,
+    num_workers: int | None = 0,
+    on_bad_image: OnBadImage = "error",
+    progress: bool = True,
+) -> tuple[NDArray[np.float32], Labels]:
+    """Logits, float32 (N, K), and labels (N,) of every image that can be read, in the order of the set."""
+    parts = [
+        (logits.float().cpu(), batch.labels)
+        for batch, logits in classified(
+            model,
+            source,
+            batch_size=batch_size,
+            num_workers=num_workers,
+            on_bad_image=on_bad_image,
+            hidden=not progress,
+        )
+        if len(batch)
+    ]
+    if not parts:
+        raise DataError("no image could be read, so there is nothing to calibrate on")
+    rows, labels = (torch.cat(each).numpy() for each in zip(*parts, strict=True))
+    if not np.isfinite(rows).all():
+        raise DataError("the network gives NaN or infinite logits; its weights or its precision are no use")
+    return rows, labels
+
+
+def _logits_of_folder(classifier: Classifier, folder: str | Path, *, progress: bool) -> NDArray[np.float32]:
+    files = image_files(folder)
+    starts = progress_bar(
+        range(0, len(files), OOD_BATCH), title="novel images", unit="batch", hidden=not progress
+    )
+    pixels = (photo_pixels(files[at : at + OOD_BATCH], classifier.input_spec) for at in starts)
+    return torch.cat([classifier.logits(part) for part in pixels]).float().cpu().numpy()
+
+
+def were_trained_on(source: ImageSource, run_dir: str | Path) -> bool:
+    """Whether a set has the names, class by class, that a run noted of its training images."""
+    try:
+        return RunDir(Path(run_dir)).changed_images({"training": Fingerprint.of(source)}) is None
+    except (FileNotFoundError, MobileOneError):  # no run, an old one, or a damaged note: nothing is known
+        return False
+
+
+def _doubts(labels: Labels, classes: tuple[str, ...]) -> list[str]:
+    """What is to be said about the images; refused where they are too few.
+
+    Raises:
+        DataError: then.
+    """
+    number, there = len(labels), np.unique(labels)
+    if number < FEWEST:
+        raise DataError(
+            f"calibrating needs at least {FEWEST} images that the network was not trained on, got {number}"
+        )
+    if len(there) < 2:
+        raise DataError(f"all {number} images are of class {classes[there[0]]}; calibrating needs others too")
+    notes = []
+    if number < FEW:
+        error = 1.96 * float(np.sqrt(0.09 / number))
+        notes.append(f"{number} images: a share of 0.9 is uncertain by {error:.3f} (95 %); more tell more")
+    missing = [name for index, name in enumerate(classes) if index not in set(there.tolist())]
+    if missing:
+        notes.append(f"no image of {len(missing)} of {len(classes)} classes, the first is {missing[0]}")
+    return notes
+
+
+TRAINED_ON = (
+    "these are images that the network was trained on: it is surer and righter there than anywhere else, so "
+    "probabilities and thresholds will be too bold; calibrate on others"
+)

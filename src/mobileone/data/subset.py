@@ -1,0 +1,146 @@
+"""A part of a set of images, in its order: what a split, a fold or a list of exclusions leaves."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mobileone.data.layout import SPLIT_NAMES
+from mobileone.data.source import ImageSource, Labels, StreamedSource, notes_of
+from mobileone.errors import ConfigError, DataError
+from mobileone.images.decode import Image
+from mobileone.limits import JSON_BYTES
+from mobileone.outside_text import printable
+from mobileone.regular_file import read_regular
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Subset:
+    """Some images of a set; an `ImageSource` of the same classes.
+
+    Attributes:
+        whole: the set.
+        indices: of the images in it, int64 (N,), in the order that the part has.
+        notes: of the set, and what this part is.
+    """
+
+    whole: ImageSource
+    indices: NDArray[np.int64]
+    notes: tuple[str, ...] = ()
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Of the set."""
+        return self.whole.classes
+
+    @property
+    def labels(self) -> Labels:
+        """Class indices, int64 (N,), or with several labels an image bool (N, K)."""
+        return self.whole.labels[self.indices]
+
+    @property
+    def files(self) -> list[str]:
+        """What `image_name` gives of each."""
+        return [image_name(self, index) for index in range(len(self))]
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def name(self, index: int) -> str:
+        """As the set names it."""
+        return self.whole.name(int(self.indices[index]))
+
+    def read(self, index: int) -> Image:
+        """As the set reads it."""
+        return self.whole.read(int(self.indices[index]))
+
+
+def image_name(source: ImageSource, index: int) -> str:
+    """What a list calls an image: its path below the data folder where it has one, else its name.
+
+    It begins with the split where there are several, `train/cat/1.jpg`: train and val may have names alike.
+
+    >>> from mobileone.data.open import open_data
+    >>> image_name(open_data("digits", split="val"), 3)
+    'digits/val/3'
+    """
+    if isinstance(source, Subset):
+        return image_name(source.whole, int(source.indices[index]))
+    files: Any = getattr(source, "files", None)
+    if files is None:
+        return source.name(index)
+    root = getattr(source, "root", None)
+    split = root.name if isinstance(root, Path) and root.name.lower() in SPLIT_NAMES else ""
+    return printable(os.path.join(split, files[index]))
+
+
+def read_exclusions(path: str | Path) -> frozenset[str]:
+    """Names of images to leave out: a CSV with a column `image`, as `check-labels` writes, or one a line.
+
+    Raises:
+        ConfigError: if it cannot be read, or names none.
+    """
+    try:
+        text = read_regular(path, JSON_BYTES).decode("utf-8-sig")
+        rows = list(csv.reader(io.StringIO(text, newline=""), strict=True))
+    except OSError as error:
+        raise ConfigError(f"cannot read the exclusions {path}: {error.strerror or error}") from error
+    except (ValueError, csv.Error) as error:
+        raise ConfigError(f"the exclusions {path} are no CSV in UTF-8: {error}") from error
+    if rows and "image" in rows[0]:
+        column = rows[0].index("image")
+        short = next((number for number, row in enumerate(rows, 1) if row and len(row) <= column), None)
+        if short is not None:
+            raise ConfigError(f"line {short} of the exclusions {path} has no column image")
+        names = frozenset(row[column].removeprefix("'") for row in rows[1:] if row)
+    else:
+        names = frozenset(line.strip() for line in text.splitlines() if line.strip())
+    if not names:
+        raise ConfigError(f"the exclusions {path} name no image; a CSV has a column image, or a name a line")
+    return names
+
+
+def leave_out(path: str | Path, *sources: ImageSource, must_find: bool = True) -> tuple[Subset, ...]:
+    """These sets without the images that a file names, by their paths below the folder, or whole ones.
+
+    Args:
+        path: of the file, as `read_exclusions` reads it.
+        sources: the sets.
+        must_find: refuse a file that names no image of any of them.
+
+    Raises:
+        ConfigError: if the file cannot be read, or a set is of shards, which are read in their own order.
+        DataError: if no image of any set is named, or none is left in one.
+    """
+    names = read_exclusions(path)
+    parts: list[Subset] = []
+    found: set[str] = set()
+    for source in sources:
+        if isinstance(source, StreamedSource):
+            raise ConfigError(
+                f"exclusions are for folders and lists; pack the shards without those of {path}"
+            )
+        kept = []
+        for index in range(len(source)):
+            matching = names & {image_name(source, index), source.name(index)}
+            found |= matching
+            if not matching:
+                kept.append(index)
+        if len(source) and not kept:
+            raise DataError(f"{path} leaves no image of {len(source)}")
+        said = (f"{len(source) - len(kept)} of {len(source)} images left out by {path}",)
+        parts.append(Subset(source, np.array(kept, np.int64), (*notes_of(source), *said)))
+    if must_find and not found:
+        raise DataError(
+            f"none of the {len(names)} names of {path} is an image here, the first is "
+            f"{printable(min(names))}; they are paths below the data folder, such as train/cat/1.jpg, or "
+            "cat/1.jpg where it has no train and val"
+        )
+    return tuple(parts)

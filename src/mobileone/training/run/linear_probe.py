@@ -1,0 +1,129 @@
+"""A run that fits the last layer at once: features of every training image, by all ranks, then the fit."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from mobileone.data.loader import eval_loader
+from mobileone.errors import ConfigError, TrainingError
+from mobileone.images.eval_transform import EvalTransform
+from mobileone.inference.torch_classifier import TorchClassifier
+from mobileone.progress_bar import progress_bar
+from mobileone.training.method.logistic_fit import LogisticFit, fit_logistic
+from mobileone.training.method.loss import TrainLoss
+from mobileone.training.run.prefetch import Waits
+from mobileone.training.run.progress import EpochProgress
+from mobileone.training.run.trainer import Trainer, fused
+
+
+class LinearProbe:
+    """Puts the fitted layer into a trainer's network.
+
+    Args:
+        trainer: of a configuration with a probe.
+        log: takes a line of the log.
+        show: whether to draw a bar on stderr.
+        check_stop: called between batches; may raise.
+    """
+
+    def __init__(
+        self, trainer: Trainer, *, log: Callable[[str], None], show: bool, check_stop: Callable[[], None]
+    ) -> None:
+        self.trainer, self.log, self.show, self.check_stop = trainer, log, show, check_stop
+
+    def __call__(self, now: EpochProgress) -> LogisticFit:
+        """Compute, fit, and set the network's last layer; `now` gets its loss and seconds, and bad images.
+
+        Raises:
+            ConfigError: if the network's head is no single linear layer.
+            TrainingError: if a feature is not finite, or no image could be read.
+            BadImageError: on an unreadable image under `"error"`.
+        """
+        started = time.perf_counter()
+        trainer, probe = self.trainer, self.trainer.config.probe
+        head = trainer.network.get_classifier()
+        if not isinstance(head, nn.Linear):
+            raise ConfigError(
+                f"a probe fits a linear layer, the network's head is a {type(head).__name__}; "
+                "call reset_classifier, or train by steps (probe.views=none)"
+            )
+        views, seen = self._features(now)
+        labels = torch.as_tensor(trainer.train_set.labels, dtype=torch.int64)[seen.cpu()].to(seen.device)
+        result = fit_logistic(
+            [view[seen] for view in views],
+            labels,
+            loss=TrainLoss.of(
+                trainer.config, trainer.train_set.labels, head.out_features, device=seen.device
+            ),
+            num_classes=head.out_features,
+            strengths=probe.strengths,
+            held_out=probe.held_out,
+        )
+        with torch.no_grad():
+            head.weight.copy_(result.weight)
+            if head.bias is None:
+                raise ConfigError("a probe needs a head with a bias; call reset_classifier")
+            head.bias.copy_(result.bias)
+        trainer.dist.broadcast_(head.parameters())  # other machines may round otherwise
+        now.steps, now.losses = trainer.steps_per_epoch, [result.loss]
+        now.seconds += time.perf_counter() - started
+        for trial in result.trials:
+            mark = "  chosen" if trial.strength == result.strength else ""
+            self.log(
+                f"penalty {trial.strength:g}: held-out loss {trial.loss:.4f}  acc@1 {trial.acc1:.2f}{mark}"
+            )
+        return result
+
+    def _features(self, now: EpochProgress) -> tuple[Sequence[Tensor], Tensor]:
+        """Features of all images in each view, float32 (N, D), and which images were read, bool (N,).
+
+        Every rank computes its share, and all get all.
+        """
+        trainer, dist, config = self.trainer, self.trainer.dist, self.trainer.config
+        num_images, mirrored = len(trainer.train_set), config.probe.views == "mirrored"
+        network = TorchClassifier(fused(trainer.network), amp=trainer.step.amp)
+        shape = (num_images, trainer.network.num_features)
+        views = [torch.zeros(shape, device=dist.device) for _ in range(1 + mirrored)]
+        seen = torch.zeros(num_images, device=dist.device)
+        loader = eval_loader(
+            trainer.train_set,
+            EvalTransform.from_spec(network.input_spec),
+            batch_size=config.batch_size,
+            rank=dist.rank,
+            world_size=dist.world_size,
+            num_workers=config.loading.num_workers,
+            on_bad_image=config.loading.on_bad_image,
+            pin_memory=dist.device.type == "cuda",
+            on_dead_worker=trainer.report_worker,
+        )
+        waits = Waits(loader, dist.device)
+        try:
+            for batch in progress_bar(
+                waits, title="features", unit="batch", hidden=not self.show, total=len(loader)
+            ):
+                now.bad += batch.bad
+                if len(batch):
+                    where = batch.indices.to(dist.device)
+                    for view, images in zip(views, (batch.images, batch.images.flip(-1)), strict=False):
+                        view[where] = network.embeddings(images)
+                    seen[where] = 1
+                self.check_stop()
+        finally:
+            loader.close()
+        waits.settle()
+        now.waiting = waits.seconds
+        # Where a rank has none there are zeros, so the sum is everybody's.
+        views = [dist.reduce_sum(view) for view in views]
+        read = dist.reduce_sum(seen) > 0
+        if not read.any():
+            raise TrainingError("no training image could be read, so there are no features to fit")
+        if not all(bool(view.isfinite().all()) for view in views):
+            raise TrainingError(
+                "a feature is NaN or infinite; the weights of init, or the precision that they compute in, "
+                "are no use (amp=off is float32)"
+            )
+        return views, read

@@ -1,0 +1,252 @@
+"""A folder of static files with networks in it, that any browser opens: what `mobileone web` writes."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import tempfile
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from mobileone import __version__
+from mobileone.atomic import refuse_existing
+from mobileone.backends.artifact import Artifact
+from mobileone.backends.c.compiler import zig_compiler
+from mobileone.backends.table import backend_of
+from mobileone.checkpoint.load import load_with_card
+from mobileone.checkpoint.published import APPLE_LICENCE
+from mobileone.errors import ConfigError, ExportError, MobileOneError
+from mobileone.file_hash import sha256_of_path
+from mobileone.imagenet import human_name, resolve_classes
+from mobileone.input_spec import InputSpec, sides
+from mobileone.outside_text import json_text
+from mobileone.quantization.quantize import quantize
+from mobileone.web.golden import goes_down_first, golden_values
+from mobileone.web.wasm_compiler import compile_network, compile_pixels
+
+SITE_FORMAT = "mobileone.site/1"
+NETWORKS, LICENCES = "networks", "licences"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SiteResult:
+    """What was built.
+
+    Attributes:
+        path: the folder.
+        networks: their entries in site.json.
+        size_bytes: of all files.
+        licences: what the page carries of others' licences, a line each.
+    """
+
+    path: Path
+    networks: tuple[dict[str, Any], ...]
+    size_bytes: int
+    licences: tuple[str, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        brief = ("id", "title", "precision", "runtime", "file", "bytes", "sha256", "licence")
+        return {
+            "path": str(self.path),
+            "bytes": self.size_bytes,
+            "networks": [{name: each[name] for name in brief} for each in self.networks],
+            "licences": list(self.licences),
+        }
+
+
+def build_site(
+    models: Sequence[str | os.PathLike[str]],
+    output: str | os.PathLike[str],
+    *,
+    calib: str | os.PathLike[str] | None = None,
+    force: bool = False,
+) -> SiteResult:
+    """A page with networks in it, as static files for any server; once seen, it works offline.
+
+    Args:
+        models: networks: float ones, which are quantized, or `.c` files that `quantize` wrote.
+        output: the folder to make.
+        calib: photos that float networks are calibrated on.
+        force: replace the folder.
+
+    Raises:
+        ConfigError: on no network, a float one without `calib`, an exported file of another format, or an
+            existing folder without `force`.
+        ExportError: if the engine cannot run a network; nothing is written then.
+        MissingExtraError: if the compiler for WebAssembly is not installed.
+    """
+    target = Path(output)
+    refuse_existing(target, force=force)
+    if not models:
+        raise ConfigError("a site needs at least one network")
+    for model in models:
+        _check_model(model, calib)
+    zig_compiler()
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}.") as work:
+            site = Path(work) / "site"
+            result = _write(site, Path(work), models, calib)
+            for path in (site, *site.rglob("*")):
+                path.chmod(0o755 if path.is_dir() else 0o644)  # a server of another user reads them
+            if target.exists():
+                shutil.rmtree(target)
+            site.replace(target)
+    except OSError as error:
+        raise MobileOneError(f"cannot write {target}: {error.strerror or error}") from error
+    return SiteResult(
+        path=target,
+        networks=tuple(result["networks"]),
+        size_bytes=sum(each.stat().st_size for each in target.rglob("*") if each.is_file()),
+        licences=tuple(f"{each['name']}: {', '.join(each['networks'])}" for each in result["licences"]),
+    )
+
+
+def _check_model(model: str | os.PathLike[str], calib: str | os.PathLike[str] | None) -> None:
+    kind = backend_of(model)
+    if kind is not None and kind.name != "c":
+        raise ConfigError(
+            f"{model} is an exported file; a page runs float models, which are quantized for it, or *.c "
+            "files of `mobileone quantize --format c`"
+        )
+    if kind is None and calib is None:
+        raise ConfigError(f"{model} is a float model; give calib=, a folder of photos to quantize it with")
+
+
+def _write(
+    site: Path, work: Path, models: Iterable[str | os.PathLike[str]], calib: str | os.PathLike[str] | None
+) -> dict[str, Any]:
+    """All files; what site.json says."""
+    (site / NETWORKS).mkdir(parents=True)
+    networks: list[dict[str, Any]] = []
+    licences: dict[str, dict[str, Any]] = {}
+    for number, model in enumerate(models):
+        source, licence = quantized(model, work / str(number), calib)
+        entry = _add_network(site, source, {each["id"] for each in networks})
+        if licence is not None:
+            entry["licence"] = _add_licence(site)
+            known = licences.setdefault(licence, {"name": licence, "file": entry["licence"], "networks": []})
+            known["networks"].append(entry["id"])
+        networks.append(entry)
+    _copy_page(site)
+    compile_pixels(site / "pixels.wasm")
+    description = {
+        "format": SITE_FORMAT,
+        "made": f"mobileone {__version__}",
+        "pixels": {"file": "pixels.wasm", "sha256": sha256_of_path(site / "pixels.wasm")},
+        "networks": networks,
+        "licences": list(licences.values()),
+        "decoding": None,
+        "litert": None,
+    }
+    (site / "site.json").write_text(json_text(description) + "\n", encoding="utf-8")
+    _finish_service_worker(site)
+    return description
+
+
+def quantized(
+    model: str | os.PathLike[str], folder: Path, calib: str | os.PathLike[str] | None
+) -> tuple[Path, str | None]:
+    """The network as C, and whose licence its weights have, where that is not its owner's."""
+    if backend_of(model) is not None:
+        return Path(model), None
+    assert calib is not None
+    network, card = load_with_card(model, form="inference")
+    folder.mkdir()
+    path = folder / "net.c"
+    quantize(network, path, images=calib, format="c", source=str(model))
+    return path, APPLE_LICENCE if card.format == "apple" else None
+
+
+def _add_network(site: Path, source: Path, taken: set[str]) -> dict[str, Any]:
+    artifact = Artifact(source, threads=1)
+    manifest = artifact.manifest
+    if manifest.input_spec.in_chans not in (1, 3):
+        raise ExportError(
+            f"{source}: a page shows pictures to networks of 1 or 3 channels, this one takes "
+            f"{manifest.input_spec.in_chans}"
+        )
+    if not manifest.num_classes:
+        raise ExportError(f"{source}: a page shows classes, and this network has no classifier")
+    name = _free_name(f"{manifest.variant}-int8", taken)
+    module = site / NETWORKS / "new.wasm"
+    compile_network(source, module)
+    digest = sha256_of_path(module)
+    named = module.with_name(f"{name}.{digest[:12]}.wasm")
+    module.rename(named)
+    classes = resolve_classes(manifest.num_classes, manifest.class_names)
+    decision = manifest.decision
+    return {
+        "id": name,
+        "title": f"{manifest.variant}, int8",
+        "runtime": "engine",
+        "precision": "int8",
+        "task": manifest.task,
+        "file": named.relative_to(site).as_posix(),
+        "sha256": digest,
+        "bytes": named.stat().st_size,
+        "input": input_entry(manifest.input_spec),
+        "outputs": manifest.num_classes,
+        "classes": None if classes is None else [human_name(each) for each in classes],
+        "decision": None if decision is None else decision.to_dict() | {"evidence": {}},
+        "golden": golden_values(artifact),
+        "map": True,
+        "licence": None,
+        "source": Path(manifest.source).name or source.name,
+    }
+
+
+def _free_name(wanted: str, taken: set[str]) -> str:
+    base = "".join(letter if letter.isalnum() and letter.isascii() else "-" for letter in wanted)
+    return next(name for name in (base, *(f"{base}-{i}" for i in range(2, 10_000))) if name not in taken)
+
+
+def input_entry(spec: InputSpec) -> dict[str, Any]:
+    """How a picture becomes a network's input, in the words of site.json."""
+    return {
+        "height": spec.height,
+        "width": spec.width,
+        "channels": spec.in_chans,
+        "fit": spec.fit,
+        "resize": list(sides(spec.resize_size)),
+        "interpolation": spec.interpolation,
+        "exif": spec.exif,
+        "down_first": goes_down_first(),
+        "border": list(spec.border),
+    }
+
+
+def _add_licence(site: Path) -> str:
+    text = (resources.files("mobileone.web") / LICENCES / "apple.txt").read_text(encoding="utf-8")
+    (site / LICENCES).mkdir(exist_ok=True)
+    (site / LICENCES / "apple.txt").write_text(text, encoding="utf-8")
+    return f"{LICENCES}/apple.txt"
+
+
+def _copy_page(site: Path) -> None:
+    """The page's own files, and the style of all our pages."""
+    with resources.as_file(resources.files("mobileone.web") / "static") as static:
+        shutil.copytree(static, site, dirs_exist_ok=True, copy_function=shutil.copyfile)
+    style = resources.files("mobileone.report") / "page.css"
+    (site / "page.css").write_text(style.read_text(encoding="utf-8"), encoding="utf-8")
+
+
+def _finish_service_worker(site: Path) -> None:
+    """Tell it all files, and a name for them together: another site is another cache."""
+    script = site / "service_worker.js"
+    files = sorted(
+        path.relative_to(site).as_posix() for path in site.rglob("*") if path.is_file() and path != script
+    )
+    digest = hashlib.sha256()
+    for name in files:
+        digest.update(f"{name} {sha256_of_path(site / name)}\n".encode())
+    first = f"const VERSION = {json_text(digest.hexdigest()[:16])};\nconst FILES = {json_text(files)};\n"
+    text = script.read_text(encoding="utf-8")
+    before, mark, behind = text.partition("// The builder puts VERSION and FILES here.\n")
+    assert mark
+    script.write_text(before + first + behind, encoding="utf-8")

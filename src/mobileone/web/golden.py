@@ -1,0 +1,62 @@
+"""Made-up pictures that a page makes again, and what Python computes for them: the proof of a network."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from typing import Any
+
+import numpy as np
+import PIL.Image
+from numpy.typing import NDArray
+
+from mobileone.backends.artifact import Artifact, prepare
+from mobileone.images.decode import DecodedImage
+from mobileone.images.eval_transform import EvalTransform
+
+BILINEAR = PIL.Image.Resampling.BILINEAR
+# Height, width, seed: larger than the input, smaller, tall.
+PICTURES = ((301, 403, 1), (150, 97, 2), (640, 200, 3))
+
+
+def golden_picture(height: int, width: int, seed: int) -> NDArray[np.uint8]:
+    """Smooth colours with some noise, uint8 (height, width, 3), by whole numbers alone: static/golden.js.
+
+    >>> golden_picture(2, 3, 1)[1, 2].tolist()
+    [192, 150, 126]
+    """
+    y, x, c = np.meshgrid(np.arange(height), np.arange(width), np.arange(3), indexing="ij")
+    slope = x * (3 + 2 * c) + y * (7 - 2 * c) + (x * y >> 6) + 50 * seed * (c + 1)
+    smooth = np.maximum(0, np.abs((slope & 511) - 256) - 1)
+    index = 3 * (y * width + x) + c + 1000003 * seed
+    noise = (index * 0x9E3779B1 & 0xFFFFFFFF) >> 27
+    picture: NDArray[np.uint8] = (smooth ^ noise).astype(np.uint8)
+    return picture
+
+
+def goes_down_first() -> bool:
+    """Whether this Pillow resizes tall pictures downwards first, as version 13 began to, not across first.
+
+    Bytes between the passes are rounded, so now and then a grey level depends on it.
+    """
+    tall = PIL.Image.fromarray(golden_picture(160, 20, 1))
+    across_first = tall.resize((10, 160), BILINEAR).resize((10, 40), BILINEAR)
+    return tall.resize((10, 40), BILINEAR).tobytes() != across_first.tobytes()
+
+
+def golden_values(artifact: Artifact) -> list[dict[str, Any]]:
+    """The entries of site.json for a network that takes bytes."""
+    transform, found = EvalTransform.from_spec(artifact.input_spec), []
+    for height, width, seed in PICTURES:
+        pixels = transform(DecodedImage("golden", golden_picture(height, width, seed)))[None]
+        logits = artifact.run(pixels)[0].astype("<f4")
+        found.append(
+            {
+                "height": height,
+                "width": width,
+                "seed": seed,
+                "pixels": hashlib.sha256(prepare(pixels, artifact.manifest).tobytes()).hexdigest(),
+                "logits": base64.b64encode(logits.tobytes()).decode(),
+            }
+        )
+    return found

@@ -1,0 +1,87 @@
+/** Proved: whether this device computes what Python computed. */
+
+import { find, make, onPress, sentence } from "./elements.js";
+
+/** @import { Engine, Network, Proof, Site } from "./protocol.js" */
+/** @import { Proven } from "./result.js" */
+
+export class Proved {
+  /**
+   * @param {Site} site
+   * @param {Engine} engine
+   * @param {number} threads  the most
+   */
+  constructor(site, engine, threads) {
+    this.site = site;
+    this.engine = engine;
+    this.threads = threads > 1 ? [1, 2] : [1];
+    /** @type {Proven[]} */
+    this.found = [];
+    /** @type {Promise<void> | undefined} */
+    this.first = undefined;
+    onPress(find("prove", HTMLButtonElement), () => (this.first = this.prove()));
+  }
+
+  /** Prove all networks; once, when somebody wants to know. */
+  show() {
+    this.first ??= this.prove();
+    return this.first;
+  }
+
+  async prove() {
+    this.found = [];
+    const cards = this.site.networks.map((network) => make("article", { class: "card" }, make("h3", {}, network.title), make("p", { class: "soft" }, "Waiting …")));
+    find("proofs", HTMLElement).replaceChildren(make("div", { class: "cards" }, ...cards));
+    for (const [index, network] of this.site.networks.entries()) {
+      const lines = [];
+      for (const threads of this.threads) lines.push(...(await this.one(network, threads)));
+      cards[index].replaceChildren(make("h3", {}, network.title), ...lines);
+    }
+  }
+
+  /**
+   * @param {Network} network
+   * @param {number} threads
+   * @returns {Promise<HTMLElement[]>} lines for people
+   */
+  async one(network, threads) {
+    const given = threads === 1 ? "1 thread" : `${threads} threads`;
+    try {
+      /** @type {Proof} */
+      const proof = await this.engine.ask("prove", { network: network.id, threads });
+      const { differing, of, greatest, pixels } = proof;
+      this.found.push({ title: network.title, threads, differing, of, greatest, pixelsDiffering: pixels.differing, pixelsOf: pixels.of });
+      const lines = [line(proof.same, `${given}: ${numbers(network, proof)}`)];
+      if (threads > 1) return lines;
+      lines.push(line(pixels.same, pixels.same ? `Pre-processing: the same pixels as in Python, ${pixels.of} of ${pixels.of} pictures.` : `Pre-processing: ${pixels.differing} of ${pixels.of} pictures differ from Python's.`));
+      if (proof.decoding) lines.push(make("p", { class: "soft" }, decoding(proof.decoding)));
+      return lines;
+    } catch (error) {
+      return [line(false, `${given}: ${sentence(error)}`)];
+    }
+  }
+}
+
+/**
+ * @param {Network} network
+ * @param {Proof} proof
+ */
+function numbers(network, { same, differing, of, greatest }) {
+  const kind = network.precision === "int8" ? "integers" : "numbers";
+  if (same) return `the same ${kind} as in Python, all ${of} to the last bit.`;
+  return `${differing} of ${of} ${kind} differ from Python's, by ${greatest.toPrecision(2)} at most.`;
+}
+
+/** @param {{differing: number, of: number, greatest: number}} found */
+function decoding({ differing, of, greatest }) {
+  if (!differing) return "This browser decodes a JPEG to the same pixels as Python.";
+  return `This browser decodes a JPEG a little otherwise than Python: ${((100 * differing) / of).toFixed(1)} % of its values, by ${greatest} at most. That is allowed.`;
+}
+
+/**
+ * @param {boolean} isGood
+ * @param {string} text
+ */
+function line(isGood, text) {
+  return make("p", {}, make("span", { class: `badge ${isGood ? "good" : "bad"}` }, isGood ? "same" : "differs"), ` ${text}`);
+}

@@ -1,0 +1,63 @@
+"""What follows from the data."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from mobileone.errors import DataError
+from mobileone.training.config.recipe import FOR_YOUR_DATA, recipe
+from mobileone.training.config.train_config import TrainConfig
+from mobileone.training.run.adapt import adapt
+
+
+def photos(folder: Path, sizes: list[tuple[int, int]]) -> TrainConfig:
+    """A recipe for pictures of these (width, height)."""
+    for index, size in enumerate(sizes):
+        path = folder / "train" / "ab"[index % 2] / f"{index}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.zeros((size[1], size[0], 3), dtype=np.uint8)).save(path)
+    return recipe("linear_probe").with_values({"data": str(folder)})
+
+
+@pytest.mark.parametrize(
+    ("sizes", "expected"),
+    [
+        ([(176, 235), (235, 180), (900, 50)], 176),
+        ([(100, 120)], 96),
+        ([(20, 20)], 32),
+        ([(300, 400)], 224),
+        ([(227, 227)], 224),
+    ],
+)
+def test_the_input_is_no_larger_than_the_images(
+    tmp_path: Path, sizes: list[tuple[int, int]], expected: int
+) -> None:
+    adapted = adapt(photos(tmp_path, sizes))
+    assert adapted.config.input_spec.size == expected
+    assert bool(adapted.reasons) is (expected < 224)
+
+
+def test_what_was_asked_for_stays(tmp_path: Path) -> None:
+    config = photos(tmp_path, [(100, 100)])
+    assert adapt(config, keep={"input_spec.size"}).config == config
+
+
+def test_unreadable_images_are_left_to_the_run_and_missing_data_is_said(tmp_path: Path) -> None:
+    config = photos(tmp_path, [(100, 100), (100, 100)])
+    (tmp_path / "train" / "a" / "0.png").write_bytes(b"none")
+    assert adapt(config).config.input_spec.size == 96
+    (tmp_path / "train" / "b" / "1.png").write_bytes(b"none")
+    assert adapt(config).config == config
+    with pytest.raises(DataError):
+        adapt(config.with_values({"data": str(tmp_path / "nowhere")}))
+
+
+def test_it_repeats(tmp_path: Path) -> None:
+    config = adapt(photos(tmp_path, [(100, 100)])).config
+    assert adapt(config).config == config
+
+
+def test_the_recipes_that_the_command_adapts_exist() -> None:
+    assert [recipe(name).data for name in FOR_YOUR_DATA] == ["data", "data"]

@@ -1,0 +1,68 @@
+"""Modules for a page: a memory that may be shared, nothing else from outside, the same integers."""
+
+import json
+import shutil
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mobileone.backends.c import compiler
+from mobileone.errors import ExportError, MissingExtraError
+from mobileone.exporting.parity import seeded_pictures
+from mobileone.quantization.quantize import quantize
+from mobileone.web.wasm_compiler import compile_network, compile_pixels
+
+MAGIC = b"\0asm"
+
+
+@pytest.fixture(scope="module")
+def net(tmp_path_factory, small_network):
+    pytest.importorskip("ziglang", reason="needs mobileone[c]")
+    path = tmp_path_factory.mktemp("net") / "some net.c"
+    quantize(small_network, path, images=seeded_pictures(small_network.input_spec, number=4), format="c")
+    return path
+
+
+def test_a_network_gives_its_integers_with_shared_and_with_own_memory(net, tmp_path):
+    if shutil.which("node") is None:
+        pytest.skip("needs node")
+    from mobileone.backends.artifact import Artifact
+
+    compile_network(net, tmp_path / "net.wasm")
+    pixels = np.random.default_rng(0).integers(0, 256, (1, 32, 32, 3), dtype=np.uint8)
+    pixels.tofile(tmp_path / "pixels")
+    script = Path(__file__).with_name("run_network.mjs")
+    static = Path(compiler.__file__).parents[2] / "web" / "static"
+    command = ["node", "--experimental-default-type=module", script, static, tmp_path / "net.wasm"]
+    done = subprocess.run([*command, tmp_path / "pixels"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found["imports"] == ["env.memory"]
+    wanted = Artifact(net, threads=1).run(pixels)[0]
+    for kind in ("own", "shared"):
+        np.testing.assert_array_equal(np.array(found[kind], np.float32), wanted)
+
+
+def test_what_compilers_refuse_is_one_line_and_leaves_nothing(net, tmp_path):
+    broken = tmp_path / "broken.c"
+    broken.write_text(net.read_text(encoding="utf-8").replace(f'"{net.stem}.h"', '"broken.h"') + "\nint 1;\n")
+    shutil.copy(net.with_suffix(".h"), tmp_path / "broken.h")
+    with pytest.raises(ExportError, match="failed on"):
+        compile_network(broken, tmp_path / "broken.wasm")
+    assert not (tmp_path / "broken.wasm").exists()
+
+
+def test_the_resizing_module_is_small(tmp_path):
+    pytest.importorskip("ziglang", reason="needs mobileone[c]")
+    compile_pixels(tmp_path / "pixels.wasm")
+    content = (tmp_path / "pixels.wasm").read_bytes()
+    assert content.startswith(MAGIC)
+    assert len(content) < 4096
+
+
+def test_without_the_compiler_the_extra_is_named(tmp_path, monkeypatch):
+    monkeypatch.setattr(compiler, "find_spec", lambda name: None)
+    with pytest.raises(MissingExtraError, match=r"pip install 'mobileone\[c\]'"):
+        compile_pixels(tmp_path / "pixels.wasm")
