@@ -21,6 +21,8 @@ from mobileone.training.config.optimization import Optim
         ("clip_norm", -1.0),
         ("ema_decay", 1.0),
         ("name", "adam"),
+        ("schedule", "step"),
+        ("cooldown", 1.0),
         ("beta2", 1.0),
         ("layer_decay", 0.0),
         ("layer_decay", 1.5),

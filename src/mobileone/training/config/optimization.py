@@ -9,6 +9,7 @@ from typing import Literal, get_args
 from mobileone.training.config.rules import is_finite_from, require, require_choice
 
 OptimizerName = Literal["sgd", "adamw", "muon"]
+ScheduleName = Literal["cosine", "wsd"]
 
 MOST_ADAPTIVE_LR = 0.02
 """Of `base_lr` with steps that are as long as the rate says; SGD's default is five times as much."""
@@ -24,13 +25,16 @@ class Optim:
         base_lr: peak learning rate for 256 images a step over all ranks; scaled in proportion.
         min_lr: learning rate at the end, absolute.
         warmup_epochs: epochs of linear warm-up, fractions allowed.
+        schedule: after it `"cosine"`, or `"wsd"` (arXiv 2405.18392): the whole rate, then a fall in the last
+            epochs, so that the number of epochs may be changed while the run goes on.
+        cooldown: share of the epochs in which the rate falls, with `wsd`; whole epochs, one at least.
         layer_decay: learning rate of a block (a depthwise and a pointwise unit) relative to that of the
             block after it, in (0, 1]; the head's is the whole one.
         momentum: of SGD and Muon, first beta of AdamW, in [0, 1).
         beta2: second beta of AdamW, in [0, 1).
         weight_decay: at the start, on kernels alone: L2 coefficient of SGD; of AdamW and Muon the share that
             a step takes off, times the learning rate.
-        weight_decay_end: the same at the end, on the learning rate's cosine.
+        weight_decay_end: the same at the end, falling as the learning rate does.
         clip_norm: largest norm of all gradients together; longer ones are shortened to it; 0 is off.
         ema_decay: of the averaged weights, in [0, 1); 0 is no averaging.
 
@@ -42,6 +46,8 @@ class Optim:
     base_lr: float = 0.1
     min_lr: float = 1e-4
     warmup_epochs: float = 0.0
+    schedule: ScheduleName = "cosine"
+    cooldown: float = 0.2
     layer_decay: float = 1.0
     momentum: float = 0.9
     beta2: float = 0.999
@@ -51,6 +57,8 @@ class Optim:
     ema_decay: float = 0.9995
 
     def __post_init__(self) -> None:
+        require_choice("optim.schedule", self.schedule, get_args(ScheduleName))
+        require("optim.cooldown", 0 < self.cooldown < 1, "in (0, 1)", self.cooldown)
         require_choice("optim.name", self.name, get_args(OptimizerName))
         require("optim.base_lr", 0 < self.base_lr < math.inf, "above 0", self.base_lr)
         wanted = f"at most {MOST_ADAPTIVE_LR} with {self.name} (0.001 is usual; 0.1 is SGD's)"

@@ -292,6 +292,9 @@ def _schedule(config: TrainConfig, steps_per_epoch: int, step_images: int) -> Sc
         min_lr=config.optim.min_lr,
         weight_decay=config.optim.weight_decay,
         weight_decay_end=config.optim.weight_decay_end,
+        cooldown_steps=None
+        if config.cooldown_epoch is None
+        else (config.epochs - config.cooldown_epoch) * steps_per_epoch,
     )
 
 
