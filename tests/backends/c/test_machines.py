@@ -147,7 +147,7 @@ def stack_references(assembly, instruction, *, pattern=r"[er]sp\)|\[sp[,\]]"):
 def stack_writes(assembly, instruction):
     """The same of vectors that are stored there; widened weights of avx2 lie on the stack, and are read."""
     return stack_references(
-        assembly, instruction, pattern=r"mm\d+, *[-\w]*\([er]sp\)|st[rp]\s+[qd]\d+.*\[sp[,\]]"
+        assembly, instruction, pattern=r"mm\d+, *[-\w]*\(%[er]sp\)|st[rp]\s+[qd]\d+.*\[sp[,\]]"
     )
 
 

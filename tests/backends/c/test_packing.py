@@ -9,6 +9,7 @@ from mobileone.backends.c.packing import (
     MOST_PIXELS,
     can_lift,
     depthwise_lane_channels,
+    gather_places,
     lane_channels,
     pack_depthwise,
     pack_panels,
@@ -141,3 +142,14 @@ def test_channels_without_weights_keep_their_output_and_can_be_lifted():
     assert settled[0].tolist() == [63, 7]
     assert settled[1].tolist() == [1, 0.5]
     assert can_lift(weight, *settled)
+
+
+def test_places_gather_what_two_outputs_of_the_first_convolution_read(little):
+    stem = little.layers.convs[0]
+    rows = np.random.default_rng(0).integers(1, 256, (3, 16)).astype(np.uint8)
+    places = gather_places(stem)
+    taken = np.where(places < 128, np.take_along_axis(rows, places % 16, 1), 0)
+    assert ((places < 128).sum(0) <= 1).all()
+    first, second = taken.max(0).reshape(2, 32)
+    np.testing.assert_array_equal(first, [*rows[:, :9].reshape(-1), *[0] * 5])
+    np.testing.assert_array_equal(second, [*rows[:, 6:15].reshape(-1), *[0] * 5])

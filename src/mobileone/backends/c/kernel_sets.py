@@ -59,7 +59,8 @@ def kernel_table(prefix: str, name: str, pointwise: Sequence[str]) -> str:
         name: of the set.
         pointwise: functions, one a shape.
     """
-    functions = [f"{prefix}_depthwise_1, {prefix}_depthwise_2}}", f"{prefix}_pointwise_table"]
+    gather = "avx512vnni_gather_pairs" if name == "avx512vnni" else "NULL"
+    functions = [f"{prefix}_depthwise_1, {prefix}_depthwise_2}}, {gather}", f"{prefix}_pointwise_table"]
     functions += [
         f"{prefix}_{job}" for job in ("add_pixels", "round_averages", "dense", "gate_pixels", "classify")
     ]
@@ -84,7 +85,9 @@ _BYTES = ("products_of_bytes.c", "pointwise.c", *_SHARED)
 _NEON = ("vectors_neon.c", "products_of_bytes.c", "pointwise_neon.c", *_SHARED)
 _256_BITS = "vectors_256_bits.c"
 KERNEL_SETS = (
-    KernelSet("avx512vnni", "avx512vnni", ("vectors_avx512vnni.c", *_BYTES), "HAS_X86_KERNELS"),
+    KernelSet(
+        "avx512vnni", "avx512vnni", ("vectors_avx512vnni.c", "gather_pairs.c", *_BYTES), "HAS_X86_KERNELS"
+    ),
     KernelSet("avxvnni", "avxvnni", ("vectors_avxvnni.c", _256_BITS, *_BYTES), "HAS_X86_KERNELS"),
     KernelSet(
         "avx2",

@@ -7,7 +7,14 @@ from numpy.typing import NDArray
 
 from mobileone.backends.c.c_text import byte_array, c_float, number_array
 from mobileone.backends.c.integers import conv_scale, feature_scale, gate_scale, zero_offset
-from mobileone.backends.c.network_steps import DEPTHWISE_BLOCK, MapSpec, NetworkStep, round_up, stem_groups
+from mobileone.backends.c.network_steps import (
+    DEPTHWISE_BLOCK,
+    MapSpec,
+    NetworkStep,
+    round_up,
+    stem_groups,
+    stem_pitch,
+)
 from mobileone.backends.c.packing import (
     PackedLayer,
     PackedPanel,
@@ -23,6 +30,7 @@ from mobileone.backends.fused_layers import ConvLayer
 from mobileone.backends.quantized_network import QuantizedNetwork
 
 DENSE_OUTPUTS = 8  # an attention's kernels compute so many outputs at a time
+READ_BEYOND = 16  # pixels behind a row's end that the first convolution may read and throw away
 CLASSIFIER_GROUPS = 4  # the classifier's kernels take four groups of input channels at a time
 
 
@@ -60,8 +68,8 @@ class LayerTables:
         weight = self.quantized.weights[conv.name]
         rows = weight.values.transpose(0, 2, 3, 1).reshape(conv.out_channels, -1)  # (out, ky · kx · channel)
         groups = stem_groups(conv)
-        count = self._pointwise("stem", conv, rows, groups=groups, pitch=4 * groups, pixels=width)
-        line = np.tile(self.quantized.border, image_width)
+        count = self._pointwise("stem", conv, rows, groups=groups, pitch=stem_pitch(conv), pixels=width)
+        line = np.tile(self.quantized.border, image_width + READ_BEYOND)
         self._constant(byte_array("border_row", line, kind="uint8_t"), line.nbytes)
         return count
 

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mobileone.backends.c.network_steps import DEPTHWISE_BLOCK, VECTOR, round_up
+from mobileone.backends.fused_layers import ConvLayer
 from mobileone.errors import ExportError
 
 Int8s: TypeAlias = NDArray[np.int8]
@@ -180,6 +181,20 @@ def pack_depthwise(weight: Int8s, bias: Int32s, scale: Float32s, *, stride: int)
     for row in range(rows):
         packed[:, :, row, :, row : row + KERNEL_TAPS] = kernels.transpose(0, 3, 1, 2)
     return _packed(packed, lanes, bias, scale, padded.reshape(len(padded), -1))
+
+
+def gather_places(stem: ConvLayer) -> NDArray[np.uint8]:
+    """(kernel rows, 64): of 16 bytes of each row, which go where for two outputs of the first convolution.
+
+    An output has 32 bytes; 128 is for a zero, where another row's bytes go.
+    """
+    _, channels, kernel_height, kernel_width = stem.weight.shape
+    run, apart = kernel_width * channels, stem.stride[1] * channels
+    places = np.full((kernel_height, 2, 32), 128, np.uint8)
+    for ky in range(kernel_height):
+        for output in range(2):
+            places[ky, output, ky * run : (ky + 1) * run] = output * apart + np.arange(run)
+    return places.reshape(kernel_height, -1)
 
 
 def safe_bias(name: str, weight: Int8s, bias: Int32s, scale: Float32s) -> Int32s:

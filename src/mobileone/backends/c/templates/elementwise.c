@@ -46,7 +46,7 @@ V_INLINE void V_classify_block(const V_pixel *features, int groups, const int8_t
                                int32_t *lanes, int vectors) {
   V_ints sums[4][3];
   UNROLL for (int v = 0; v < vectors; v++) {
-    sums[0][v] = V_load(bias + 16 * v);
+    sums[0][v] = V_start(bias + 16 * v, 0);
     UNROLL for (int part = 1; part < 4; part++) sums[part][v] = V_zero();
   }
   ROLLED for (int k = 0; k < groups; k += 4) {
@@ -57,7 +57,7 @@ V_INLINE void V_classify_block(const V_pixel *features, int groups, const int8_t
     }
   }
   UNROLL for (int v = 0; v < vectors; v++)
-    V_store_ints(lanes + 16 * v, V_add(V_add(sums[0][v], sums[1][v]), V_add(sums[2][v], sums[3][v])));
+    V_store_sums(lanes + 16 * v, V_add(V_add(sums[0][v], sums[1][v]), V_add(sums[2][v], sums[3][v])));
 }
 
 V_KERNEL void V_classify(const uint8_t *features, const panel *p, int begin, int end, int32_t *out, uint8_t *scratch) {

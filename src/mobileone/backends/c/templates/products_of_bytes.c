@@ -16,6 +16,5 @@ V_INLINE V_ints V_dot_group(V_ints sums, const V_pixel *four, const int8_t *weig
 V_INLINE const V_weight *V_prepare_taps(const int8_t *taps, int count, V_weight *room) {
   return (void)count, (void)room, taps;
 }
-V_INLINE V_ints V_dot_taps(V_ints sums, V_bytes bytes, const V_weight *taps) {
-  return V_dot(sums, bytes, V_weights(taps));
-}
+V_INLINE V_held V_hold(const V_weight *taps) { return V_weights(taps); }
+V_INLINE V_ints V_dot_taps(V_ints sums, V_bytes bytes, V_held taps) { return V_dot(sums, bytes, taps); }

@@ -53,7 +53,14 @@ V_INLINE const V_weight *V_prepare_taps(const int8_t *taps, int count, V_weight 
   return room;
 }
 
-V_INLINE V_ints V_dot_taps(V_ints sums, V_ints bytes, const V_weight *taps) {
-  sums = V_dot(sums, _mm256_and_si256(bytes, _mm256_set1_epi16(255)), V_load(taps));
-  return V_dot(sums, _mm256_srli_epi16(bytes, 8), V_load(taps + 16));
+typedef struct {
+  V_ints even, odd;
+} V_held;
+V_INLINE V_held V_hold(const V_weight *taps) {
+  const V_held held = {V_load(taps), V_load(taps + 16)};
+  return held;
+}
+V_INLINE V_ints V_dot_taps(V_ints sums, V_ints bytes, V_held taps) {
+  sums = V_dot(sums, _mm256_and_si256(bytes, _mm256_set1_epi16(255)), taps.even);
+  return V_dot(sums, _mm256_srli_epi16(bytes, 8), taps.odd);
 }

@@ -56,6 +56,7 @@ typedef struct { /* One instruction set's functions. */
   int (*is_supported)(void);
   int is_signed; /* its dot products take activations less 128 */
   void (*depthwise[2])(map in, const filters *f, int begin, int end, map out, int width, int rows);
+  int (*gather_pairs)(const uint8_t *const *rows, int begin, int end, uint8_t *to); /* or NULL */
   void (*const *pointwise)(const uint8_t *strip, int pixels, const panel *p, int begin, int end, cursor out,
                            uint8_t *scratch);
   void (*add_pixels)(map in, int height, int width, int channels, int32_t *sums);

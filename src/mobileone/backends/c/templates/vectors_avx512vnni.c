@@ -7,6 +7,7 @@ enum { V_LANES = 16, V_SLICE = 16, V_TURN = 4, V_MOST_PIXELS = 14, V_SIGNED = 0 
 typedef __m512i V_ints, V_bytes;
 typedef uint8_t V_pixel;
 typedef int8_t V_weight;
+typedef V_ints V_held;
 
 V_INLINE V_ints V_load(const void *p) { return _mm512_loadu_si512(p); }
 V_INLINE V_ints V_weights(const V_weight *p) { return V_load(p); }
@@ -129,6 +130,7 @@ V_INLINE V_doubles V_multiply_add(V_doubles sum, const float *w, double x) {
 V_INLINE V_ints V_widen(const uint8_t *p) { return _mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)p)); }
 V_INLINE V_ints V_add(V_ints a, V_ints b) { return _mm512_add_epi32(a, b); }
 V_INLINE V_ints V_zero(void) { return _mm512_setzero_si512(); }
+V_INLINE void V_store_sums(int32_t *p, V_ints a) { _mm512_storeu_si512(p, a); }
 V_INLINE void V_store_ints(int32_t *p, V_ints a) { _mm512_storeu_si512(p, a); }
 V_INLINE V_ints V_gate(V_ints value, int in_offset, const float *gates, float scale, int out_offset) {
   __m512 x = _mm512_cvtepi32_ps(_mm512_sub_epi32(value, _mm512_set1_epi32(in_offset)));

@@ -7,6 +7,7 @@ enum { V_TURN = 2, V_MOST_PIXELS = 8, V_SIGNED = 0 };
 typedef __m256i V_ints, V_bytes;
 typedef uint8_t V_pixel;
 typedef int8_t V_weight;
+typedef V_ints V_held;
 
 V_INLINE V_ints V_dot(V_ints sums, V_ints bytes, V_ints weights) {
 #ifdef __clang__

@@ -3,12 +3,15 @@
 enum { V_LANES = 4, V_SLICE = 4, V_TURN = 4, V_MOST_PIXELS = 5 };
 typedef uint8_t V_pixel;
 typedef int8_t V_weight;
+typedef int8x16_t V_held;
 
 V_INLINE V_ints V_load(const int32_t *p) { return vld1q_s32(p); }
 V_INLINE V_ints V_zero(void) { return vdupq_n_s32(0); }
 V_INLINE V_ints V_add(V_ints a, V_ints b) { return vaddq_s32(a, b); }
 V_INLINE void V_store_ints(int32_t *p, V_ints a) { vst1q_s32(p, a); }
 
+V_INLINE V_ints V_start(const int32_t *bias, int is_lifted) { return (void)is_lifted, V_load(bias); }
+V_INLINE void V_store_sums(int32_t *p, V_ints a) { V_store_ints(p, a); }
 V_INLINE int8x16_t V_weights(const int8_t *p) { return vld1q_s8(p); }
 
 V_INLINE V_bytes V_broadcast(const uint8_t *p) {
