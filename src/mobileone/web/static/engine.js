@@ -97,6 +97,10 @@ export class RunningNetwork {
     this.reserve(1);
   }
 
+  get memoryBytes() {
+    return this.memory.buffer.byteLength;
+  }
+
   /** @param {number} threads */
   reserve(threads) {
     const end = this.call.end(threads) + (threads - 1) * STACK_BYTES;
@@ -106,9 +110,6 @@ export class RunningNetwork {
 
   /** Start as many workers as are wanted, and stop those that are too many. @param {number} threads */
   async useThreads(threads) {
-    if (threads < 1 || threads > mostThreads()) {
-      throw new Error(`This browser runs a network on 1 to ${mostThreads()} threads here, not on ${threads}.`);
-    }
     if (this.helpers.length === threads - 1) return;
     for (const helper of this.helpers) helper.terminate(); // where their stacks lie depends on how many there are
     this.reserve(threads);
