@@ -114,6 +114,15 @@ def test_every_network_gives_pythons_integers_on_one_thread_and_on_two(page, sit
         assert one["pixels"] == {"same": True, "differing": 0, "of": 3}
 
 
+def test_threads_come_and_go_without_hanging_or_changing_a_number(page, site):
+    """Ended ones ran on for a moment, on the stacks of those that took their place."""
+    name = ids(site)[0]
+    proofs = ask(page, *(("prove", {"network": name, "threads": threads}) for threads in (2, 1, 2, 1, 2, 2)))
+    assert [proof["same"] for proof in proofs] == [True] * 6
+    turns = [{"network": name, "threads": threads, "runs": 50} for threads in (2, 1) * 5]
+    assert all(len(each["milliseconds"]) == 50 for each in ask(page, *(("measure", turn) for turn in turns)))
+
+
 def test_a_picture_gets_the_answer_that_the_predictor_gives(page, site, nets, picture, encode):
     data = encode(picture(3, 90, 70), "PNG")
     for name, path in zip(ids(site), nets, strict=True):
