@@ -41,7 +41,7 @@ class Web:
     calib: Path | None = None
     """Folder of photos of the kind that the networks will see, to quantize float ones with."""
     runtime: Literal["litert"] | None = None
-    """Another runtime beside our engine: LiteRT.js, for the networks in fp32 too, or only so without --calib."""
+    """Another runtime beside our engine: LiteRT.js, for networks in fp32 too, or only so without --calib."""
     runtime_archive: Path | None = None
     """Its npm archive. Default: from the cache, or fetched by npm."""
     serve: bool = False

@@ -1,4 +1,4 @@
-"""LiteRT.js, which runs fp32 networks on a page: one pinned archive, fetched once by npm or given, checked by its hash."""
+"""LiteRT.js, which runs fp32 networks on a page: one pinned archive, fetched once by npm or given."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import tarfile
 import tempfile
+from importlib import resources
 from pathlib import Path
 
 from mobileone.atomic import atomic_path
@@ -54,6 +55,8 @@ def add_litert(folder: Path, archive: str | os.PathLike[str] | None = None) -> N
             if member == SCRIPT:
                 data = data.replace(f'"{LOADER}"'.encode(), b'"../litert_loader.js"')
             (folder / Path(member).name).write_bytes(data)
+    licence = resources.files("mobileone.web") / "licences" / "apache-2.0.txt"  # which the archive lacks
+    (folder / "LICENSE.txt").write_text(licence.read_text(encoding="utf-8"), encoding="utf-8")
 
 
 def _fetched() -> Path:

@@ -9,7 +9,8 @@
 export async function createWasmLib(Wrapper, script) {
   const scope = /** @type {any} */ (self);
   scope.importScripts(String(script));
-  const module = await scope.ModuleFactory({ mainScriptUrlOrBlob: String(script) });
+  const locateFile = (/** @type {string} */ name) => new URL(name, script).href;
+  const module = await scope.ModuleFactory({ locateFile, mainScriptUrlOrBlob: String(script) });
   scope.ModuleFactory = undefined;
   return new Wrapper(module);
 }
