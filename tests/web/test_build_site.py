@@ -96,7 +96,7 @@ def test_a_float_model_is_quantized_on_the_way(tmp_path, tiny, flat_folder):
 def test_apples_weights_bring_their_licence(tmp_path, tiny, net, monkeypatch):
     import mobileone.web.build_site as module
 
-    monkeypatch.setattr(module, "quantized", lambda model, folder, calib: (net, module.APPLE_LICENCE))
+    monkeypatch.setattr(module, "artifacts", lambda *given: ([net], module.APPLE_LICENCE))
     done = build_site([net], tmp_path / "site")
     assert done.licences == ("Apple's, see apple/ml-mobileone: tiny-int8",)
     found = json.loads((tmp_path / "site" / "site.json").read_text(encoding="utf-8"))
