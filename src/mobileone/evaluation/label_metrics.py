@@ -39,8 +39,8 @@ def metrics_of_labels(
     """mAP, macro and micro F1, subset accuracy, and average precision and F1 of every label, percent.
 
     A label counts as given from a probability of 0.5 on, or from where the decision says. Labels without
-    images have no figures, and are in no mean but micro F1. Subset accuracy is the share of images whose labels
-    are all right.
+    images have no figures, and are in no mean but micro F1. Subset accuracy is the share of images whose
+    labels are all right.
 
     Args:
         labels: which each image has, (N, K).
