@@ -102,6 +102,25 @@ def test_a_probe_takes_the_size_of_its_photos_and_goes_on_by_the_same_command(ru
     assert (code, "input_spec.size=48" in err) == (1, True), err
 
 
+def test_a_budget_chooses_the_epochs_and_the_same_command_goes_on(run, photos, tiny, tmp_path):
+    weights = save_model(create_model(tiny, num_classes=3), tmp_path / "start.safetensors")
+    command = ["train", "--data", photos, "--recipe", "finetune", "--init", weights, "--device", "cpu"]
+    command += ["--run-dir", tmp_path / "run", "--no-report", "--budget", "1h", "--set", "num_workers=0"]
+    code, out, err = run(*command, "patience=1", "base_lr=1e-9")
+    assert code == 0, err
+    assert "budget 1 h 00 min: 30 epochs at 32 px, for a step took" in err
+    log = (tmp_path / "run" / "train.log").read_text()
+    assert "budget 1 h 00 min: 30 epochs" in log
+    stored = json.loads((tmp_path / "run" / "config.json").read_text())["config"]
+    assert (stored["epochs"], stored["batch_size"]) == (30, 8)
+    code, again, err = run(*command, "patience=1", "base_lr=1e-9", "--resume", "auto")
+    assert (code, again) == (0, out), err
+    code, _, err = run(*command, "epochs=3")
+    assert (code, "epochs and --budget both say how long" in err) == (1, True)
+    code, _, err = run("train", "--recipe", "linear_probe", "--data", photos, "--budget", "soon")
+    assert (code, "a budget must be a time such as 90s" in err) == (1, True)
+
+
 def test_a_run_that_is_told_to_stop_exits_with_75(photos, tiny, tmp_path):
     command = [sys.executable, "-m", "mobileone", "train", "--data", photos, "--run-dir", tmp_path / "run"]
     command += ["--checkpoint-every", "1steps", "--resume", "auto", "--set"]
