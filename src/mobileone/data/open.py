@@ -87,6 +87,19 @@ def _open(
     return require_task(source, task, name=str(data))
 
 
+def open_whole(data: str | Path, *, task: Task | None = None) -> ImageSource:
+    """All images of a data set that is not divided yet: a folder of class folders, or a list without split.
+
+    Raises:
+        DataError: if there are no such images, they are divided already, or have another number of labels.
+    """
+    if is_list(data):
+        return list_images(data, split=None, task=task)
+    if data == "digits" or is_shards(data):
+        raise DataError(f"{printable(data)} has its own validation images; leave split and folds out")
+    return require_task(find_images(data, split=None), task, name=str(data))
+
+
 def require_task(source: ImageSource, task: Task | None, *, name: str) -> ImageSource:
     """A source as it is, if its images have as many labels as wanted.
 

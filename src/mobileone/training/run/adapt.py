@@ -6,7 +6,7 @@ import statistics
 from collections.abc import Container
 from dataclasses import dataclass, replace
 
-from mobileone.data.open import open_data
+from mobileone.data.open import open_data, open_whole
 from mobileone.data.source import ImageSource, StreamedSource
 from mobileone.errors import BadImageError
 from mobileone.input_spec import sides
@@ -54,7 +54,10 @@ def adapt(config: TrainConfig, *, keep: Container[str] = ()) -> Adapted:
     """
     if "input_spec.size" in keep:
         return Adapted(config=config)
-    source = open_data(config.data, split="train")
+    if config.hold_out.is_on:  # training images come from all over the set
+        source = open_whole(config.data, task=config.task)
+    else:
+        source = open_data(config.data, split="train", task=config.task)
     short = None if isinstance(source, StreamedSource) else median_short_side(source)
     if short is None:
         return Adapted(config=config)

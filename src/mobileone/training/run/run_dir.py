@@ -21,6 +21,7 @@ from mobileone.atomic import atomic_path, leftovers
 from mobileone.checkpoint.published import HUB_PREFIX
 from mobileone.data.fingerprint import Fingerprint
 from mobileone.data.shards.address import is_remote
+from mobileone.data.split_record import RECORD_NAME
 from mobileone.errors import ConfigError, MobileOneError, TrainingError
 from mobileone.outside_text import json_text, printable_lines, require_unicode
 from mobileone.regular_file import read_json
@@ -90,6 +91,11 @@ class RunDir:
         return self.path / "images.json"
 
     @property
+    def split(self) -> Path:
+        """split.jsonl: which images the run holds out, a list that every command reads as data."""
+        return self.path / RECORD_NAME
+
+    @property
     def metrics(self) -> Path:
         """metrics.csv: one line an epoch."""
         return self.path / "metrics.csv"
@@ -127,7 +133,7 @@ class RunDir:
             TrainingError: if there is none, or it names data or a model that is not on this machine.
             ConfigError: if a later version wrote it.
         """
-        config = self._stored_config()
+        config = self.stored_config()
         for name in ("data", "val_data", "init", "distill.teacher"):
             address = config.settings()[name]
             if (
@@ -141,7 +147,13 @@ class RunDir:
                 )
         return config
 
-    def _stored_config(self) -> TrainConfig:
+    def stored_config(self) -> TrainConfig:
+        """What `read_config` gives, whatever it names: not to be acted on.
+
+        Raises:
+            TrainingError: if there is none.
+            ConfigError: if a later version wrote it.
+        """
         stored = self._read()
         try:
             return TrainConfig.from_dict(stored["config"], version=stored["version"])
@@ -254,7 +266,7 @@ class RunDir:
         Raises:
             TrainingError: if no run is there.
         """
-        before, now = (_meant(each) for each in (self._stored_config(), config))
+        before, now = (_meant(each) for each in (self.stored_config(), config))
         return [
             (name, before[name], now[name])
             for name in now
