@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from mobileone.checkpoint.inspect import describe as describe
     from mobileone.checkpoint.load import load_model as load_model
     from mobileone.checkpoint.store import save_model as save_model
+    from mobileone.curation.check_labels import check_labels as check_labels
+    from mobileone.curation.embed import embed as embed
+    from mobileone.curation.embeddings import Embeddings as Embeddings
+    from mobileone.curation.similar import similar as similar
     from mobileone.decision import Decision as Decision
     from mobileone.errors import ArtifactError as ArtifactError
     from mobileone.errors import BadImageError as BadImageError
@@ -94,6 +98,7 @@ _HOME = {
     "DataError": "mobileone.errors",
     "Distill": "mobileone.training.config.objective",
     "DownloadError": "mobileone.errors",
+    "Embeddings": "mobileone.curation.embeddings",
     "ExportError": "mobileone.errors",
     "HoldOut": "mobileone.training.config.hold_out",
     "InferenceBlock": "mobileone.model.block",
@@ -128,9 +133,11 @@ _HOME = {
     "bench_report": "mobileone.benchmarking.bench_report",
     "build_site": "mobileone.web.build_site",
     "calibrate": "mobileone.calibration.calibrate",
+    "check_labels": "mobileone.curation.check_labels",
     "convert": "mobileone.checkpoint.convert",
     "create_model": "mobileone.model.create",
     "describe": "mobileone.checkpoint.inspect",
+    "embed": "mobileone.curation.embed",
     "evaluate": "mobileone.evaluation.evaluate",
     "expand": "mobileone.reparam.expand",
     "export": "mobileone.exporting.export",
@@ -149,6 +156,7 @@ _HOME = {
     "save_model": "mobileone.checkpoint.store",
     "serve": "mobileone.serving.serve",
     "set_branch_mode": "mobileone.model.branch_mode",
+    "similar": "mobileone.curation.similar",
     "store_decision": "mobileone.calibration.store_decision",
     "verify": "mobileone.reparam.verify",
 }

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import sys
 
 import pytest
 import torch
@@ -9,10 +10,10 @@ from PIL import Image
 
 from mobileone.checkpoint.load import load_model
 from mobileone.checkpoint.store import save_model
-from mobileone.cli.predict import expand_folders
+from mobileone.cli import predict
+from mobileone.cli.predict import shown_progress
 from mobileone.cli.prediction_file import COLUMNS
 from mobileone.decision import Decision
-from mobileone.errors import ConfigError
 from mobileone.input_spec import InputSpec
 from mobileone.model.create import create_model
 
@@ -59,14 +60,6 @@ def test_predictions_go_to_a_file_a_line_a_class_or_a_line_an_image(run, model_f
     assert "exists already" in err
 
 
-def test_folders_stand_for_their_images(photos):
-    val = photos / "val"
-    found = expand_folders([str(val / "dog" / "0.jpg"), str(val)])
-    assert found == [str(val / "dog" / "0.jpg"), *sorted(map(str, val.glob("*/*.jpg")))]
-    with pytest.raises(ConfigError, match="at least one image file or folder"):
-        expand_folders([])
-
-
 def test_the_division_of_cores_is_said_where_there_are_many_photos(run, model_file, photos):
     folder = photos / "val" / "cat"
     many = [str(next(folder.iterdir()))] * 40
@@ -75,6 +68,19 @@ def test_the_division_of_cores_is_said_where_there_are_many_photos(run, model_fi
     assert " cores decode: a photo takes " in err
     assert " cores decode" not in run("predict", model_file, *many[:3])[2]
     assert " cores decode" not in run("predict", model_file, *many, "--workers", 1)[2]
+
+
+def test_no_bar_is_loaded_for_what_is_done_at_once(monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "mobileone.progress_bar", None)  # importing it would fail
+    assert list(shown_progress(iter("abc"), number=3)) == list("abc")
+    monkeypatch.setattr(predict, "LOG_AFTER_S", -1.0)
+    with pytest.raises(ImportError):
+        list(shown_progress(iter("abc"), number=3))
+
+
+def test_a_bar_that_comes_late_leaves_nothing_out(monkeypatch):
+    monkeypatch.setattr(predict, "LOG_AFTER_S", -1.0)
+    assert list(shown_progress(iter("abc"), number=5, done=2)) == list("abc")
 
 
 def test_labels_are_marked_and_a_threshold_chooses_them(run, tiny, photos, tmp_path):

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from mobileone.cli.main import main
-from mobileone.cli.prediction_file import PredictionFile, csv_rows
+from mobileone.cli.prediction_file import COLUMNS, PredictionFile, csv_rows
 from mobileone.errors import ConfigError, MobileOneError
 from mobileone.inference.predictor import Prediction, Score
 
@@ -151,7 +151,7 @@ def test_hostile_names_reach_no_spreadsheet_and_come_back_raw_from_jsonl(tmp_pat
     rows = list(csv_rows(hostile))
     assert rows[0][0] == r"'=cmd|'/C calc'!A0\x1b[2J"
     assert rows[0][3] == r"'@SUM(1)\x0d\x0a\ud800"
-    assert next(csv_rows(one("+a", error="-b\n")))[0::7] == ("'+a", r"'-b\x0a")
+    assert next(csv_rows(one("+a", error="-b\n")))[0::8] == ("'+a", r"'-b\x0a")
     write_all(PredictionFile(tmp_path / "out.jsonl"), hostile)
     text = (tmp_path / "out.jsonl").read_text(encoding="utf-8")
     assert "\x1b" not in text
@@ -226,5 +226,5 @@ def test_predict_interrupted_by_sigterm_leaves_no_hidden_file_and_goes_on(model_
 def test_a_table_says_which_labels_are_chosen():
     scores = (Score(0, "hat", "hat", 0.75), Score(1, "red", "red", 0.25))
     rows = list(csv_rows(Prediction("a.jpg", scores, labels=("hat",))))
-    assert [row[-2] for row in rows] == [1, 0]
-    assert [row[-2] for row in csv_rows(one())] == ["", ""]
+    assert [row[COLUMNS.index("chosen")] for row in rows] == [1, 0]
+    assert [row[COLUMNS.index("chosen")] for row in csv_rows(one())] == ["", ""]

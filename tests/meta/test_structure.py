@@ -50,6 +50,7 @@ ROOMS = [
     {"benchmarking"},
     {"training"},
     {"calibration"},
+    {"curation"},
     {"web"},
     {"cli"},
     {"__main__"},

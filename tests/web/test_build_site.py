@@ -98,7 +98,7 @@ def test_apples_weights_bring_their_licence(tmp_path, tiny, net, monkeypatch):
 
     monkeypatch.setattr(module, "quantized", lambda model, folder, calib: (net, module.APPLE_LICENCE))
     done = build_site([net], tmp_path / "site")
-    assert done.licences == ("Apple's, see apple/ml-mobileone: tiny, int8",)
+    assert done.licences == ("Apple's, see apple/ml-mobileone: tiny-int8",)
     found = json.loads((tmp_path / "site" / "site.json").read_text(encoding="utf-8"))
     assert found["networks"][0]["licence"] == found["licences"][0]["file"] == "licences/apple.txt"
     assert "Apple Inc." in (tmp_path / "site" / "licences" / "apple.txt").read_text(encoding="utf-8")

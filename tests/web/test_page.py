@@ -28,7 +28,7 @@ HAND_OVER = """(async (event, kind, files) => {
 @pytest.fixture(scope="module")
 def address(mock_site, served):
     """Of a site with two networks, one with maps, one that differs from Python."""
-    licence = {"name": "A licence", "file": "LICENCE.txt", "networks": ["good"]}
+    licence = {"name": "A licence", "file": "LICENCE.txt", "networks": ["good network"]}
     return served(mock_site(network("good", map=True), network("odd"), licences=[licence]))
 
 
@@ -63,6 +63,11 @@ def cards(tab, number):
     """Texts of the pictures' cards once that many are answered, the newest first."""
     tab.wait_for(f"document.querySelectorAll('.picture .answer, .picture .bad[role]').length === {number}")
     return tab.evaluate("[...document.querySelectorAll('.picture')].map((card) => card.innerText)")
+
+
+def test_a_licence_of_weights_is_named_and_linked(tab):
+    assert tab.text_of("#licences", having="A licence") == "good network: weights under A licence. "
+    assert tab.evaluate("document.querySelector('#licences a').getAttribute('href')") == "LICENCE.txt"
 
 
 def test_several_chosen_files_get_a_card_each(tab, files):

@@ -44,6 +44,8 @@ COMMANDS = {
     "test": ("test", "Test"),
     "predict": ("predict", "Predict"),
     "calibrate": ("calibrate", "Calibrate"),
+    "embed": ("embed", "Embed"),
+    "similar": ("similar", "Similar"),
     "explain": ("explain", "Explain"),
     "info": ("info", "Info"),
     "profile": ("profile", "Profile"),
@@ -58,6 +60,7 @@ COMMANDS = {
     "weights": ("weights", "Weights"),
     "shard": ("shard", "Shard"),
     "check-data": ("check_data", "CheckData"),
+    "check-labels": ("check_labels", "CheckLabels"),
 }
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from mobileone.backends.table import Precision
 from mobileone.class_list import read_class_list
 from mobileone.cli.device_option import device_name
+from mobileone.cli.named_images import ListedImage, PackedImage, list_images, opened, still_there
 from mobileone.cli.output import print_json
 from mobileone.cli.prediction_file import MAX_DIFFERENCE, DoneImage, PredictionFile
 from mobileone.cli.words import FILE, IMAGES, INPUT_SIZE, MODEL, OUTPUT
@@ -28,7 +30,9 @@ DOUBTS: dict[Doubt, str] = {
     "novel": "it looks like nothing that the model was calibrated on",
 }
 FEW_IMAGES = 32
-"""Are done before a bar would be seen."""
+"""Are done before measuring how to do them would pay."""
+BAR_AFTER_S, LOG_AFTER_S = 0.5, 10.0
+"""Until then a bar would hardly be seen, on a terminal and in a log file."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +45,7 @@ class Predict:
     model: Annotated[str, MODEL]
     """MODEL, see mobileone --help, or an exported file."""
     images: Annotated[tuple[str, ...], IMAGES]
-    """Image files, and folders of them."""
+    """Image files, folders of them, and shards, as in DIR/val-{000000..000007}.tar."""
     topk: int = 5
     """Classes to print for each image."""
     output: Annotated[Path | None, OUTPUT] = None
@@ -94,7 +98,9 @@ class Predict:
         output = None if self.output is None else PredictionFile(self.output, self.force, self.resume)
         if output is None and self.resume:
             raise ConfigError("--resume goes on with an --output; give the one of the interrupted run")
-        paths = expand_folders(self.images)
+        images = list_images(self.images)
+        if self.png is not None and any(isinstance(image, PackedImage) for image in images):
+            raise ConfigError("--png draws image files, and shards are none; leave it out")
         predictor = Predictor.load(
             self.model,
             device=device_name(self.model, self.device),
@@ -109,18 +115,18 @@ class Predict:
         )
         done = [] if output is None else output.done()
         if output is not None and done:
-            check_resumable(done, output, predictor, paths, self.topk)
+            check_resumable(done, output, predictor, images, self.topk)
         predictions = predictor.stream(
-            paths[len(done) :],
+            opened(images[len(done) :]),
             topk=self.topk,
             batch_size=self.batch_size,
-            workers=self.workers or decoding_threads(predictor, paths),
+            workers=self.workers or decoding_threads(predictor, images),
             on_bad_image=self.on_bad_image,
         )
         shown: list[Prediction] = []
         target = standard_output(as_json=self.json) if output is None else output.writer(done)
         with target as write:
-            for prediction in shown_progress(predictions, number=len(paths), done=len(done)):
+            for prediction in shown_progress(predictions, number=len(images), done=len(done)):
                 write(prediction)
                 if prediction.error is not None:
                     print(f"skipped: {printable(prediction.error)}", file=sys.stderr)
@@ -133,50 +139,31 @@ class Predict:
         return 0
 
 
-def expand_folders(given: Iterable[str]) -> list[str]:
-    """Image files, and every image below the folders among them.
-
-    Raises:
-        ConfigError: if nothing was given.
-        DataError: if a folder has no images.
-    """
-    from mobileone.data.folder import image_files
-    from mobileone.data.layout import find_files, ignored_text
-
-    paths: list[str] = []
-    for each in given:
-        if not Path(each).is_dir():
-            paths.append(each)
-            continue
-        paths += map(str, image_files(each))
-        ignored = ignored_text(find_files(each).ignored)
-        if ignored:
-            print(f"{printable(each)}: {ignored}", file=sys.stderr)
-    if not paths:
-        raise ConfigError("predict needs at least one image file or folder after MODEL")
-    return paths
-
-
-def shown_progress(predictions: Iterator[Prediction], *, number: int, done: int) -> Iterable[Prediction]:
-    """The predictions, with a bar where they are many."""
-    if number <= FEW_IMAGES:
-        return predictions
+def shown_progress(predictions: Iterator[Prediction], *, number: int, done: int = 0) -> Iterator[Prediction]:
+    """The predictions, with a bar once it is clear that they take a while; before, none is loaded."""
+    begun, patience = time.monotonic(), BAR_AFTER_S if sys.stderr.isatty() else LOG_AFTER_S
+    for prediction in predictions:
+        yield prediction
+        done += 1
+        if time.monotonic() - begun > patience:
+            break
+    else:
+        return
     from mobileone.progress_bar import progress_bar
 
-    bar: Iterable[Prediction] = progress_bar(
+    yield from progress_bar(
         predictions, title="predicting", unit="image", hidden=False, total=number, initial=done
     )
-    return bar
 
 
-def decoding_threads(predictor: Predictor, paths: Sequence[str]) -> int:
+def decoding_threads(predictor: Predictor, images: Sequence[ListedImage]) -> int:
     """As many as suit the first photo, which is said; 2 where measuring would not pay or cannot be done."""
-    if len(paths) <= FEW_IMAGES:
+    if len(images) <= FEW_IMAGES:
         return 2
     from mobileone.inference.core_share import measure_core_share
 
     try:
-        share = measure_core_share(predictor, paths[0])
+        share = measure_core_share(predictor, next(opened(images)))
     except BadImageError:  # whether that is an error is for the predictions to say
         return 2
     print(share, file=sys.stderr)
@@ -184,7 +171,11 @@ def decoding_threads(predictor: Predictor, paths: Sequence[str]) -> int:
 
 
 def check_resumable(
-    done: Sequence[DoneImage], output: PredictionFile, predictor: Predictor, paths: Sequence[str], topk: int
+    done: Sequence[DoneImage],
+    output: PredictionFile,
+    predictor: Predictor,
+    images: Sequence[ListedImage],
+    topk: int,
 ) -> None:
     """Refuse to go on with predictions of other images, another model, or other options.
 
@@ -193,7 +184,7 @@ def check_resumable(
     Raises:
         ConfigError: if it does not.
     """
-    names = [output.written_name(path) for path in paths[: len(done)]]
+    names = [output.written_name(str(image)) for image in images[: len(done)]]
     wrong = next((n for n, one in enumerate(done) if n >= len(names) or one.name != names[n]), None)
     if wrong is not None:
         raise ConfigError(
@@ -201,8 +192,8 @@ def check_resumable(
             "give the same ones in the same order, or --force to begin anew"
         )
     for number in reversed(range(len(done))):
-        if done[number].scores and Path(paths[number]).exists():
-            now = predictor(paths[number], topk=topk)
+        if done[number].scores and (image := images[number]) and still_there(image):
+            now = predictor(next(opened([image])), topk=topk)
             break
     else:
         return
@@ -213,7 +204,7 @@ def check_resumable(
     )
     if not same or now.scores[0].index not in dict(before):
         raise ConfigError(
-            f"{printable(paths[number])} comes out otherwise than in {output.partial}: another model, other "
+            f"{printable(str(image))} comes out otherwise than in {output.partial}: another model, other "
             "options, or another image; give what the run was started with, or --force to begin anew"
         )
 

@@ -218,9 +218,11 @@ def _done_in_table(file: IO[bytes]) -> Iterator[DoneImage]:
     if next(rows, None) != list(COLUMNS):
         raise ValueError("its first line is not that of a table of predictions")
     last: DoneImage | None = None
-    for name, rank, index, _, _, probability, _, error in rows:
-        scores = () if error else ((int(index), float(probability)),)
-        if last is None or error or int(rank) == 1:
+    for cells in rows:
+        row = dict(zip(COLUMNS, cells, strict=True))
+        name, error = row["image"], row["error"]
+        scores = () if error else ((int(row["index"]), float(row["probability"])),)
+        if last is None or error or int(row["rank"]) == 1:
             if last is not None:
                 yield last
             last = DoneImage(name, scores, ends[rows.line_num - 1])

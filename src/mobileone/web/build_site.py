@@ -131,7 +131,7 @@ def _write(
         if licence is not None:
             entry["licence"] = _add_licence(site)
             known = licences.setdefault(licence, {"name": licence, "file": entry["licence"], "networks": []})
-            known["networks"].append(entry["title"])
+            known["networks"].append(entry["id"])
         networks.append(entry)
     _copy_page(site)
     compile_pixels(site / "pixels.wasm")

@@ -33,6 +33,18 @@ class Certificate:
     fingerprint: str
 
 
+def check_tls_installed() -> None:
+    """Raise where no certificate could be made.
+
+    Raises:
+        MissingExtraError: without the extra `web`.
+    """
+    try:
+        import cryptography  # noqa: F401
+    except ImportError as error:
+        raise MissingExtraError(f"TLS needs cryptography ({error}); {pip_install('web')}") from error
+
+
 def self_signed(address: str) -> Certificate:
     """The certificate for an address, made where there is none that is still good.
 
@@ -43,11 +55,10 @@ def self_signed(address: str) -> Certificate:
         MissingExtraError: without the extra `web`.
         MobileOneError: if the cache cannot be written.
     """
-    try:
-        from cryptography import x509
-        from cryptography.hazmat.primitives import hashes
-    except ImportError as error:
-        raise MissingExtraError(f"TLS needs cryptography ({error}); {pip_install('web')}") from error
+    check_tls_installed()
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes
+
     path = cache_dir() / "certificates" / f"{address.replace(':', '_')}.pem"
     try:
         certificate = x509.load_pem_x509_certificate(path.read_bytes())

@@ -4,6 +4,7 @@ import pytest
 
 from mobileone.errors import ConfigError
 from mobileone.model.create import create_model
+from mobileone.training.config.optimization import Optim
 from mobileone.training.method.freeze import freeze_
 from mobileone.training.method.optim import create_optimizer
 from mobileone.variants import Variant
@@ -13,7 +14,7 @@ def test_named_modules_leave_the_optimizer(tiny: Variant) -> None:
     model = create_model(tiny, num_classes=3)
     freeze_(model, ["stem", "stages.0"])
     inside = {id(p) for module in (model.stem, model.stages[0]) for p in module.parameters()}
-    optimizer = create_optimizer(model, lr=0.1, momentum=0.9, weight_decay=0.0)
+    optimizer = create_optimizer(model, Optim(momentum=0.9, weight_decay=0.0), lr=0.1)
     trained = {id(p) for group in optimizer.param_groups for p in group["params"]}
     assert inside
     assert not inside & trained

@@ -16,6 +16,7 @@ from mobileone.model.branch_mode import set_branch_mode
 from mobileone.model.create import create_model
 from mobileone.model.network import MobileOne
 from mobileone.training.config.objective import Mix
+from mobileone.training.config.optimization import Optim
 from mobileone.training.method.ema import ModelEma
 from mobileone.training.method.loss import TrainLoss
 from mobileone.training.method.mix import Mixer
@@ -88,7 +89,7 @@ def make(tiny: Variant, mode: str, device: str, **options: Any) -> TrainStep:
         model=model,
         network=model,
         input_spec=model.input_spec,
-        optimizer=create_optimizer(model, lr=0.1, momentum=0.9, weight_decay=1e-4),
+        optimizer=create_optimizer(model, Optim(name=options.pop("name", "sgd"), base_lr=0.01), lr=0.01),
         scaler=torch.amp.GradScaler(device, enabled=amp == "fp16"),
         ema=ModelEma(model, decay=0.99),
         device=torch.device(device),
@@ -110,6 +111,9 @@ CASES: dict[str, dict[str, Any]] = {
     "accumulated": {"accumulate": 2},
     "mixed": {"mixer": Mixer(options=Mix(mixup=0.2, cutmix=1.0), seed=0)},
     "distilled": {"teaches": True},
+    "adamw": {"name": "adamw"},
+    "muon": {"name": "muon"},
+    "muon, fp16": {"name": "muon", "amp": "fp16"},
 }
 
 

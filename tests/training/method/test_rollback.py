@@ -8,7 +8,7 @@ from mobileone.training.method.rollback import Rollback
 
 def test_buffers_are_taken_back_without_asking_the_device() -> None:
     model = nn.Sequential(nn.BatchNorm2d(3), nn.BatchNorm2d(2).double())
-    rollback = Rollback(model)
+    rollback = Rollback(model.buffers())
     wanted = [buffer.clone() for buffer in model.buffers()]
     for bad in (True, False):
         rollback.remember()
@@ -23,7 +23,7 @@ def test_buffers_are_taken_back_without_asking_the_device() -> None:
 
 def test_on_a_cpu_it_asks_and_copies() -> None:
     norm = nn.BatchNorm1d(2)
-    rollback = Rollback(norm)
+    rollback = Rollback(norm.buffers())
     rollback.remember()
     norm.running_mean.fill_(5.0)
     rollback.where(torch.tensor(False))

@@ -60,3 +60,14 @@ def test_a_run_of_one_step_is_finite(warmup_steps: int) -> None:
     s = schedule(total_steps=1, warmup_steps=warmup_steps)
     assert s.lr(0) == 0.1
     assert s.decay(0) == 1e-4
+
+
+def test_the_whole_rate_lasts_until_the_fall_whatever_the_length() -> None:
+    for total in (10, 20):
+        s = schedule(total_steps=total, warmup_steps=2, cooldown_steps=4, min_lr=0.0)
+        assert [s.lr(step) for step in range(3)] == pytest.approx([0.05, 0.1, 0.1])
+        assert {s.lr(step) for step in range(1, total - 3)} == {0.1}
+        assert s.decay(total - 4) == 1e-4
+        falling = [s.lr(step) for step in range(total - 4, total)]
+        assert falling == pytest.approx([0.1 * (1 - math.sqrt(part / 4)) for part in range(4)])
+        assert s.decay(total - 3) == pytest.approx(1e-5 + 9e-5 * 0.5)

@@ -12,6 +12,7 @@ from mobileone.input_spec import InputSpec
 from mobileone.model.create import create_model
 from mobileone.ranks.distributed import Distributed
 from mobileone.training.config.objective import Mix
+from mobileone.training.config.optimization import Optim
 from mobileone.training.method.ema import ModelEma
 from mobileone.training.method.loss import TrainLoss
 from mobileone.training.method.mix import Mixer, mixup, neighbours
@@ -33,7 +34,7 @@ def make_step(model: nn.Module, *, amp: str | None = None, ema: bool = True) -> 
         model=model,
         network=model,
         input_spec=SPEC,
-        optimizer=create_optimizer(model, lr=0.1, momentum=0.9, weight_decay=1e-4),
+        optimizer=create_optimizer(model, Optim(momentum=0.9, weight_decay=1e-4), lr=0.1),
         scaler=torch.amp.GradScaler("cpu", enabled=amp == "fp16"),
         ema=ModelEma(model, decay=0.9995) if ema else None,
         device=torch.device("cpu"),

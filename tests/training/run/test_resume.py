@@ -28,6 +28,7 @@ from mobileone.training.config.train_config import TrainConfig
 from mobileone.training.run import loop as loop_module
 from mobileone.training.run import trainer as trainer_module
 from mobileone.training.run.fit import fit
+from mobileone.training.run.run_dir import RunDir
 from mobileone.training.run.trainer import Trainer
 
 AtStep = Callable[[int, Callable[[], None]], None]
@@ -75,6 +76,71 @@ def test_a_run_that_was_told_to_stop_resumes_bit_for_bit(
     log = (tmp_path / "parts" / "train.log").read_text()
     assert log.count("stopped by SIGTERM and saved") == len(steps)
     assert log.count("resumed in epoch") == len(steps)
+
+
+@pytest.mark.parametrize("name", ["adamw", "muon"])
+def test_every_optimizer_resumes_bit_for_bit(
+    config: TrainConfig, tmp_path: Path, at_step: AtStep, name: str
+) -> None:
+    config = config.with_values({"optim.name": name, "optim.base_lr": 0.01, "optim.layer_decay": 0.8})
+    fit(config, run_dir=tmp_path / "whole", progress=False)
+    stop_at(at_step, 5, config, tmp_path / "parts")
+    fit(config, run_dir=tmp_path / "parts", resume=True, progress=False)
+    found, compared = differing_bits(tmp_path / "whole", tmp_path / "parts")
+    assert found == {}
+    assert compared > 100_000
+
+
+@pytest.fixture
+def steady(config: TrainConfig) -> TrainConfig:
+    """The same at its whole rate until the last fifth, so that its length may change."""
+    return config.with_values(
+        {"progressive": (), "optim.schedule": "wsd", "optim.cooldown": 0.2, "optim.warmup_epochs": 0.5}
+    )
+
+
+def test_a_finished_run_is_prolonged_to_what_a_longer_one_comes_to(
+    steady: TrainConfig, tmp_path: Path, at_step: AtStep
+) -> None:
+    longer = dataclasses.replace(steady, epochs=5)
+    fit(longer, run_dir=tmp_path / "whole", progress=False)
+    fit(steady, run_dir=tmp_path / "parts", progress=False)
+    stop_at(at_step, 2, longer, tmp_path / "parts", resume=True)
+    assert RunDir(tmp_path / "parts").read_config().epochs == 5
+    fit(None, run_dir=tmp_path / "parts", resume=True, progress=False)
+    assert differing_bits(tmp_path / "whole", tmp_path / "parts")[0] == {}
+    log = (tmp_path / "parts" / "train.log").read_text()
+    assert log.count("going back to the end of epoch 2, before the rate fell") == 1
+
+
+def test_a_run_is_stopped_early_with_its_fall_and_may_still_be_prolonged(
+    steady: TrainConfig, tmp_path: Path, at_step: AtStep
+) -> None:
+    longer = dataclasses.replace(steady, epochs=5)
+    for config in (steady, longer):
+        fit(config, run_dir=tmp_path / str(config.epochs), progress=False)
+    stop_at(at_step, 6, longer, tmp_path / "parts")  # between its second epoch and its third
+    fit(steady, run_dir=tmp_path / "parts", resume=True, progress=False)
+    assert differing_bits(tmp_path / "3", tmp_path / "parts")[0] == {}
+    fit(longer, run_dir=tmp_path / "parts", resume=True, progress=False)
+    assert differing_bits(tmp_path / "5", tmp_path / "parts")[0] == {}
+
+
+def test_a_run_is_not_stopped_earlier_than_it_has_come(
+    steady: TrainConfig, tmp_path: Path, at_step: AtStep
+) -> None:
+    stop_at(at_step, 8, dataclasses.replace(steady, epochs=5), tmp_path / "run")
+    with pytest.raises(
+        TrainingError, match="has come to epoch 3 at its whole rate; epochs must be at least 4"
+    ):
+        fit(steady, run_dir=tmp_path / "run", resume=True, progress=False)
+    assert RunDir(tmp_path / "run").read_config().epochs == 5
+
+
+def test_a_cosine_has_its_length_from_the_start(config: TrainConfig, tmp_path: Path, at_step: AtStep) -> None:
+    stop_at(at_step, 2, config, tmp_path / "run")
+    with pytest.raises(ConfigError, match="has epochs=3, got 4"):
+        fit(dataclasses.replace(config, epochs=4), run_dir=tmp_path / "run", resume=True, progress=False)
 
 
 @pytest.mark.parametrize(

@@ -151,6 +151,9 @@ class TrainConfig:
         require("saving.select", is_selectable(self.select, self.task), wanted, self.saving.select)
         warmup, parts = self.optim.warmup_epochs, self.compute.accumulate
         require("optim.warmup_epochs", warmup <= self.epochs, f"up to epochs={self.epochs}", warmup)
+        if self.cooldown_epoch is not None:
+            wanted = f"up to epoch {self.cooldown_epoch} of {self.epochs}, where the rate begins to fall"
+            require("optim.warmup_epochs", warmup <= self.cooldown_epoch, wanted, warmup)
         fits = parts == 1 or 2 * parts <= self.batch_size
         wanted = f"up to half of batch_size={self.batch_size}: two images a part"
         require("compute.accumulate", fits, wanted, parts)
@@ -225,6 +228,17 @@ class TrainConfig:
     def last_epoch(self, phase: Phase) -> int:
         """Number of epochs that are over when the phase is."""
         return round(phase.until * self.epochs)
+
+    @property
+    def cooldown_epoch(self) -> int | None:
+        """The epoch, 0 for the first, from which the rate falls; None without `optim.schedule=wsd`.
+
+        >>> TrainConfig(epochs=10, optim=Optim(schedule="wsd")).cooldown_epoch
+        8
+        """
+        if self.optim.schedule != "wsd":
+            return None
+        return self.epochs - max(round(self.optim.cooldown * self.epochs), 1)
 
     def images_at(self, epoch: int) -> EpochImages:
         """Size and strength of epoch 0, 1, …

@@ -1,23 +1,24 @@
-"""Taking a step back without waiting for the device: the buffers a forward pass has changed."""
+"""Taking a step back without waiting for the device: tensors as they were before it."""
 
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Iterable
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 _INTEGERS = {2: torch.int16, 4: torch.int32, 8: torch.int64}
 
 
 class Rollback:
-    """Remembers a network's buffers (BatchNorm's running statistics), to set them back if a step was bad.
+    """Remembers tensors (BatchNorm's running statistics), to set them back if a step was bad.
 
     Args:
-        model: whose buffers are watched; they must stay the same tensors.
+        tensors: that are watched; they must stay the same.
 
-    >>> norm = nn.BatchNorm2d(1)
-    >>> rollback = Rollback(norm)
+    >>> norm = torch.nn.BatchNorm2d(1)
+    >>> rollback = Rollback(norm.buffers())
     >>> rollback.remember()
     >>> _ = norm.running_mean.fill_(float("nan"))
     >>> rollback.where(torch.tensor(True))
@@ -25,9 +26,9 @@ class Rollback:
     tensor([0.])
     """
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, tensors: Iterable[Tensor]) -> None:
         groups: dict[torch.dtype, list[Tensor]] = defaultdict(list)
-        for buffer in model.buffers():
+        for buffer in tensors:
             # Read as integers: a difference times 0 is 0 there, whereas NaN times 0 is NaN.
             as_integers = buffer.view(_INTEGERS[buffer.element_size()])
             groups[as_integers.dtype].append(as_integers)

@@ -98,7 +98,7 @@ class TrainStep:
     _rollback: Rollback = field(init=False)
 
     def __post_init__(self) -> None:
-        self._rollback = Rollback(self.network)
+        self._rollback = Rollback(self.network.buffers())
 
     def __call__(self, batch: Batch, *, lr: float, weight_decay: float, step: int = 0) -> StepResult:
         """One step on the rank's batch.

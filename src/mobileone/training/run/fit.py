@@ -123,6 +123,7 @@ def _train(
         if start.resumes:
             dist.from_main(lambda: _check_images(files, images, log, allow_changed=allow_changed_data))
             savepoints.restore()
+            dist.from_main(lambda: files.note_epochs(config.epochs))
         else:
             dist.from_main(lambda: _begin(files, config, images, division, world_size=dist.world_size))
         for note in (*notes, *notes_of(train_set), *notes_of(val_set)):

@@ -18,6 +18,7 @@ from mobileone.errors import ConfigError, TrainingError
 from mobileone.input_spec import Size, size_text
 from mobileone.ranks.distributed import Distributed, distributed
 from mobileone.training.config.train_config import TrainConfig
+from mobileone.training.method.optim import state_tensors
 from mobileone.training.run.run_sets import open_sets
 from mobileone.training.run.trainer import Trainer
 from mobileone.training.watch.memory import SAFETY, available_bytes, peak_bytes
@@ -264,8 +265,7 @@ def _standing_bytes(trainer: Trainer) -> int:
     tensors = [*trainer.network.parameters(), *trainer.network.buffers()]
     if trainer.ema is not None:
         tensors += [*trainer.ema.module.parameters(), *trainer.ema.module.buffers()]
-    for state in trainer.step.optimizer.state.values():
-        tensors += [value for value in state.values() if isinstance(value, torch.Tensor)]
+    tensors += state_tensors(trainer.step.optimizer)
     return sum(tensor.nbytes for tensor in tensors)
 
 

@@ -106,6 +106,11 @@ class RunDir:
         return self.path / "checkpoints"
 
     @property
+    def full_rate(self) -> Path:
+        """What a longer run needs: a resume file and the best weights of when the rate began to fall."""
+        return self.checkpoints / "full_rate"
+
+    @property
     def curves(self) -> Path:
         """curves.png: the metrics as a picture."""
         return self.path / "curves.png"
@@ -266,11 +271,13 @@ class RunDir:
         Raises:
             TrainingError: if no run is there.
         """
+        # With this schedule the steps before the fall are those of a run of any length.
+        prolongs = config.optim.schedule == "wsd" and not config.progressive
         before, now = (_meant(each) for each in (self.stored_config(), config))
         return [
             (name, before[name], now[name])
             for name in now
-            if now[name] != before[name] and name not in MAY_CHANGE
+            if now[name] != before[name] and name not in MAY_CHANGE and not (prolongs and name == "epochs")
         ]
 
     def claim(self, config: TrainConfig, *, world_size: int) -> None:
@@ -284,6 +291,15 @@ class RunDir:
             "threads": torch.get_num_threads(),
             "started": datetime.now().astimezone().isoformat(timespec="seconds"),
         }
+        self._write(config, environment)
+
+    def note_epochs(self, epochs: int) -> None:
+        """Write into config.json that the run has another number of epochs now, if it has."""
+        stored = self.stored_config()
+        if stored.epochs != epochs:
+            self._write(stored.with_values({"epochs": epochs}), self.read_environment())
+
+    def _write(self, config: TrainConfig, environment: Mapping[str, Any]) -> None:
         content = {"version": CONFIG_VERSION, "config": config.to_dict(), "environment": environment}
         text = json.dumps(content, indent=2)
         with atomic_path(self.config) as temporary:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
+import shutil
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from mobileone.atomic import atomic_path
 from mobileone.checkpoint.rotation import NewestResumeFile, Rotation
 from mobileone.checkpoint.store import load_state
 from mobileone.errors import MobileOneError, TrainingError
@@ -35,6 +39,7 @@ class Savepoints:
         self.trainer, self.progress, self.files, self.log = trainer, progress, files, log
         self.dist, self.interval = trainer.dist, trainer.config.saving.interval
         self.rotation = Rotation(files.checkpoints, keep=trainer.config.saving.keep_checkpoints)
+        self.full_rate = Rotation(files.full_rate, keep=1)
         self._saved_at = time.monotonic()
         self._saved_step = self._tried_step = 0
 
@@ -63,8 +68,21 @@ class Savepoints:
             "trainer": self.trainer.state_dict() | {"num_skipped": progress.num_skipped},
             "random": self.dist.gather(random_state()),
         }
-        self.dist.from_main(lambda: self.rotation.save(state, epoch=progress.now.epoch, step=progress.step))
+        self.dist.from_main(lambda: self._write(state))
         self._saved_at, self._saved_step, self._tried_step = time.monotonic(), progress.step, progress.step
+
+    def _write(self, state: dict[str, Any]) -> None:
+        now, step = self.progress.now, self.progress.step
+        if not now.steps and now.epoch and now.epoch == self.trainer.config.cooldown_epoch:
+            # First, so that the newest file is never past the only one that a longer run can start from.
+            self._keep_full_rate(state, now.epoch, step)
+        self.rotation.save(state, epoch=now.epoch, step=step)
+
+    def _keep_full_rate(self, state: dict[str, Any], epoch: int, step: int) -> None:
+        best = self.files.weights("best")
+        if best.exists():
+            _copy(best, self.files.full_rate / best.name)
+        self.full_rate.save(state, epoch=epoch, step=step)
 
     def try_to_save(self) -> None:
         """Save, but go on without if the disk is full, say: there is time to mend that, and to try again."""
@@ -104,13 +122,60 @@ class Savepoints:
         newest = self.rotation.newest()
         if newest is None:
             return None
+        if self.trainer.config.cooldown_epoch is not None:
+            newest = self._before_the_fall(newest, self.trainer.config.cooldown_epoch)
         found.append(newest)
         for line in newest.damaged:
             self.log(f"{line}; falling back to the one before it")
         return newest.path
+
+    def _before_the_fall(self, newest: NewestResumeFile, cooldown_epoch: int) -> NewestResumeFile:
+        """Where a run of this many epochs can go on: at the newest file, or where the rate began to fall.
+
+        Raises:
+            TrainingError: if the run has gone further at its whole rate than it should have.
+        """
+        self.full_rate.sweep()
+        fell = self.full_rate.newest()
+        if fell is None:
+            now = newest.state["progress"]
+            gone = int(now["epoch"]) + (int(now["images"]) > 0)
+        else:
+            gone = int(fell.state["progress"]["epoch"])
+            if gone == cooldown_epoch:
+                return newest
+        if gone > cooldown_epoch:
+            least = next(
+                epochs
+                for epochs in itertools.count(gone + 1)
+                if (replace(self.trainer.config, epochs=epochs).cooldown_epoch or 0) >= gone
+            )
+            raise TrainingError(
+                f"with epochs={self.trainer.config.epochs} the rate would have begun to fall after epoch "
+                f"{cooldown_epoch}, and the run has come to epoch {gone} at its whole rate; epochs must be "
+                f"at least {least}"
+            )
+        if fell is None:
+            if gone == cooldown_epoch and not int(newest.state["progress"]["images"]):
+                self._keep_full_rate(newest.state, gone, gone * self.progress.steps_per_epoch)
+            return newest
+        best = self.files.full_rate / self.files.weights("best").name
+        if best.exists():
+            _copy(best, self.files.weights("best"))
+        self.log(f"going back to the end of epoch {gone}, before the rate fell, to train for longer")
+        # From here on it is an ordinary file of a run that has not come to its fall.
+        path = self.rotation.save(fell.state, epoch=gone, step=gone * self.progress.steps_per_epoch)
+        fell.path.unlink()
+        return replace(fell, path=path)
 
     def _restore_random(self, states: Sequence[dict[str, Any]]) -> None:
         if len(states) == self.dist.world_size:
             set_random_state(states[self.dist.rank])
         else:  # other ranks than before have no state of their own to go on with
             seed_everything(self.trainer.config.seed + 1_000_003 * self.progress.step + self.dist.rank)
+
+
+def _copy(source: Path, target: Path) -> None:
+    """A whole copy, or none."""
+    with atomic_path(target) as temporary:
+        shutil.copyfile(source, temporary)

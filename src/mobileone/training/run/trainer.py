@@ -134,12 +134,7 @@ class Trainer:
             model=wrap_ddp(self._compiled(network), config, dist),
             network=network,
             input_spec=network.input_spec,
-            optimizer=create_optimizer(
-                network,
-                lr=self.schedule.peak_lr,
-                momentum=config.optim.momentum,
-                weight_decay=config.optim.weight_decay,
-            ),
+            optimizer=create_optimizer(network, config.optim, lr=self.schedule.peak_lr),
             scaler=torch.amp.GradScaler(dist.device.type, enabled=amp == "fp16"),
             ema=self.ema,
             device=dist.device,
@@ -299,6 +294,9 @@ def _schedule(config: TrainConfig, steps_per_epoch: int, step_images: int) -> Sc
         min_lr=config.optim.min_lr,
         weight_decay=config.optim.weight_decay,
         weight_decay_end=config.optim.weight_decay_end,
+        cooldown_steps=None
+        if config.cooldown_epoch is None
+        else (config.epochs - config.cooldown_epoch) * steps_per_epoch,
     )
 
 

@@ -14,6 +14,7 @@ from mobileone.model.branch_mode import set_branch_mode
 from mobileone.model.create import create_model
 from mobileone.model.network import MobileOne
 from mobileone.ranks.distributed import Distributed
+from mobileone.training.config.optimization import Optim
 from mobileone.training.method.optim import create_optimizer
 from mobileone.training.method.step import TrainStep
 
@@ -53,7 +54,7 @@ class Trial:
                 step,
                 model=fresh,
                 network=fresh,
-                optimizer=create_optimizer(fresh, lr=0.0, momentum=0.0, weight_decay=0.0),
+                optimizer=create_optimizer(fresh, Optim(momentum=0.0), lr=0.0),
                 scaler=scaler,
                 ema=None,
                 dist=Distributed(device=step.device),

@@ -56,6 +56,7 @@ EXPORT("map_width") int map_width(void) { return CALL(map_width)(); }
 /* `ticket` holds a generation and how many of its tasks nobody has taken; `finished` counts what is done. Who finds no
    task spins for a moment, then sleeps; a thread that comes too late finds its task done by another. */
 static _Atomic int32_t ticket, finished, generation;
+static _Atomic int32_t team; /* threads of the run that is going on, or was the last */
 static int32_t num_tasks;
 static void (*task_now)(void *context, int index);
 static void *context_now;
@@ -94,16 +95,22 @@ static void parallel_for(void *pool, int count, void (*task)(void *, int), void 
   for (int32_t done; (done = atomic_load(&finished)) < count;) wait_while(&finished, done);
 }
 
-/* What every thread but the first does, for ever. */
-EXPORT("help") void help(void) {
+/* What every thread but the first does, for ever; those beyond the team sleep. */
+EXPORT("help") void help(int index) {
   for (int32_t seen = 0;;) {
+    const int32_t now = atomic_load(&team);
+    if (index >= now) {
+      wait_while(&team, now);
+      continue;
+    }
     wait_while(&generation, seen);
     seen = atomic_load(&generation);
-    take_tasks(seen);
+    if (index < atomic_load(&team)) take_tasks(seen);
   }
 }
 
 EXPORT("run") int run(int threads) {
+  if (atomic_exchange(&team, threads) != threads) wake(&team);
   if (threads == 1) return CALL(run)(pixels_at(), logits_at(), workspace_at());
   return CALL(run_parallel)(pixels_at(), logits_at(), workspace_at(), CALL(workspace_for)(threads), threads, parallel_for,
                             NULL);

@@ -72,10 +72,9 @@ async function takeResult(measured) {
 /** @param {Site} site */
 function foot(site) {
   find("made", HTMLElement).textContent = `Built by ${site.made}. No picture and no result leaves this device unless you pass it on.`;
-  const links = site.licences.map(({ name, file, networks }) => {
-    const titles = site.networks.filter((each) => networks.includes(each.id)).map((each) => each.title);
-    return make("span", {}, `${titles.join(", ")}: weights under `, make("a", { href: file }, name), ". ");
-  });
+  const links = site.licences.map(({ name, file, networks }) =>
+    make("span", {}, `${networks.join(", ")}: weights under `, make("a", { href: file }, name), ". "),
+  );
   find("licences", HTMLElement).replaceChildren(...links);
 }
 

@@ -92,29 +92,31 @@ export class RunningNetwork {
     const instance = new WebAssembly.Instance(this.module, { env: { memory: this.memory } });
     this.call = /** @type {any} */ (instance.exports);
     this.outputs = this.call.outputs();
+    this.threads = 1;
     /** @type {Worker[]} */
     this.helpers = [];
-    this.reserve(1);
+    this.reserve(this.call.end(1));
   }
 
-  /** @param {number} threads */
-  reserve(threads) {
-    const end = this.call.end(threads) + (threads - 1) * STACK_BYTES;
+  /** @param {number} end  of what memory must hold */
+  reserve(end) {
     const missing = Math.ceil(end / PAGE_BYTES) - this.memory.buffer.byteLength / PAGE_BYTES;
     if (missing > 0) this.memory.grow(missing);
   }
 
-  /** Start as many workers as are wanted, and stop those that are too many. @param {number} threads */
+  /**
+   * Start the workers that are missing. None is ended before its page is, as a browser may let one run on for seconds:
+   * those that are too many sleep.
+   *
+   * @param {number} threads
+   */
   async useThreads(threads) {
-    if (threads < 1 || threads > mostThreads()) {
-      throw new Error(`This browser runs a network on 1 to ${mostThreads()} threads here, not on ${threads}.`);
+    const most = mostThreads();
+    if (threads < 1 || threads > most) {
+      throw new Error(`This browser runs a network on 1 to ${most} threads here, not on ${threads}.`);
     }
-    if (this.helpers.length === threads - 1) return;
-    for (const helper of this.helpers) helper.terminate(); // where their stacks lie depends on how many there are
-    this.reserve(threads);
-    this.helpers = [];
     const begun = [];
-    for (let i = 1; i < threads; i++) {
+    while (this.helpers.length < threads - 1) {
       const helper = new Worker(new URL("thread.js", import.meta.url), { type: "module" });
       begun.push(
         new Promise((resolve, reject) => {
@@ -122,10 +124,14 @@ export class RunningNetwork {
           helper.onerror = () => reject(new Error("A thread could not be started."));
         }),
       );
-      helper.postMessage({ module: this.module, memory: this.memory, stack: this.call.end(threads) + i * STACK_BYTES });
       this.helpers.push(helper);
+      const index = this.helpers.length;
+      const stack = this.call.end(most) + index * STACK_BYTES;
+      this.reserve(stack);
+      helper.postMessage({ module: this.module, memory: this.memory, stack, index });
     }
     await Promise.all(begun);
+    this.threads = threads;
   }
 
   /** @param {Uint8Array} pixels  the network's input */
@@ -136,7 +142,7 @@ export class RunningNetwork {
   /** Milliseconds of one run. */
   run() {
     const begin = performance.now();
-    const error = this.call.run(this.helpers.length + 1);
+    const error = this.call.run(this.threads);
     const end = performance.now();
     if (error) throw new Error(`The network cannot be run: error ${error} of the engine.`);
     return end - begin;

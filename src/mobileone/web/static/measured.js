@@ -36,7 +36,7 @@ export class Measured {
     /** @type {Promise<void> | undefined} */
     this.described = undefined;
     this.stopped = false;
-    find("plan-networks", HTMLElement).append(...site.networks.map((each) => check("network", each.id, `${each.title}, ${each.precision}`)));
+    find("plan-networks", HTMLElement).append(...site.networks.map((each) => check("network", each.id, each.title)));
     for (let count = 1; count <= threads; count *= 2)
       find("plan-threads", HTMLElement).append(check("threads", String(count), count === 1 ? "1" : `${count}`));
     find("plan", HTMLFormElement).addEventListener("submit", (event) => event.preventDefault());

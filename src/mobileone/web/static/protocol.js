@@ -60,7 +60,7 @@
  * @property {number} width
  * @property {string} pixels  base64 of RGB bytes
  *
- * @typedef {{name: string, file: string, networks: string[]}} Licence
+ * @typedef {{name: string, file: string, networks: string[]}} Licence  its networks by their titles
  *
  * Requests, `{id, type, …}`; each is answered by `{id, result}` or `{id, error: "one sentence"}`. They are answered in
  * the order in which they were sent. A network is named by its id, and loaded by the first request that needs it.
