@@ -1,19 +1,51 @@
 """A whole benchmark, with measurements made up."""
 
 import shlex
+import subprocess
+import sys
 from dataclasses import replace
 
 import pytest
 
 from mobileone.benchmarking import bench as bench_module
+from mobileone.benchmarking import candidate_builder
 from mobileone.benchmarking.bench import bench
+from mobileone.benchmarking.bench_report import bench_report
 from mobileone.benchmarking.latency import Latency
 from mobileone.checkpoint.store import save_model
 from mobileone.errors import ConfigError
+from mobileone.exporting.export import export
 from mobileone.input_spec import InputSpec
 from mobileone.model.create import create_model
 
 from .conftest import CEILINGS
+
+
+def test_finished_artifacts_need_no_torch():
+    code = "import sys, mobileone.cli.bench, mobileone.benchmarking.bench; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], timeout=60).returncode == 0
+
+
+def test_for_artifacts_alone_nothing_needs_to_be_installed_to_export(tiny, tmp_path, monkeypatch, quick):
+    quick(1.0)
+    asked = []
+    monkeypatch.setattr(candidate_builder, "check_installed", asked.append)
+    model = create_model(tiny, num_classes=2, input_spec=InputSpec(size=32)).eval()
+    path = export(model, tmp_path / "net.pt2", format="torch").path
+    assert [row.backend for row in bench(path, progress=False).rows] == ["torch"]
+    assert asked == []
+    with pytest.raises(ConfigError, match="backends must be all, or some of"):
+        bench(path, backends=("tensorrt",), progress=False)
+
+
+def test_without_torch_there_are_no_floors_and_a_note(model, tmp_path, monkeypatch, quick):
+    quick(1.0)
+    monkeypatch.setattr(bench_module, "can_measure_ceilings", lambda: False)
+    found = bench(export(model, tmp_path / "net.pt2", format="torch").path, progress=False)
+    assert found.ceilings == ()
+    assert found.rows[0].floor is None
+    assert any("no floors" in note for note in found.protocol.notes)
+    assert "\n\n\n" not in bench_report(found)
 
 
 def test_networks_of_different_classes_are_evaluated_one_at_a_time(tiny, tmp_path):

@@ -36,9 +36,9 @@ def test_nothing_is_read_where_nothing_is_asked_for(evaluate, three):
 def test_logits_are_pytorchs_and_agree_with_themselves(evaluate, three):
     found = evaluate(three)
     pixels = found.pixels[three.input_spec]
-    assert (pixels.shape, pixels.dtype) == ((6, 3, 32, 32), torch.uint8)
+    assert (pixels.shape, pixels.dtype) == ((6, 32, 32, 3), np.uint8)
     with torch.inference_mode():
-        wanted = three(normalize(pixels, three.input_spec)).numpy()
+        wanted = three(normalize(torch.from_numpy(pixels).permute(0, 3, 1, 2), three.input_spec)).numpy()
     np.testing.assert_allclose(np.load(found.logits["tiny"]), wanted, rtol=1e-4, atol=1e-5)
     accuracy = found.accuracy()["tiny"]
     assert (accuracy.num_images, accuracy.agreement) == (6, 100)

@@ -4,7 +4,6 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-import torch
 
 from mobileone.backends.manifest import manifest_path
 from mobileone.backends.table import BACKENDS
@@ -37,7 +36,7 @@ def build(tmp_path):
         workspace = tmp_path / "work"
         workspace.mkdir(exist_ok=True)
         files = InputFiles(workspace, seed=0)
-        pixels = {each.input_spec: torch.zeros(3, 3, 32, 32, dtype=torch.uint8) for each in subjects}
+        pixels = {each.input_spec: np.zeros((3, 32, 32, 3), np.uint8) for each in subjects}
         builder = CandidateBuilder(grid, workspace, files, pixels=pixels, quantize=quantize, progress=False)
         return builder.candidates(subjects)
 

@@ -40,7 +40,10 @@ def test_a_bold_network_is_made_honest(known, bold):
         "recalled",
     )
     assert evidence["ece_after"] == result.to_dict()["ece_after"] == result.after.ece
-    assert result.notes == ()
+    assert all("0.9 was asked for: ask for more than you need" in note for note in result.notes)
+    assert bool(result.notes) == (result.accepted_accuracy < 0.9)
+    easy = calibrate(model, source, target=Target(aim="precision", value=0.5), progress=False)
+    assert (easy.notes, easy.coverage) == ((), 1)
 
 
 def test_figures_after_are_of_images_that_were_not_fitted(recalled):
@@ -120,11 +123,32 @@ def test_what_makes_no_sense_is_refused(recalled, bold, number, change, error, t
         calibrate(model, source, progress=False, **change)
 
 
-def test_a_multi_label_network_and_one_without_classes_are_refused(known, network):
-    model, source = known
+@pytest.mark.parametrize("method", ["temperature", "vector"])
+def test_several_labels_an_image_get_sigmoids_and_thresholds(recalled, method):
+    random = np.random.default_rng(0)
+    honest = random.normal(scale=2, size=(1500, 4))
+    labels = random.random((1500, 4)) < 1 / (1 + np.exp(-honest))
+    model, source = recalled((3 * honest).astype(np.float32), labels)
     model.task = "multilabel"
-    with pytest.raises(ConfigError, match="one class an image"):
-        calibrate(model, source, progress=False)
+    target = Target(aim="precision", value=0.9, per_class=True)
+    result = calibrate(model, source, method=method, target=target, progress=False)
+    assert np.mean(result.decision.temperatures) == pytest.approx(3, rel=0.1)
+    assert result.before.ece > 0.05 > 0.03 > result.after.ece
+    assert result.before.counts.sum() == 6000
+    given = result.decision.probabilities(model.rows.numpy(), task="multilabel") >= np.array(
+        result.decision.thresholds
+    )
+    for column in range(4):
+        assert labels[given[:, column], column].mean() >= 0.9
+    assert result.accepted_accuracy == pytest.approx(0.9, abs=0.02)
+    assert result.coverage == pytest.approx(given[labels].mean(), abs=0.05)
+    assert result.curve.coverage[-1] == 1
+    plain = calibrate(model, source, progress=False)
+    assert plain.decision.thresholds == (0.5,)
+
+
+def test_a_network_without_classes_is_refused(known, network):
+    source = known[1]
     network.reset_classifier(0)
     with pytest.raises((ConfigError, DataError)):
         calibrate(network, source, progress=False)

@@ -9,6 +9,8 @@ from mobileone.calibration.thresholds import (
     Target,
     choose_thresholds,
     coverage_curve,
+    label_curve,
+    label_thresholds,
 )
 from mobileone.decision import Decision, softmax
 from mobileone.errors import ConfigError, DataError
@@ -136,3 +138,33 @@ def test_where_all_are_right_none_is_refused():
 def test_targets_out_of_range(aim, value):
     with pytest.raises(ConfigError, match="must"):
         Target(aim=aim, value=value)
+
+
+def test_labels_cost_what_is_missed_and_what_is_too_many():
+    random = np.random.default_rng(3)
+    probabilities = random.random((800, 3))
+    labels = random.random((800, 3)) < probabilities
+    thresholds = label_thresholds(probabilities, labels, Target(aim="cost", value=3), tuple("abc"))
+
+    def cost(limit):
+        given = probabilities >= limit
+        return 3 * (given & ~labels).sum() + (~given & labels).sum()
+
+    assert cost(thresholds[0]) == min(cost(limit) for limit in [*probabilities.ravel(), 0, 1.1])
+    assert thresholds[0] == pytest.approx(3 / 4, abs=0.05)
+    recall = label_thresholds(
+        probabilities, labels, Target(aim="recall", value=0.8, per_class=True), tuple("abc")
+    )
+    for column, limit in enumerate(recall):
+        assert (probabilities[labels[:, column], column] >= limit).mean() == pytest.approx(0.8, abs=0.005)
+    curve = label_curve(probabilities, labels)
+    assert (curve.coverage[-1], curve.accuracy[-1]) == (1, pytest.approx(labels.mean()))
+    with pytest.raises(
+        DataError, match=r"precision 0\.9, each class, cannot be met on these 800 images: a: 0\.\d+"
+    ):
+        label_thresholds(
+            probabilities,
+            random.random((800, 3)) < 0.3,
+            Target(aim="precision", value=0.9, per_class=True),
+            tuple("abc"),
+        )

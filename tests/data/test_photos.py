@@ -56,13 +56,13 @@ def test_a_flat_folder_has_no_labels(flat):
     photos = read_photos(flat, most=10, **ANY_TWO)
     assert (len(photos), photos.labels) == (5, None)
     assert photos.title == f"5 images without labels of {flat}"
-    assert levels(photos.pixels(SPEC, progress=False)) == [0, 50, 100, 150, 200]
+    assert levels(photos.views(SPEC, progress=False)) == [0, 50, 100, 150, 200]
 
 
 def test_class_folders_have_labels(labelled):
     photos = read_photos(labelled, **ANY_TWO)
     assert photos.labels.tolist() == [0, 0, 0, 1, 1]
-    assert levels(photos.pixels(SPEC, progress=False)) == [0, 100, 200, 50, 150]
+    assert levels(photos.views(SPEC, progress=False)) == [0, 100, 200, 50, 150]
     swapped = read_photos(labelled, num_classes=2, class_names=("class1", "class0"))
     assert swapped.labels.tolist() == [1, 1, 1, 0, 0]
 
@@ -80,7 +80,7 @@ def test_a_draw_is_seeded_and_keeps_labels_with_their_photos(labelled):
     names = ("class0", "class1")
     assert read_photos(labelled, num_classes=2, class_names=names, most=3).title == drawn
     by_level = {0: 0, 100: 0, 200: 0, 50: 1, 150: 1}
-    drawn = levels(photos.pixels(SPEC, progress=False))
+    drawn = levels(photos.views(SPEC, progress=False))
     assert [by_level[level] for level in drawn] == photos.labels.tolist()
     assert read_photos(labelled, most=3, **ANY_TWO).chosen == photos.chosen
     draws = {tuple(read_photos(labelled, most=3, seed=seed, **ANY_TWO).chosen) for seed in range(9)}
@@ -91,7 +91,7 @@ def test_batches_are_the_pixels_in_parts(flat):
     photos = read_photos(flat, **ANY_TWO)
     batches = list(photos.batches(SPEC, 2))
     assert list(map(len, batches)) == [2, 2, 1]
-    assert torch.equal(torch.cat(batches), photos.pixels(SPEC, progress=False))
+    assert np.array_equal(torch.cat(batches).permute(0, 2, 3, 1), photos.views(SPEC, progress=False))
 
 
 def test_what_does_not_fit_is_refused(labelled, tmp_path):
@@ -103,4 +103,4 @@ def test_what_does_not_fit_is_refused(labelled, tmp_path):
         read_photos(tmp_path / "nowhere", **ANY_TWO)
     (labelled / "class0" / "0.png").write_bytes(b"no picture")
     with pytest.raises(BadImageError, match=r"class0/0\.png"):
-        read_photos(labelled, **ANY_TWO).pixels(SPEC, progress=False)
+        read_photos(labelled, **ANY_TWO).views(SPEC, progress=False)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import resource
 import subprocess
 import sys
 from collections.abc import Callable
@@ -44,6 +45,7 @@ class Compiled(NamedTuple):
         instructions: lines of PTX.
         shuffles: of PTX, exchanges within a warp.
         widest_load: bits a thread loads at a time.
+        cpu_seconds: that compiling took.
     """
 
     registers: int
@@ -52,6 +54,7 @@ class Compiled(NamedTuple):
     instructions: int
     shuffles: int
     widest_load: int
+    cpu_seconds: float
 
 
 ACTIVATIONS = {"x", "y", "grad", "out", "grad_x", "to", "to_x", "to_y"}
@@ -61,9 +64,25 @@ NUMBERS = {
 }  # fmt: skip
 
 
+MOST_SECONDS = (
+    10  # of a processor for a kernel, which a first step waits for; one that unrolls too much took 50
+)
+
+
+def cpu_seconds() -> float:
+    """Processor time of this process and its children: ptxas is one."""
+    usages = map(resource.getrusage, (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return sum(usage.ru_utime + usage.ru_stime for usage in usages)
+
+
 @pytest.fixture
-def compile_for(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., Compiled]:
-    """`compile_for(kernel, 90, "bf16", warps=4, stride=1, …)`: for sm_90, 16-aligned as tensors are."""
+def compile_for(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, request: pytest.FixtureRequest
+) -> Callable[..., Compiled]:
+    """`compile_for(kernel, 90, "bf16", warps=4, stride=1, …)`: for sm_90, 16-aligned as tensors are.
+
+    Fails in a slow test where that took more than `MOST_SECONDS`.
+    """
     triton = pytest.importorskip("triton")
     from triton.backends.compiler import GPUTarget
     from triton.compiler import ASTSource
@@ -80,6 +99,7 @@ def compile_for(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[...
             for name in names
         }  # fmt: skip
         aligned = [i for i, name in enumerate(names) if types[name].startswith("*") or name == "channels"]
+        started = cpu_seconds()
         made = triton.compile(
             ASTSource(
                 kernel,
@@ -90,6 +110,9 @@ def compile_for(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[...
             target=GPUTarget("cuda", arch, 32),
             options={"num_warps": warps, "enable_fp_fusion": True},
         )
+        took = cpu_seconds() - started
+        if request.node.get_closest_marker("slow"):
+            assert took < MOST_SECONDS, f"{kernel.__name__} took {took:.0f} s to compile"
         cubin = tmp_path / "kernel.cubin"
         cubin.write_bytes(made.asm["cubin"])
         tool = Path(triton.__file__).parent / "backends" / "nvidia" / "bin" / "cuobjdump"
@@ -104,6 +127,7 @@ def compile_for(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[...
             instructions=len(re.findall(r";$", ptx, re.MULTILINE)),
             shuffles=ptx.count("shfl.sync"),
             widest_load=max(int(count or 1) * int(bits) for count, bits in loads),
+            cpu_seconds=took,
         )
 
     return run

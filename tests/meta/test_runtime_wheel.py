@@ -144,6 +144,17 @@ def test_it_predicts_and_tests(run, network_file, photos):
     assert result["acc1"] == pytest.approx(100 * sum(best) / 6)
 
 
+def test_it_benches_finished_artifacts(run, network_file, photos):
+    done = run("mobileone", "bench", network_file, "--runs", 3, "--eval", photos, "--json")
+    assert done.returncode == 0, done.stderr
+    result = json.loads(done.stdout)
+    (row,) = result["rows"]
+    assert (row["backend"], row["accuracy"]["num_images"]) == ("onnx", 6)
+    assert row["floor"] is None
+    assert "PyTorch, which measures them, is not here" in result["protocol"]["notes"][0]
+    assert "\n\n\n" not in run("mobileone", "bench", network_file, "--runs", 3).stdout
+
+
 @pytest.mark.parametrize(
     ("command", "told"),
     [

@@ -4,7 +4,9 @@ import sys
 import torch
 from torch.nn import functional as F
 
+from mobileone.model import block as block_module
 from mobileone.model.block import MobileOneBlock, SqueezeExcite
+from mobileone.model.sync_batch_norm import convert_sync_batch_norm
 from mobileone.variants import BlockSpec
 
 
@@ -50,3 +52,16 @@ def test_the_stem_trains_in_channels_last():
     """In a process of its own: the torch bug that `subsample` steps around kills the process."""
     done = subprocess.run([sys.executable, "-c", STEM], capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr[-500:]
+
+
+def test_a_step_by_branches_looks_for_alterations_only_where_ranks_exchange(monkeypatch):
+    asked = []
+    monkeypatch.setattr(block_module, "branch_alteration", lambda unit, **_: asked.append(unit))
+    block = MobileOneBlock(BlockSpec(16, 16, 3, num_conv_branches=2)).train()
+    block.branch_mode = "branches"
+    block(torch.randn(2, 16, 7, 7))
+    assert not asked, "it takes longer than a small unit on a GPU"
+    synced = convert_sync_batch_norm(block)
+    monkeypatch.setattr(block, "_sum_over_ranks", lambda norms, x: x)
+    synced(torch.randn(2, 16, 7, 7))
+    assert asked == [synced]

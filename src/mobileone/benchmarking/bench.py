@@ -9,10 +9,10 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import date
-from importlib.metadata import version
 from pathlib import Path
-from typing import get_args
+from typing import TYPE_CHECKING, get_args
 
+from mobileone import __version__
 from mobileone.backends.table import Precision, find_backend
 from mobileone.benchmarking.baselines import BASELINES
 from mobileone.benchmarking.bench_accuracy import Evaluation
@@ -31,7 +31,7 @@ from mobileone.benchmarking.candidate_builder import (
     Quantizer,
     choose_backends,
 )
-from mobileone.benchmarking.ceilings import Ceilings, measure_ceilings
+from mobileone.benchmarking.ceilings import Ceilings, can_measure_ceilings, measure_ceilings
 from mobileone.benchmarking.floor import Floor
 from mobileone.benchmarking.measure import WAKE_S, WARMUP_RUNS, MeasurementPlan, measure
 from mobileone.benchmarking.noise import Noise
@@ -40,8 +40,10 @@ from mobileone.benchmarking.subject import BenchSubject, read_subjects
 from mobileone.benchmarking.turns import ROUNDS
 from mobileone.errors import ConfigError
 from mobileone.input_spec import Size, sides
-from mobileone.model.network import MobileOne
 from mobileone.processor import num_cores, processor_name, usable_cores
+
+if TYPE_CHECKING:
+    from mobileone.model.network import MobileOne
 
 
 def bench(
@@ -112,8 +114,14 @@ def bench(
         tolerance=tolerance,
         baselines=baselines,
     )
-    formats, notes = choose_backends(backends)
+    choose_backends(backends, for_networks=False)  # names first, for reading networks takes a while
     subjects = read_subjects(models, input_size=input_size, weights_key=weights_key)
+    formats, notes = choose_backends(
+        backends, for_networks=any(subject.artifact is None for subject in subjects)
+    )
+    measured = threads if can_measure_ceilings() else ()
+    if not measured:
+        notes.append("no ceilings of this machine, and no floors: PyTorch, which measures them, is not here")
     grid = CandidateGrid(
         backends=formats, precisions=precisions, threads=threads, batch_sizes=batch_sizes, baselines=baselines
     )
@@ -138,9 +146,9 @@ def bench(
         )
         candidates = builder.candidates(subjects)
         # Ceilings are measured on either side of the candidates: a disturbance seldom lasts through both.
-        before = [measure_ceilings(cores[-number:]) for number in threads]
+        before = [measure_ceilings(cores[-number:]) for number in measured]
         rows = measure(candidates, plan, noise, reference=evaluation.logits.get)
-        after = [measure_ceilings(cores[-number:]) for number in threads]
+        after = [measure_ceilings(cores[-number:]) for number in measured]
         reference = evaluation.accuracy()
     ceilings = [first.best(second) for first, second in zip(before, after, strict=True)]
     rows = _ordered(_with_floors(rows, ceilings, subjects))
@@ -233,7 +241,7 @@ def _with_floors(
     by_threads = {each.threads: each for each in ceilings}
 
     def floor_of(row: BenchRow) -> Floor | None:
-        if row.latency is None or row.network not in shapes:
+        if row.latency is None or row.network not in shapes or row.threads not in by_threads:
             return None
         machine = by_threads[row.threads].machine(row.precision)
         return shapes[row.network].floor(machine, batch_size=row.batch_size, precision=row.precision)
@@ -264,7 +272,7 @@ def _protocol(
         cores=num_cores(),
         system=f"{platform.system()} {platform.release()} {platform.machine()}",
         runtimes=tuple(sorted({row.runtime for row in rows if row.runtime})),
-        versions={"mobileone": version("mobileone"), "python": platform.python_version()},
+        versions={"mobileone": __version__, "python": platform.python_version()},
         input="; ".join(f"{name}: seeded noise, {size[0]}×{size[1]}" for name, size in sizes.items()),
         runs=runs,
         budget_s=budget_s,

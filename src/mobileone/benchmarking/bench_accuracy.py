@@ -6,18 +6,20 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-from torch import Tensor
+from numpy.typing import NDArray
 
 from mobileone.benchmarking.bench_result import Accuracy
 from mobileone.benchmarking.measure import score
 from mobileone.benchmarking.subject import BenchSubject
 from mobileone.data.photos import Photos, read_photos
 from mobileone.errors import ConfigError
-from mobileone.inference.classifier import logits_in_batches
-from mobileone.inference.torch_classifier import TorchClassifier
 from mobileone.input_spec import InputSpec
+
+if TYPE_CHECKING:
+    from mobileone.model.network import MobileOne
 
 REFERENCE_BATCH = 32
 
@@ -28,12 +30,12 @@ class Evaluation:
 
     Attributes:
         photos: the images; None without an evaluation.
-        pixels: uint8 (N, C, size, size), by input spec.
+        pixels: uint8 (N, height, width, 3), by input spec.
         logits: .npy file of the float logits of PyTorch, by network; none for artifacts alone.
     """
 
     photos: Photos | None
-    pixels: dict[InputSpec, Tensor]
+    pixels: dict[InputSpec, NDArray[np.uint8]]
     logits: dict[str, Path]
 
     @classmethod
@@ -64,17 +66,14 @@ class Evaluation:
         photos = read_photos(
             data, num_classes=first.num_classes, class_names=first.class_names, most=most, seed=seed
         )
-        pixels: dict[InputSpec, Tensor] = {}
+        pixels: dict[InputSpec, NDArray[np.uint8]] = {}
         logits: dict[str, Path] = {}
         for subject in subjects:
             if subject.input_spec not in pixels:
-                pixels[subject.input_spec] = photos.pixels(subject.input_spec, progress=progress)
+                pixels[subject.input_spec] = photos.views(subject.input_spec, progress=progress)
             if subject.model is not None:
                 path = workspace / f"reference-{len(logits)}.npy"
-                expected = logits_in_batches(
-                    TorchClassifier(subject.model), pixels[subject.input_spec], batch_size=REFERENCE_BATCH
-                )
-                np.save(path, expected.numpy())
+                np.save(path, _logits(subject.model, pixels[subject.input_spec]))
                 logits[subject.network] = path
         return cls(photos=photos, pixels=pixels, logits=logits)
 
@@ -85,3 +84,15 @@ class Evaluation:
             network: score(np.load(path), labels=labels, reference=path)
             for network, path in self.logits.items()
         }
+
+
+def _logits(model: MobileOne, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+    import torch
+
+    from mobileone.inference.classifier import logits_in_batches
+    from mobileone.inference.torch_classifier import TorchClassifier
+
+    planes = torch.from_numpy(pixels).permute(0, 3, 1, 2)  # (N, H, W, C) → (N, C, H, W)
+    logits = logits_in_batches(TorchClassifier(model), planes, batch_size=REFERENCE_BATCH)
+    array: NDArray[np.float32] = logits.numpy()
+    return array

@@ -6,13 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from mobileone.backends.artifact import prepare
 from mobileone.backends.manifest import Manifest
-from mobileone.data.pixels import normalize
 from mobileone.input_spec import InputSpec
 
 
@@ -30,27 +27,32 @@ class InputFiles:
 
     def noise(self, manifest: Manifest | None, spec: InputSpec, batch_size: int) -> Path:
         """A batch of random pixels as that artifact takes it; without a manifest, as our networks do."""
-        generator = torch.Generator().manual_seed(self.seed)
-        shape = (batch_size, spec.in_chans, spec.height, spec.width)
-        pixels = torch.randint(256, shape, generator=generator, dtype=torch.uint8)
+        shape = (batch_size, spec.height, spec.width, spec.in_chans)
+        pixels = np.random.default_rng(self.seed).integers(256, size=shape, dtype=np.uint8)
         return self._write("noise", pixels, manifest, spec)
 
-    def photos(self, pixels: Tensor, manifest: Manifest | None, spec: InputSpec) -> Path:
-        """Photos cut to size, uint8 (N, C, H, W), as that artifact takes them, or as our networks do."""
+    def photos(self, pixels: NDArray[np.uint8], manifest: Manifest | None, spec: InputSpec) -> Path:
+        """Photos cut to size, uint8 (N, H, W, C), as that artifact takes them, or as our networks do."""
         return self._write("photos", pixels, manifest, spec)
 
-    def _write(self, kind: str, pixels: Tensor, manifest: Manifest | None, spec: InputSpec) -> Path:
+    def _write(
+        self, kind: str, pixels: NDArray[np.uint8], manifest: Manifest | None, spec: InputSpec
+    ) -> Path:
         layout = manifest and (manifest.tensor.values, manifest.tensor.layout, manifest.tensor.dtype)
         key = (kind, len(pixels), spec, layout if layout != ("normalized", "NCHW", "float32") else None)
         if key not in self._written:
             path = self.folder / f"{kind}-{len(self._written)}.npy"
-            array = pixels.permute(0, 2, 3, 1).numpy()  # (N, C, H, W) → (N, H, W, C)
-            np.save(path, _normalized(pixels, spec) if manifest is None else prepare(array, manifest))
+            np.save(path, _normalized(pixels, spec) if manifest is None else prepare(pixels, manifest))
             self._written[key] = path
         return self._written[key]
 
 
-def _normalized(pixels: Tensor, spec: InputSpec) -> NDArray[np.float32]:
+def _normalized(pixels: NDArray[np.uint8], spec: InputSpec) -> NDArray[np.float32]:
     """float32 (N, C, H, W), as a network of ours takes it."""
-    array: NDArray[np.float32] = normalize(pixels, spec).contiguous().numpy()
+    import torch
+
+    from mobileone.data.pixels import normalize
+
+    planes = torch.from_numpy(pixels).permute(0, 3, 1, 2)  # (N, H, W, C) → (N, C, H, W)
+    array: NDArray[np.float32] = normalize(planes, spec).contiguous().numpy()
     return array

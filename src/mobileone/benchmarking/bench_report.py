@@ -23,7 +23,8 @@ def bench_report(result: BenchResult) -> str:
             lines.append(aligned_table(header(result), [cells(row, result) for row in ran], num_text=2))
         lines += [f"did not run: {line}" for line in refusals(rows)]
         blocks.append("\n".join(lines))
-    blocks.append("\n".join(ceiling_lines(result.ceilings)))
+    if result.ceilings:
+        blocks.append("\n".join(ceiling_lines(result.ceilings)))
     blocks.append("\n".join(footnotes(result)))
     if result.recommendations:
         blocks.append("\n".join(recommendation_lines(result)))

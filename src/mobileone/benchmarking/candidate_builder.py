@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-
-from torch import Tensor
+from typing import TYPE_CHECKING, TypeAlias
 
 from mobileone.backends.manifest import Manifest, read_manifest
 from mobileone.backends.table import BACKENDS, Backend, Precision
@@ -15,19 +14,21 @@ from mobileone.benchmarking.baselines import BASELINES
 from mobileone.benchmarking.bench_images import InputFiles
 from mobileone.benchmarking.candidate import Candidate
 from mobileone.benchmarking.subject import BenchSubject
-from mobileone.checkpoint.store import save_model
 from mobileone.errors import ConfigError, MissingExtraError, MobileOneError
-from mobileone.exporting.export import export
 from mobileone.input_spec import InputSpec
-from mobileone.model.network import MobileOne
 from mobileone.progress_bar import progress_bar
-from mobileone.reparam.expand import expand
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from mobileone.model.network import MobileOne
 
 SESSION = "mobileone.backends.session:open_session"
 BASELINE = "mobileone.benchmarking.baselines:open_baseline"
 
 # Writes a network, quantised, for one backend and batch size; the artifact's file.
-Quantizer = Callable[[MobileOne, Path, str, int], Path]
+Quantizer: TypeAlias = "Callable[[MobileOne, Path, str, int], Path]"
 
 
 def runnable_backends() -> list[Backend]:
@@ -35,11 +36,12 @@ def runnable_backends() -> list[Backend]:
     return [each for each in BACKENDS.values() if each.executes]
 
 
-def choose_backends(names: Sequence[str]) -> tuple[list[Backend], list[str]]:
+def choose_backends(names: Sequence[str], *, for_networks: bool = True) -> tuple[list[Backend], list[str]]:
     """The backends of these names, and notes on those that `all` leaves out.
 
     Args:
         names: of formats; `("all",)` takes every installed one.
+        for_networks: whether anything is exported; else none is needed, whatever is installed.
 
     Raises:
         ConfigError: on an unknown name, or where nothing is installed.
@@ -52,6 +54,8 @@ def choose_backends(names: Sequence[str]) -> tuple[list[Backend], list[str]]:
         raise ConfigError(
             f"backends must be all, or some of {', '.join(known)}; got {', '.join(unknown) or 'none'}"
         )
+    if not for_networks:
+        return [], []
     chosen, notes = [], []
     for name in known if everything else names:
         kind = known[name]
@@ -97,7 +101,7 @@ class CandidateBuilder:
         grid: what to combine.
         workspace: a folder for artifacts and inputs.
         files: writes the inputs.
-        pixels: photos to evaluate on, uint8 (N, C, size, size), by input spec; none without an evaluation.
+        pixels: photos to evaluate on, uint8 (N, height, width, 3), by input spec; none without an evaluation.
         quantize: makes int8 artifacts; None where that cannot be had.
         progress: whether to show a bar on stderr.
     """
@@ -108,7 +112,7 @@ class CandidateBuilder:
         workspace: Path,
         files: InputFiles,
         *,
-        pixels: Mapping[InputSpec, Tensor],
+        pixels: Mapping[InputSpec, NDArray[np.uint8]],
         quantize: Quantizer | None,
         progress: bool,
     ) -> None:
@@ -143,6 +147,9 @@ class CandidateBuilder:
         assert model is not None
         if not self.grid.baselines or "fp32" not in self.grid.precisions:
             return
+        from mobileone.checkpoint.store import save_model
+        from mobileone.reparam.expand import expand
+
         files = {
             "train": save_model(expand(model), folder / "train.safetensors"),
             "inference": save_model(model, folder / "inference.safetensors"),
@@ -197,6 +204,8 @@ class CandidateBuilder:
             )
         path = folder / f"float-{batch_size}{kind.suffix}"
         if not path.exists():
+            from mobileone.exporting.export import export
+
             export(subject.model, path, format=kind.name, batch_size=batch_size, source=subject.source)
         return path
 

@@ -11,7 +11,6 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from mobileone.functional.kernels import native
 from mobileone.profiling.roofline import Machine, measure_copies, measure_matmul
 
 SOURCE = Path(__file__).with_name("ceilings.c")
@@ -86,9 +85,20 @@ class Ceilings:
         return asdict(self)
 
 
+def can_measure_ceilings() -> bool:
+    """Whether PyTorch is here, whose copies and matmuls are measured."""
+    try:
+        import torch  # noqa: F401
+    except ImportError:
+        return False
+    return True
+
+
 def measure_ceilings(cores: Sequence[int]) -> Ceilings:
-    """Measure with one thread on each of these cores, in some 3 seconds."""
+    """Measure with one thread on each of these cores, in some 3 seconds. Needs torch."""
     import torch
+
+    from mobileone.functional.kernels import native
 
     notes: list[str] = []
     arithmetic: dict[str, Ceiling] = {}

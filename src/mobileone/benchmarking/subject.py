@@ -6,17 +6,18 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mobileone.backends.manifest import Manifest, read_manifest
 from mobileone.backends.table import backend_of
 from mobileone.benchmarking.floor import NetworkShapes
-from mobileone.checkpoint.load import load_model
+from mobileone.distribution import needing_pytorch
 from mobileone.errors import ConfigError
-from mobileone.exporting.pipeline import ready, weights_sha256
 from mobileone.input_spec import InputSpec, Size
-from mobileone.model.network import MobileOne
-from mobileone.model.wrapped import unwrap
 from mobileone.variants import VARIANTS
+
+if TYPE_CHECKING:
+    from mobileone.model.network import MobileOne
 
 WITH_CLASSIFIER = "bench compares logits, so give a network that has one"
 
@@ -67,7 +68,6 @@ def read_subjects(
     """
     if not sources:
         raise ConfigError("nothing to benchmark: give at least one MODEL")
-    sources = [unwrap(source) for source in sources]
     titles: dict[str, str] = {}  # by the hash of the weights
     found = []
     if input_size is not None and all(_is_artifact(source) for source in sources):
@@ -79,13 +79,12 @@ def read_subjects(
         if not is_artifact[index]:
             found.append(_network(source, titles, input_size, weights_key))
         else:
-            assert not isinstance(source, MobileOne)
-            found.append(_artifact(Path(source), titles))
+            found.append(_artifact(Path(source), titles))  # type: ignore[arg-type]
     return found
 
 
 def _is_artifact(source: str | os.PathLike[str] | MobileOne) -> bool:
-    return not isinstance(source, MobileOne) and backend_of(source) is not None
+    return isinstance(source, str | os.PathLike) and backend_of(source) is not None
 
 
 def _title(name: str, source: str, digest: str, titles: dict[str, str]) -> str:
@@ -101,10 +100,15 @@ def _network(
     input_size: Size | None,
     weights_key: str | None,
 ) -> BenchSubject:
-    name = "" if isinstance(source, MobileOne) else os.fspath(source)
-    if not isinstance(source, MobileOne):
+    name = os.fspath(source) if isinstance(source, str | os.PathLike) else ""
+    with needing_pytorch(f"{name or 'a network'}, which is no exported file,"):
+        from mobileone.checkpoint.load import load_model
+        from mobileone.exporting.pipeline import ready, weights_sha256
+        from mobileone.model.wrapped import unwrap
+
+    if isinstance(source, str | os.PathLike):
         source = load_model(source, form="inference", weights_key=weights_key)
-    model = ready(source, input_size=input_size)
+    model = ready(unwrap(source), input_size=input_size)
     if not model.num_classes:
         raise ConfigError(f"{name or 'the network'} has no classifier (num_classes=0); {WITH_CLASSIFIER}")
     return BenchSubject(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,20 +13,22 @@ from numpy.typing import NDArray
 
 from mobileone.calibration.novelty import NoveltyFigures, limit_for, measure_novelty
 from mobileone.calibration.reliability import Reliability, measure_reliability
-from mobileone.calibration.scaling import Labels, Method, fit_scaling
+from mobileone.calibration.scaling import Method, fit_scaling
 from mobileone.calibration.thresholds import (
     CoverageCurve,
     Outcomes,
     Target,
     choose_thresholds,
     coverage_curve,
+    label_curve,
+    label_thresholds,
 )
 from mobileone.data.fingerprint import Fingerprint
 from mobileone.data.folder import image_files
 from mobileone.data.loader import OnBadImage
 from mobileone.data.open import open_data
 from mobileone.data.photos import photo_pixels
-from mobileone.data.source import ImageSource
+from mobileone.data.source import ImageSource, Labels, label_counts
 from mobileone.decision import Decision, Floats, NoveltyScore, familiarity
 from mobileone.errors import ConfigError, DataError, MobileOneError
 from mobileone.evaluation.evaluate import classified
@@ -35,7 +37,7 @@ from mobileone.inference.classifier import Classifier, classifying
 from mobileone.model.network import MobileOne
 from mobileone.model.wrapped import unwrap
 from mobileone.progress_bar import progress_bar
-from mobileone.task import task_of
+from mobileone.task import Task, task_of
 from mobileone.training.run.run_dir import RunDir
 
 FEWEST = 50
@@ -54,6 +56,9 @@ class Calibration:
 
     All figures after calibration are of images that did not take part in fitting: each fifth of them is
     judged by what the other four fifths gave. The decision itself is fitted on all.
+
+    Of a multi-label network an answer is a label that is given, coverage the share of the images' labels that
+    is given, and accuracy that of all labels of all images that are told rightly at 0.5.
 
     Attributes:
         decision: to be kept with the model (`store_decision`, or `model.decision`).
@@ -135,7 +140,7 @@ def calibrate(
     Raises:
         DataError: if the data's classes are not the model's, there are too few images or all of one class, or
             the target cannot be met, and what can.
-        ConfigError: on values out of range, or a multi-label network.
+        ConfigError: on values out of range.
         BadImageError: on an unreadable image under `"error"`.
         MissingExtraError: without scipy and scikit-learn.
     """
@@ -143,13 +148,10 @@ def calibrate(
         raise ConfigError(f"keep must be between 0 and 1, got {keep:g}")
     if not isinstance(model, Classifier):
         model = unwrap(model)
-    if task_of(model) != "singlelabel":
-        raise ConfigError(
-            "calibrating is for networks of one class an image; a multi-label network's labels have "
-            "probabilities of their own, and Predictor's threshold chooses among them"
-        )
-    classes = resolve_classes(model.num_classes, model.class_names)
-    source = open_data(data, split=split, classes=classes) if isinstance(data, str | Path) else data
+    task, classes = task_of(model), resolve_classes(model.num_classes, model.class_names)
+    source = data
+    if isinstance(source, str | Path):
+        source = open_data(source, split=split, classes=classes, task=task)
     with classifying(model) as classifier:
         logits, labels = labelled_logits(
             classifier,
@@ -188,16 +190,17 @@ class _Fit:
             temperatures=temperatures, biases=biases, novelty=self.novelty, novelty_limit=limit
         )
         if self.target is None:
-            return decision
-        outcomes = Outcomes.of(decision.probabilities(logits), labels, ~decision.sure(logits))
-        thresholds = choose_thresholds(outcomes, self.target, self.classes)
-        return Decision(
-            temperatures=temperatures,
-            biases=biases,
-            thresholds=thresholds,
-            novelty=self.novelty,
-            novelty_limit=limit,
+            # Without a target no answer is refused, and a label is given from one half on.
+            return decision if labels.ndim == 1 else replace(decision, thresholds=(0.5,))
+        if labels.ndim == 2:
+            given = decision.probabilities(logits, task="multilabel")
+            return replace(
+                decision, thresholds=label_thresholds(given, labels == 1, self.target, self.classes)
+            )
+        outcomes = Outcomes.of(
+            decision.probabilities(logits), labels.astype(np.int64), ~decision.sure(logits)
         )
+        return replace(decision, thresholds=choose_thresholds(outcomes, self.target, self.classes))
 
 
 def _calibrated(
@@ -215,18 +218,32 @@ def _calibrated(
             "too few images to choose thresholds on a part and check them on the rest: coverage and accuracy "
             "of the sure answers are of the images that chose them, and flatter"
         )
-    before = measure_reliability(Decision().probabilities(logits), labels)
+    task: Task = "multilabel" if labels.ndim == 2 else "singlelabel"
+    before = measure_reliability(Decision().probabilities(logits, task=task), labels)
     after = measure_reliability(probabilities, labels)
-    outcomes = Outcomes.of(probabilities, labels)
-    accepted = float(outcomes.right[sure].mean()) if sure.any() else None
+    if labels.ndim == 2:
+        right = labels == 1
+        accuracy, coverage = float(((probabilities >= 0.5) == right).mean()), float(sure[right].mean())
+        curve = label_curve(probabilities, right)
+    else:
+        outcomes = Outcomes.of(probabilities, labels.astype(np.int64))
+        right, curve = outcomes.right, coverage_curve(outcomes)
+        accuracy, coverage = float(right.mean()), float(sure.mean())
+    accepted = float(right[sure].mean()) if sure.any() else None
+    target = fit.target
+    if target is not None and target.aim == "precision" and accepted is not None and accepted < target.value:
+        notes.append(
+            f"of images that did not choose the thresholds {accepted:.3f} of the sure answers are right, "
+            f"where {target.value:g} was asked for: ask for more than you need, or calibrate on more images"
+        )
     figures = () if strange is None else measure_novelty(logits, strange)
     told: dict[str, str | int | float] = {
         **evidence,
         "num_images": len(labels),
         "method": fit.method,
         "target": str(fit.target or "none"),
-        "accuracy": float(outcomes.right.mean()),
-        "coverage": float(sure.mean()),
+        "accuracy": accuracy,
+        "coverage": coverage,
         "ece_before": before.ece,
         "ece_after": after.ece,
         "brier_before": before.brier,
@@ -237,12 +254,12 @@ def _calibrated(
         if each.score == fit.novelty:
             told |= {"ood_images": len(each.novel), "auroc": each.auroc, "fpr95": each.fpr95}
     return Calibration(
-        decision=Decision.from_dict(decision.to_dict() | {"evidence": told}),
+        decision=replace(decision, evidence=told),
         before=before,
         after=after,
-        curve=coverage_curve(outcomes),
-        accuracy=float(outcomes.right.mean()),
-        coverage=float(sure.mean()),
+        curve=curve,
+        accuracy=accuracy,
+        coverage=coverage,
         accepted_accuracy=accepted,
         novelty=figures,
         classes=fit.classes,
@@ -253,8 +270,11 @@ def _calibrated(
 def _out_of_fold(
     fit: _Fit, decision: Decision, logits: NDArray[np.float32], labels: Labels
 ) -> tuple[Floats, NDArray[np.bool_], bool]:
-    """Probabilities (N, K) and whether sure (N,), each image judged without it; and whether that failed."""
-    probabilities, sure = np.empty(logits.shape), np.empty(len(labels), bool)
+    """Probabilities (N, K), whether sure, and whether that failed; each image is judged without it.
+
+    Sure are answers, bool (N,), or labels given, bool (N, K).
+    """
+    probabilities, sure = np.empty(logits.shape), np.empty(labels.shape, bool)
     order = np.random.default_rng(0).permutation(len(labels))
     scaling_alone = _Fit(fit.method, None, fit.novelty, fit.keep, fit.classes)
     unchecked = False
@@ -265,9 +285,19 @@ def _out_of_fold(
         except DataError:  # fewer images may not meet a target that all meet
             unchecked = True
             judge = scaling_alone(logits[others], labels[others])
-        probabilities[held] = judge.probabilities(logits[held])
-        sure[held] = judge.sure(logits[held])
-    return probabilities, decision.sure(logits) if unchecked else sure, unchecked
+        probabilities[held], sure[held] = _answers(judge, logits[held], labels)
+    return probabilities, _answers(decision, logits, labels)[1] if unchecked else sure, unchecked
+
+
+def _answers(
+    decision: Decision, logits: NDArray[np.float32], labels: Labels
+) -> tuple[Floats, NDArray[np.bool_]]:
+    """Probabilities (N, K), and which answers are sure (N,), or with several labels an image given (N, K)."""
+    if labels.ndim == 1:
+        return decision.probabilities(logits), decision.sure(logits)
+    probabilities = decision.probabilities(logits, task="multilabel")
+    known = decision.sure(logits, task="multilabel")[:, None]
+    return probabilities, (probabilities >= np.array(decision.thresholds)) & known
 
 
 def labelled_logits(
@@ -279,7 +309,7 @@ def labelled_logits(
     on_bad_image: OnBadImage = "error",
     progress: bool = True,
 ) -> tuple[NDArray[np.float32], Labels]:
-    """Logits, float32 (N, K), and labels (N,) of every image that can be read, in the order of the set."""
+    """Logits, float32 (N, K), and labels, as the set has them, of all images that can be read, in order."""
     parts = [
         (logits.float().cpu(), batch.labels)
         for batch, logits in classified(
@@ -297,7 +327,7 @@ def labelled_logits(
     rows, labels = (torch.cat(each).numpy() for each in zip(*parts, strict=True))
     if not np.isfinite(rows).all():
         raise DataError("the network gives NaN or infinite logits; its weights or its precision are no use")
-    return rows, labels
+    return rows, labels == 1 if labels.ndim == 2 else labels
 
 
 def _logits_of_folder(classifier: Classifier, folder: str | Path, *, progress: bool) -> NDArray[np.float32]:
@@ -323,12 +353,12 @@ def _doubts(labels: Labels, classes: tuple[str, ...]) -> list[str]:
     Raises:
         DataError: then.
     """
-    number, there = len(labels), np.unique(labels)
+    number, there = len(labels), np.flatnonzero(label_counts(labels, len(classes)))
     if number < FEWEST:
         raise DataError(
             f"calibrating needs at least {FEWEST} images that the network was not trained on, got {number}"
         )
-    if len(there) < 2:
+    if labels.ndim == 1 and len(there) < 2:
         raise DataError(f"all {number} images are of class {classes[there[0]]}; calibrating needs others too")
     notes = []
     if number < FEW:

@@ -7,12 +7,11 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from mobileone.decision import Floats, softmax
+from mobileone.data.source import Labels
+from mobileone.decision import Floats, sigmoid, softmax
 from mobileone.errors import MissingExtraError
 
 Method = Literal["temperature", "vector"]
-Labels = NDArray[np.int64]
-
 HOTTEST = 100.0  # and 1/100 the coldest: beyond, the logits say nothing, or all answers are right
 TIE = 1.0  # how strongly a class's scale and bias are held to the common ones, in images
 TINIEST = 1e-300  # a probability below it has this logarithm
@@ -29,7 +28,7 @@ def fit_scaling(
 
     Args:
         logits: (N, K) of images that the network was not trained on.
-        labels: (N,).
+        labels: (N,), or of several labels an image bool (N, K), whose probabilities are sigmoids.
         method: which.
 
     Returns:
@@ -47,7 +46,7 @@ def fit_scaling(
     rows = logits.astype(np.float64)
 
     def common_loss(log_heat: float) -> float:
-        return mean_loss(softmax(rows / np.exp(log_heat)), labels)
+        return mean_loss(_probabilities(rows / np.exp(log_heat), labels), labels)
 
     span = float(np.log(HOTTEST))
     found = optimize.minimize_scalar(
@@ -65,12 +64,12 @@ def fit_scaling(
 def _fit_vector(rows: Floats, labels: Labels, common: float, optimize: Any) -> Floats:
     """(2·K,): logarithms of the temperatures, then biases."""
     number, num_classes = rows.shape
-    wanted = np.eye(num_classes)[labels]
+    wanted = truth(labels, num_classes)
     start = np.concatenate([np.full(num_classes, common), np.zeros(num_classes)])
 
     def loss_and_slope(values: Floats) -> tuple[float, Floats]:
         scaled = rows * np.exp(-values[:num_classes])
-        probabilities = softmax(scaled + values[num_classes:])
+        probabilities = _probabilities(scaled + values[num_classes:], labels)
         excess = (probabilities - wanted) / number
         away = values - start
         slope = np.concatenate([-(excess * scaled).sum(0), excess.sum(0)]) + TIE * away / number
@@ -81,9 +80,22 @@ def _fit_vector(rows: Floats, labels: Labels, common: float, optimize: Any) -> F
 
 
 def mean_loss(probabilities: Floats, labels: Labels) -> float:
-    """Mean negative log-likelihood of the labels, nats."""
+    """Negative log-likelihood of an image's label, or of all its labels, mean over the images, nats."""
+    if labels.ndim == 2:
+        own = np.where(labels, probabilities, 1 - probabilities)
+        return float(-np.log(np.maximum(own, TINIEST)).sum(1).mean())
     own = probabilities[np.arange(len(labels)), labels]
     return float(-np.log(np.maximum(own, TINIEST)).mean())
+
+
+def truth(labels: Labels, num_classes: int) -> Floats:
+    """1 for every label that an image has, else 0, float64 (N, K)."""
+    rows: Floats = labels.astype(np.float64) if labels.ndim == 2 else np.eye(num_classes)[labels]
+    return rows
+
+
+def _probabilities(scaled: Floats, labels: Labels) -> Floats:
+    return sigmoid(scaled) if labels.ndim == 2 else softmax(scaled)
 
 
 def need(module: str, *, what: str) -> Any:

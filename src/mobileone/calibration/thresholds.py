@@ -9,12 +9,12 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from mobileone.calibration.scaling import Labels
 from mobileone.decision import Floats
 from mobileone.errors import ConfigError, DataError
 
 Aim = Literal["precision", "recall", "cost"]
 Mask = NDArray[np.bool_]
+Indices = NDArray[np.int64]
 
 LEAST_ACCEPTED = 10
 """Sure answers that a precision is told from; fewer say nothing."""
@@ -65,12 +65,12 @@ class Outcomes:
     """
 
     confidence: Floats
-    predictions: Labels
-    labels: Labels
+    predictions: Indices
+    labels: Indices
     refused: Mask
 
     @classmethod
-    def of(cls, probabilities: Floats, labels: Labels, refused: Mask | None = None) -> Outcomes:
+    def of(cls, probabilities: Floats, labels: Indices, refused: Mask | None = None) -> Outcomes:
         """Of probabilities (N, K); nothing is refused by default."""
         none = np.zeros(len(labels), bool)
         return cls(
@@ -93,8 +93,9 @@ class CoverageCurve:
 
     Attributes:
         thresholds: (M,), falling.
-        coverage: share of the images with a sure answer, (M,), rising.
-        accuracy: share of these that is right, (M,).
+        coverage: share of the images with a sure answer, (M,), rising; of several labels an image, the share
+            of the labels that is given.
+        accuracy: share of these answers, or of the labels given, that is right, (M,).
     """
 
     thresholds: Floats
@@ -106,6 +107,13 @@ def coverage_curve(outcomes: Outcomes) -> CoverageCurve:
     """A point for every confidence that occurs, each threshold half way to the next below."""
     thresholds, accepted, right = _cumulated(outcomes, ~outcomes.refused)
     return CoverageCurve(thresholds, accepted / max(len(outcomes.labels), 1), right / np.maximum(accepted, 1))
+
+
+def label_curve(probabilities: Floats, labels: Mask) -> CoverageCurve:
+    """The same of several labels an image, from probabilities (N, K) and whether an image has each (N, K)."""
+    outcomes = _label_outcomes(probabilities, labels)
+    thresholds, given, right = _cumulated(outcomes, ~outcomes.refused)
+    return CoverageCurve(thresholds, right / max(int(labels.sum()), 1), right / np.maximum(given, 1))
 
 
 def choose_thresholds(outcomes: Outcomes, target: Target, classes: Sequence[str]) -> tuple[float, ...]:
@@ -138,8 +146,51 @@ def choose_thresholds(outcomes: Outcomes, target: Target, classes: Sequence[str]
     return tuple(thresholds)
 
 
+def label_thresholds(
+    probabilities: Floats, labels: Mask, target: Target, classes: Sequence[str]
+) -> tuple[float, ...]:
+    """From which probability on a label is given, of several an image: one for all labels, or one a label.
+
+    A precision is the share of the labels given that is right, a recall the share of the images' labels that
+    is given. A label too many costs what a mistake costs, one that is missed costs 1.
+
+    Args:
+        probabilities: (N, K).
+        labels: whether an image has each, (N, K).
+        target: what to reach.
+        classes: K names.
+
+    Raises:
+        DataError: if the target cannot be met on these images; it says what can.
+    """
+    columns = [[index] for index in range(len(classes))] if target.per_class else [list(range(len(classes)))]
+    thresholds, failures = [], []
+    for column in columns:
+        own = _label_outcomes(probabilities[:, column], labels[:, column])
+        threshold, best = _choose(own, ~own.refused, own.labels == 1, target, of_labels=True)
+        thresholds.append(1.0 if threshold is None else threshold)
+        if threshold is None:
+            failures.append(f"{classes[column[0]]}: {best}" if target.per_class else best)
+    if failures:
+        more = f"; and {len(failures) - MAX_NAMED} more" if len(failures) > MAX_NAMED else ""
+        raise DataError(
+            f"{target}, cannot be met on these {len(labels)} images: {'; '.join(failures[:MAX_NAMED])}{more}"
+        )
+    return tuple(thresholds)
+
+
+def _label_outcomes(probabilities: Floats, labels: Mask) -> Outcomes:
+    """Every label of every image as an answer of its own, right where the image has it."""
+    return Outcomes(
+        confidence=probabilities.ravel(),
+        predictions=np.ones(probabilities.size, np.int64),
+        labels=labels.ravel().astype(np.int64),
+        refused=np.zeros(probabilities.size, bool),
+    )
+
+
 def _choose(
-    outcomes: Outcomes, considered: Mask, positives: Mask, target: Target
+    outcomes: Outcomes, considered: Mask, positives: Mask, target: Target, *, of_labels: bool = False
 ) -> tuple[float | None, str]:
     """The threshold for some answers; where there is none, what can be reached, in words.
 
@@ -148,11 +199,13 @@ def _choose(
         considered: answers that the threshold is for.
         positives: images that a recall is a share of.
         target: what to reach.
+        of_labels: whether what is not accepted costs something only where it is right.
     """
     thresholds, accepted, right = _cumulated(outcomes, considered)
     if target.aim == "cost":
-        cost = target.value * (accepted - right) + (considered.sum() - accepted)
-        if not len(cost) or cost.min() >= considered.sum():  # refusing all is cheaper
+        all_refused = int((positives if of_labels else considered).sum())
+        cost = target.value * (accepted - right) + all_refused - (right if of_labels else accepted)
+        if not len(cost) or cost.min() >= all_refused:
             return 1.0, ""
         cheapest = np.flatnonzero(cost == cost.min())
         return float(thresholds[cheapest[-1]]), ""

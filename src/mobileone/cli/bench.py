@@ -81,10 +81,14 @@ class Bench:
         from mobileone.benchmarking.baselines import BASELINES
         from mobileone.benchmarking.bench import bench
         from mobileone.benchmarking.bench_report import bench_report
-        from mobileone.quantization.quantize import Quantizer
 
         if self.calib is not None and not self.calib.is_dir():
             raise ConfigError(f"--calib takes a folder of photos, got {self.calib}")
+        quantizer = None
+        if self.calib is not None:
+            from mobileone.quantization.quantize import Quantizer
+
+            quantizer = Quantizer(self.calib)
         result = bench(
             *self.models,
             backends=self.backends,
@@ -99,7 +103,7 @@ class Bench:
             budget_s=self.seconds,
             baselines=tuple(BASELINES) if self.baselines == "all" else (),
             weights_key=self.weights_key,
-            quantize=None if self.calib is None else Quantizer(self.calib),
+            quantize=quantizer,
             seed=self.seed,
         )
         if self.png is not None:

@@ -6,17 +6,15 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from mobileone.class_list import guessed_order
 from mobileone.data.folder import image_files
 from mobileone.data.layout import is_image_name, is_seen
 from mobileone.data.open import open_data
-from mobileone.data.pixels import to_tensor
 from mobileone.errors import ConfigError
 from mobileone.imagenet import resolve_classes
 from mobileone.images.any_image import AnyImage, as_image
@@ -24,6 +22,9 @@ from mobileone.images.eval_transform import EvalTransform
 from mobileone.input_spec import InputSpec
 from mobileone.progress_bar import progress_bar
 from mobileone.task import Task
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 def photo_pixels(photos: Iterable[AnyImage], spec: InputSpec) -> Tensor:
@@ -39,6 +40,10 @@ def photo_pixels(photos: Iterable[AnyImage], spec: InputSpec) -> Tensor:
     >>> photo_pixels([np.zeros((40, 60, 3), dtype=np.uint8)], InputSpec(size=32)).shape
     torch.Size([1, 3, 32, 32])
     """
+    import torch
+
+    from mobileone.data.pixels import to_tensor
+
     transform = EvalTransform.from_spec(spec)
     return torch.stack([to_tensor(transform(as_image(photo))) for photo in photos])
 
@@ -62,14 +67,15 @@ class Photos:
     def __len__(self) -> int:
         return len(self.chosen)
 
-    def pixels(self, spec: InputSpec, *, progress: bool) -> Tensor:
-        """All of them, cut to size: uint8 (N, 3, height, width).
+    def views(self, spec: InputSpec, *, progress: bool) -> NDArray[np.uint8]:
+        """All of them, cut to size: uint8 (N, height, width, 3). Without torch.
 
         Raises:
             BadImageError: if one cannot be read.
         """
         bar = progress_bar(self.chosen, title="decoding", unit="image", hidden=not progress)
-        return photo_pixels(map(self.read, bar), spec)
+        transform = EvalTransform.from_spec(spec)
+        return np.stack([transform(as_image(self.read(number))) for number in bar])
 
     def batches(self, spec: InputSpec, batch_size: int) -> Iterator[Tensor]:
         """All of them in parts of so many, read when a part is asked for."""

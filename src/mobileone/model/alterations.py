@@ -82,7 +82,7 @@ def conv_alteration(conv: nn.Module, settings: tuple[object, ...], *, backward: 
     reason = alteration(conv, nn.Conv2d, backward=backward)
     if reason:
         return reason
-    # At once first: online training asks at every step.
+    # At once first: training asks at every step.
     shape = (conv.in_channels, conv.out_channels, conv.kernel_size, conv.stride, conv.padding, conv.dilation)
     if (*shape, conv.groups, conv.padding_mode) == settings:
         return None
@@ -121,10 +121,14 @@ def branch_alteration(unit: BranchedUnit, *, backward: bool = False) -> str | No
         reason = alteration(branch, ConvBN, backward=backward)
         if reason:
             return f"{name} {reason}"
-        reason = conv_alteration(branch.conv, settings, backward=backward)
+        parts = branch._modules  # what attributes of a module are found in, slowly
+        conv, bn = parts["conv"], parts["bn"]
+        assert conv is not None
+        assert bn is not None
+        reason = conv_alteration(conv, settings, backward=backward)
         if reason:
             return f"{name}.conv {reason}"
-        reason = alteration(branch.bn, nn.BatchNorm2d, backward=backward)
+        reason = alteration(bn, nn.BatchNorm2d, backward=backward)
         if reason:
             return f"{name}.bn {reason}"
     reason = None if unit.identity is None else alteration(unit.identity, nn.BatchNorm2d, backward=backward)

@@ -98,11 +98,13 @@ class MobileOneBlock(nn.Module):
         return self.act(self.attn(self._sum_of_branches(x)))  # type: ignore[no-any-return]
 
     def _sum_of_branches(self, x: Tensor) -> Tensor:
-        if self.training and not branch_alteration(self, backward=True):
-            norms = [norm for norm in norms_of(self) if isinstance(norm, SyncBatchNorm2d) and norm.training]
-            if len(norms) == len(norms_of(self)):
-                return self._sum_over_ranks(norms, x)
         first, *others = self.conv_branches
+        # One norm is asked first: looking for alterations takes longer, and few runs are over ranks.
+        if self.training and isinstance(getattr(first, "bn", None), SyncBatchNorm2d):
+            norms = [] if branch_alteration(self, backward=True) else norms_of(self)
+            synced = [norm for norm in norms if isinstance(norm, SyncBatchNorm2d) and norm.training]
+            if norms and len(synced) == len(norms):
+                return self._sum_over_ranks(synced, x)
         out: Tensor = first(x)
         for branch in others:
             out = out + branch(x)

@@ -67,16 +67,18 @@ def test_triton_input_gradient_at_odd_sizes(interpreted):
 )
 @pytest.mark.parametrize("block", [16, 64])
 @pytest.mark.parametrize(
-    "name", ["_same_stride_kernel", "_half_stride_kernel", "_edge_kernel", "_stencil_kernel"]
+    ("name", "stride"),
+    [("_inner_kernel", 1), ("_inner_kernel", 2), ("_edge_kernel", 2), ("_stencil_kernel", 2)],
 )
-def test_triton_input_gradient_compiles_without_spills(compile_for, arch, dtype, block, name):
+def test_triton_input_gradient_compiles_without_spills(compile_for, arch, dtype, block, name, stride):
     from mobileone.functional.kernels import depthwise_backward_triton as kernels
 
     walk = {"add": False, "relu": True, "block_channels": block}
-    constants = {
-        "_edge_kernel": walk | {"stride": 2, "block_pixels": kernels.FRAME_PIXELS},
-        "_stencil_kernel": {"stride": 2, "block": block},
-    }.get(name, walk | {"block_columns": kernels.COLUMNS})
+    constants = {"stride": stride} | {
+        "_inner_kernel": walk | {"block_columns": kernels.COLUMNS},
+        "_edge_kernel": walk | {"block_pixels": kernels.FRAME_PIXELS},
+        "_stencil_kernel": {"block": block},
+    }[name]
     warps = 1 if name == "_stencil_kernel" else block // 16
     made = compile_for(getattr(kernels, name), arch, dtype, warps=warps, **constants)
     assert made.stack_bytes == 0

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from mobileone.functional.online.fused import DensePasses, DepthwisePasses, fused_unit
+from mobileone.functional.online.fused import DensePasses, DepthwisePasses, OfOutput, fused_unit
 from mobileone.functional.online.moments import reference_moments
 from mobileone.functional.window import Window
 
@@ -106,18 +106,19 @@ class WrittenOut:
         found = reference_moments(x, window)
         return found.mean[0], found.mean, found.cov
 
-    def convolution(self, x, kernel, bias, mean, window, *, relu):
-        out = torch.nn.functional.conv2d(x, kernel, bias)
+    def convolution(self, patches, kernel, bias, *, relu):
+        out = torch.nn.functional.conv2d(patches.x, kernel, bias)
         return out.relu() if relu else out
 
-    def kernel_gradient(self, x, centre, grad, out, kernel, window):
-        grad = grad if out is None else grad * (out > 0)
-        return torch.einsum("nohw,nihw->oi", grad, x).view_as(kernel), grad.sum((0, 2, 3)), grad
+    def kernel_gradient(self, patches, kernel, given):
+        grad = given.grad if given.out is None else given.grad * (given.out > 0)
+        of_kernel = torch.einsum("nohw,nihw->oi", grad, patches.x).view_as(kernel)
+        return of_kernel, grad.sum((0, 2, 3)), OfOutput(grad, None)
 
-    def input_gradient(self, x, about, slopes, grad, out, kernel, window):
-        (_, mean), (slope, offset) = about, slopes
-        centred = x - mean.view(1, -1, 1, 1)
-        return torch.einsum("nohw,oi->nihw", grad, kernel[:, :, 0, 0]) + (
+    def input_gradient(self, patches, kernel, slopes, given):
+        slope, offset = slopes
+        centred = patches.x - patches.mean.view(1, -1, 1, 1)
+        return torch.einsum("nohw,oi->nihw", given.grad, kernel[:, :, 0, 0]) + (
             torch.einsum("nihw,ij->njhw", centred, slope[0]) + offset.view(1, -1, 1, 1)
         )
 

@@ -19,8 +19,10 @@ from mobileone.functional.kernels.depthwise_tiles import (
     gradient,
     image_at,
     launch,
+    per_channel,
     pixels,
-    strip_height,
+    strip_at,
+    strips_of,
     tiles_of,
 )
 from mobileone.functional.window import Window
@@ -69,71 +71,49 @@ def _store(grad_x, total, row, column, c, height, width, channels, add: tl.const
 
 
 @triton.jit
-def _same_stride_kernel(
-    x,
-    shift,
-    stencils,
-    grad,
-    out,
-    kernel,
-    grad_x,
-    height,
-    width,
-    channels,
-    out_height,
-    out_width,
-    tiles,
-    strips,
-    strip_rows,
-    add: tl.constexpr,
-    relu: tl.constexpr,
-    block_columns: tl.constexpr,
-    block_channels: tl.constexpr,
-):
-    """Stride 1: every row of x and of the gradient adds to the five rows about it, held in registers."""
-    item, c = tl.program_id(0), tl.program_id(1) * block_channels + tl.arange(0, block_channels)
-    n, top = item // (tiles * strips), item // tiles % strips * strip_rows
-    end, held = tl.minimum(top + strip_rows, height), c < channels
-    column = item % tiles * block_columns + tl.arange(0, block_columns)
-    centre = tl.load(shift + c, mask=held, other=0.0)[None, :]
-    image, to = image_at(x, n, height, width, channels), image_at(grad_x, n, height, width, channels)
-    grads, outs = image_at(grad, n, height, width, channels), image_at(out, n, height, width, channels)
-    pending = (tl.zeros((block_columns, block_channels), tl.float32),) * 5
-    for y in range(top - 2, end + 2):
-        seen = pixels(image, y, column, c, height, width, channels, centre, -2, 5)
-        new = ()
-        for j in tl.static_range(5):  # row y + j − 2, which sees this one at lag 2 − j
-            total = pending[j]
-            for k in tl.static_range(5):
-                # At lag (4 − j) · 5 + k of 25, or the same at its opposite: thirteen coefficients do.
-                at = stencils + (
-                    ((4 - j) * 5 + k if (4 - j) * 5 + k < 13 else 24 - (4 - j) * 5 - k) * channels + c
-                )
-                total = total + tl.load(at, mask=held, other=0.0)[None, :] * seen[k]
-            new = new + (total,)
-        pending = new
-        if not add:
-            spread = ()
-            for h in tl.static_range(3):
-                spread = spread + (
-                    gradient(grads, outs, y, column + 1 - h, c, height, width, channels, relu),
-                )
-            new = (pending[0],)
-            for v in tl.static_range(3):
-                total = pending[v + 1]
-                for h in tl.static_range(3):
-                    at = kernel + (v * 3 + h) * channels + c
-                    total = total + tl.load(at, mask=held, other=0.0)[None, :] * spread[h]
-                new = new + (total,)
-            pending = new + (pending[4],)
-        if y - 2 >= top:
-            constant = tl.load(stencils + 25 * channels + c, mask=held, other=0.0)[None, :]
-            _store(to, pending[0] + constant, y - 2, column, c, height, width, channels, add)
-        pending = (pending[1], pending[2], pending[3], pending[4], tl.zeros_like(pending[0]))
+def _with_stencil(pending, seen, stencils, c, channels):
+    """Five rows of gradients, y − 2 to y + 2, and what row y of pixels adds to each; (five rows)."""
+    new = ()
+    for j in tl.static_range(5):  # row y + j − 2, which sees this one at lag 2 − j
+        total = pending[j]
+        for k in tl.static_range(5):
+            # At lag (4 − j) · 5 + k of 25, or the same at its opposite: thirteen coefficients do.
+            lag = (4 - j) * 5 + k if (4 - j) * 5 + k < 13 else 24 - (4 - j) * 5 - k
+            total = total + per_channel(stencils + lag * channels, c, channels) * seen[k]
+        new = new + (total,)
+    return new
 
 
 @triton.jit
-def _half_stride_kernel(
+def _with_convolution(pending, spread, kernel, c, channels):
+    """The same five rows, and what row y of the output's gradients adds to three of them."""
+    new = (pending[0],)
+    for v in tl.static_range(3):
+        total = pending[v + 1]
+        for h in tl.static_range(3):
+            total = total + per_channel(kernel + (v * 3 + h) * channels, c, channels) * spread[h]
+        new = new + (total,)
+    return new + (pending[4],)
+
+
+@triton.jit
+def _pixels_of_output(image, stencils, y, z, down, c, height, width, channels, centre):
+    """Stride 2: what the moments give an output's pixel, even and odd, in its own row or the one below."""
+    even = tl.zeros_like(z).to(tl.float32)[:, None] + per_channel(stencils + 25 * channels, c, channels)
+    odd = tl.zeros_like(z).to(tl.float32)[:, None] + per_channel(stencils + 51 * channels, c, channels)
+    # A row of x at a time; even pixels see one to each side, odd ones two.
+    for i in range(1 - down, 4 + down):
+        seen = pixels(image, 2 * y + i + down - 2, 2 * z, c, height, width, channels, centre, -1, 5)
+        at = stencils + i * 5 * channels
+        for k in tl.static_range(5):
+            if k < 3:
+                even += per_channel(at + (k + 1) * channels, c, channels) * seen[k]
+            odd += per_channel(at + (26 + k) * channels, c, channels) * seen[k]
+    return even, odd
+
+
+@triton.jit
+def _inner_kernel(
     x,
     shift,
     stencils,
@@ -149,47 +129,53 @@ def _half_stride_kernel(
     tiles,
     strips,
     strip_rows,
+    stride: tl.constexpr,
     add: tl.constexpr,
     relu: tl.constexpr,
     block_columns: tl.constexpr,
     block_channels: tl.constexpr,
 ):
-    """Stride 2: each output has four pixels, its centre and those to the right and below."""
-    item, c = tl.program_id(0), tl.program_id(1) * block_channels + tl.arange(0, block_channels)
-    n, top = item // (tiles * strips), item // tiles % strips * strip_rows
-    held, z = c < channels, item % tiles * block_columns + tl.arange(0, block_columns)
-    centre = tl.load(shift + c, mask=held, other=0.0)[None, :]
+    """All pixels but those of the edge.
+
+    At stride 1 every row of x and of the gradient adds to the five rows about it, held in registers. At
+    stride 2 each output has four pixels, its centre and those to the right and below.
+    """
+    n, top, z, c = strip_at(tiles, strips, strip_rows, block_columns, block_channels)
+    end, centre = tl.minimum(top + strip_rows, out_height), per_channel(shift, c, channels)
     image, to = image_at(x, n, height, width, channels), image_at(grad_x, n, height, width, channels)
     grads, outs = (image_at(grad, n, out_height, out_width, channels),
                    image_at(out, n, out_height, out_width, channels))  # fmt: skip
-    for y in range(top, tl.minimum(top + strip_rows, out_height)):
-        for down in tl.static_range(2):  # the output's own row of pixels, then the odd one below it
-            even, odd = (tl.zeros((block_columns, block_channels), tl.float32),) * 2
-            coefficients = stencils + down * 52 * channels + c
-            # A row of x at a time; even pixels see one to each side, odd ones two.
-            for i in range(1 - down, 4 + down):
-                seen = pixels(image, 2 * y + i + down - 2, 2 * z, c, height, width, channels, centre, -1, 5)
-                at = coefficients + i * 5 * channels
-                for k in tl.static_range(5):
-                    if k < 3:
-                        factor = tl.load(at + (k + 1) * channels, mask=held, other=0.0)
-                        even += factor[None, :] * seen[k]
-                    factor = tl.load(at + (26 + k) * channels, mask=held, other=0.0)
-                    odd += factor[None, :] * seen[k]
+    if stride == 1:
+        pending = (tl.zeros((block_columns, block_channels), tl.float32),) * 5
+        for y in range(top - 2, end + 2):
+            seen = pixels(image, y, z, c, height, width, channels, centre, -2, 5)
+            pending = _with_stencil(pending, seen, stencils, c, channels)
             if not add:
-                for i in range(1 + down):
-                    # An even row is the middle tap's; an odd one this output's last and the next one's first.
-                    at = kernel + (1 + down - 2 * i) * 3 * channels + c
-                    for h in tl.static_range(2):
-                        g = gradient(grads, outs, y + i, z + h, c, out_height, out_width, channels, relu)
-                        factor = tl.load(at + (2 - 2 * h) * channels, mask=held, other=0.0)
-                        odd += factor[None, :] * g
-                        if h == 0:
-                            even += tl.load(at + channels, mask=held, other=0.0)[None, :] * g
-            even += tl.load(coefficients + 25 * channels, mask=held, other=0.0)[None, :]
-            odd += tl.load(coefficients + 51 * channels, mask=held, other=0.0)[None, :]
-            _store(to, even, 2 * y + down, 2 * z, c, height, width, channels, add)
-            _store(to, odd, 2 * y + down, 2 * z + 1, c, height, width, channels, add)
+                spread = ()
+                for h in tl.static_range(3):
+                    g = gradient(grads, outs, y, z + 1 - h, c, out_height, out_width, channels, relu)
+                    spread = spread + (g,)
+                pending = _with_convolution(pending, spread, kernel, c, channels)
+            if y - 2 >= top:
+                total = pending[0] + per_channel(stencils + 25 * channels, c, channels)
+                _store(to, total, y - 2, z, c, height, width, channels, add)
+            pending = (pending[1], pending[2], pending[3], pending[4], tl.zeros_like(pending[0]))
+    else:
+        for y in range(top, end):
+            for down in tl.static_range(2):  # the output's own row of pixels, then the odd one below it
+                phases = stencils + down * 52 * channels
+                even, odd = _pixels_of_output(image, phases, y, z, down, c, height, width, channels, centre)
+                if not add:
+                    for i in range(1 + down):
+                        # An even row is the middle tap's; an odd one this one's last, the next one's first.
+                        at = kernel + (1 + down - 2 * i) * 3 * channels
+                        for h in tl.static_range(2):
+                            g = gradient(grads, outs, y + i, z + h, c, out_height, out_width, channels, relu)
+                            odd += per_channel(at + (2 - 2 * h) * channels, c, channels) * g
+                            if h == 0:
+                                even += per_channel(at + channels, c, channels) * g
+                _store(to, even, 2 * y + down, 2 * z, c, height, width, channels, add)
+                _store(to, odd, 2 * y + down, 2 * z + 1, c, height, width, channels, add)
 
 
 @triton.jit
@@ -220,7 +206,7 @@ def _edge_kernel(
     p, held = tl.program_id(0) * block_pixels + tl.arange(0, block_pixels), c < channels
     row, column = frame_position(p % image_edge, height, width, 1)
     n, inside = (p // image_edge).to(tl.int64), p < edge
-    centre = tl.load(shift + c, mask=held, other=0.0)[None, :]
+    centre = per_channel(shift, c, channels)
     pixel_of, output_of = n * height * width, n * out_height * out_width
     total = tl.zeros((block_pixels, block_channels), tl.float32)
     for t in range(9):
@@ -228,21 +214,20 @@ def _edge_kernel(
         y, z = high // stride, left // stride
         valid = inside & (high >= 0) & (high % stride == 0) & (y < out_height)
         valid = valid & (left >= 0) & (left % stride == 0) & (z < out_width)
-        value = tl.load(offsets + t * channels + c, mask=held, other=0.0)[None, :]
+        value = per_channel(offsets + t * channels, c, channels)
         for u in tl.static_range(9):
             above, aside = row + u // 3 - t // 3, column + u % 3 - t % 3
             within = valid & (above >= 0) & (above < height) & (aside >= 0) & (aside < width)
             at = x + ((pixel_of + above * width + aside) * channels)[:, None] + c[None, :]
             seen = tl.load(at, mask=within[:, None] & held[None, :], other=0.0).to(tl.float32) - centre
-            slope = tl.load(slopes + (t * 9 + u) * channels + c, mask=held, other=0.0)
-            value = value + slope[None, :] * seen
+            value = value + per_channel(slopes + (t * 9 + u) * channels, c, channels) * seen
         if not add:
             at = ((output_of + y * out_width + z) * channels)[:, None] + c[None, :]
             mask = valid[:, None] & held[None, :]
             g = tl.load(grad + at, mask=mask, other=0.0).to(tl.float32)
             if relu:
                 g = tl.where(tl.load(out + at, mask=mask, other=0.0) <= 0, 0.0, g)
-            value = value + tl.load(kernel + t * channels + c, mask=held, other=0.0)[None, :] * g
+            value = value + per_channel(kernel + t * channels, c, channels) * g
         total += tl.where(valid[:, None], value, 0.0)
     at = grad_x + ((pixel_of + row * width + column) * channels)[:, None] + c[None, :]
     mask = inside[:, None] & held[None, :]
@@ -299,31 +284,31 @@ def _backward(
     """With `grad`, grad_x is written; without, there is no convolution, and it is added to."""
     images, channels, height, width = x.shape
     (stride, _), (rows, columns) = window.stride, window.output_size(height, width)
-    cut, block = tiles_of(channels), COLUMNS
+    cut, size = tiles_of(channels), (height, width, channels, rows, columns)
     stencils = torch.empty(stride * stride, 26, channels, dtype=torch.float32, device=x.device)
     launch(
         _stencil_kernel, (cut.blocks,), x, slopes, offsets, stencils, channels,
         warps=1, stride=stride, block=cut.channels,
     )  # fmt: skip
     # What is not there is not read; a launch wants a pointer all the same.
-    convolution = (
+    to = (
         x if grad is None else grad,
         x if out is None else out,
         shift if kernel is None else kernel,
+        grad_x,
     )
-    flags = {"add": grad is None, "relu": out is not None, "block_channels": cut.channels}
+    flags = {
+        "warps": cut.warps,
+        "stride": stride,
+        "add": grad is None,
+        "relu": out is not None,
+        "block_channels": cut.channels,
+    }
     if min(height, width) > 2:
-        tiles = -(-columns // block)
-        strip_rows = strip_height(rows, images * tiles * cut.blocks)
-        strips = -(-rows // strip_rows)
-        walk = _same_stride_kernel if stride == 1 else _half_stride_kernel
-        sizes = (height, width, channels, rows, columns, tiles, strips, strip_rows)
-        grid = (images * tiles * strips, cut.blocks)
-        args = (x, shift, stencils, *convolution, grad_x, *sizes)
-        launch(walk, grid, x, *args, warps=cut.warps, block_columns=block, **flags)
+        programs, *strips = strips_of(images, rows, columns, COLUMNS, cut)
+        args = (x, shift, stencils, *to, *size, *strips)
+        launch(_inner_kernel, (programs, cut.blocks), x, *args, block_columns=COLUMNS, **flags)
     of_image = frame_size(height, width, 1)
-    edge = (images * of_image, of_image, height, width, channels, rows, columns)
-    grid = (-(-images * of_image // FRAME_PIXELS), cut.blocks)
-    pixel_block = {"block_pixels": FRAME_PIXELS, "stride": stride}
-    tensors = (x, shift, slopes, offsets, *convolution, grad_x)
-    launch(_edge_kernel, grid, x, *tensors, *edge, warps=cut.warps, **pixel_block, **flags)
+    programs = -(-images * of_image // FRAME_PIXELS)
+    args = (x, shift, slopes, offsets, *to, images * of_image, of_image, *size)
+    launch(_edge_kernel, (programs, cut.blocks), x, *args, block_pixels=FRAME_PIXELS, **flags)

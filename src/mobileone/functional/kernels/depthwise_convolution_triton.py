@@ -15,9 +15,11 @@ from mobileone.functional.kernels.depthwise_tiles import (
     gradient,
     image_at,
     launch,
+    per_channel,
     pixels,
     programs_for_sums,
-    strip_height,
+    strip_at,
+    strips_of,
     tiles_of,
 )
 from mobileone.functional.window import Window
@@ -45,13 +47,10 @@ def _convolution_kernel(
     block_channels: tl.constexpr,
 ):
     """out = kernel ∗ x + bias, then ReLU if asked for; kernel (9, channels), float32."""
-    item, c = tl.program_id(0), tl.program_id(1) * block_channels + tl.arange(0, block_channels)
-    n, top = item // (tiles * strips), item // tiles % strips * strip_rows
-    z = item % tiles * block_columns + tl.arange(0, block_columns)
-    weights = ()
+    n, top, z, c = strip_at(tiles, strips, strip_rows, block_columns, block_channels)
+    weights, shift = (), per_channel(bias, c, channels)
     for t in tl.static_range(9):
-        weights = weights + (tl.load(kernel + t * channels + c, mask=c < channels, other=0.0)[None, :],)
-    shift = tl.load(bias + c, mask=c < channels, other=0.0)[None, :]
+        weights = weights + (per_channel(kernel + t * channels, c, channels),)
     image, column = image_at(x, n, height, width, channels), z * stride
     to = image_at(out, n, out_height, out_width, channels)
     mask = (z < out_width)[:, None] & (c < channels)[None, :]
@@ -95,7 +94,7 @@ def _kernel_gradient_kernel(
 ):
     """With g the gradient behind the ReLU, sums of g · (tap − shift) and of g: (programs, 10, channels)."""
     c = tl.program_id(1) * block_channels + tl.arange(0, block_channels)
-    centre = tl.load(shift + c, mask=c < channels, other=0.0)[None, :]
+    centre = per_channel(shift, c, channels)
     total = (tl.zeros((block_columns, block_channels), tl.float32),) * 10
     for item in range(tl.program_id(0), images * tiles, tl.num_programs(0)):
         n, z = item // tiles, item % tiles * block_columns + tl.arange(0, block_columns)
@@ -140,14 +139,13 @@ def convolution(x: Tensor, kernel: Tensor, bias: Tensor, window: Window, *, relu
     rows, columns = window.output_size(height, width)
     size = (images, channels, rows, columns)
     out = torch.empty(size, dtype=x.dtype, device=x.device, memory_format=torch.channels_last)
-    cut, tiles = tiles_of(channels), -(-columns // COLUMNS)
-    strip_rows = strip_height(rows, images * tiles * cut.blocks)
-    strips = -(-rows // strip_rows)
-    sizes = (height, width, channels, rows, columns, tiles, strips, strip_rows)
+    cut = tiles_of(channels)
+    programs, *strips = strips_of(images, rows, columns, COLUMNS, cut)
     launch(
         _convolution_kernel,
-        (images * tiles * strips, cut.blocks),
-        *(x, x, kernel, bias, out, *sizes),
+        (programs, cut.blocks),
+        x,
+        *(x, kernel, bias, out, height, width, channels, rows, columns, *strips),
         warps=cut.warps,
         stride=window.stride[0],
         relu=relu,

@@ -19,6 +19,7 @@ from mobileone.functional.kernels.depthwise_tiles import (
     frame_size,
     image_at,
     launch,
+    per_channel,
     pixels,
     programs_for_sums,
     tiles_of,
@@ -49,7 +50,7 @@ def _lags_kernel(
     Lags are d = (0, 0), (0, 1), (0, 2), then (1, −2) to (1, 2) and (2, −2) to (2, 2).
     """
     c = tl.program_id(1) * block_channels + tl.arange(0, block_channels)
-    centre = tl.load(shift + c, mask=c < channels, other=0.0)[None, :]
+    centre = per_channel(shift, c, channels)
     total = (tl.zeros((block_columns, block_channels), tl.float32),) * 14
     for item in range(tl.program_id(0), images * tiles, tl.num_programs(0)):
         image = image_at(x, item // tiles, height, width, channels)
@@ -96,7 +97,7 @@ def _products_kernel(
     lags leave.
     """
     c = tl.program_id(1) * block_channels + tl.arange(0, block_channels)
-    centre = tl.load(shift + c, mask=c < channels, other=0.0)[None, :]
+    centre = per_channel(shift, c, channels)
     total = (tl.zeros((block_outputs, block_channels), tl.float32),) * 54
     for tile in range(tl.program_id(0), tl.cdiv(outputs, block_outputs), tl.num_programs(0)):
         p = tile * block_outputs + tl.arange(0, block_outputs)

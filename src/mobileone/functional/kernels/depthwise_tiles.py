@@ -52,11 +52,34 @@ def strip_height(rows: int, items: int) -> int:
     return -(-rows // strips)
 
 
+def strips_of(images: int, rows: int, columns: int, block_columns: int, cut: Tiles) -> tuple[int, ...]:
+    """Tiles of columns, strips of rows, and rows of a strip; before them the programs that these are."""
+    tiles = -(-columns // block_columns)
+    height = strip_height(rows, images * tiles * cut.blocks)
+    strips = -(-rows // height)
+    return images * tiles * strips, tiles, strips, height
+
+
 def launch(kernel: Any, grid: tuple[int, ...], x: Tensor, *args: Any, warps: int, **constants: Any) -> None:
     """Run a kernel on the device of x, which need not be the current one."""
     with torch.cuda.device_of(x):
         # Fused multiply-adds, which from Triton 3.10 on have to be asked for: the kernels are made of them.
         kernel[grid](*args, **constants, num_warps=warps, enable_fp_fusion=True)
+
+
+@triton.jit
+def strip_at(tiles, strips, strip_rows, block_columns: tl.constexpr, block_channels: tl.constexpr):
+    """What this program takes: its image, the strip's first row, its columns and its channels."""
+    item = tl.program_id(0)
+    columns = item % tiles * block_columns + tl.arange(0, block_columns)
+    c = tl.program_id(1) * block_channels + tl.arange(0, block_channels)
+    return item // (tiles * strips), item // tiles % strips * strip_rows, columns, c
+
+
+@triton.jit
+def per_channel(values, c, channels):
+    """A value for each channel of a block, (1, channels)."""
+    return tl.load(values + c, mask=c < channels, other=0.0)[None, :]
 
 
 @triton.jit

@@ -9,7 +9,7 @@ kernel's gradient first, from it those of statistics and moments, and only then 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -31,33 +31,52 @@ from mobileone.functional.window import Window
 FindKernel = Callable[[PatchMoments, tuple[Tensor, ...]], tuple[Tensor, Tensor]]
 
 
+class Patches(NamedTuple):
+    """What a unit's convolution reads.
+
+    Attributes:
+        x: input, (N, C, H, W), channels_last, as all activations here are.
+        window: which pixels of it are a patch.
+        centre: (C,), float32 as all small tensors: what was subtracted from x before its moments were summed.
+        mean: of the patches, (G, P).
+    """
+
+    x: Tensor
+    window: Window
+    centre: Tensor
+    mean: Tensor
+
+
+class OfOutput(NamedTuple):
+    """What comes back from a unit's output.
+
+    Attributes:
+        grad: its gradient.
+        out: the output itself if ReLU gave it, and `grad` is to be stopped where it is 0.
+    """
+
+    grad: Tensor
+    out: Tensor | None
+
+
 class UnitPasses(Protocol):
-    """What walks activations: (N, C, H, W), channels_last. All small tensors are float32."""
+    """What walks activations."""
 
     def moments(self, x: Tensor, window: Window) -> CentredMoments:
         """A centre, mean (G, P) and cov (G, P, P) of the patches of x."""
 
-    def convolution(
-        self, x: Tensor, kernel: Tensor, bias: Tensor, mean: Tensor, window: Window, *, relu: bool
-    ) -> Tensor:
+    def convolution(self, patches: Patches, kernel: Tensor, bias: Tensor, *, relu: bool) -> Tensor:
         """kernel ∗ x + bias, and ReLU."""
 
     def kernel_gradient(
-        self, x: Tensor, centre: Tensor, grad: Tensor, out: Tensor | None, kernel: Tensor, window: Window
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Gradients of kernel and bias, and what `input_gradient` is to be given for `grad`."""
+        self, patches: Patches, kernel: Tensor, given: OfOutput
+    ) -> tuple[Tensor, Tensor, OfOutput]:
+        """Gradients of kernel and bias, and what `input_gradient` is to be given."""
 
     def input_gradient(
-        self,
-        x: Tensor,
-        about: tuple[Tensor, Tensor],
-        slopes: tuple[Tensor, Tensor],
-        grad: Tensor,
-        out: Tensor | None,
-        kernel: Tensor,
-        window: Window,
+        self, patches: Patches, kernel: Tensor, slopes: tuple[Tensor, Tensor], given: OfOutput
     ) -> Tensor:
-        """By the convolution, and slope (p − mean) + offset of each patch; about: centre and mean."""
+        """By the convolution, and slope (p − mean) + offset of each patch p; slopes: these two."""
 
 
 class DepthwisePasses:
@@ -69,41 +88,34 @@ class DepthwisePasses:
 
         return depthwise_moments_triton.depthwise_moments(x, window)
 
-    def convolution(
-        self, x: Tensor, kernel: Tensor, bias: Tensor, mean: Tensor, window: Window, *, relu: bool
-    ) -> Tensor:
+    def convolution(self, patches: Patches, kernel: Tensor, bias: Tensor, *, relu: bool) -> Tensor:
         """The kernel stays in float32: nothing is rounded but the result."""
         from mobileone.functional.kernels import depthwise_convolution_triton
 
+        x, window, _, _ = patches
         return depthwise_convolution_triton.convolution(x, _by_tap(kernel), bias, window, relu=relu)
 
     def kernel_gradient(
-        self, x: Tensor, centre: Tensor, grad: Tensor, out: Tensor | None, kernel: Tensor, window: Window
-    ) -> tuple[Tensor, Tensor, Tensor]:
+        self, patches: Patches, kernel: Tensor, given: OfOutput
+    ) -> tuple[Tensor, Tensor, OfOutput]:
         """Of pixels less the centre, so that a large mean cancels nothing."""
         from mobileone.functional.kernels import depthwise_convolution_triton
 
-        sums = depthwise_convolution_triton.kernel_gradient(x, centre, grad, out, window)
+        x, window, centre, _ = patches
+        sums = depthwise_convolution_triton.kernel_gradient(x, centre, *given, window)
         of_kernel = torch.addcmul(sums[:-1], sums[-1], centre)
-        return of_kernel.T.reshape(kernel.shape), sums[-1], grad
+        return of_kernel.T.reshape(kernel.shape), sums[-1], given
 
     def input_gradient(
-        self,
-        x: Tensor,
-        about: tuple[Tensor, Tensor],
-        slopes: tuple[Tensor, Tensor],
-        grad: Tensor,
-        out: Tensor | None,
-        kernel: Tensor,
-        window: Window,
+        self, patches: Patches, kernel: Tensor, slopes: tuple[Tensor, Tensor], given: OfOutput
     ) -> Tensor:
         """Convolution, ReLU and the moments' stencil in one pass."""
         from mobileone.functional.kernels import depthwise_backward_triton
 
-        (centre, mean), (slope, offset) = about, slopes
+        (x, window, centre, mean), (slope, offset) = patches, slopes
         offset = offset - (slope @ (mean - centre.unsqueeze(1)).unsqueeze(2)).squeeze(2)
         small = (slope.flatten(1).T.contiguous(), offset.T.contiguous())
-        return depthwise_backward_triton.input_gradient(x, centre, *small, grad, out, _by_tap(kernel), window)
+        return depthwise_backward_triton.input_gradient(x, centre, *small, *given, _by_tap(kernel), window)
 
 
 class DensePasses:
@@ -117,49 +129,42 @@ class DensePasses:
         mean, cov = gram(pixel_rows(x))
         return mean, mean.unsqueeze(0), cov.unsqueeze(0)
 
-    def convolution(
-        self, x: Tensor, kernel: Tensor, bias: Tensor, mean: Tensor, window: Window, *, relu: bool
-    ) -> Tensor:
+    def convolution(self, patches: Patches, kernel: Tensor, bias: Tensor, *, relu: bool) -> Tensor:
         """The product with the rounded kernel; bias and ReLU in one pass, the bias in float32."""
         from mobileone.functional.kernels import affine_triton
 
+        x, window, _, mean = patches
         rounded = kernel.to(x.dtype)
         out = F.conv2d(x, rounded, None, window.stride, window.padding, window.dilation)
         bias = rounded_bias(bias, kernel, rounded, mean)
         return affine_triton.add_bias_relu_(out, bias, relu=relu)
 
     def kernel_gradient(
-        self, x: Tensor, centre: Tensor, grad: Tensor, out: Tensor | None, kernel: Tensor, window: Window
-    ) -> tuple[Tensor, Tensor, Tensor]:
+        self, patches: Patches, kernel: Tensor, given: OfOutput
+    ) -> tuple[Tensor, Tensor, OfOutput]:
         """One product, of the gradient behind the ReLU, which is written for the next."""
         from mobileone.functional.kernels import affine_triton
 
-        grad, of_bias = affine_triton.behind_relu(grad, out)
+        x, window, _, _ = patches
+        grad, of_bias = affine_triton.behind_relu(*given)
         if window == Window():
             of_kernel = (pixel_rows(grad).T @ pixel_rows(x)).view(kernel.shape)
         else:
             of_kernel = conv2d_weight(  # type: ignore[no-untyped-call]
                 x, kernel.shape, grad, window.stride, window.padding, window.dilation
             )
-        return of_kernel.float(), of_bias, grad
+        return of_kernel.float(), of_bias, OfOutput(grad, None)
 
     def input_gradient(
-        self,
-        x: Tensor,
-        about: tuple[Tensor, Tensor],
-        slopes: tuple[Tensor, Tensor],
-        grad: Tensor,
-        out: Tensor | None,
-        kernel: Tensor,
-        window: Window,
+        self, patches: Patches, kernel: Tensor, slopes: tuple[Tensor, Tensor], given: OfOutput
     ) -> Tensor:
         """Two products, the second onto the first. The constant is that of the rounded slopes."""
-        (_, mean), (slope, offset) = about, slopes
+        (x, _, _, mean), (slope, offset) = patches, slopes
         slope = slope[0].to(x.dtype)
         constant = (offset - mean @ slope.float()).flatten().to(x.dtype)
         grad_x = torch.empty_like(x)
         to = pixel_rows(grad_x)  # a view: grad_x is channels_last as x is
-        torch.addmm(constant, pixel_rows(grad), kernel.flatten(1).to(x.dtype), out=to)
+        torch.addmm(constant, pixel_rows(given.grad), kernel.flatten(1).to(x.dtype), out=to)
         to.addmm_(pixel_rows(x), slope)
         return grad_x
 
@@ -218,7 +223,7 @@ class _FusedUnit(torch.autograd.Function):
             leaves = tuple(p.detach().requires_grad_(p.requires_grad) for p in parameters)
             merged = find_kernel(moments, leaves)
         kernel, bias = (value.detach() for value in merged)
-        out = passes.convolution(x, kernel, bias, mean.detach(), window, relu=relu)
+        out = passes.convolution(Patches(x, window, centre, mean.detach()), kernel, bias, relu=relu)
         ctx.save_for_backward(x, out if relu else None)
         ctx.window, ctx.passes = window, passes
         ctx.small = (centre.detach(), moments, leaves, merged)
@@ -230,8 +235,9 @@ class _FusedUnit(torch.autograd.Function):
         """Gradients of x and the parameters."""
         (x, out), window, passes = ctx.saved_tensors, ctx.window, ctx.passes
         centre, moments, leaves, merged = ctx.small
-        kernel = merged[0].detach()
-        of_kernel, of_bias, grad = passes.kernel_gradient(x, centre, channels_last(grad), out, kernel, window)
+        kernel, patches = merged[0].detach(), Patches(x, window, centre, moments.mean.detach())
+        given = OfOutput(channels_last(grad), out)
+        of_kernel, of_bias, given = passes.kernel_gradient(patches, kernel, given)
         wanted = [moments.mean, moments.cov, *(leaf for leaf in leaves if leaf.requires_grad)]
         found = torch.autograd.grad(
             merged, wanted, (of_kernel, of_bias), retain_graph=True, allow_unused=True
@@ -244,6 +250,5 @@ class _FusedUnit(torch.autograd.Function):
                 for value in moments[:2]
             )
             slopes = ((of_cov + of_cov.mT) / moments.num, of_mean / moments.num)
-            about = (centre, moments.mean.detach())
-            grad_x = passes.input_gradient(x, about, slopes, grad, out, kernel, window)
+            grad_x = passes.input_gradient(patches, kernel, slopes, given)
         return grad_x, None, None, None, None, *(grads.get(id(leaf)) for leaf in leaves)

@@ -30,6 +30,7 @@ from mobileone.functional.kernels.depthwise_moments import moments_sums
 from mobileone.functional.memory_layout import channels_last, pixel_rows
 from mobileone.functional.online.branch_statistics import BranchStatistics
 from mobileone.functional.online.moments import add_centred_product_, gram, patch_moments, symmetric_product
+from mobileone.functional.row_products import multiply_columns, multiply_rows
 from mobileone.functional.window import Window
 
 # From the statistics of this process's batch to those the branches normalise with, differentiably.
@@ -228,7 +229,7 @@ class _MergedDense(torch.autograd.Function):
             (mean,), (cov,), _ = patch_moments(x.detach(), window)[1]
             mean, cov = mean.to(x.dtype), cov.to(x.dtype)  # a single channel's come in float64
         # W S serves three times: for W S Wᵀ here, and backward for the gradients of W and of S.
-        product = (stack.weight.flatten(0, 1) @ cov).view_as(stack.weight)
+        product = multiply_rows(stack.weight.flatten(0, 1), cov).view_as(stack.weight)
         settled = _Settled(*stack.dense_statistics(product, mean, cov.diagonal().contiguous()), settle)
         scale, kernel, bias = stack.merge(*settled.values(), transposed=False)
         weight = kernel.view_as(branches.kernels[0])
@@ -248,7 +249,7 @@ class _MergedDense(torch.autograd.Function):
         window = branches.window
         grad, grad_bias = affine.behind_relu(channels_last(grad), out)
         if window == Window():
-            grad_kernel = pixel_rows(grad).T @ pixel_rows(x)
+            grad_kernel = multiply_columns(pixel_rows(grad), pixel_rows(x))
         else:
             grad_kernel = conv2d_weight(  # type: ignore[no-untyped-call]
                 x, branches.kernels[0].shape, grad, window.stride, window.padding, window.dilation
@@ -285,8 +286,7 @@ def _pointwise_input_gradient(
     rows = pixel_rows(x)
     count = len(rows)
     slopes, offset = of_cov * (2 / count), of_mean / count
-    grad_x = torch.empty_like(x)
-    to = pixel_rows(grad_x)  # a view: grad_x is channels_last as x is
-    torch.mm(pixel_rows(grad), kernel, out=to)
+    to = multiply_rows(pixel_rows(grad), kernel)
     add_centred_product_(to, rows, mean, slopes, offset)
-    return grad_x
+    (images, _, height, width) = x.shape
+    return to.view(images, height, width, -1).permute(0, 3, 1, 2)

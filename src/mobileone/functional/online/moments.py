@@ -18,6 +18,12 @@ from torch.nn import functional as F
 from mobileone.functional.kernels.depthwise_moments import depthwise_moments, depthwise_moments_backward_
 from mobileone.functional.memory_layout import channels_last, pixel_rows
 from mobileone.functional.online.kernel_table import MomentsKernel, moments_kernel
+from mobileone.functional.row_products import (
+    NUM_IMAGES,
+    multiplies_by_convolution,
+    multiply_columns,
+    multiply_rows,
+)
 from mobileone.functional.window import Window
 
 # Most elements of unfolded patches to hold at a time in the general path: a cache's worth on a CPU.
@@ -104,11 +110,11 @@ def _chunks(rows: Tensor) -> tuple[Tensor, ...]:
     """Pieces of (M, C) that stay in a CPU's cache; on other devices, and to a compiler, the whole."""
     if rows.device.type != "cpu" or torch.compiler.is_compiling():
         return (rows,)
-    return torch.split(rows, max(1, CHUNK // rows.shape[1]))
+    return torch.split(rows, max(1, CHUNK // rows.shape[1] // NUM_IMAGES) * NUM_IMAGES)
 
 
 def symmetric_product(left: Tensor, right: Tensor) -> Tensor:
-    """left @ right, known to be symmetric: three quarters of the product, where that is large.
+    """left @ right, known to be symmetric: where it is large three quarters of the product, if by matrices.
 
     Args:
         left: (P, R).
@@ -119,6 +125,8 @@ def symmetric_product(left: Tensor, right: Tensor) -> Tensor:
     True
     """
     size = left.shape[0]
+    if multiplies_by_convolution(right, size):
+        return multiply_columns(left.T, right)
     # A compiler cannot follow products into parts of a tensor.
     if size < MIN_SYMMETRIC or left.device.type != "cpu" or torch.compiler.is_compiling():
         return left @ right
@@ -196,10 +204,11 @@ def rounded_bias(bias: Tensor, kernel: Tensor, rounded: Tensor, mean: Tensor) ->
 def add_centred_product_(to: Tensor, rows: Tensor, mean: Tensor, slopes: Tensor, offset: Tensor) -> None:
     """to += (rows − mean) slopes + offset, in place: (M, C), (M, C), (C,), (C, C), (C,)."""
     for chunk, part in zip(_chunks(rows), _chunks(to), strict=True):
-        if part.dtype == mean.dtype:
-            part.addmm_(chunk - mean, slopes).add_(offset)
+        centred = chunk - mean
+        if part.dtype != mean.dtype or multiplies_by_convolution(centred, slopes.shape[1]):
+            part.add_(multiply_rows(centred, slopes, offset))
         else:
-            part.add_(torch.addmm(offset, chunk - mean, slopes))
+            part.addmm_(centred, slopes).add_(offset)
 
 
 class _PatchMoments(torch.autograd.Function):
