@@ -8,7 +8,8 @@ from typing import Literal
 from mobileone.data.digits import load_digits
 from mobileone.data.folder import find_images
 from mobileone.data.image_list import list_images
-from mobileone.data.list_rows import is_list
+from mobileone.data.layout import splits_in
+from mobileone.data.list_rows import is_list, read_rows
 from mobileone.data.shards.address import is_shards
 from mobileone.data.shards.shard_source import open_shards
 from mobileone.data.source import ImageSource, labels_task
@@ -85,6 +86,20 @@ def _open(
     else:
         source = find_images(data, split=split, classes=classes)
     return require_task(source, task, name=str(data))
+
+
+def splits_of(data: str | Path) -> set[str]:
+    """Which splits a folder or a list has, by the names that these are known by; none if it is not divided.
+
+    Raises:
+        DataError: if a list cannot be read.
+
+    >>> splits_of("/nowhere")
+    set()
+    """
+    if is_list(data):
+        return {row.split for row in read_rows(data)[0] if row.split is not None}
+    return set(splits_in(Path(data)))
 
 
 def open_whole(data: str | Path, *, task: Task | None = None) -> ImageSource:
