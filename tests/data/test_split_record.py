@@ -7,6 +7,7 @@ from mobileone.data.folder import find_images
 from mobileone.data.image_list import list_images
 from mobileone.data.open import open_data
 from mobileone.data.split_record import read_sides, recorded_sides, write_sides
+from mobileone.data.splitting import groups_of
 from mobileone.data.subset import Subset
 from mobileone.errors import DataError
 
@@ -16,12 +17,12 @@ def test_a_folder_s_sides_come_back_and_are_data(flat_folder, tmp_path):
     whole = find_images(flat_folder, split=None)
     is_val = np.arange(13) % 3 == 0
     write_sides(tmp_path / "split.jsonl", whole, is_val)
-    assert np.array_equal(recorded_sides(tmp_path / "split.jsonl", whole), is_val)
+    assert np.array_equal(recorded_sides(tmp_path / "split.jsonl", whole, groups=groups_of(whole)), is_val)
     val = open_data(tmp_path / "split.jsonl", split="val", classes=whole.classes)
     assert np.array_equal(val.labels, whole.labels[is_val])
     assert [val.path(0), val.classes] == [whole.path(0), whole.classes]
     part = Subset(whole, np.arange(1, 13))
-    assert np.array_equal(recorded_sides(tmp_path / "split.jsonl", part), is_val[1:])
+    assert np.array_equal(recorded_sides(tmp_path / "split.jsonl", part, groups=groups_of(part)), is_val[1:])
 
 
 def test_several_labels_are_kept(label_list, tmp_path):
@@ -31,10 +32,13 @@ def test_several_labels_are_kept(label_list, tmp_path):
     assert np.array_equal(train.labels, whole.labels[8:])
 
 
-def test_an_image_that_came_later_is_for_training(flat_folder, tmp_path):
-    whole = find_images(flat_folder, split=None)
-    write_sides(tmp_path / "split.jsonl", Subset(whole, np.arange(12)), np.ones(12, bool))
-    assert recorded_sides(tmp_path / "split.jsonl", whole).tolist() == [True] * 12 + [False]
+def test_an_image_that_came_later_is_for_training_but_where_its_group_is_held_out(flat_folder, tmp_path):
+    whole, record = find_images(flat_folder, split=None), tmp_path / "split.jsonl"
+    write_sides(record, Subset(whole, np.arange(11)), np.arange(11) < 6)
+    later = recorded_sides(record, whole, groups=groups_of(whole))
+    assert later.tolist() == [True] * 6 + [False] * 7
+    groups = np.array([*range(11), 0, 8])
+    assert recorded_sides(record, whole, groups=groups)[11:].tolist() == [True, False]
 
 
 def test_what_is_no_record_is_refused(flat_folder, tmp_path):
@@ -46,4 +50,4 @@ def test_what_is_no_record_is_refused(flat_folder, tmp_path):
         read_sides(path)
     path.write_text('{"name": "a", "split": "val"}\n')
     with pytest.raises(DataError, match="names none of these images"):
-        recorded_sides(path, find_images(flat_folder, split=None))
+        recorded_sides(path, find_images(flat_folder, split=None), groups=np.arange(13))

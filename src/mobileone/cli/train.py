@@ -54,6 +54,8 @@ FLAGS = {
     "so pass val_data yourself": "so pass --set val_data=… yourself",
     "so pass init yourself": "so pass --init yourself",
     "so pass distill.teacher yourself": "so pass --set distill.teacher=… yourself",
+    "leave the budget out": "leave --budget out",
+    "epochs and budget both say": "epochs and --budget both say",
     "TensorBoard needs": "--tensorboard needs",
 }
 
@@ -109,6 +111,9 @@ class Train:
     """auto, cpu, cuda or cuda:N. Default: the recipe's, which is auto."""
     on_bad_image: Literal["error", "skip"] | None = None
     """Stop at an image that cannot be decoded, or name it and go on. Default: the recipe's (error)."""
+    budget: str | None = None
+    """Wall time that the run may take, such as 90s, 10m or 1.5h: a few steps are timed, then there are as
+    many epochs as fit (up to the recipe's), of smaller images where these are few."""
     set: Annotated[UseAppendAction[tuple[tuple[str, ...], ...]], arg(metavar="FIELD=VALUE ...")] = ()
     """Any field of the recipe, such as epochs=10 mix.mixup=0.2; an unknown name prints the nearest."""
     checkpoint_every: str | None = None
@@ -165,6 +170,7 @@ class Train:
         from mobileone.training.config.short_names import SHORT_NAMES
         from mobileone.training.config.train_config import override
         from mobileone.training.run.adapt import ADAPTED_FIELDS, Adapted, adapt
+        from mobileone.training.run.budget import BUDGETED_FIELDS, parse_budget, within_budget
         from mobileone.training.run.fit import fit
         from mobileone.training.run.run_dir import RunDir
 
@@ -195,23 +201,25 @@ class Train:
         given = {SHORT_NAMES.get(name, name): value for name, value in given.items()}
         named = [setting.partition("=")[0].strip() for setting in settings]
         replaced = {SHORT_NAMES.get(name, name) for name in (*given, *named)}
-        notes: Sequence[str] = ()
+        notes: tuple[str, ...] = ()
+        budget_s = None if self.budget is None else parse_budget(self.budget)
+        if budget_s is not None and "epochs" in replaced:
+            raise ConfigError("epochs and budget both say how long; leave one out")
         adapts = self.recipe in FOR_YOUR_DATA
         if resume:
             config = told(stored.read_config(given=replaced))
             if self.recipe is not None:
                 changes = stored.changes(told(recipe(self.recipe)))
-                if adapts:
-                    changes = [
-                        change
-                        for change in changes
-                        if change[0] in replaced or change[0] not in ADAPTED_FIELDS
-                    ]
+                decided = {*(ADAPTED_FIELDS if adapts else ()), *(BUDGETED_FIELDS if budget_s else ())}
+                changes = [change for change in changes if change[0] not in decided - replaced]
                 refuse_other_recipe(self.recipe, changes, run_dir)
         else:
             config = told(recipe(self.recipe or "digits"))
             adapted = adapt(config, keep=replaced) if adapts else Adapted(config=config)
             config, notes = adapted.config, adapted.reasons
+            if budget_s is not None:
+                adapted = within_budget(config, budget_s, keep=replaced if adapts else ("input_spec.size",))
+                config, notes = adapted.config, (*notes, *adapted.reasons)
         if self.dry_run:
             return self._plan(config, run_dir / "schedule.png")
         result = fit(

@@ -64,8 +64,15 @@ def read_sides(path: Path) -> Mapping[str, bool]:
         raise DataError(f"{path} does not say what the run holds out ({reason}); it was altered") from None
 
 
-def recorded_sides(path: Path, source: ImageSource) -> NDArray[np.bool_]:
-    """The side of every image of a set as a record has it; images that it does not name are for training.
+def recorded_sides(path: Path, source: ImageSource, *, groups: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """The side of every image of a set as a record has it.
+
+    Images that it does not name are for training, but for those of a group that is held out.
+
+    Args:
+        path: of the record.
+        source: the set.
+        groups: a number a group, (N,), of which none is divided.
 
     Raises:
         DataError: as `read_sides`, or if the record names none of them.
@@ -74,7 +81,9 @@ def recorded_sides(path: Path, source: ImageSource) -> NDArray[np.bool_]:
     names = [image_name(source, index) for index in range(len(source))]
     if not any(name in known for name in names):
         raise DataError(f"{path} names none of these images; the run was of others")
-    return np.array([known.get(name, False) for name in names], dtype=bool)
+    is_val = np.array([known.get(name, False) for name in names], dtype=bool)
+    is_new = np.array([name not in known for name in names], dtype=bool)
+    return is_val | (is_new & np.isin(groups, groups[is_val]))
 
 
 def _path(source: ImageSource, index: int) -> str:

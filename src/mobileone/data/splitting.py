@@ -70,7 +70,7 @@ def hold_out_sides(
         DataError: if there are too few images or groups.
         MissingExtraError: without scikit-learn.
     """
-    groups = _groups(source)
+    groups = groups_of(source)
     if by == "looks":
         alike = _alike(source, num_workers, on_images)
         groups = _joined(np.stack([groups, alike]))
@@ -97,8 +97,8 @@ def hold_out_sides(
     return Sides(is_val, (f"{said} (seed {seed})", *notes))
 
 
-def _groups(source: ImageSource) -> NDArray[np.int64]:
-    """A number a group: of the list's column where there is one, else an image each."""
+def groups_of(source: ImageSource) -> NDArray[np.int64]:
+    """A number a group, int64 (N,): of the list's column where there is one, else an image each."""
     whole, chosen = whole_of(source)
     names = getattr(whole, "groups", None)
     if names is None:

@@ -39,6 +39,10 @@ def test_values_out_of_range_are_refused(field: str, value: object, wanted: str)
         ({"optim": Optim(base_lr=0.3)}, "optim.base_lr=0.3 is of training by steps"),
         ({"augment": Augment(flip=0.0)}, "augment.flip=0.0 is of training by steps"),
         ({"freeze": ("stem",)}, "freeze=('stem',) is of training by steps"),
+        (
+            {"objective": Objective(loss="asymmetric")},
+            "objective.loss must be convex with a probe (bce, say)",
+        ),
         ({"init": None}, "a probe needs the features of trained weights; set init as well"),
     ],
 )

@@ -96,6 +96,23 @@ def test_one_image_a_class_is_enough() -> None:
     assert (features.double() @ fit.weight.T + fit.bias).argmax(1).tolist() == [0, 1, 2]
 
 
+def test_several_labels_an_image_are_fitted_each_on_its_own() -> None:
+    features, classes = blobs()
+    labels = torch.stack([classes == 0, classes != 1], 1).float()
+    fit = fit_logistic(
+        [features],
+        labels,
+        loss=TrainLoss(kind="bce", task="multilabel"),
+        num_classes=2,
+        strengths=(0.1, 0.01, 0.001),
+        held_out=0.25,
+    )
+    right = ((features.double() @ fit.weight.T + fit.bias > 0) == (labels > 0)).double().mean()
+    assert float(right) > 0.7
+    assert all(0 <= trial.accuracy <= 100 for trial in fit.trials)
+    assert int(chosen_to_hold_out(labels, share=0.25).sum()) == 30
+
+
 def test_a_class_without_images_and_a_dead_feature_do_no_harm() -> None:
     features, labels = blobs()
     features = torch.cat([features, torch.zeros(len(features), 2)], 1)

@@ -9,7 +9,7 @@ from PIL import Image
 from mobileone.errors import DataError
 from mobileone.training.config.recipe import FOR_YOUR_DATA, recipe
 from mobileone.training.config.train_config import TrainConfig
-from mobileone.training.run.adapt import adapt
+from mobileone.training.run.adapt import adapt, suitable_batch
 
 
 def photos(folder: Path, sizes: list[tuple[int, int]]) -> TrainConfig:
@@ -42,6 +42,22 @@ def test_the_input_is_no_larger_than_the_images(
 def test_what_was_asked_for_stays(tmp_path: Path) -> None:
     config = photos(tmp_path, [(100, 100)])
     assert adapt(config, keep={"input_spec.size"}).config == config
+    finetune = recipe("finetune").with_values({"data": str(tmp_path)})
+    assert adapt(finetune, keep={"input_spec.size", "batch_size"}).config == finetune
+
+
+def test_a_step_of_few_photos_is_small_and_its_rate_in_proportion(tmp_path: Path) -> None:
+    config = recipe("finetune").with_values({"data": photos(tmp_path, [(300, 300)] * 9).data})
+    adapted = adapt(config)
+    assert (adapted.config.batch_size, adapted.reasons) == (8, ("batch size 8: there are 9 training images",))
+    assert [suitable_batch(number, 64) for number in (1280, 1279, 640, 639, 300, 20)] == [
+        64,
+        32,
+        32,
+        16,
+        8,
+        8,
+    ]
 
 
 def test_unreadable_images_are_left_to_the_run_and_missing_data_is_said(tmp_path: Path) -> None:

@@ -330,3 +330,12 @@ def test_named_images_are_left_out_of_training_and_validation(config: TrainConfi
         fit(chosen, run_dir=tmp_path / "run", resume=True, progress=False)
     listed.write_text(names[2])
     assert evaluate(load_model(tmp_path / "run"), config.data, exclude=listed).num_images == len(val) - 1
+
+
+def test_patience_ends_a_run_that_gets_no_better(config: TrainConfig, tmp_path: Path) -> None:
+    patient = config.with_values({"epochs": 9, "patience": 2, "optim.base_lr": 1e-30, "optim.min_lr": 0.0})
+    result = fit(patient, run_dir=tmp_path / "run", progress=False)
+    assert len(result.records) == result.best_epoch + 2 < 9
+    assert "stopped after 2 epochs without a better acc1" in (tmp_path / "run" / "train.log").read_text()
+    again = fit(None, run_dir=tmp_path / "run", resume=True, progress=False)
+    assert again.records == result.records

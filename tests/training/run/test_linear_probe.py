@@ -4,11 +4,13 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+from benchmarks.kill_resume import differing_bits
 
 from mobileone.checkpoint.load import load_model
 from mobileone.checkpoint.store import save_model
@@ -144,6 +146,40 @@ def test_there_are_no_teachers_and_no_plans(config: TrainConfig, tmp_path: Path)
         fit(config, run_dir=tmp_path / "run", teacher=torch.nn.Identity(), progress=False)
     with pytest.raises(ConfigError, match="a probe has no steps to plan"):
         plan(config)
+
+
+@pytest.fixture
+def headed(config: TrainConfig) -> TrainConfig:
+    """The head first, then everything, by steps."""
+    return config.with_values(
+        {"probe.then_train": True, "epochs": 2, "batch_size": 8, "optim.base_lr": 0.01, "mix.mixup": 0.2}
+    )
+
+
+def test_training_starts_from_the_fitted_head_and_goes_on_to_the_bit(
+    config: TrainConfig,
+    headed: TrainConfig,
+    tmp_path: Path,
+    at_step: Callable[[int, Callable[[], None]], None],
+) -> None:
+    fit(config, run_dir=tmp_path / "probe", progress=False)
+    still = headed.with_values(
+        {"optim.base_lr": 1e-30, "optim.min_lr": 0.0, "objective.label_smoothing": 0.1}
+    )
+    fit(still, run_dir=tmp_path / "still", progress=False)
+    probe, start = (
+        load_model(tmp_path / name / "last.safetensors").get_classifier().weight
+        for name in ("probe", "still")
+    )
+    torch.testing.assert_close(start, probe, rtol=1e-4, atol=1e-6)  # the average, too
+    assert "the head was fitted first" in (tmp_path / "still" / "train.log").read_text()
+    fit(headed, run_dir=tmp_path / "whole", progress=False)
+    at_step(4, lambda: os.kill(os.getpid(), signal.SIGTERM))
+    with pytest.raises(PreemptedError):
+        fit(headed, run_dir=tmp_path / "parts", progress=False)
+    fit(None, run_dir=tmp_path / "parts", resume=True, progress=False)
+    assert differing_bits(tmp_path / "whole", tmp_path / "parts")[0] == {}
+    assert (tmp_path / "parts" / "train.log").read_text().count("the head was fitted first") == 1
 
 
 @pytest.mark.slow

@@ -103,7 +103,10 @@ def digits() -> TrainConfig:
 
 
 def finetune() -> TrainConfig:
-    """From published S0 weights to images of your own: a tenth of the learning rate, milder crops."""
+    """From published S0 weights to images of your own: the head first, by a probe, then everything.
+
+    At a tenth of the learning rate, with milder crops.
+    """
     return TrainConfig(
         model=None,
         init="mobileone_s0.apple_in1k",
@@ -112,6 +115,7 @@ def finetune() -> TrainConfig:
         batch_size=64,
         augment=Augment(crop_scale=(0.25, 1.0)),
         optim=Optim(base_lr=0.02, min_lr=0.0, warmup_epochs=1),
+        probe=Probe(views="plain", then_train=True),
     )
 
 

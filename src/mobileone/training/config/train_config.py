@@ -32,6 +32,7 @@ OF_STEPS = (
     "freeze",
     "residual_start",
     "eval_every",
+    "patience",
     "max_skipped_steps",
     "progressive",
     "augment",
@@ -71,6 +72,7 @@ class TrainConfig:
             does not, short runs need it.
         seed: of the weights, the order and the augmentation.
         eval_every: epochs between evaluations; the last epoch is always evaluated.
+        patience: epochs without a better figure (`saving.select`) after which the run ends; 0 is never.
         max_skipped_steps: steps of the whole run that may be skipped because the loss or a gradient was not
             finite; one more stops the run.
         input_spec: how the trained network wants its images: `size` is that of the last phase and of
@@ -104,6 +106,7 @@ class TrainConfig:
     residual_start: bool = False
     seed: int = 0
     eval_every: int = 1
+    patience: int = 0
     max_skipped_steps: int = 10
     input_spec: InputSpec = field(default_factory=InputSpec)
     progressive: tuple[Phase, ...] = ()
@@ -133,7 +136,7 @@ class TrainConfig:
             require_unicode(getattr(self, name) or "", what=name)
         for name in ("epochs", "batch_size", "eval_every"):
             require(name, getattr(self, name) >= 1, "at least 1", getattr(self, name))
-        for name in ("seed", "max_skipped_steps"):
+        for name in ("seed", "max_skipped_steps", "patience"):
             require(name, getattr(self, name) >= 0, "0 or more", getattr(self, name))
         checked_task(self.task)
         if self.hold_out.is_on and self.val_data is not None:
@@ -202,13 +205,11 @@ class TrainConfig:
 
     def _check_probe(self) -> None:
         """Refuse what a probe would not look at."""
-        if not self.probe.is_on:
-            return
-        if self.init is None:
+        if self.probe.views != "none" and self.init is None:
             raise ConfigError("a probe needs the features of trained weights; set init as well")
-        require(
-            "task", self.task == "singlelabel", "singlelabel with a probe (or probe.views=none)", self.task
-        )
+        if not self.probe.is_all:
+            return
+        require("objective.loss", self.loss != "asymmetric", "convex with a probe (bce, say)", self.loss)
         shuffles = self.loading.sampling == "shuffle"
         wanted = "shuffle with a probe, which takes every image once (class_weights does the like)"
         require("loading.sampling", shuffles, wanted, self.loading.sampling)

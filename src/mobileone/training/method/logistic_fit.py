@@ -25,8 +25,8 @@ class StrengthTrial(NamedTuple):
     strength: float
     loss: float
     """Of the images held out, their mean."""
-    acc1: float
-    """Their top-1, percent."""
+    accuracy: float
+    """Of them, percent: top-1, or with several labels an image the labels that are right at 1/2."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,11 +65,11 @@ def fit_logistic(
     Args:
         views: features of the images, (N, D) each, any floating dtype; of each image once in every view. What
             is held out is judged by the first.
-        labels: (N,), int64 in [0, K).
+        labels: (N,), int64 in [0, K), or several an image, 0 or 1 (N, K).
         loss: of logits and labels; convex in the logits.
         num_classes: K.
         strengths: to choose from, falling.
-        held_out: share of each class that decides, in (0, 1).
+        held_out: share of each class that decides, in (0, 1); with several labels an image, of all images.
 
     >>> features = torch.tensor([[0.0], [1.0], [10.0], [11.0]])
     >>> labels = torch.tensor([0, 0, 1, 1])
@@ -85,7 +85,7 @@ def fit_logistic(
     if len(strengths) > 1:
         held = chosen_to_hold_out(labels, share=held_out)
         strength, trials = _choose(problem, held, strengths)
-    solution = problem.solve(torch.ones_like(labels, dtype=torch.bool), strength, problem.start())
+    solution = problem.solve(torch.ones(len(labels), dtype=torch.bool), strength, problem.start())
     weight, bias = problem.layer(solution)
     return LogisticFit(
         weight=weight, bias=bias, loss=problem.loss_of(solution), strength=strength, trials=tuple(trials)
@@ -95,13 +95,16 @@ def fit_logistic(
 def chosen_to_hold_out(labels: Tensor, *, share: float) -> Tensor:
     """Which images decide on the penalty: bool (N,), that share of each class, rounded, but never all of it.
 
+    With several labels an image, (N, K), all images are one class.
+
     >>> chosen_to_hold_out(torch.tensor([0, 0, 0, 0, 1]), share=0.25).sum()
     tensor(1)
     """
     held = torch.zeros(len(labels), dtype=torch.bool)
     generator = torch.Generator().manual_seed(SEED)
-    for label in sorted(set(labels.tolist())):
-        members = (labels.cpu() == label).nonzero()[:, 0]
+    classes = labels.cpu() if labels.ndim == 1 else torch.zeros(len(labels))
+    for label in classes.unique(sorted=True):  # type: ignore[no-untyped-call]
+        members = (classes == label).nonzero()[:, 0]
         order = torch.randperm(len(members), generator=generator)
         held[members[order[: min(round(share * len(members)), len(members) - 1)]]] = True
     return held.to(labels.device)
@@ -203,9 +206,10 @@ class _Problem:
         return (unknowns * units).detach()
 
     def judge(self, solution: Tensor, chosen: Tensor) -> tuple[float, float]:
-        """Mean loss and top-1 (percent) of the first view of the images chosen."""
+        """Mean loss and accuracy (percent) of the first view of the images chosen."""
         features, labels = self.views[0][chosen], self.labels[chosen]
-        right = (features @ solution[:-1] + solution[-1]).argmax(1) == labels
+        logits = features @ solution[:-1] + solution[-1]
+        right = logits.argmax(1) == labels if labels.ndim == 1 else (logits > 0) == (labels > 0)
         return float(self._mean_loss([features], labels, solution)), 100 * float(right.double().mean())
 
     def loss_of(self, solution: Tensor) -> float:

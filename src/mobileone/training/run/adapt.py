@@ -18,8 +18,11 @@ LOOKED_AT = 500
 SMALLEST, MULTIPLE = 32, 16  # of an input's side, pixels
 
 
-ADAPTED_FIELDS = ("input_spec.size",)
+ADAPTED_FIELDS = ("input_spec.size", "batch_size")
 """What may be decided here."""
+
+FEWEST_STEPS, SMALLEST_BATCH = 20, 8
+"""Of an epoch, and images of a step that BatchNorm's statistics are still worth something of."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,7 +42,9 @@ def adapt(config: TrainConfig, *, keep: Container[str] = ()) -> Adapted:
     """Make a recipe fit the training images that it names.
 
     The input gets no larger than the images are: its side is the median of their short sides, of 500 from all
-    over the set, rounded down to a multiple of 16, at least 32, at most what the recipe says.
+    over the set, rounded down to a multiple of 16, at least 32, at most what the recipe says. With few images
+    a step has fewer, so that an epoch has some 20 steps, in halves, down to 8; the learning rate is in
+    proportion (`scaled_lr`).
 
     Args:
         config: of a recipe for data of your own.
@@ -52,21 +57,36 @@ def adapt(config: TrainConfig, *, keep: Container[str] = ()) -> Adapted:
     >>> adapt(recipe("linear_probe").with_values({"data": "digits"})).config.input_spec.size
     32
     """
-    if "input_spec.size" in keep:
-        return Adapted(config=config)
     if config.hold_out.is_on:  # training images come from all over the set
         source = open_whole(config.data, task=config.task)
     else:
         source = open_data(config.data, split="train", task=config.task)
-    short = None if isinstance(source, StreamedSource) else median_short_side(source)
-    if short is None:
-        return Adapted(config=config)
-    side = max(short // MULTIPLE * MULTIPLE, SMALLEST)
-    if side >= min(sides(config.input_spec.size)):
-        return Adapted(config=config)
-    spec = replace(config.input_spec, size=side)
-    line = f"input size {side} px: half of the training images have a short side of {short} px or less"
-    return Adapted(config=replace(config, input_spec=spec), reasons=(line,))
+    reasons: list[str] = []
+    if "input_spec.size" not in keep and not isinstance(source, StreamedSource):
+        short = median_short_side(source)
+        side = None if short is None else max(short // MULTIPLE * MULTIPLE, SMALLEST)
+        if side is not None and side < min(sides(config.input_spec.size)):
+            config = replace(config, input_spec=replace(config.input_spec, size=side))
+            reasons.append(
+                f"input size {side} px: half of the training images have a short side of {short} px or less"
+            )
+    if "batch_size" not in keep and not config.probe.is_all:
+        batch_size = suitable_batch(len(source), config.batch_size)
+        if batch_size < config.batch_size:
+            config = replace(config, batch_size=batch_size)
+            reasons.append(f"batch size {batch_size}: there are {len(source)} training images")
+    return Adapted(config=config, reasons=tuple(reasons))
+
+
+def suitable_batch(num_images: int, most: int) -> int:
+    """Images a step, halved until an epoch has some 20 steps.
+
+    >>> [suitable_batch(number, 64) for number in (5000, 700, 100)]
+    [64, 32, 8]
+    """
+    while most >= 2 * SMALLEST_BATCH and num_images < FEWEST_STEPS * most:
+        most //= 2
+    return most
 
 
 def median_short_side(source: ImageSource) -> int | None:

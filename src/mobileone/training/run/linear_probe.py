@@ -1,9 +1,10 @@
-"""A run that fits the last layer at once: features of every training image, by all ranks, then the fit."""
+"""The last layer fitted at once: features of every training image, by all ranks, then the fit."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
@@ -52,13 +53,15 @@ class LinearProbe:
                 "call reset_classifier, or train by steps (probe.views=none)"
             )
         views, seen = self._features(now)
-        labels = torch.as_tensor(trainer.train_set.labels, dtype=torch.int64)[seen.cpu()].to(seen.device)
+        kind = torch.int64 if trainer.config.task == "singlelabel" else torch.float32
+        labels = torch.as_tensor(trainer.train_set.labels).to(kind)[seen.cpu()].to(seen.device)
+        loss = TrainLoss.of(trainer.config, trainer.train_set.labels, head.out_features, device=seen.device)
+        if loss.kind == "asymmetric":  # is not convex; to start from, its neighbour is as good
+            loss = replace(loss, kind="bce")
         result = fit_logistic(
             [view[seen] for view in views],
             labels,
-            loss=TrainLoss.of(
-                trainer.config, trainer.train_set.labels, head.out_features, device=seen.device
-            ),
+            loss=loss,
             num_classes=head.out_features,
             strengths=probe.strengths,
             held_out=probe.held_out,
@@ -69,13 +72,16 @@ class LinearProbe:
                 raise ConfigError("a probe needs a head with a bias; call reset_classifier")
             head.bias.copy_(result.bias)
         trainer.dist.broadcast_(head.parameters())  # other machines may round otherwise
+        if trainer.ema is not None:
+            average = trainer.averaged.get_classifier()
+            average.load_state_dict(head.state_dict())
         now.steps, now.losses = trainer.steps_per_epoch, [result.loss]
         now.seconds += time.perf_counter() - started
+        figure = "acc@1" if labels.ndim == 1 else "labels right"
         for trial in result.trials:
             mark = "  chosen" if trial.strength == result.strength else ""
-            self.log(
-                f"penalty {trial.strength:g}: held-out loss {trial.loss:.4f}  acc@1 {trial.acc1:.2f}{mark}"
-            )
+            found = f"held-out loss {trial.loss:.4f}  {figure} {trial.accuracy:.2f}"
+            self.log(f"penalty {trial.strength:g}: {found}{mark}")
         return result
 
     def _features(self, now: EpochProgress) -> tuple[Sequence[Tensor], Tensor]:

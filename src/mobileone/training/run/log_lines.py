@@ -36,7 +36,7 @@ def start_line(trainer: Trainer, progress: RunProgress, *, num_val: int, started
         f"{config.epochs} epochs of {trainer.steps_per_epoch} steps, {shares}; peak lr "
         f"{trainer.schedule.peak_lr:.4g}"
     )
-    if config.probe.is_on:
+    if config.probe.is_all:
         resumed = "resumed: " if progress.records else ""
         size = size_text(network.input_spec.size)
         how = f"a linear probe of its {network.num_features} features at {size} px"
@@ -54,7 +54,7 @@ def epoch_line(record: EpochRecord, trainer: Trainer, progress: RunProgress) -> 
     if record.metrics:
         figures = "  ".join(f"{title_of(name)} {record.metrics[name]:.2f}" for name in shown_figures(config))
         tested = f"val loss {record.val_loss:.4f}  {figures}  "
-    rate = f"penalty {record.weight_decay:g}" if config.probe.is_on else f"lr {record.lr:.4g}"
+    rate = f"penalty {record.weight_decay:g}" if config.probe.is_all else f"lr {record.lr:.4g}"
     line = (
         f"epoch {record.epoch}/{config.epochs}  train loss {record.train_loss:.4f}  {tested}"
         f"{rate}  {record.seconds:.1f} s  {record.images_per_second:.0f} images/s  "

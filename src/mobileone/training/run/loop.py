@@ -84,9 +84,11 @@ class TrainLoop:
         """
         for callback in self.callbacks:
             callback.on_start(self.files.path, self.config, step=self.progress.step)
-        while self.progress.now.epoch < self.config.epochs:
+        if self.config.probe.comes_first and not self.progress.step:
+            self._start_head()
+        while self.progress.now.epoch < self.config.epochs and not self._has_waited_enough():
             epoch = self.progress.now.epoch
-            rates = self._fit_head() if self.config.probe.is_on else self._train()
+            rates = self._fit_head() if self.config.probe.is_all else self._train()
             if self.config.is_tested(epoch):
                 self._save_before_evaluation()
                 self.progress.last = self.trainer.evaluate(self.val_set, epoch=epoch, show=self.show)
@@ -94,6 +96,8 @@ class TrainLoop:
             self.log(epoch_line(record, self.trainer, self.progress))
             for callback in self.callbacks:
                 callback.on_epoch_end(record)
+        if self._has_waited_enough() and self.progress.now.epoch < self.config.epochs:
+            self.log(f"stopped after {self.config.patience} epochs without a better {self.config.select}")
         result = self._result()
         for callback in self.callbacks:
             callback.on_end(result)
@@ -128,6 +132,20 @@ class TrainLoop:
             )
         last = (now.epoch + 1) * self.trainer.steps_per_epoch - 1
         return Rates(self.trainer.schedule.lr(last), self.trainer.schedule.decay(last))
+
+    def _has_waited_enough(self) -> bool:
+        """Whether the best epoch lies so far back that the run ends."""
+        best, patience = self.progress.best(), self.config.patience
+        return bool(patience and best and self.progress.now.epoch - best.epoch >= patience)
+
+    def _start_head(self) -> None:
+        """A fitted head, for a run by steps to start from."""
+        first = EpochProgress(epoch=0)
+        probe = LinearProbe(self.trainer, log=self.log, show=self.show, check_stop=self._leave_alone)
+        probe(first)
+        self.progress.now.bad += first.bad
+        self._note_bad_images()
+        self.log(f"the head was fitted first, in {first.seconds:.1f} s")
 
     def _fit_head(self) -> Rates:
         """The whole run of a probe. One that was stopped begins anew."""

@@ -143,7 +143,7 @@ def plan(config: TrainConfig, *, picture: Path | None = None) -> RunPlan:
             raise TrainingError(
                 f"a dry run starts no programs, and {name}={address} would; give data on this machine"
             )
-    if config.probe.is_on:
+    if config.probe.is_all:
         raise ConfigError(
             "a probe has no steps to plan: it takes about as long as an evaluation of the training images"
         )

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from mobileone.data.open import open_data, open_validation, open_whole
 from mobileone.data.source import ImageSource, label_counts, notes_of
 from mobileone.data.split_record import recorded_sides
-from mobileone.data.splitting import hold_out_sides
+from mobileone.data.splitting import groups_of, hold_out_sides
 from mobileone.data.subset import Subset, leave_out
 from mobileone.errors import ConfigError
 from mobileone.evaluation.label_metrics import require_scikit_learn
@@ -72,7 +72,7 @@ def _divided(config: TrainConfig, dist: Distributed, record: Path | None) -> Run
     if config.exclude is not None:
         (whole,) = leave_out(config.exclude, whole)
     if record is not None and record.is_file():
-        is_val = dist.from_main(lambda: recorded_sides(record, whole))
+        is_val = dist.from_main(lambda: recorded_sides(record, whole, groups=groups_of(whole)))
         said: tuple[str, ...] = (
             f"{int(is_val.sum())} of {len(whole)} images are held out, as {record} says",
         )

@@ -78,21 +78,21 @@ class Trainer:
         self.config, self.train_set, self.dist, self.log = config, train_set, dist, log
         step_images = step_images or config.batch_size * dist.world_size
         # A probe is one step of all images.
-        self.step_images = len(train_set) if config.probe.is_on else min(step_images, len(train_set))
+        self.step_images = len(train_set) if config.probe.is_all else min(step_images, len(train_set))
         self.loader = self._loader()
         self.steps_per_epoch = len(self.loader)
         self.schedule = _schedule(config, self.steps_per_epoch, step_images)
         self.network = self._network()
         self._check_statistics()
         # The average stays a plain network: copied before the conversion for several ranks.
-        averages = config.optim.ema_decay > 0 and not config.probe.is_on
+        averages = config.optim.ema_decay > 0 and not config.probe.is_all
         self.ema = ModelEma(self.network, decay=config.optim.ema_decay) if averages else None
         self.step = self._step(teacher)
 
     def _network(self) -> MobileOne:
         """The network before its first step, on its device."""
         network = initial_model(self.config, self.train_set).to(self.dist.device)
-        freeze_(network, PROBED if self.config.probe.is_on else self.config.freeze)
+        freeze_(network, PROBED if self.config.probe.is_all else self.config.freeze)
         if self.config.compute.channels_last:
             network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         if network.form == "train":
@@ -230,7 +230,7 @@ class Trainer:
 
     def _teacher(self, module: nn.Module | None, amp: AmpDtype | None) -> Teacher | None:
         named = self.config.distill.teacher
-        if module is not None and self.config.probe.is_on:
+        if module is not None and self.config.probe.is_all:
             raise ConfigError("a probe has no teacher; leave it out, or train by steps (probe.views=none)")
         if module is not None and named is not None:
             raise ConfigError(f"there are two teachers: distill.teacher={named} and a module; pass one")

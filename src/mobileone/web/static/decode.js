@@ -84,12 +84,9 @@ function bitmapSource(bitmap) {
  */
 async function unpremultiplied(blob, bitmap) {
   if (!("ImageDecoder" in globalThis) || !(await ImageDecoder.isTypeSupported(blob.type))) return null;
-  const decoder = new ImageDecoder({
-    data: await blob.arrayBuffer(),
-    type: blob.type,
-    premultiplyAlpha: "none",
-    colorSpaceConversion: "none",
-  });
+  const options = { premultiplyAlpha: "none", colorSpaceConversion: "none" };
+  const asked = { data: await blob.arrayBuffer(), type: blob.type, ...options };
+  const decoder = new ImageDecoder(/** @type {ImageDecoderInit} */ (asked));
   try {
     const { image } = await decoder.decode();
     const { width, height } = bitmap;

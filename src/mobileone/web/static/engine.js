@@ -30,7 +30,7 @@ export const mostThreads = () => (isIsolated() ? Math.min(MOST_THREADS, navigato
  *
  * @param {string} file  relative to the site
  * @param {string} hash  SHA-256, hexadecimal
- * @returns {Promise<Uint8Array>}
+ * @returns {Promise<Uint8Array<ArrayBuffer>>}
  * @throws {Error} in one sentence
  */
 export async function fetchChecked(file, hash) {
@@ -82,7 +82,7 @@ export function importedMemory(bytes) {
 
 /** A network that runs. */
 export class RunningNetwork {
-  /** @param {Uint8Array} bytes  of its module, checked; not to be used again */
+  /** @param {Uint8Array<ArrayBuffer>} bytes  of its module, checked; not to be used again */
   constructor(bytes) {
     this.shared = isIsolated();
     const { flags, initial } = importedMemory(bytes);

@@ -134,7 +134,7 @@ export class Pixels {
   /**
    * @param {Source} source
    * @param {Input} input
-   * @returns {{pixels: Uint8Array, box: import("./protocol.js").ClassMap["box"]}} the network's input (rows, columns,
+   * @returns {{pixels: Uint8Array<ArrayBuffer>, box: import("./protocol.js").ClassMap["box"]}} the network's input (rows, columns,
    *   channels); what of the picture it shows
    */
   transform(source, input) {

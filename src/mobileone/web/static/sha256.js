@@ -1,5 +1,6 @@
 /** SHA-256: the browser's, or, over plain http in a local network, where browsers keep theirs back, this one. */
 
+/** @type {number[]} */
 const PRIMES = [];
 for (let n = 2; PRIMES.length < 64; n++) if (PRIMES.every((p) => n % p)) PRIMES.push(n);
 /** The first 32 bits of a root's fraction. @param {number} root */
@@ -43,7 +44,7 @@ export function sha256InScript(bytes) {
 }
 
 /**
- * @param {Uint8Array} bytes
+ * @param {Uint8Array<ArrayBuffer>} bytes
  * @returns {Promise<string>} hexadecimal
  */
 export async function sha256(bytes) {

@@ -1,0 +1,196 @@
+"""A run that ends in a given time on this machine: steps are timed, then epochs and size chosen."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Container
+from dataclasses import dataclass, replace
+
+import torch
+
+from mobileone.errors import ConfigError
+from mobileone.inference.torch_classifier import TorchClassifier
+from mobileone.input_spec import Size, sides, size_text, square_or_sides
+from mobileone.ranks.device import pick_device
+from mobileone.ranks.distributed import Distributed, ranks_here
+from mobileone.training.config.train_config import TrainConfig
+from mobileone.training.run.adapt import MULTIPLE, Adapted
+from mobileone.training.run.run_sets import open_sets
+from mobileone.training.run.trainer import Trainer, fused
+from mobileone.training.watch.time_left import duration
+
+TIMED_STEPS = 3
+"""After one to warm up."""
+
+MARGIN = 0.9
+"""Share of the budget that is planned for: loading varies, and other programs want the machine too."""
+
+FEW_EPOCHS = 5
+"""Rather smaller images than fewer epochs than this."""
+
+SHARES, SMALLEST = (7 / 8, 3 / 4, 5 / 8, 1 / 2), 96  # of the side, and the side itself, pixels
+
+BUDGETED_FIELDS = ("epochs", "input_spec.size", "optim.warmup_epochs")
+"""What a budget may decide."""
+
+_UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pace:
+    """What a run takes on this machine, at its image size.
+
+    Attributes:
+        step_seconds: of a step, its images loaded and augmented.
+        image_seconds: to load and evaluate an image.
+        steps_per_epoch: optimizer steps.
+        num_train: training images.
+        num_val: validation images.
+    """
+
+    step_seconds: float
+    image_seconds: float
+    steps_per_epoch: int
+    num_train: int
+    num_val: int
+
+    def epoch_seconds(self, share: float) -> float:
+        """Of an epoch and its evaluation, with that share of the pixels."""
+        return share * (self.steps_per_epoch * self.step_seconds + self.num_val * self.image_seconds)
+
+    def once_seconds(self, share: float, *, probes: bool) -> float:
+        """Of what is done once: the features of all training images for a probe, and the report."""
+        return share * self.image_seconds * (self.num_train * probes + self.num_val)
+
+
+def parse_budget(text: str) -> float:
+    """Seconds of `"90s"`, `"10m"` or `"1.5h"`.
+
+    Raises:
+        ConfigError: on anything else.
+
+    >>> parse_budget("10m")
+    600.0
+    """
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smh])", text.strip())
+    if match is None or not float(match[1]):
+        raise ConfigError(f"a budget must be a time such as 90s, 10m or 1.5h, got {text!r}")
+    return float(match[1]) * _UNITS[match[2]]
+
+
+def within_budget(config: TrainConfig, budget_s: float, *, keep: Container[str] = ()) -> Adapted:
+    """A configuration that ends in that time, evaluations included, if this machine keeps its pace.
+
+    A few steps are made, of real images, and not kept. There are as many epochs as fit, up to those that the
+    configuration has. Where fewer than 5 fit, the images get smaller, down to half the side.
+
+    Args:
+        config: of the run, all else decided.
+        budget_s: seconds of wall time, from the start of training.
+        keep: full names of the fields that are to stay; `"input_spec.size"` is heeded.
+
+    Raises:
+        ConfigError: if not even an epoch fits, there are several ranks, or the run has no epochs to choose.
+    """
+    if config.probe.is_all:
+        raise ConfigError("a probe has no epochs that a budget could choose; leave the budget out")
+    if config.progressive:
+        raise ConfigError("a budget chooses one image size; leave it out, or progressive=[]")
+    if ranks_here() > 1:
+        raise ConfigError("a budget is measured on one process; with several ranks set epochs instead")
+    started = time.monotonic()
+    return chosen(config, budget_s, measured(config), time.monotonic() - started, keep=keep)
+
+
+def chosen(
+    config: TrainConfig, budget_s: float, pace: Pace, measuring_s: float, *, keep: Container[str] = ()
+) -> Adapted:
+    """The choice, given the pace: `within_budget` without the measuring.
+
+    Args:
+        config: of the run.
+        budget_s: wall time, seconds.
+        pace: of the run as it is.
+        measuring_s: what measuring took: the run will set itself up once more.
+        keep: as for `within_budget`.
+
+    Raises:
+        ConfigError: if not even an epoch fits.
+    """
+    room = MARGIN * budget_s - measuring_s
+    best: tuple[int, Size] | None = None
+    for size, share in _sizes(config, keep):
+        once = pace.once_seconds(share, probes=config.probe.comes_first)
+        epochs = min(int((room - once) / pace.epoch_seconds(share)), config.epochs)
+        if epochs >= 1 and (best is None or (best[0] < min(FEW_EPOCHS, config.epochs) and epochs > best[0])):
+            best = (epochs, size)
+    if best is None:
+        least = (pace.epoch_seconds(share) + once + measuring_s) / MARGIN
+        raise ConfigError(
+            f"a budget of {duration(budget_s)} is too short for an epoch of {pace.num_train} images on this "
+            f"machine; it takes some {duration(least)}, so give more, or fewer images"
+        )
+    epochs, size = best
+    spec = replace(config.input_spec, size=size)
+    optim = replace(config.optim, warmup_epochs=min(config.optim.warmup_epochs, epochs / 5))
+    line = (
+        f"budget {duration(budget_s)}: {epochs} epochs at {size_text(size)} px, for a step took "
+        f"{pace.step_seconds:.2f} s at {size_text(config.input_spec.size)} px"
+    )
+    if epochs == config.epochs:
+        line += f"; no more than the recipe's {epochs}, so it may end earlier"
+    return Adapted(config=replace(config, epochs=epochs, input_spec=spec, optim=optim), reasons=(line,))
+
+
+def measured(config: TrainConfig) -> Pace:
+    """Make a few steps and an evaluation, on a network that is then dropped."""
+    train_set, val_set, _ = open_sets(config)
+    dist = Distributed(device=pick_device(config.compute.device))
+    trainer = Trainer(config, train_set, dist)
+    try:
+        times: list[float] = []
+        last = time.perf_counter()
+        for index, batch in enumerate(trainer.batches(0)):
+            trainer.take(batch, step=index)
+            _finish(dist.device)
+            times.append(time.perf_counter() - last)
+            if len(times) > TIMED_STEPS:
+                break
+            last = time.perf_counter()
+    finally:
+        trainer.loader.close()
+    network = TorchClassifier(fused(trainer.network), amp=trainer.step.amp)
+    network.logits(batch.images)
+    last = time.perf_counter()
+    network.logits(batch.images)
+    _finish(dist.device)
+    forward = (time.perf_counter() - last) / len(batch.images)
+    steps = times[1:] or times
+    return Pace(
+        step_seconds=sum(steps) / len(steps),
+        # Loading for an evaluation has not been timed; half as much again covers it on a CPU.
+        image_seconds=1.5 * forward,
+        steps_per_epoch=trainer.steps_per_epoch,
+        num_train=len(train_set),
+        num_val=len(val_set),
+    )
+
+
+def _sizes(config: TrainConfig, keep: Container[str]) -> list[tuple[Size, float]]:
+    """Sizes to choose from, the largest first, and their share of its pixels."""
+    whole = config.input_spec.size
+    found: list[tuple[Size, float]] = [(whole, 1.0)]
+    if "input_spec.size" in keep:
+        return found
+    for share in SHARES:
+        height, width = (max(round(share * side / MULTIPLE) * MULTIPLE, MULTIPLE) for side in sides(whole))
+        if min(height, width) >= SMALLEST:
+            area = height * width / (sides(whole)[0] * sides(whole)[1])
+            found.append((square_or_sides(height, width), area))
+    return found
+
+
+def _finish(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize()

@@ -1,0 +1,84 @@
+"""Epochs and image size that end in time."""
+
+from dataclasses import replace
+
+import pytest
+
+from mobileone.errors import ConfigError
+from mobileone.training.config.augmentation import Phase
+from mobileone.training.config.probe import Probe
+from mobileone.training.config.train_config import TrainConfig
+from mobileone.training.run.budget import MARGIN, Pace, chosen, measured, parse_budget, within_budget
+
+PACE = Pace(step_seconds=1.0, image_seconds=0.01, steps_per_epoch=50, num_train=3200, num_val=400)
+CONFIG = TrainConfig(epochs=30)
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("90s", 90.0), ("10m", 600.0), ("1.5h", 5400.0), (" 2 m ", 120.0)]
+)
+def test_times_are_read(text: str, seconds: float) -> None:
+    assert parse_budget(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["10", "m", "0s", "-1m", "1d", "ten minutes", ""])
+def test_other_words_are_refused(text: str) -> None:
+    with pytest.raises(ConfigError, match="must be a time such as 90s, 10m or"):
+        parse_budget(text)
+
+
+def test_as_many_epochs_as_fit() -> None:
+    # 4 s for the report, and 54 s an epoch.
+    adapted = chosen(CONFIG, 600.0, PACE, 20.0)
+    assert adapted.config.epochs == int((MARGIN * 600 - 20 - 4) / 54) == 9
+    assert adapted.config.input_spec.size == 224
+    assert adapted.reasons == ("budget 10 min: 9 epochs at 224 px, for a step took 1.00 s at 224 px",)
+
+
+def test_a_longer_budget_takes_no_more_epochs_than_there_are() -> None:
+    adapted = chosen(CONFIG, 7200.0, PACE, 20.0)
+    assert adapted.config == CONFIG
+    assert "so it may end earlier" in adapted.reasons[0]
+
+
+def test_where_few_epochs_fit_images_get_smaller_unless_they_must_not() -> None:
+    short = chosen(CONFIG, 200.0, PACE, 0.0)
+    assert (short.config.input_spec.size, short.config.epochs) == (160, 6)
+    shortest = chosen(CONFIG, 100.0, PACE, 0.0)
+    assert (shortest.config.input_spec.size, shortest.config.epochs) == (112, 6)
+    kept = chosen(CONFIG, 200.0, PACE, 0.0, keep={"input_spec.size"})
+    assert (kept.config.input_spec.size, kept.config.epochs) == (224, 3)
+
+
+def test_a_probe_first_takes_its_time_and_the_warm_up_fits() -> None:
+    config = CONFIG.with_values(
+        {"init": "x", "optim.warmup_epochs": 3, "probe": Probe(views="plain", then_train=True)}
+    )
+    adapted = chosen(config, 200.0, PACE, 0.0, keep={"input_spec.size"})
+    assert adapted.config.epochs == int((MARGIN * 200 - 36) / 54) == 2
+    assert adapted.config.optim.warmup_epochs == 0.4
+
+
+def test_what_is_too_short_says_what_it_takes() -> None:
+    with pytest.raises(ConfigError, match="a budget of 10 s is too short for an epoch of 3200 images"):
+        chosen(CONFIG, 10.0, PACE, 0.0)
+
+
+def test_a_pace_is_that_of_real_steps(config: TrainConfig) -> None:
+    pace = measured(config)
+    assert (pace.steps_per_epoch, pace.num_train, pace.num_val) == (3, 24, 8)
+    assert 0 < pace.step_seconds < 60
+    assert 0 < pace.image_seconds < 60
+    adapted = within_budget(config, 3600.0)
+    assert (adapted.config.epochs, adapted.config.input_spec) == (config.epochs, config.input_spec)
+
+
+def test_what_a_budget_cannot_choose_is_refused(config: TrainConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    probe = replace(config.with_values({"init": "x"}), epochs=1, augment=CONFIG.augment, optim=CONFIG.optim)
+    with pytest.raises(ConfigError, match="a probe has no epochs"):
+        within_budget(replace(probe, probe=Probe(views="plain")), 60.0)
+    with pytest.raises(ConfigError, match="a budget chooses one image size"):
+        within_budget(replace(config, progressive=(Phase(until=0.5, size=16),)), 60.0)
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
+    with pytest.raises(ConfigError, match="measured on one process"):
+        within_budget(config, 60.0)

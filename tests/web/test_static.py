@@ -1,0 +1,52 @@
+"""The page's modules: checked by TypeScript where it is, small, and loading nothing from elsewhere."""
+
+import re
+import shutil
+import subprocess
+
+import pytest
+
+from .conftest import STATIC
+
+MODULES = sorted(STATIC.glob("*.js"))
+
+
+@pytest.mark.skipif(shutil.which("tsc") is None, reason="no tsc on this machine: npm install -g typescript")
+def test_types():
+    done = subprocess.run(["tsc", "-p", STATIC.parent / "jsconfig.json"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.skipif(shutil.which("node") is None, reason="no node on this machine")
+@pytest.mark.parametrize("module", MODULES, ids=lambda path: path.name)
+def test_syntax(module):
+    command = ["node", "--experimental-default-type=module", "--no-warnings", "--check", module]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_every_module_is_small_enough_to_read():
+    long = {path.name: n for path in MODULES if (n := len(path.read_text().splitlines())) > 400}
+    assert long == {}
+
+
+def test_nothing_is_loaded_from_elsewhere_and_nothing_is_inline():
+    for path in [*MODULES, STATIC / "index.html", STATIC / "web.css", STATIC / "manifest.webmanifest"]:
+        text = re.sub(r"http://www\.w3\.org/2000/svg", "", path.read_text(encoding="utf-8"))
+        assert not re.search(
+            r"(https?:)?//[a-z0-9-]+\.[a-z]", re.sub(r"^\s*(//|\*|/\*\*).*$", "", text, flags=re.M)
+        )
+    page = (STATIC / "index.html").read_text(encoding="utf-8")
+    assert not re.search(r"<style|\sstyle=|\son[a-z]+=|<script(?![^>]*\ssrc=)", page)
+
+
+def test_names_go_in_as_text():
+    unsafe = re.compile(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\(|new Function")
+    assert [path.name for path in MODULES if unsafe.search(path.read_text(encoding="utf-8"))] == []
+
+
+def test_the_manifest_names_pictures_that_are_there():
+    manifest = (STATIC / "manifest.webmanifest").read_text(encoding="utf-8")
+    icons = re.findall(r'"src": "([^"]+)"', manifest)
+    assert len(icons) == 3
+    assert all((STATIC / name).is_file() for name in icons)
