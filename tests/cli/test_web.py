@@ -43,6 +43,10 @@ def test_a_float_model_needs_photos(run, tmp_path):
     code, _, err = run("web", "mobileone_s0", "-o", tmp_path / "site")
     assert code == 1
     assert "float model; give --calib" in err
+    assert (
+        "--runtime-archive needs --runtime"
+        in run("web", "s0.c", "-o", tmp_path / "site", "--runtime-archive", "core.tgz")[2]
+    )
     assert err.count("\n") == 1
 
 

@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from mobileone.decision import Decision
 from mobileone.errors import MissingExtraError
 from mobileone.evaluation.label_metrics import label_loss, metrics_of_labels
 
@@ -47,3 +48,19 @@ def test_without_scikit_learn_the_extra_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "sklearn.metrics", None)
     with pytest.raises(MissingExtraError, match=r"scikit-learn.*pip install 'mobileone\[train\]'"):
         metrics_of_labels(np.zeros((1, 1), bool), np.zeros((1, 1), np.float32), "a")
+
+
+def test_a_calibrated_network_gives_labels_from_its_own_thresholds_on():
+    random = np.random.default_rng(0)
+    logits = random.normal(size=(50, 3)).astype(np.float32)
+    labels = random.random((50, 3)) < 0.4
+    decision = Decision(temperatures=(2.0, 0.5, 1.0), biases=(0.0, 1.0, 0.0), thresholds=(0.3, 0.6, 0.9))
+    found = metrics_of_labels(labels, logits, "abc", decision=decision)
+    plain = metrics_of_labels(labels, logits, "abc")
+    assert [found[f"ap/{name}"] for name in "abc"] == [plain[f"ap/{name}"] for name in "abc"]
+    given = 1 / (1 + np.exp(-(logits / [2, 0.5, 1] + [0, 1, 0]))) >= [0.3, 0.6, 0.9]
+    assert found["subset_acc"] == pytest.approx(100 * (given == labels).all(1).mean())
+    wanted = F.binary_cross_entropy_with_logits(
+        torch.from_numpy(decision.calibrated(logits)), torch.from_numpy(labels).double(), reduction="sum"
+    )
+    assert label_loss(labels, logits, decision=decision) == pytest.approx(wanted.item() / 50)

@@ -96,7 +96,7 @@ def test_a_float_model_is_quantized_on_the_way(tmp_path, tiny, flat_folder):
 def test_apples_weights_bring_their_licence(tmp_path, tiny, net, monkeypatch):
     import mobileone.web.build_site as module
 
-    monkeypatch.setattr(module, "quantized", lambda model, folder, calib: (net, module.APPLE_LICENCE))
+    monkeypatch.setattr(module, "artifacts", lambda *given: ([net], module.APPLE_LICENCE))
     done = build_site([net], tmp_path / "site")
     assert done.licences == ("Apple's, see apple/ml-mobileone: tiny-int8",)
     found = json.loads((tmp_path / "site" / "site.json").read_text(encoding="utf-8"))
@@ -122,6 +122,10 @@ def test_what_cannot_be_on_a_page_is_refused_and_nothing_is_left(net, tmp_path, 
         build_site(["mobileone_s0"], refused)
     with pytest.raises(ConfigError, match=r"s0.onnx is an exported file"):
         build_site(["s0.onnx"], refused, calib=tmp_path)
+    with pytest.raises(ConfigError, match="runtime_archive needs runtime='litert'"):
+        build_site([net], refused, runtime_archive=tmp_path)
+    with pytest.raises(ConfigError, match="cannot be read"):
+        build_site([net], refused, runtime="litert", runtime_archive=tmp_path / "none.tgz")
     with pytest.raises(DataError):
         build_site(["mobileone_s0"], refused, calib=tmp_path)
     four = create_model(tiny, num_classes=3, in_chans=4, form="inference").eval()

@@ -297,3 +297,28 @@ def test_hashes_without_the_browsers_own(page):
     })()"""
     wanted = [hashlib.sha256(bytes([7]) * n).hexdigest() for n in (0, 55, 56, 64, 1000)]
     assert page.evaluate(code) == wanted
+
+
+@pytest.mark.slow
+@pytest.mark.network
+def test_a_float_network_runs_in_litert_js(tmp_path, tiny, flat_folder, served, browser):
+    pytest.importorskip("ai_edge_litert", reason="needs mobileone[litert]")
+    from mobileone.checkpoint.store import save_model
+
+    model = create_model(tiny, num_classes=3)
+    model.set_input_size(32)
+    save_model(model, tmp_path / "net.safetensors")
+    built = build_site([tmp_path / "net.safetensors"], tmp_path / "site", calib=flat_folder, runtime="litert")
+    assert ids(built) == ["tiny-int8", "tiny-fp32"]
+    tab = browser.open(served(built.path) + "site.json")
+    ours, one, two = ask(
+        tab,
+        ("prove", {"network": "tiny-int8"}),
+        ("prove", {"network": "tiny-fp32"}),
+        ("prove", {"network": "tiny-fp32", "threads": 2}),
+    )
+    assert all(isinstance(each, dict) for each in (ours, one, two)), (ours, one, two)
+    assert ours["same"]
+    for proof in (one, two):
+        assert proof["pixels"]["same"]
+        assert proof["greatest"] < 1e-4

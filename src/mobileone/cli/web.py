@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from tyro.conf import Positional, arg
 
@@ -40,6 +40,10 @@ class Web:
     """Folder to make; without MODEL, one that was made before, to serve."""
     calib: Path | None = None
     """Folder of photos of the kind that the networks will see, to quantize float ones with."""
+    runtime: Literal["litert"] | None = None
+    """Another runtime beside our engine: LiteRT.js, for networks in fp32 too, or only so without --calib."""
+    runtime_archive: Path | None = None
+    """Its npm archive. Default: from the cache, or fetched by npm."""
     serve: bool = False
     """Then serve the folder, with the headers that threads need, until interrupted."""
     tls: bool = False
@@ -90,13 +94,23 @@ class Web:
             )
         if self.models:
             refuse_existing(self.output, force=self.force)
-        if self.calib is None and (found := [each for each in self.models if backend_of(each) is None]):
-            raise ConfigError(f"{found[0]} is a float model; give --calib, a folder of photos")
+        if self.runtime_archive is not None and self.runtime is None:
+            raise ConfigError("--runtime-archive needs --runtime litert")
+        floats = [each for each in self.models if backend_of(each) is None]
+        if floats and self.calib is None and self.runtime is None:
+            raise ConfigError(f"{floats[0]} is a float model; give --calib, a folder of photos")
 
     def _build(self, output: Path) -> None:
         from mobileone.web.build_site import build_site
 
-        done = build_site(self.models, output, calib=self.calib, force=self.force)
+        done = build_site(
+            self.models,
+            output,
+            calib=self.calib,
+            runtime=self.runtime,
+            runtime_archive=self.runtime_archive,
+            force=self.force,
+        )
         if self.json:
             print_json(done.to_dict())
             return

@@ -93,7 +93,9 @@ def artifact_accuracy(
         raise DataError(f"no image could be read, {len(skipped)} are damaged; the first is {skipped[:1]}")
     if rows:
         known, answers = (np.concatenate(parts) for parts in zip(*rows, strict=True))
-        loss, metrics = label_loss(known, answers), metrics_of_labels(known, answers, source.classes)
+        decision = artifact.decision
+        loss = label_loss(known, answers, decision=decision)
+        metrics = metrics_of_labels(known, answers, source.classes, decision=decision)
     else:
         loss, metrics = sums[3] / num_images, metrics_of_counts(sums, source.classes)
     return EvalResult(

@@ -118,7 +118,7 @@ def evaluate(
     from mobileone.ranks.distributed import Distributed
 
     dist = dist or Distributed()
-    decision = decision_of(model) if task == "singlelabel" else None
+    decision = decision_of(model)
     parts: list[Tensor] = []
     bad: list[BadImage] = []
     for batch, logits in classified(
@@ -144,7 +144,7 @@ def evaluate(
     if task == "singlelabel":
         result = _total(parts, classes, skipped, dist, decides=decision is not None)
     else:
-        result = _total_of_labels(parts, classes, skipped, dist)
+        result = _total_of_labels(parts, classes, skipped, dist, decision)
     return replace(result, seconds=time.perf_counter() - started, notes=notes)
 
 
@@ -255,7 +255,11 @@ def _batch_rows(logits: Tensor, batch: Batch) -> Tensor:
 
 
 def _total_of_labels(
-    parts: list[Tensor], classes: tuple[str, ...], skipped: list[str], dist: Distributed
+    parts: list[Tensor],
+    classes: tuple[str, ...],
+    skipped: list[str],
+    dist: Distributed,
+    decision: Decision | None,
 ) -> EvalResult:
     rows = np.concatenate(
         [
@@ -265,12 +269,12 @@ def _total_of_labels(
     )
     rows = rows[np.argsort(rows[:, 0], kind="stable")]  # whatever rank had them, sums come out the same
     logits, labels = rows[:, 1 : 1 + len(classes)].astype(np.float32), rows[:, 1 + len(classes) :] > 0.5
-    loss = label_loss(labels, logits) if len(rows) else 0.0
+    loss = label_loss(labels, logits, decision=decision) if len(rows) else 0.0
     _check_total(len(rows), loss, skipped)
     return EvalResult(
         num_images=len(rows),
         loss=loss,
-        metrics=metrics_of_labels(labels, logits, classes),
+        metrics=metrics_of_labels(labels, logits, classes, decision=decision),
         skipped=tuple(skipped),
     )
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from mobileone.decision import Decision
 from mobileone.distribution import pip_install
 from mobileone.errors import MissingExtraError
 from mobileone.evaluation.metric_names import class_metric
@@ -29,17 +30,23 @@ def require_scikit_learn() -> None:
 
 
 def metrics_of_labels(
-    labels: NDArray[np.bool_], logits: NDArray[np.float32], classes: Sequence[str]
+    labels: NDArray[np.bool_],
+    logits: NDArray[np.float32],
+    classes: Sequence[str],
+    *,
+    decision: Decision | None = None,
 ) -> dict[str, float]:
     """mAP, macro and micro F1, subset accuracy, and average precision and F1 of every label, percent.
 
-    A label counts as given from a probability of 0.5 on. Labels without images have no figures, and are in
-    no mean but micro F1. Subset accuracy is the share of images whose labels are all right.
+    A label counts as given from a probability of 0.5 on, or from where the decision says. Labels without
+    images have no figures, and are in no mean but micro F1. Subset accuracy is the share of images whose
+    labels are all right.
 
     Args:
         labels: which each image has, (N, K).
         logits: (N, K).
         classes: K names.
+        decision: of a calibrated network.
 
     Raises:
         MissingExtraError: without scikit-learn.
@@ -54,6 +61,8 @@ def metrics_of_labels(
 
     there = np.flatnonzero(labels.any(0)).tolist()
     given = logits >= 0
+    if decision is not None:
+        given = decision.probabilities(logits, task="multilabel") >= np.array(decision.thresholds)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # a label that no image has is left out above
         precisions = [float(average_precision_score(labels[:, k], logits[:, k])) for k in there]
@@ -69,12 +78,16 @@ def metrics_of_labels(
     return {name: 100 * value for name, value in figures.items()}
 
 
-def label_loss(labels: NDArray[np.bool_], logits: NDArray[np.float32]) -> float:
+def label_loss(
+    labels: NDArray[np.bool_], logits: NDArray[np.float32], *, decision: Decision | None = None
+) -> float:
     """Binary cross-entropy, summed over the classes, mean over the images, nats; of (N, K) each.
+
+    Of a calibrated network it is that of its calibrated probabilities.
 
     >>> round(label_loss(np.array([[True, False]]), np.zeros((1, 2), np.float32)), 4)  # 2 · log 2
     1.3863
     """
-    z = logits.astype(np.float64)
+    z = logits.astype(np.float64) if decision is None else decision.calibrated(logits)
     terms = np.logaddexp(0, z) - labels * z
     return float(terms.sum() / len(z))

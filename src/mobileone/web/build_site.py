@@ -6,11 +6,11 @@ import hashlib
 import os
 import shutil
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from mobileone import __version__
 from mobileone.atomic import refuse_existing
@@ -20,16 +20,19 @@ from mobileone.backends.table import backend_of
 from mobileone.checkpoint.load import load_with_card
 from mobileone.checkpoint.published import APPLE_LICENCE
 from mobileone.errors import ConfigError, ExportError, MobileOneError
+from mobileone.exporting.export import export
 from mobileone.file_hash import sha256_of_path
 from mobileone.imagenet import human_name, resolve_classes
 from mobileone.input_spec import InputSpec, sides
 from mobileone.outside_text import json_text
 from mobileone.quantization.quantize import quantize
-from mobileone.web.golden import goes_down_first, golden_values
+from mobileone.web.golden import goes_down_first, golden_values, write_photo
+from mobileone.web.litert_archive import VERSION, add_litert
 from mobileone.web.wasm_compiler import compile_network, compile_pixels
 
 SITE_FORMAT = "mobileone.site/1"
-NETWORKS, LICENCES = "networks", "licences"
+NETWORKS, LICENCES, LITERT = "networks", "licences", "litert"
+Runtime = Literal["litert"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,6 +67,8 @@ def build_site(
     output: str | os.PathLike[str],
     *,
     calib: str | os.PathLike[str] | None = None,
+    runtime: Runtime | None = None,
+    runtime_archive: str | os.PathLike[str] | None = None,
     force: bool = False,
 ) -> SiteResult:
     """A page with networks in it, as static files for any server; once seen, it works offline.
@@ -72,6 +77,9 @@ def build_site(
         models: networks: float ones, which are quantized, or `.c` files that `quantize` wrote.
         output: the folder to make.
         calib: photos that float networks are calibrated on.
+        runtime: another one beside our engine: "litert" puts float networks into the page in fp32 too, or
+            only so without `calib`.
+        runtime_archive: its npm archive; None takes it from the cache, or has npm fetch it.
         force: replace the folder.
 
     Raises:
@@ -85,13 +93,15 @@ def build_site(
     if not models:
         raise ConfigError("a site needs at least one network")
     for model in models:
-        _check_model(model, calib)
+        _check_model(model, calib, runtime)
+    if runtime_archive is not None and runtime is None:
+        raise ConfigError("runtime_archive needs runtime='litert'")
     zig_compiler()
     target.parent.mkdir(parents=True, exist_ok=True)
     try:
         with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}.") as work:
             site = Path(work) / "site"
-            result = _write(site, Path(work), models, calib)
+            result = _Site(site, Path(work), calib, runtime).write(models, runtime_archive)
             for path in (site, *site.rglob("*")):
                 path.chmod(0o755 if path.is_dir() else 0o644)  # a server of another user reads them
             if target.exists():
@@ -107,98 +117,127 @@ def build_site(
     )
 
 
-def _check_model(model: str | os.PathLike[str], calib: str | os.PathLike[str] | None) -> None:
+def _check_model(
+    model: str | os.PathLike[str], calib: str | os.PathLike[str] | None, runtime: Runtime | None
+) -> None:
     kind = backend_of(model)
-    if kind is not None and kind.name != "c":
+    if kind is not None and kind.name != "c" and kind.name != runtime:
         raise ConfigError(
             f"{model} is an exported file; a page runs float models, which are quantized for it, or *.c "
             "files of `mobileone quantize --format c`"
         )
-    if kind is None and calib is None:
+    if kind is None and calib is None and runtime is None:
         raise ConfigError(f"{model} is a float model; give calib=, a folder of photos to quantize it with")
 
 
-def _write(
-    site: Path, work: Path, models: Iterable[str | os.PathLike[str]], calib: str | os.PathLike[str] | None
-) -> dict[str, Any]:
-    """All files; what site.json says."""
-    (site / NETWORKS).mkdir(parents=True)
-    networks: list[dict[str, Any]] = []
-    licences: dict[str, dict[str, Any]] = {}
-    for number, model in enumerate(models):
-        source, licence = quantized(model, work / str(number), calib)
-        entry = _add_network(site, source, {each["id"] for each in networks})
-        if licence is not None:
-            entry["licence"] = _add_licence(site)
-            known = licences.setdefault(licence, {"name": licence, "file": entry["licence"], "networks": []})
-            known["networks"].append(entry["id"])
-        networks.append(entry)
-    _copy_page(site)
-    compile_pixels(site / "pixels.wasm")
-    description = {
-        "format": SITE_FORMAT,
-        "made": f"mobileone {__version__}",
-        "pixels": {"file": "pixels.wasm", "sha256": sha256_of_path(site / "pixels.wasm")},
-        "networks": networks,
-        "licences": list(licences.values()),
-        "decoding": None,
-        "litert": None,
-    }
-    (site / "site.json").write_text(json_text(description) + "\n", encoding="utf-8")
-    _finish_service_worker(site)
-    return description
+@dataclass
+class _Site:
+    """A site that is being written."""
+
+    folder: Path
+    work: Path
+    calib: str | os.PathLike[str] | None
+    runtime: Runtime | None
+
+    def write(
+        self, models: Sequence[str | os.PathLike[str]], archive: str | os.PathLike[str] | None
+    ) -> dict[str, Any]:
+        """All files; what site.json says."""
+        (self.folder / NETWORKS).mkdir(parents=True)
+        networks: list[dict[str, Any]] = []
+        licences: dict[str, dict[str, Any]] = {}
+        litert = None
+        if self.runtime is not None:
+            add_litert(self.folder / LITERT, archive)
+            litert = {"files": f"{LITERT}/", "version": VERSION}
+        for number, model in enumerate(models):
+            files, licence = artifacts(model, self.work / str(number), self.calib, self.runtime)
+            for file in files:
+                entry = self.add(file, {each["id"] for each in networks})
+                networks.append(entry)
+                if licence is not None:
+                    entry["licence"] = _add_licence(self.folder)
+                    known = licences.setdefault(
+                        licence, {"name": licence, "file": entry["licence"], "networks": []}
+                    )
+                    known["networks"].append(entry["id"])
+        _copy_page(self.folder)
+        compile_pixels(self.folder / "pixels.wasm")
+        description = {
+            "format": SITE_FORMAT,
+            "made": f"mobileone {__version__}",
+            "pixels": {"file": "pixels.wasm", "sha256": sha256_of_path(self.folder / "pixels.wasm")},
+            "networks": networks,
+            "licences": list(licences.values()),
+            "decoding": write_photo(self.folder),
+            "litert": litert,
+        }
+        (self.folder / "site.json").write_text(json_text(description) + "\n", encoding="utf-8")
+        _finish_service_worker(self.folder)
+        return description
+
+    def add(self, source: Path, taken: set[str]) -> dict[str, Any]:
+        """A network's file; its entry in site.json."""
+        artifact = Artifact(source, threads=1)
+        manifest = artifact.manifest
+        channels = manifest.input_spec.in_chans
+        if channels not in (1, 3):
+            raise ExportError(
+                f"{source}: a page shows pictures to networks of 1 or 3 channels, this one takes {channels}"
+            )
+        if not manifest.num_classes:
+            raise ExportError(f"{source}: a page shows classes, and this network has no classifier")
+        ours = manifest.format == "c"
+        name = _free_name(f"{manifest.variant}-{manifest.precision}", taken)
+        made = self.folder / NETWORKS / "new"
+        if ours:
+            compile_network(source, made)
+        else:
+            shutil.copyfile(source, made)
+        digest = sha256_of_path(made)
+        named = made.with_name(f"{name}.{digest[:12]}{'.wasm' if ours else source.suffix}")
+        made.rename(named)
+        classes = resolve_classes(manifest.num_classes, manifest.class_names)
+        decision = manifest.decision
+        return {
+            "id": name,
+            "title": f"{manifest.variant}, {manifest.precision}" + ("" if ours else ", LiteRT.js"),
+            "runtime": "engine" if ours else "litert",
+            "precision": manifest.precision,
+            "task": manifest.task,
+            "file": named.relative_to(self.folder).as_posix(),
+            "sha256": digest,
+            "bytes": named.stat().st_size,
+            "input": input_entry(manifest.input_spec),
+            "outputs": manifest.num_classes,
+            "classes": None if classes is None else [human_name(each) for each in classes],
+            "decision": None if decision is None else decision.to_dict() | {"evidence": {}},
+            "golden": golden_values(artifact),
+            "map": ours,
+            "licence": None,
+            "source": Path(manifest.source).name or source.name,
+        }
 
 
-def quantized(
-    model: str | os.PathLike[str], folder: Path, calib: str | os.PathLike[str] | None
-) -> tuple[Path, str | None]:
-    """The network as C, and whose licence its weights have, where that is not its owner's."""
+def artifacts(
+    model: str | os.PathLike[str],
+    folder: Path,
+    calib: str | os.PathLike[str] | None,
+    runtime: Runtime | None,
+) -> tuple[list[Path], str | None]:
+    """A network's files, exported into a folder, and whose licence its weights have, if not its owner's."""
     if backend_of(model) is not None:
-        return Path(model), None
-    assert calib is not None
+        return [Path(model)], None
     network, card = load_with_card(model, form="inference")
     folder.mkdir()
-    path = folder / "net.c"
-    quantize(network, path, images=calib, format="c", source=str(model))
-    return path, APPLE_LICENCE if card.format == "apple" else None
-
-
-def _add_network(site: Path, source: Path, taken: set[str]) -> dict[str, Any]:
-    artifact = Artifact(source, threads=1)
-    manifest = artifact.manifest
-    if manifest.input_spec.in_chans not in (1, 3):
-        raise ExportError(
-            f"{source}: a page shows pictures to networks of 1 or 3 channels, this one takes "
-            f"{manifest.input_spec.in_chans}"
-        )
-    if not manifest.num_classes:
-        raise ExportError(f"{source}: a page shows classes, and this network has no classifier")
-    name = _free_name(f"{manifest.variant}-int8", taken)
-    module = site / NETWORKS / "new.wasm"
-    compile_network(source, module)
-    digest = sha256_of_path(module)
-    named = module.with_name(f"{name}.{digest[:12]}.wasm")
-    module.rename(named)
-    classes = resolve_classes(manifest.num_classes, manifest.class_names)
-    decision = manifest.decision
-    return {
-        "id": name,
-        "title": f"{manifest.variant}, int8",
-        "runtime": "engine",
-        "precision": "int8",
-        "task": manifest.task,
-        "file": named.relative_to(site).as_posix(),
-        "sha256": digest,
-        "bytes": named.stat().st_size,
-        "input": input_entry(manifest.input_spec),
-        "outputs": manifest.num_classes,
-        "classes": None if classes is None else [human_name(each) for each in classes],
-        "decision": None if decision is None else decision.to_dict() | {"evidence": {}},
-        "golden": golden_values(artifact),
-        "map": True,
-        "licence": None,
-        "source": Path(manifest.source).name or source.name,
-    }
+    files = []
+    if calib is not None:
+        files.append(folder / "net.c")
+        quantize(network, files[-1], images=calib, format="c", source=str(model))
+    if runtime is not None:
+        files.append(folder / "net.tflite")
+        export(network, files[-1], format=runtime, raw_input=True, source=str(model))
+    return files, APPLE_LICENCE if card.format == "apple" else None
 
 
 def _free_name(wanted: str, taken: set[str]) -> str:
@@ -245,8 +284,16 @@ def _finish_service_worker(site: Path) -> None:
     digest = hashlib.sha256()
     for name in files:
         digest.update(f"{name} {sha256_of_path(site / name)}\n".encode())
-    first = f"const VERSION = {json_text(digest.hexdigest()[:16])};\nconst FILES = {json_text(files)};\n"
+    later = [name for name in files if name.startswith(f"{LITERT}/") or name.endswith(".tflite")]
+    first = "".join(
+        f"const {name} = {json_text(value)};\n"
+        for name, value in (
+            ("VERSION", digest.hexdigest()[:16]),
+            ("FILES", [name for name in files if name not in later]),
+            ("LATER", later),
+        )
+    )
     text = script.read_text(encoding="utf-8")
-    before, mark, behind = text.partition("// The builder puts VERSION and FILES here.\n")
+    before, mark, behind = text.partition("// The builder puts VERSION, FILES and LATER here.\n")
     assert mark
     script.write_text(before + first + behind, encoding="utf-8")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,11 +12,12 @@ import PIL.Image
 from numpy.typing import NDArray
 
 from mobileone.backends.artifact import Artifact, prepare
-from mobileone.images.decode import DecodedImage
+from mobileone.images.decode import DecodedImage, read_image
 from mobileone.images.eval_transform import EvalTransform
 
 BILINEAR = PIL.Image.Resampling.BILINEAR
 # Height, width, seed: larger than the input, smaller, tall.
+PHOTO = (48, 64, 4)
 PICTURES = ((301, 403, 1), (150, 97, 2), (640, 200, 3))
 
 
@@ -60,3 +62,13 @@ def golden_values(artifact: Artifact) -> list[dict[str, Any]]:
             }
         )
     return found
+
+
+def write_photo(folder: Path) -> dict[str, Any]:
+    """A JPEG that a browser decodes in its own way, and its pixels as Python decodes them: for site.json."""
+    path = folder / "photo.jpg"
+    PIL.Image.fromarray(golden_picture(*PHOTO)).save(path, quality=90)
+    pixels = read_image(path).decode()
+    height, width = pixels.shape[:2]
+    text = base64.b64encode(pixels.tobytes()).decode()
+    return {"file": path.name, "height": height, "width": width, "pixels": text}

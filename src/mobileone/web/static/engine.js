@@ -98,6 +98,10 @@ export class RunningNetwork {
     this.reserve(this.call.end(1));
   }
 
+  get memoryBytes() {
+    return this.memory.buffer.byteLength;
+  }
+
   /** @param {number} end  of what memory must hold */
   reserve(end) {
     const missing = Math.ceil(end / PAGE_BYTES) - this.memory.buffer.byteLength / PAGE_BYTES;

@@ -5,7 +5,7 @@
  */
 /* global self, caches, clients */
 
-// The builder puts VERSION and FILES here.
+// The builder puts VERSION, FILES and LATER here.
 
 const CACHE = `mobileone ${VERSION}`;
 
@@ -44,8 +44,15 @@ self.addEventListener("fetch", (event) => {
   if (request.method !== "GET" || new URL(request.url).origin !== self.location.origin) return;
   event.respondWith(
     (async () => {
-      const kept = await (await caches.open(CACHE)).match(request, { ignoreSearch: request.mode === "navigate" });
-      return isolated(kept ?? (await fetch(request)));
+      const cache = await caches.open(CACHE);
+      const kept = await cache.match(request, { ignoreSearch: request.mode === "navigate" });
+      if (kept) return isolated(kept);
+      const answer = await fetch(request);
+      // What is large and not for every visitor, another runtime and its networks, is kept when it was wanted.
+      if (answer.ok && LATER.some((file) => new URL(file, self.location.href).href === request.url)) {
+        await cache.put(request, answer.clone());
+      }
+      return isolated(answer);
     })(),
   );
 });

@@ -8,6 +8,7 @@
 import { decode } from "./decode.js";
 import { fetchChecked, hasRelaxedSimd, hasSimd, isIsolated, mostThreads, RunningNetwork } from "./engine.js";
 import { fromBase64, goldenPicture } from "./golden.js";
+import { LiteRtNetwork } from "./litert.js";
 import { Pixels, pixelSource } from "./pixels.js";
 import { judge } from "./probabilities.js";
 import { sha256 } from "./sha256.js";
@@ -16,7 +17,7 @@ import { sha256 } from "./sha256.js";
 let site = null;
 /** @type {Promise<Pixels> | null} */
 let pixels = null;
-/** Networks that have been loaded, by id. @type {Map<string, {running: RunningNetwork, loaded: import("./protocol.js").Loaded}>} */
+/** Networks that have been loaded, by id. @type {Map<string, {running: RunningNetwork | LiteRtNetwork, loaded: import("./protocol.js").Loaded}>} */
 const ready = new Map();
 
 /** site.json. A failure is not kept, so that it can be tried again. */
@@ -50,16 +51,19 @@ async function find(id) {
 /** @param {{network: string, threads?: number}} request */
 async function running({ network: id, threads = 1 }) {
   const network = await find(id);
-  if (network.runtime !== "engine") throw new Error(`${network.title} needs a runtime that this worker does not have.`);
+  if (threads < 1 || threads > mostThreads()) {
+    throw new Error(`This browser runs a network on 1 to ${mostThreads()} threads here, not on ${threads}.`);
+  }
   if (!hasSimd()) throw new Error("This browser has no WebAssembly SIMD, which the engine needs; a newer one has.");
   let known = ready.get(id);
   if (known === undefined) {
     const begin = performance.now();
     const bytes = await fetchChecked(network.file, network.sha256);
-    const engine = new RunningNetwork(bytes);
+    const engine = network.runtime === "litert" ? new LiteRtNetwork(bytes, network) : new RunningNetwork(bytes);
+    await engine.useThreads(threads);
     const milliseconds = performance.now() - begin;
-    const coldMilliseconds = engine.run();
-    const memoryBytes = engine.memory.buffer.byteLength;
+    const coldMilliseconds = await engine.run();
+    const { memoryBytes } = engine;
     known = { running: engine, loaded: { bytes: bytes.length, milliseconds, coldMilliseconds, memoryBytes } };
     ready.set(id, known);
   }
@@ -83,7 +87,7 @@ const ANSWERS = {
       const { pixels: input, box } = module.transform(source, network.input);
       const prepared = performance.now();
       engine.setInput(input);
-      const took = engine.run();
+      const took = await engine.run();
       const judged = judge(engine.logits(), network, request.top ?? 5);
       const map = request.map && network.map ? { map: mapOf(engine, judged.top[0].index, box) } : {};
       return {
@@ -100,8 +104,10 @@ const ANSWERS = {
   /** @param {import("./protocol.js").Measure} request */
   async measure(request) {
     const { running: engine } = await running(request);
-    for (let i = request.warmup ?? 20; i > 0; i--) engine.run();
-    return { milliseconds: Array.from({ length: request.runs ?? 100 }, () => engine.run()) };
+    const milliseconds = [];
+    for (let i = request.warmup ?? 20; i > 0; i--) await engine.run();
+    for (let i = request.runs ?? 100; i > 0; i--) milliseconds.push(await engine.run());
+    return { milliseconds };
   },
 
   /** @param {import("./protocol.js").Prove} request @returns {Promise<import("./protocol.js").Proof>} */
@@ -113,7 +119,7 @@ const ANSWERS = {
       const { pixels: input } = module.transform(pixelSource(goldenPicture(golden)), network.input);
       if ((await sha256(input)) !== golden.pixels) wrong++;
       engine.setInput(input);
-      engine.run();
+      await engine.run();
       const wanted = new Float32Array(fromBase64(golden.logits).buffer);
       compare(engine.logits(), wanted, proof);
     }
@@ -168,7 +174,7 @@ async function decodedAs({ file, height, width, pixels: wanted }) {
 }
 
 /**
- * @param {RunningNetwork} engine  after a run
+ * @param {RunningNetwork | LiteRtNetwork} engine  after a run
  * @param {number} index
  * @param {import("./protocol.js").ClassMap["box"]} box
  * @returns {import("./protocol.js").ClassMap}
