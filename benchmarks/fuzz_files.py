@@ -287,9 +287,8 @@ def texts(folder: Path) -> list[Target]:
     hub.mkdir()
     torch.save(network.state_dict(), hub / "pytorch_model.bin")
     (hub / "config.json").write_text(json.dumps(config_of(network).to_hub()))
-    vectors = Embeddings(vectors=np.ones((2, 3), np.float32), names=("a", "b"), labels=("x", "y")).write(
-        folder / "mutant.npy"
-    )
+    kept = Embeddings(vectors=np.ones((2, 3), np.float32), names=("a", "b"), labels=("x", "y"))
+    vectors, named = (kept.write(folder / f"mutant{suffix}") for suffix in (".npy", "-named.npy"))
     exclusions = folder / "mutant-out.csv"
     exclusions.write_text('image,label\ncat/1.jpg,cat\n"\'=a, b.jpg",dog\n')
     readers: dict[str, tuple[Path, Callable[[Path], object]]] = {
@@ -299,7 +298,7 @@ def texts(folder: Path) -> list[Target]:
         "hub config": (hub / "config.json", lambda _: load_model(hub)),
         "metrics": (files.metrics, lambda _: epoch_rows(files)),
         "vectors": (vectors, lambda _: Embeddings.read(vectors)),
-        "names of vectors": (vectors.with_name(f"{vectors.name}.json"), lambda _: Embeddings.read(vectors)),
+        "names of vectors": (named.with_name(f"{named.name}.json"), lambda _: Embeddings.read(named)),
         "exclusions": (exclusions, lambda _: read_exclusions(exclusions)),
     }
     start = str(folder / "mutant")
