@@ -20,11 +20,11 @@ def multiplies_by_convolution(rows: Tensor, width: int) -> bool:
     Not those of fewer rows than channels, for which oneDNN's rearranging of the small matrix does not pay.
     """
     return (
-        rows.device.type == "cpu"
+        not torch.compiler.is_compiling()
+        and rows.device.type == "cpu"
         and rows.dtype == torch.float32
         and len(rows) >= max(width, rows.shape[1])
         and torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
-        and not torch.compiler.is_compiling()
     )
 
 

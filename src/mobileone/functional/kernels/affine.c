@@ -105,21 +105,28 @@ int affine_backward(const Affine *p, const REAL *grad, const REAL *out, const RE
     return 0;
 }
 
+INLINE void row_backward_both(const Affine *p, const REAL *restrict g, const REAL *restrict o, const REAL *restrict y,
+                              const REAL *restrict x, const REAL *restrict a, const REAL *restrict c,
+                              const REAL *restrict mean_y, const REAL *restrict mean_x, const REAL *restrict slope_y,
+                              const REAL *restrict offset_y, const REAL *restrict slope_x,
+                              const REAL *restrict offset_x, REAL *restrict to_y, REAL *restrict to_x) {
+    const int64_t channels = p->channels;
+    const REAL floor = p->relu ? 0 : -INFINITY;
+    for (int64_t i = 0; i < channels; i++) {
+        const REAL passed = o[i] <= floor ? 0 : g[i];
+        to_y[i] = a[i] * passed + slope_y[i] * (y[i] - mean_y[i]) + offset_y[i];
+        to_x[i] = c[i] * passed + slope_x[i] * (x[i] - mean_x[i]) + offset_x[i];
+    }
+}
+
 /* Both gradients in one pass: to_y = a g + slope_y (y − mean_y) + offset_y, and to_x likewise of x. */
 int affine_backward_both(const Affine *p, const REAL *grad, const REAL *out, const REAL *slope_y,
                          const REAL *offset_y, const REAL *slope_x, const REAL *offset_x, REAL *to_y, REAL *to_x) {
-    const int64_t channels = p->channels;
-    const REAL floor = p->relu ? 0 : -INFINITY;
 #pragma omp parallel for schedule(static)
     for (int64_t r = 0; r < p->rows; r++) {
-        const int64_t at = r * channels;
-        const REAL *restrict g = grad + at, *restrict o = out + at, *restrict y = p->y + at, *restrict x = p->x + at;
-        REAL *restrict ty = to_y + at, *restrict tx = to_x + at;
-        for (int64_t i = 0; i < channels; i++) {
-            const REAL passed = o[i] <= floor ? 0 : g[i];
-            ty[i] = p->a[i] * passed + slope_y[i] * (y[i] - p->mean_y[i]) + offset_y[i];
-            tx[i] = p->c[i] * passed + slope_x[i] * (x[i] - p->mean_x[i]) + offset_x[i];
-        }
+        const int64_t at = r * p->channels;
+        row_backward_both(p, grad + at, out + at, p->y + at, p->x + at, p->a, p->c, p->mean_y, p->mean_x, slope_y,
+                          offset_y, slope_x, offset_x, to_y + at, to_x + at);
     }
     return 0;
 }

@@ -203,12 +203,16 @@ class _NormalizedConvolution(torch.autograd.Function):
             )
 
         of_input = None if seen is None or not needs_x else slopes(seen, of_x)
+        direct = None  # what x gets from being the second operand, where one pass gives it too
         if of_input is not None and window == Window() and ctx.groups == 1:
-            grad_y, grad_x = operands.backward_both(grad, out, slopes(y, of_y), of_input)
-            pixel_rows(grad_x).addmm_(pixel_rows(grad_y), weight.flatten(1))
+            grad_y, direct = operands.backward_both(grad, out, slopes(y, of_y), of_input)
+        else:
+            grad_y = operands.backward(grad, out, y, of_y.mean, factors.a, slopes(y, of_y))
+        if direct is not None and x.device.type != "cpu":
+            # cuBLAS adds onto it; on a CPU oneDNN's convolution and a sum are faster than MKL's product.
+            pixel_rows(direct).addmm_(pixel_rows(grad_y), weight.flatten(1))
             grad_weight = (pixel_rows(grad_y).T @ pixel_rows(x)).view_as(weight) if needs_weight else None
-            return grad_x, grad_weight, *nothing, *(small.get(id(leaf)) for leaf in leaves)
-        grad_y = operands.backward(grad, out, y, of_y.mean, factors.a, slopes(y, of_y))
+            return direct, grad_weight, *nothing, *(small.get(id(leaf)) for leaf in leaves)
         grad_x, grad_weight, _ = torch.ops.aten.convolution_backward(
             grad_y,
             x,
@@ -222,7 +226,9 @@ class _NormalizedConvolution(torch.autograd.Function):
             ctx.groups,
             [needs_x, needs_weight, False],
         )
-        if seen is not None and of_input is not None:
+        if direct is not None:
+            grad_x = direct.add_(grad_x)
+        elif seen is not None and of_input is not None:
             grad_x = channels_last(grad_x)
             args = (seen, of_x.mean, factors.c, of_input)
             if seen.shape == grad_x.shape:
