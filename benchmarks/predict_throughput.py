@@ -2,9 +2,9 @@
 
 `mobileone predict FOLDER -o FILE.csv`, against a plain loop of Pillow, NumPy and ONNX Runtime and, where both
 are installed, torchvision's transforms with timm's fused network; and against decoding and the network alone,
-which is what cannot be saved. One thread for the network, whole processes from start to end, CPU time (so
-that other work on the machine matters little), interleaved rounds. Small photos are the given ones; large
-ones are the same, enlarged to 1500×1000 and coded at quality 90.
+which is what cannot be saved, resizing apart from it. One thread for the network, whole processes from start
+to end, CPU time (so that other work on the machine matters little), interleaved rounds. Small photos are the
+given ones; large ones are the same, enlarged to 1500×1000 and coded at quality 90.
 
 Run: python -m benchmarks.predict_throughput --photos ../shared/data/imagenet_val_300 --weights WEIGHTS
 """
@@ -86,6 +86,16 @@ for path in image_files(sys.argv[2]):
     read_image(path).decode()
 """
 
+VIEWS = """
+import sys
+from mobileone.data.folder import image_files
+from mobileone.images.decode import read_image
+from mobileone.images.eval_transform import EvalTransform
+view = EvalTransform(size=224, resize_size=256)
+for path in image_files(sys.argv[2]):
+    view(read_image(path))
+"""
+
 NETWORK = """
 import sys
 from mobileone.backends.artifact import Artifact
@@ -127,8 +137,10 @@ def candidates(artifact: Path, folder: Path, out: Path, number: int) -> dict[str
     ours = [python, "-m", "mobileone", "predict", artifact, folder, "--threads", "1", "--force"]
     found: dict[str, list[str | Path]] = {
         "mobileone predict": [*ours, "-o", out / "ours.csv"],
+        "  --scaled-decoding": [*ours, "-o", out / "scaled.csv", "--scaled-decoding"],
         "plain loop": [python, "-c", PLAIN, artifact, folder, out / "plain.csv"],
         "decoding alone": [python, "-c", DECODING, artifact, folder],
+        "decoding, resizing": [python, "-c", VIEWS, artifact, folder],
         "network alone": [python, "-c", NETWORK, artifact, folder, "-", str(number)],
         "imports alone": [python, "-c", NOTHING],
     }
@@ -152,11 +164,16 @@ def compare(title: str, commands: dict[str, list[str | Path]], *, number: int, r
         print(
             f"  {name:20} {medians[name]:7.2f} ({min(values):.2f} to {max(values):.2f}) {peaks[name]:6.0f} MB"
         )
-    ours = medians["mobileone predict"]
-    parts = medians["decoding alone"] + medians["network alone"] - medians["imports alone"]
-    print(f"  over the plain loop {ours / medians['plain loop']:.2f}, ", end="")
-    print(f"memory {peaks['mobileone predict'] / peaks['plain loop']:.2f}, ", end="")
-    print(f"over decoding and network {ours / parts:.2f}")
+    ours, scaled = medians["mobileone predict"], medians["  --scaled-decoding"]
+    network = medians["network alone"] - medians["imports alone"]
+    print(
+        f"  over the plain loop {ours / medians['plain loop']:.2f}, with --scaled-decoding "
+        f"{scaled / medians['plain loop']:.2f}; memory {peaks['mobileone predict'] / peaks['plain loop']:.2f}"
+    )
+    print(
+        f"  over decoding and network {ours / (medians['decoding alone'] + network):.2f}, "
+        f"over decoding, resizing and network {ours / (medians['decoding, resizing'] + network):.2f}"
+    )
     if "torchvision + timm" in medians:
         print(f"  over torchvision + timm {ours / medians['torchvision + timm']:.2f}")
 

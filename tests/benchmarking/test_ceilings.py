@@ -25,7 +25,7 @@ def test_ceilings_are_measured_by_kernels_that_prove_themselves():
     found = measure_ceilings(sorted(os.sched_getaffinity(0))[:1] if hasattr(os, "sched_getaffinity") else [0])
     assert found.threads == 1
     assert found.arithmetic["fp32"].source == "fp32 multiply-add"
-    assert all(1 < each.gops < 50_000 for each in found.arithmetic.values())
+    assert all(0.01 < each.gops < 50_000 for each in found.arithmetic.values())
     assert all(speed > 0 for _, speed in found.copies)
     named = {name for name in KERNEL_NAMES if any(KERNEL_NAMES[name] in note for note in found.notes)}
     kernels = {name for name, each in found.arithmetic.items() if each.source == KERNEL_NAMES[name]}

@@ -126,6 +126,8 @@ BACKENDS: dict[str, Backend] = {
             companion=".h",
             is_program=True,
             is_source=True,
+            features=("int8",),
+            features_layout="NHWC",
         ),
         Backend(
             name="coreml",

@@ -121,7 +121,7 @@ def test_the_best_kernels_are_chosen(little_library, little, noise):
 def test_a_run_leaves_its_last_map_and_the_places_of_each_class(little, little_library, noise):
     images = noise(little)
     results = [run_integers(little, image) for image in images]
-    scale = feature_scale(little)
+    scale = feature_scale(little, little.layers.convs[-1])
     for name in supported(little_library):
         little_library.use_kernels(name)
         features = little_library.features(images)
@@ -144,6 +144,37 @@ def test_maps_add_up_to_the_logits(little, little_library, noise):
         assert np.abs(sums - logits[:, index]).max() <= half_steps * unit * 1.001
 
 
+def giving_maps(quantized, *names):
+    """The network without a classifier, with these convolutions' maps as its output."""
+    features = {name: f"features_{index}" for index, name in enumerate(names)}
+    channels = {conv.name: conv.out_channels for conv in quantized.layers.convs}
+    gains = {name: np.linspace(0.5, 2, channels[name]).astype(np.float32) for name in names}
+    return replace(
+        quantized, layers=replace(quantized.layers, classifier=None, features=features), gains=gains
+    )
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_maps_on_the_way_are_the_output(little, compile_source, noise, threads):
+    convs = [conv.name for conv in little.layers.convs]
+    attended = next(conv.name for conv in little.layers.convs if conv.attention and not conv.is_depthwise)
+    quantized = giving_maps(little, convs[0], attended, convs[-1])
+    source = generate(quantized)
+    assert f"{attended}: " in source.header
+    network = compile_source(source, threads=threads)
+    wanted = assert_exact(network, quantized, noise(little))
+    assert wanted.shape[1] == network.num_outputs == 34 * 34 * 20 + 5 * 5 * 33 + 3 * 3 * 80
+    network.self_test()
+
+
+def test_a_network_of_one_convolution_gives_its_map(make_network, compile_source, noise):
+    quantized = make_network((8, 8, 8, 8), num_classes=0)
+    first = quantized.layers.convs[:1]
+    quantized = replace(quantized, layers=replace(quantized.layers, convs=first))
+    quantized = giving_maps(quantized, first[0].name)
+    assert_exact(compile_source(generate(quantized)), quantized, noise(quantized))
+
+
 def test_without_a_classifier_there_are_maps_but_of_no_class(make_network, compile_source, noise):
     quantized = make_network((16, 16, 24, 40), num_classes=0)
     network = compile_source(generate(quantized))
@@ -151,7 +182,7 @@ def test_without_a_classifier_there_are_maps_but_of_no_class(make_network, compi
     wanted = np.empty((*network.map_shape,), np.float32)
     error = network._function("features")(network._workspace, wanted.ctypes.data)
     assert b"nothing was run yet" in network._function("error_text")(error)
-    wanted = run_integers(quantized, image).last_map * feature_scale(quantized)
+    wanted = run_integers(quantized, image).last_map * feature_scale(quantized, quantized.layers.convs[-1])
     np.testing.assert_array_equal(network.features(images)[0], wanted)
     with pytest.raises(ArtifactError, match="no class of that index"):
         network.class_maps(images, [0])

@@ -14,9 +14,10 @@ from mobileone.backends.c.decision_block import decision_block
 from mobileone.backends.c.integers import run_integers
 from mobileone.backends.c.kernel_sets import all_kernels, template
 from mobileone.backends.c.layer_tables import LayerTables
-from mobileone.backends.c.network_steps import NetworkPlan, plan_network, stem_groups
+from mobileone.backends.c.network_steps import MapSpec, NetworkPlan, plan_network, stem_groups
 from mobileone.backends.c.symbols import CSymbols
 from mobileone.backends.c.workspace import Workspace, plan_workspace
+from mobileone.backends.fused_layers import ConvLayer
 from mobileone.backends.quantized_network import QuantizedNetwork
 from mobileone.errors import ConfigError, ExportError
 from mobileone.input_spec import InputSpec, sides
@@ -164,6 +165,7 @@ def _defines(
         "IS_MULTILABEL": int(layers.task == "multilabel"),
         "HAS_CLASS_NAMES": int(layers.class_names is not None and layers.classifier is not None),
         "HAS_ATTENTION": int(any(conv.attention is not None for conv in layers.convs)),
+        "HAS_FEATURES": int(bool(layers.features)),
         "SHARED_BYTES": workspace.shared_bytes,
         "THREAD_BYTES": workspace.thread_bytes,
         **workspace.offsets,
@@ -208,12 +210,40 @@ def _header(
         channels=channels,
         order="RGB" if channels == 3 else "in the order that the network was trained with",
         preprocessing=_preprocessing(spec),
-        num_outputs=layers.num_outputs,
+        num_outputs=_num_outputs(quantized, plan),
+        maps=_maps(plan),
         num_features=layers.convs[-1].out_channels,
         map_height=plan.last.height,
         map_width=plan.last.width,
-        output_kind="averages of the last map's channels" if layers.classifier is None else "logits",
+        output_kind=_output_kind(quantized),
         weight_bytes=weight_bytes,
         workspace_bytes=workspace.shared_bytes + workspace.thread_bytes,
         thread_bytes=workspace.thread_bytes,
     )
+
+
+def _output_kind(quantized: QuantizedNetwork) -> str:
+    if quantized.layers.features:
+        return "values: feature maps (rows, columns, channels), one behind another"
+    return "averages of the last map's channels" if quantized.layers.classifier is None else "logits"
+
+
+def _given(plan: NetworkPlan) -> list[tuple[ConvLayer, MapSpec]]:
+    return [(step.given, step.source) for step in plan.steps if step.given is not None]
+
+
+def _num_outputs(quantized: QuantizedNetwork, plan: NetworkPlan) -> int:
+    maps = _given(plan)
+    if not maps:
+        return quantized.layers.num_outputs
+    return sum(spec.height * spec.width * conv.out_channels for conv, spec in maps)
+
+
+def _maps(plan: NetworkPlan) -> str:
+    """A line for each map that is an output."""
+    lines, at = [], 0
+    for conv, spec in _given(plan):
+        shape = f"{spec.height} × {spec.width} × {conv.out_channels}"
+        lines.append(f"\n *          {conv.name}: {shape} from value {at} on")
+        at += spec.height * spec.width * conv.out_channels
+    return "".join(lines)

@@ -31,7 +31,7 @@ class IntegerResult:
         last_map: what the average is taken of, uint8 (H', W', C').
         sums: of the last map, a channel each.
         class_sums: products of the rounded average with the classifier's weights; None without a classifier.
-        outputs: float32, logits or averages.
+        outputs: float32, logits, averages, or feature maps (H', W', C') one behind another.
     """
 
     last_map: Bytes
@@ -77,7 +77,7 @@ def run_integers(quantized: QuantizedNetwork, image: Bytes) -> IntegerResult:
     height, width = image.shape[:2]
     x = np.tile(quantized.border, (height + 2 * above, width + 2 * beside, 1))
     x[above : above + height, beside : beside + width] = image
-    source = activations["image"]
+    source, maps = activations["image"], []
     for index, conv in enumerate(layers.convs):
         padding = conv.padding if index else (0, 0)  # the image has its border already
         output = activations[conv.name]
@@ -89,11 +89,14 @@ def run_integers(quantized: QuantizedNetwork, image: Bytes) -> IntegerResult:
         if conv.attention is not None:
             source = activations[f"{conv.name}.attn"]
             x = _attend(conv.attention, x, output, source)
+        if conv.name in layers.features:
+            maps.append(x * feature_scale(quantized, conv))
     sums = x.sum((0, 1), dtype=np.int64)
     average = sums.astype(np.float32) / np.float32(x.shape[0] * x.shape[1]) * np.float32(source.step)
     classifier = layers.classifier
     if classifier is None:
-        return IntegerResult(last_map=x, sums=sums, class_sums=None, outputs=average)
+        outputs = np.concatenate([each.ravel() for each in maps]) if maps else average
+        return IntegerResult(last_map=x, sums=sums, class_sums=None, outputs=outputs)
     step = np.float32(activations["pooled"].step)
     features = np.clip(np.rint(average / step), 0, STEPS).astype(np.int64)
     weight = quantized.weights[classifier.name]
@@ -102,12 +105,11 @@ def run_integers(quantized: QuantizedNetwork, image: Bytes) -> IntegerResult:
     return IntegerResult(last_map=x, sums=sums, class_sums=class_sums, outputs=logits.astype(np.float32))
 
 
-def feature_scale(quantized: QuantizedNetwork) -> NDArray[np.float32]:
-    """(C,): what a step of each channel of the last map stands for, in the float network's units."""
-    last = quantized.layers.convs[-1]
-    step = np.float32(quantized.activations[last.output_name].step)
-    gains = quantized.gains.get(last.name)
-    return np.full(last.out_channels, step) if gains is None else np.asarray(step * gains, np.float32)
+def feature_scale(quantized: QuantizedNetwork, conv: ConvLayer) -> NDArray[np.float32]:
+    """(C,): what a step of each channel behind a convolution stands for, in the float network's units."""
+    step = np.float32(quantized.activations[conv.output_name].step)
+    gains = quantized.gains.get(conv.name)
+    return np.full(conv.out_channels, step) if gains is None else np.asarray(step * gains, np.float32)
 
 
 def class_maps(quantized: QuantizedNetwork, last_map: Bytes) -> NDArray[np.float32]:

@@ -36,6 +36,7 @@ class LayerTables:
         shapes: of pointwise kernels, in the order of their numbers.
         maps: in the order of their numbers.
         weight_bytes: of all arrays that a processor's kernels read.
+        given_values: floats of all maps that are outputs, so far.
     """
 
     def __init__(self, quantized: QuantizedNetwork) -> None:
@@ -44,7 +45,7 @@ class LayerTables:
         self.tables: list[str] = []
         self.shapes: list[TileShape] = []
         self.maps: list[MapSpec] = []
-        self.weight_bytes = 0
+        self.weight_bytes = self.given_values = 0
         self._attention = ""
         self._sources, before = {}, "image"
         for conv in quantized.layers.convs:
@@ -84,15 +85,23 @@ class LayerTables:
             if step.kind == "AVERAGE":
                 self._gates(name, step.attention)
             attention = f"&{self._attention}_attention"
+        given = "NULL, 0, 0"
+        if step.given is not None:
+            channels = step.given.out_channels
+            self._map_scale(f"{name}_map_scale", step.given)
+            given = f"{name}_map_scale, {channels}, {self.given_values}"
+            self.given_values += step.source.height * step.source.width * channels
         if step.kind == "CLASSIFY":
             panels, count = "classifier_panels", self._classifier()
-        convs = [each.name for each in (step.depthwise, step.pointwise, step.attention) if each is not None]
+        parts = (step.depthwise, step.pointwise, step.attention, step.given)
+        convs = [each.name for each in parts if each is not None]
         source, target = step.source, step.target
         return (
             f"  /* {index}: {', '.join(convs) or 'head'}: "
             f"{source.height} × {source.width} to {target.height} × {target.width} */\n"
             f"  {{{step.kind}, &maps[{self._map(source)}], &maps[{self._map(target)}], "
-            f"{depthwise}, {stride}, {panels}, {count}, {attention}, {step.rows}, {int(step.clears)}}}"
+            f"{depthwise}, {stride}, {panels}, {count}, {attention}, {step.rows}, {int(step.clears)}, "
+            f"{given}}}"
         )
 
     def map_table(self, slots: dict[str, int]) -> str:
@@ -102,8 +111,11 @@ class LayerTables:
 
     def features(self) -> None:
         """What a byte of each channel of the last map stands for."""
-        array = feature_scale(self.quantized)
-        self._constant(number_array("feature_scale", array), array.nbytes)
+        self._map_scale("feature_scale", self.quantized.layers.convs[-1])
+
+    def _map_scale(self, name: str, conv: ConvLayer) -> None:
+        array = feature_scale(self.quantized, conv)
+        self._constant(number_array(name, array), array.nbytes)
 
     def _map(self, spec: MapSpec) -> int:
         if spec not in self.maps:

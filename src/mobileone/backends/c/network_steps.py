@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -13,7 +14,17 @@ from mobileone.errors import ExportError
 from mobileone.variants import Pair
 
 StepKind = Literal[
-    "STEM", "STEM_UNIT", "UNIT", "DEPTHWISE", "POINTWISE", "PANELS", "AVERAGE", "GATE", "POOL", "CLASSIFY"
+    "STEM",
+    "STEM_UNIT",
+    "UNIT",
+    "DEPTHWISE",
+    "POINTWISE",
+    "PANELS",
+    "AVERAGE",
+    "GATE",
+    "FEATURES",
+    "POOL",
+    "CLASSIFY",
 ]
 LINE = 64  # bytes of a cache line, and of the widest vector
 VECTOR = 16  # channels that every map is padded to, and lanes of the widest vector
@@ -70,6 +81,7 @@ class NetworkStep:
         depthwise: the convolution, where there is one.
         pointwise: the convolution, where there is one.
         attention: the convolution that it stands behind, where there is one.
+        given: the convolution whose map is an output, where it is one.
         rows: at a time, at most; 0 for all.
         clears: whether it writes the border; else that is there from the step before last.
     """
@@ -80,6 +92,7 @@ class NetworkStep:
     depthwise: ConvLayer | None = None
     pointwise: ConvLayer | None = None
     attention: ConvLayer | None = None
+    given: ConvLayer | None = None
     rows: int = 0
     clears: bool = False
 
@@ -139,15 +152,15 @@ def plan_network(quantized: QuantizedNetwork, size: Pair) -> NetworkPlan:
         _check_unit(depthwise, pointwise)
     for conv in quantized.layers.convs:
         _check_zero_points(quantized, conv)
-    builder = _Builder(size, stem)
+    builder = _Builder(size, stem, quantized.layers.features)
     for index, (depthwise, pointwise) in enumerate(units):
         builder.unit(depthwise, pointwise, is_last=index == len(units) - 1)
     return builder.done(has_classifier=quantized.layers.classifier is not None)
 
 
 class _Builder:
-    def __init__(self, image: Pair, stem: ConvLayer) -> None:
-        self.image, self.stem = image, stem
+    def __init__(self, image: Pair, stem: ConvLayer, features: Collection[str]) -> None:
+        self.image, self.stem, self.features = image, stem, features
         self.stem_size = stem.output_size(image)
         self.steps: list[NetworkStep] = []
         pixel = round_up(stem.out_channels, VECTOR)
@@ -171,15 +184,14 @@ class _Builder:
         late = size[0] * size[1] <= LATE_PIXELS
         fused = not late and depthwise.attention is None
         if self.at.slot == "stem":
-            if fused and self.stem.attention is None and depthwise.stride == (2, 2):
+            is_apart = self.stem.attention is not None or self.stem.name in self.features
+            if fused and not is_apart and depthwise.stride == (2, 2):
                 self.stem_bytes = 3 * (self.at.width + 2) * self.at.pixel + 2 * LINE
                 self._add("STEM_UNIT", target, depthwise=depthwise, pointwise=pointwise, rows=rows)
                 self._behind(pointwise, rows, size[1], pitch)
                 return
-            self.at = replace(self.at, slot="a")
+            self._stem()
             target = replace(target, slot="b")
-            self._add("STEM", self.at)
-            self._attend(self.stem)
         if fused:
             self._add("UNIT", target, depthwise=depthwise, pointwise=pointwise, rows=rows)
         else:
@@ -192,7 +204,14 @@ class _Builder:
             )
         self._behind(pointwise, rows, size[1], pitch)
 
+    def _stem(self) -> None:
+        self.at = replace(self.at, slot="a")
+        self._add("STEM", self.at)
+        self._attend(self.stem)
+
     def done(self, *, has_classifier: bool) -> NetworkPlan:
+        if self.at.slot == "stem":  # a network of nothing else
+            self._stem()
         self._add("POOL", self.at)
         if has_classifier:
             self._add("CLASSIFY", self.at)
@@ -243,6 +262,8 @@ class _Builder:
         if conv.attention is not None:
             for kind in ("AVERAGE", "GATE"):
                 self.steps.append(NetworkStep(kind=kind, source=self.at, target=self.at, attention=conv))
+        if conv.name in self.features:
+            self.steps.append(NetworkStep(kind="FEATURES", source=self.at, target=self.at, given=conv))
 
     def _strip(self, rows: int, width: int, pitch: int) -> None:
         """Room for that many rows of values: an odd number's pair, and a tile that is not full."""

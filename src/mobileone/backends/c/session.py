@@ -16,7 +16,7 @@ import numpy as np
 from mobileone.backends.c.compiler import FLAGS, compile_c, find_compiler, library_suffix
 from mobileone.backends.c.symbols import CSymbols
 from mobileone.backends.manifest import Manifest
-from mobileone.backends.session import Array, as_logits
+from mobileone.backends.session import Array, as_features, as_logits
 from mobileone.backends.table import Precision
 from mobileone.cache import cache_dir
 from mobileone.decision import Doubt
@@ -239,6 +239,22 @@ class CSession:
     def run(self, batch: Array) -> Array:
         """Logits of a batch."""
         return as_logits(self.network.logits(batch), self._manifest)
+
+    def features(self, batch: Array) -> list[Array]:
+        """Feature maps of a batch."""
+        shapes = [each.shape for each in self._manifest.features]
+        ends = np.cumsum([np.prod(shape) for shape in shapes])
+        values = self.network.logits(batch)
+        if values.shape[1] != ends[-1]:
+            raise ArtifactError(
+                f"the network gives {values.shape[1]} values, its manifest says maps of {shapes}; "
+                "quantize again"
+            )
+        parts = np.split(values, ends[:-1], axis=1)
+        return as_features(
+            [part.reshape(len(part), *shape) for part, shape in zip(parts, shapes, strict=True)],
+            self._manifest,
+        )
 
 
 open = CSession

@@ -200,15 +200,29 @@ static void apply_gates(const job *j, const step *s, int y0, int y1) {
 }
 #endif
 
+#if HAS_FEATURES
+static void give_map(const job *j, const step *s, int y0, int y1) {
+  const map m = map_of(j, s->in);
+  float *to = j->logits + s->map_at + (ptrdiff_t)y0 * s->in->width * s->map_channels;
+  for (int y = y0; y < y1; y++)
+    for (int x = 0; x < s->in->width; x++) {
+      const uint8_t *pixel = pixel_at(m, y + s->in->border, x + s->in->border);
+      for (int c = 0; c < s->map_channels; c++) *to++ = (float)pixel[c] * s->map_scale[c];
+    }
+}
+#endif
+
+/* Where maps are the output, the sums are for the self-test alone. */
 static void pool(const job *j, const step *s) {
   int32_t *sums = (int32_t *)(void *)(j->workspace + SUMS_AT);
   const float count = (float)(s->in->height * s->in->width);
+  (void)count;
   sum_map(j, s->in, sums);
 #if NUM_CLASSES
   uint8_t *features = j->workspace + FEATURES_AT;
   memset(features + NUM_FEATURES, 0, FEATURE_BYTES - NUM_FEATURES);
   j->k->round_averages(sums, NUM_FEATURES, count, LAST_STEP, POOLED_STEP, features);
-#else
+#elif !HAS_FEATURES
   for (int c = 0; c < NUM_FEATURES; c++) {
     single mean = (float)sums[c] / count;
     single average = mean * LAST_STEP;
@@ -251,6 +265,7 @@ static int length_of(const step *s) {
     case STEM_UNIT:
     case UNIT:
     case POINTWISE: return s->out->height;
+    case FEATURES:
     case GATE: return s->in->height;
     case DEPTHWISE: return s->depthwise->blocks;
     case PANELS:
@@ -311,6 +326,9 @@ static void run_chunk(const job *j, int thread, const step *s, int chunk, int ch
 #if HAS_ATTENTION
     case AVERAGE: find_gates(j, s); break;
     case GATE: apply_gates(j, s, begin, end); break;
+#endif
+#if HAS_FEATURES
+    case FEATURES: give_map(j, s, begin, end); break;
 #endif
     case POOL: pool(j, s); break;
 #if NUM_CLASSES

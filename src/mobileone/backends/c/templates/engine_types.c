@@ -24,6 +24,7 @@ enum kind {
   PANELS,     /* pointwise alone, by output channels: late maps have few rows and many channels */
   AVERAGE,    /* gates of an attention */
   GATE,       /* its products */
+  FEATURES,   /* a map is an output */
   POOL,       /* average of the last map */
   CLASSIFY    /* linear layer */
 };
@@ -38,6 +39,9 @@ typedef struct { /* What all threads do before any goes on. */
   const attention *attention;
   int32_t rows;   /* at a time, at most */
   int32_t clears; /* whether it writes the zeros around its map */
+  const float *map_scale; /* of a map that is an output: what a step of each channel stands for, */
+  int32_t map_channels;
+  uint32_t map_at; /* and where it begins there */
 } step;
 
 typedef struct { /* What a thread keeps of the first convolution from one chunk to the next. */

@@ -3,7 +3,7 @@
  * Input    uint8 pixels, $height × $width × $channels (rows, columns, channels), $order, nothing between rows.
  *          $preprocessing
  *          Normalisation is inside.
- * Output   float32, $num_outputs $output_kind.
+ * Output   float32, $num_outputs $output_kind.$maps
  * Memory   $weight_bytes bytes of constants; a workspace of ${prefix}_workspace() bytes a call at a time
  *          ($workspace_bytes, and $thread_bytes for every further thread).
  *
