@@ -44,11 +44,14 @@ from mobileone.checkpoint.inspect import describe
 from mobileone.checkpoint.load import load_model
 from mobileone.checkpoint.store import config_of, load_state, save_model, save_state
 from mobileone.cli.prediction_file import PredictionFile
+from mobileone.curation.embeddings import Embeddings
 from mobileone.data.fingerprint import Fingerprint
 from mobileone.data.shards.index import ShardIndex
 from mobileone.data.shards.shard_source import open_shards
 from mobileone.data.shards.tar import index_tar
 from mobileone.data.shards.write import write_shards
+from mobileone.data.subset import read_exclusions
+from mobileone.decision import Decision
 from mobileone.errors import MobileOneError
 from mobileone.exporting.pipeline import describe as describe_network
 from mobileone.images.decode import read_image
@@ -260,6 +263,13 @@ def texts(folder: Path) -> list[Target]:
     artifact.write_bytes(b"graph")
     torch.manual_seed(0)
     network = create_model(TINY, num_classes=3, class_names=list("abc"), form="inference").eval()
+    network.decision = Decision(
+        temperatures=(1.5,),
+        thresholds=(0.5, 0.6, 0.7),
+        novelty="energy",
+        novelty_limit=-1.0,
+        evidence={"n": 3},
+    )
     tensor = tensor_spec(network, ExportOptions(), layout="NCHW", uint8=False)
     manifest = describe_network(
         network, format="onnx", precision="fp32", tensor=tensor, options={"a": [1]}, versions={}, source="x"
@@ -270,18 +280,26 @@ def texts(folder: Path) -> list[Target]:
     files.claim(config, world_size=1)
     images = {"training": Fingerprint({"cat": 3, "dog": 2}, {"cat": "a" * 16, "dog": "b" * 16})}
     files.note_images(images)
-    numbers = {field.name: 0.5 for field in fields(EpochRecord)}
+    numbers: dict[str, Any] = {field.name: 0.5 for field in fields(EpochRecord)}
+    numbers["metrics"] = {"acc1": 50.0, "acc5": 90.0}
     files.write_metrics([EpochRecord(**numbers | {"epoch": n, "step": n}) for n in (1, 2)])
     hub = folder / "mutant-hub"
     hub.mkdir()
     torch.save(network.state_dict(), hub / "pytorch_model.bin")
     (hub / "config.json").write_text(json.dumps(config_of(network).to_hub()))
+    kept = Embeddings(vectors=np.ones((2, 3), np.float32), names=("a", "b"), labels=("x", "y"))
+    vectors, named = (kept.write(folder / f"mutant{suffix}") for suffix in (".npy", "-named.npy"))
+    exclusions = folder / "mutant-out.csv"
+    exclusions.write_text('image,label\ncat/1.jpg,cat\n"\'=a, b.jpg",dog\n')
     readers: dict[str, tuple[Path, Callable[[Path], object]]] = {
         "manifest": (manifest_path(artifact), lambda _: read_manifest(artifact)),
         "run config": (files.config, lambda _: files.read_config()),
         "run images": (files.images, lambda _: files.changed_images(images)),
         "hub config": (hub / "config.json", lambda _: load_model(hub)),
         "metrics": (files.metrics, lambda _: epoch_rows(files)),
+        "vectors": (vectors, lambda _: Embeddings.read(vectors)),
+        "names of vectors": (named.with_name(f"{named.name}.json"), lambda _: Embeddings.read(named)),
+        "exclusions": (exclusions, lambda _: read_exclusions(exclusions)),
     }
     start = str(folder / "mutant")
     targets = [

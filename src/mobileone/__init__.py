@@ -63,6 +63,7 @@ if TYPE_CHECKING:
     from mobileone.serving.serve import serve as serve
     from mobileone.training.config.augmentation import Augment as Augment
     from mobileone.training.config.augmentation import Phase as Phase
+    from mobileone.training.config.hold_out import HoldOut as HoldOut
     from mobileone.training.config.objective import Distill as Distill
     from mobileone.training.config.objective import Mix as Mix
     from mobileone.training.config.objective import Objective as Objective
@@ -76,6 +77,7 @@ if TYPE_CHECKING:
     from mobileone.training.config.train_config import override as override
     from mobileone.training.run.adapt import adapt as adapt
     from mobileone.training.run.fit import fit as fit
+    from mobileone.training.run.fit_folds import fit_folds as fit_folds
     from mobileone.training.watch.callback import Callback as Callback
     from mobileone.variants import VARIANTS as VARIANTS
     from mobileone.variants import BlockSpec as BlockSpec
@@ -98,6 +100,7 @@ _HOME = {
     "DownloadError": "mobileone.errors",
     "Embeddings": "mobileone.curation.embeddings",
     "ExportError": "mobileone.errors",
+    "HoldOut": "mobileone.training.config.hold_out",
     "InferenceBlock": "mobileone.model.block",
     "InferenceError": "mobileone.errors",
     "InputSpec": "mobileone.input_spec",
@@ -139,6 +142,7 @@ _HOME = {
     "expand": "mobileone.reparam.expand",
     "export": "mobileone.exporting.export",
     "fit": "mobileone.training.run.fit",
+    "fit_folds": "mobileone.training.run.fit_folds",
     "list_models": "mobileone.model.create",
     "load_model": "mobileone.checkpoint.load",
     "make_app": "mobileone.serving.app",

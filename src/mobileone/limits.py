@@ -52,7 +52,7 @@ class Limit:
 
 IMAGE_PIXELS = Limit("image_pixels", 2**26, "height × width of an image that is decoded, or resized to")
 IMAGE_BYTES = Limit("image_bytes", 2**28, "bytes of an image file, and of an image in a shard")
-JSON_BYTES = Limit("json_bytes", 2**26, "bytes of a manifest, a configuration, a shard's index")
+JSON_BYTES = Limit("json_bytes", 2**26, "bytes of a manifest, a configuration, a list, a shard's index")
 CLASSES = Limit("classes", 1_000_000, "classes that a manifest, a configuration or an index may name")
 INPUT_SIZE = Limit("input_size", 8192, "side of a network's input that a file may ask for, pixels")
 ARTIFACT_BYTES = Limit("artifact_bytes", 2**32, "bytes of all files of an exported network together")

@@ -45,3 +45,11 @@ def test_a_split_by_another_name_is_checked_and_said(run, photos):
     assert code == 0
     assert [line.split()[0] for line in text.splitlines()[1:3]] == ["train", "val"]
     assert "has no val/; valid/ is used" in text
+
+
+def test_a_list_is_checked_split_by_split(run, label_list):
+    code, out, err = run("check-data", label_list, "--workers", 0, "--json")
+    assert code == 0, err
+    splits = json.loads(out)["splits"]
+    assert {name: split["num_images"] for name, split in splits.items()} == {"train": 24, "val": 8}
+    assert splits["train"]["per_class"] == {"bright": 12, "red": 12}

@@ -25,7 +25,7 @@ def test_look_alikes_in_a_folder_and_among_vectors(run, model_file, photos, tmp_
     ("options", "told"),
     [
         (("--in", "nowhere"), "vectors are kept in .npy or .parquet, got nowhere"),
-        (("--in", "nowhere.npy"), "nowhere.npy holds no vectors of mobileone embed: No such file"),
+        (("--in", "nowhere.npy"), "names: No such file or directory"),
         (("--in", ".", "-k", 0), "--number must be at least 1"),
         (("--in", ".", "--png", "a.jpg"), "the picture must end in .png"),
     ],

@@ -190,3 +190,41 @@ def test_a_class_that_is_not_utf8_and_a_terminal_that_is_not(tmp_path):
         assert b"Traceback" not in done.stderr
     assert load_model(run_dir).class_names == ("caf\\xe9", "猫")
     assert "caf\\xe9,caf\\xe9" in (tmp_path / "predictions.csv").read_text(encoding="utf-8")
+
+
+def test_folds_are_trained_one_after_the_other_or_one_alone(run, photos, tiny, tmp_path):
+    pytest.importorskip("sklearn", reason="holding out needs scikit-learn, in the extra train")
+    command = [
+        "train",
+        "--data",
+        photos / "train",
+        "--run-dir",
+        tmp_path / "run",
+        "--device",
+        "cpu",
+        "--no-report",
+    ]
+    small = ["--set", f"model={json.dumps(tiny.to_dict())}", "epochs=1", "batch_size=4", "num_workers=0"]
+    code, out, err = run(*command, "--folds", 2, "--fold", 2, *small, "input_size=32")
+    assert code == 0, err
+    assert [line.split()[0] for line in out.splitlines()] == ["acc@1", "fold", "2", "mean", "deviation"]
+    code, out, err = run(*command, "--folds", 2, "--resume", "--json", *small, "input_size=32")
+    assert code == 0, err
+    summary = json.loads(out)
+    assert (summary["folds"], list(summary["figures"])) == (2, ["1", "2"])
+    assert f"folds: {tmp_path / 'run' / 'folds.csv'}" in err
+    code, _, err = run(*command, "--folds", 2, "--fold", 3, *small)
+    assert (code, "fold must be in 1..2, got 3" in err) == (1, True)
+    code, _, err = run(*command, "--split", 0.5, "--fold", 1, *small)
+    assert (code, "give --folds as well" in err) == (1, True)
+
+
+def test_a_list_without_split_says_which_flags_there_are(run, tmp_path, photos):
+    (photos / "list.csv").write_text("image,labels\ntrain/cat/0.jpg,a;b\n")
+    code, _, err = run(
+        "train", "--data", photos / "list.csv", "--task", "multilabel", "--run-dir", tmp_path / "run"
+    )
+    assert (code, "pass --split 0.2 or --folds, or" in err) == (1, True)
+    code, _, err = run("train", "--data", photos / "list.csv", "--split", 0.5, "--run-dir", tmp_path / "run")
+    assert (code, "must have one, unless --task multilabel" in err) == (1, True)
+    assert not (tmp_path / "run").exists()

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -64,3 +65,66 @@ def test_train_test_export_and_predict_agree(run, label_list, small, tmp_path):
             (n for n in by_name if by_name[n] >= 0.5), key=lambda n: -by_name[n]
         )
     assert np.ptp([sum(score["probability"] for score in answer["scores"]) for answer in answers]) > 0.1
+
+
+KINDS = {
+    "dress": ("one piece",),
+    "hat": ("accessory",),
+    "longsleeve": ("top", "long"),
+    "outwear": ("top", "long"),
+    "pants": ("bottom", "long"),
+    "shirt": ("top",),
+    "shoes": ("accessory",),
+    "shorts": ("bottom",),
+    "skirt": ("bottom",),
+    "t-shirt": ("top",),
+}
+"""Labels of the ten kinds of clothes, besides their own."""
+
+
+@pytest.fixture
+def clothes(shared_data, tmp_path):
+    """A list of 12 photos of each kind, each with two or three labels, not divided."""
+    rows = ["image,labels"]
+    with zipfile.ZipFile(shared_data / "clothing_176_q80.zip") as archive:
+        for kind, more in KINDS.items():
+            names = sorted(name for name in archive.namelist() if name.startswith(f"train/{kind}/"))[:12]
+            archive.extractall(tmp_path / "clothes", names)
+            rows += [f"clothes/{name},{';'.join((kind, *more))}" for name in names]
+    (tmp_path / "clothes.csv").write_text("\n".join(rows) + "\n", encoding="utf-8")
+    return tmp_path / "clothes.csv"
+
+
+@pytest.mark.slow
+def test_clothes_go_from_photos_to_an_int8_file(run, clothes, shared_data, tmp_path, needs_backend):
+    needs_backend("onnx")
+    folder = tmp_path / "run"
+    options = ["epochs=2", "batch_size=16", "num_workers=0", "loss=asymmetric", "sampling=balanced"]
+    run(
+        *("train", "--data", clothes, "--task", "multilabel", "--recipe", "finetune", "--split", 0.25),
+        *(
+            "--init",
+            shared_data / "apple_s0" / "mobileone_s0.pth.tar",
+            "--run-dir",
+            folder,
+            "--device",
+            "cpu",
+        ),
+        *("--input-size", 96, "--set", *options),
+    )
+    tested = json.loads(run("test", folder, "--data", clothes, "--workers", 0, "--json"))
+    assert (tested["num_images"], len(tested["per_class"]["ap"])) == (30, 15)
+    best = load_model(folder).eval()
+    assert (best.task, best.num_classes) == ("multilabel", 15)
+    run("export", folder, "--format", "onnx", "-o", tmp_path / "net.onnx")
+    exported = json.loads(run("test", tmp_path / "net.onnx", "--data", folder / "split.jsonl", "--json"))
+    assert exported["map"] == pytest.approx(tested["map"], abs=0.05)
+    run("quantize", folder, "--format", "onnx", "--calib", tmp_path / "clothes", "-o", tmp_path / "int8.onnx")
+    int8 = json.loads(run("test", tmp_path / "int8.onnx", "--data", folder / "split.jsonl", "--json"))
+    assert int8["map"] == pytest.approx(tested["map"], abs=15)
+    photo = next((tmp_path / "clothes" / "train" / "pants").iterdir())
+    for file in (folder, tmp_path / "net.onnx", tmp_path / "int8.onnx"):
+        (answer,) = json.loads(run("predict", file, photo, "--threshold", 0.1, "--topk", 15, "--json"))
+        by_name = {score["class_name"]: score["probability"] for score in answer["scores"]}
+        assert len(by_name) == 15
+        assert set(answer["labels"]) == {name for name, value in by_name.items() if value >= 0.1}

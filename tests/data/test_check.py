@@ -8,10 +8,11 @@ import pytest
 import torch
 from PIL import Image
 
-from mobileone.data import check
-from mobileone.data.check import check_data, difference_hash
+from mobileone.data import check, likeness
+from mobileone.data.check import check_data
 from mobileone.data.digits import load_digits
 from mobileone.data.folder import find_images
+from mobileone.data.likeness import difference_hash
 from mobileone.images.orientation import EXIF_ORIENTATION
 
 
@@ -94,13 +95,13 @@ def test_the_hash_survives_coding_and_scaling_and_tells_pictures_apart():
     for seed in range(20):
         file = io.BytesIO()
         photo(seed, (200, 160)).save(file, "JPEG", quality=70)
-        assert apart(hashed(photo(seed)), hashed(Image.open(file))) <= check.MAX_BITS
-        assert apart(hashed(photo(seed)), hashed(photo(seed + 50))) > 5 * check.MAX_BITS
+        assert apart(hashed(photo(seed)), hashed(Image.open(file))) <= likeness.MAX_BITS
+        assert apart(hashed(photo(seed)), hashed(photo(seed + 50))) > 5 * likeness.MAX_BITS
 
 
 def test_close_hashes_are_found_whichever_bits_differ(monkeypatch):
     """Against all pairs compared one by one."""
-    monkeypatch.setattr(check, "_thumbnail", lambda source, index: torch.zeros(3, 32, 32))
+    monkeypatch.setattr(likeness, "_thumbnail", lambda source, index: torch.zeros(3, 32, 32))
     chance = np.random.default_rng(0)
     train = [int(value) for value in chance.integers(0, 2**63, 60)]
     bits = chance.integers(0, 63, (60, 2)).tolist()
@@ -122,10 +123,12 @@ def test_close_hashes_are_found_whichever_bits_differ(monkeypatch):
         (str(i), str(j))
         for i, one in enumerate(train)
         for j, other in enumerate(val)
-        if (one ^ other).bit_count() <= check.MAX_BITS
+        if (one ^ other).bit_count() <= likeness.MAX_BITS
     }
     assert len(expected) >= 60
     assert set(pairs) == expected
     views = iter(range(10**6))
-    monkeypatch.setattr(check, "_thumbnail", lambda source, index: torch.tensor([20.0 * (next(views) % 2)]))
+    monkeypatch.setattr(
+        likeness, "_thumbnail", lambda source, index: torch.tensor([20.0 * (next(views) % 2)])
+    )
     assert check._alike({"train": Named(), "val": Named()}, found) == []  # the same hash is not enough

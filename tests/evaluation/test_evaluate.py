@@ -17,6 +17,7 @@ from mobileone.evaluation.evaluate import evaluate
 from mobileone.input_spec import InputSpec
 from mobileone.model.create import create_model
 from mobileone.model.network import MobileOne
+from mobileone.ranks.distributed import Distributed
 from mobileone.variants import Variant
 
 TINY = Variant("tiny", (8, 8, 16, 16), num_conv_branches=2, depths=(1, 1, 1, 1))
@@ -158,3 +159,28 @@ def test_a_calibrated_model_says_how_many_answers_are_sure_and_right(model: Mobi
     refusing = evaluate(model, "digits", progress=False)
     assert (refusing.coverage, refusing.accepted_acc1) == (0, None)
     assert refusing.loss != pytest.approx(plain.loss, rel=1e-3)
+
+
+def test_labels_of_several_ranks_come_to_what_one_rank_finds(tiny, label_list):
+    pytest.importorskip("sklearn", reason="figures of several labels need scikit-learn, in the extra train")
+    model = create_model(
+        tiny, num_classes=2, input_spec=InputSpec(size=32), class_names=("bright", "red"), task="multilabel"
+    ).eval()
+    alone = evaluate(model, label_list, split="train", batch_size=24, progress=False)
+    shares: list[list[torch.Tensor]] = []
+
+    class Rank(Distributed):
+        """One of two ranks, which hands over the other's share."""
+
+        def gather(self, value):
+            if not value or not isinstance(value[0], torch.Tensor):
+                return [value]
+            shares.append(value)
+            return shares[::-1]
+
+    for rank in (0, 1):
+        dist = Rank(rank=rank, world_size=2)
+        found = evaluate(model, label_list, split="train", batch_size=3, dist=dist, progress=False)
+    assert len(shares) == 2
+    assert dict(found.metrics) == pytest.approx(dict(alone.metrics))
+    assert (found.num_images, found.loss) == (24, pytest.approx(alone.loss))

@@ -46,7 +46,18 @@ def _alarm() -> Iterator[None]:
 
 
 CHECKPOINTS = ("safetensors", "pt", "apple", "mmpretrain", "reference", "legacy", "resume file")
-TEXTS = ("manifest", "run config", "run images", "hub config", "metrics", ".csv partial", ".jsonl partial")
+TEXTS = (
+    "manifest",
+    "run config",
+    "run images",
+    "hub config",
+    "metrics",
+    "vectors",
+    "names of vectors",
+    "exclusions",
+    ".csv partial",
+    ".jsonl partial",
+)
 IMAGES = ("JPEG RGB", "JPEG L", "JPEG CMYK", "PNG RGBA", "PNG P", "PNG I;16", "GIF P", "BMP RGB", "WEBP RGB")
 
 

@@ -241,6 +241,14 @@ def test_a_network_that_is_lost_is_told_where_it_is_wanted(browser, mock_site, s
     tab.command("Page.close")
 
 
+def test_a_network_that_fails_does_not_keep_others_from_being_measured(browser, mock_site, served):
+    tab = browser.open(f"{served(mock_site(network('lost'), network('good')))}#measured")
+    tab.shown("#view-measured")
+    assert [each["network"]["title"] for each in measured(tab)["measurements"]] == ["good network"] * 2
+    assert tab.text_of("#measured-notice") == "lost.bin could not be fetched: is this device online?"
+    tab.command("Page.close")
+
+
 def measured(tab):
     """Measure everything; what the page then copies as JSON."""
     tab.evaluate("location.hash = '#measured'")

@@ -1,10 +1,13 @@
 """The page's modules: checked by TypeScript where it is, small, and loading nothing from elsewhere."""
 
+import json
 import re
 import shutil
 import subprocess
 
 import pytest
+
+from mobileone.benchmarking.latency import Latency
 
 from .conftest import STATIC
 
@@ -23,6 +26,31 @@ def test_syntax(module):
     command = ["node", "--experimental-default-type=module", "--no-warnings", "--check", module]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.skipif(shutil.which("node") is None, reason="no node on this machine")
+@pytest.mark.parametrize(
+    "values", [[3.0], [2.0, 1.0], [5.0, 1.0, 9.0], [float(i * i % 37) + 1 for i in range(100)]]
+)
+def test_the_page_counts_as_the_benchmark_does(values):
+    program = f"""
+      import {{ summary, histogram }} from {json.dumps((STATIC / "statistics.js").as_uri())};
+      const values = {json.dumps(values)};
+      console.log(JSON.stringify({{ ...summary(values), ...histogram(values) }}));
+    """
+    command = [
+        "node",
+        "--no-warnings",
+        "--experimental-default-type=module",
+        "--input-type=module",
+        "-e",
+        program,
+    ]
+    found = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+    wanted = Latency((tuple(value / 1e3 for value in values),), 1)
+    ours = (wanted.min_ms, wanted.median_ms, wanted.p90_ms)
+    assert (found["min"], found["median"], found["p90"]) == pytest.approx(ours)
+    assert sum(found["counts"]) == len(values), "none is left out"
 
 
 def test_every_module_is_small_enough_to_read():

@@ -48,7 +48,7 @@ TRANSFORM = """(async (data, type, input) => {
   const { instance } = await WebAssembly.instantiate(await (await fetch("pixels.wasm")).arrayBuffer());
   const bytes = Uint8Array.from(atob(data), (c) => c.charCodeAt(0));
   const source = await decode(new Blob([bytes], { type }), input.exif);
-  const { pixels } = new Pixels(instance).transform(source, input);
+  const { pixels } = await new Pixels(instance).transform(source, input);
   return btoa(String.fromCharCode(...pixels));
 })"""
 
@@ -111,6 +111,8 @@ def test_every_network_gives_pythons_integers_on_one_thread_and_on_two(page, sit
         assert one["same"], (name, one)
         assert two["same"], (name, two)
         assert one["of"] > 0
+        assert one["decoding"]["of"] == 48 * 64 * 3
+        assert one["decoding"]["greatest"] <= 2  # another decoder may round otherwise
         assert one["pixels"] == {"same": True, "differing": 0, "of": 3}
 
 

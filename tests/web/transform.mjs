@@ -9,9 +9,10 @@ const load = (name) => import(pathToFileURL(`${folder}/${name}`));
 const { Pixels, pixelSource } = await load("pixels.js");
 const { goldenPicture } = await load("golden.js");
 const pixels = new Pixels(new WebAssembly.Instance(new WebAssembly.Module(fs.readFileSync(module))));
-const answers = JSON.parse(fs.readFileSync(list)).map(({ input, golden, rgba, height, width }) => {
+const answers = [];
+for (const { input, golden, rgba, height, width } of JSON.parse(fs.readFileSync(list))) {
   const picture = golden ? goldenPicture(golden) : { height, width, data: new Uint8Array(fs.readFileSync(rgba)) };
-  const done = pixels.transform(pixelSource(picture), input);
-  return { sha256: crypto.createHash("sha256").update(done.pixels).digest("hex"), box: done.box };
-});
+  const done = await pixels.transform(pixelSource(picture), input);
+  answers.push({ sha256: crypto.createHash("sha256").update(done.pixels).digest("hex"), box: done.box });
+}
 console.log(JSON.stringify(answers));

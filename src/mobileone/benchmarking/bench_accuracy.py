@@ -17,6 +17,7 @@ from mobileone.benchmarking.subject import BenchSubject
 from mobileone.data.photos import Photos, read_photos
 from mobileone.errors import ConfigError
 from mobileone.input_spec import InputSpec
+from mobileone.task import task_of
 
 if TYPE_CHECKING:
     from mobileone.model.network import MobileOne
@@ -64,7 +65,12 @@ class Evaluation:
                     f"{subject.network} and {first.network} have different classes: evaluate one at a time"
                 )
         photos = read_photos(
-            data, num_classes=first.num_classes, class_names=first.class_names, most=most, seed=seed
+            data,
+            num_classes=first.num_classes,
+            class_names=first.class_names,
+            most=most,
+            seed=seed,
+            task=task_of(first.model or first.manifest),
         )
         pixels: dict[InputSpec, NDArray[np.uint8]] = {}
         logits: dict[str, Path] = {}

@@ -34,7 +34,7 @@ class CheckData:
     """
 
     data: Annotated[Positional[str], arg(metavar="DIR")]
-    """Folder with train/<class>/ and val/<class>/, shards, or `digits`."""
+    """Folder with train/<class>/ and val/<class>/, a list of images, shards, or `digits`."""
     val_data: str | None = None
     """Validation images, where they are elsewhere."""
     workers: int | None = None
@@ -68,14 +68,14 @@ class CheckData:
         return 0
 
     def _sources(self) -> dict[str, ImageSource]:
-        from mobileone.data.layout import splits_in
-        from mobileone.data.open import open_data, open_validation
+        from mobileone.data.list_rows import is_list
+        from mobileone.data.open import open_data, open_validation, splits_of
         from mobileone.data.shards.address import is_shards
 
         folder = Path(self.data)
         has_train = has_val = True
-        if os.path.isdir(folder) and not is_shards(self.data):
-            there = splits_in(folder)
+        if is_list(folder) or (os.path.isdir(folder) and not is_shards(self.data)):
+            there = splits_of(folder)
             has_train = "train" in there
             has_val = len(there) > 1 or not has_train
         sources: dict[str, ImageSource] = {}

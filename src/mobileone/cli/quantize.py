@@ -127,7 +127,9 @@ def _compare(model: MobileOne, artifact: Path, folder: Path) -> Int8Comparison:
 
     if not folder.is_dir():
         raise ConfigError(f"--eval takes a folder of photos, got {folder}")
-    photos = read_photos(folder, num_classes=model.num_classes, class_names=model.class_names)
+    photos = read_photos(
+        folder, num_classes=model.num_classes, class_names=model.class_names, task=model.task
+    )
     return compare_int8(model, Artifact(artifact), photos)
 
 

@@ -23,8 +23,9 @@ class Shard:
     """
 
     source: Annotated[Positional[str], arg(metavar="DIR")]
-    """Folder with train/<class>/ and val/<class>/. With --verify, the shards: their folder, or a pattern.
-    With --index, the pattern of one split's shards, such as 'DIR/train-{000000..000007}.tar'."""
+    """Folder with train/<class>/ and val/<class>/, or a list of images. With --verify, the shards: their
+    folder, or a pattern. With --index, the pattern of one split's shards, such as
+    'DIR/train-{000000..000007}.tar'."""
     output: Annotated[Path | None, arg(aliases=["-o"])] = None
     """Folder to write. What an interrupted run left there is gone on with; anything else is refused."""
     resize_short: Annotated[int | None, arg(metavar="SIDE")] = None

@@ -36,6 +36,24 @@ def ranks_for(source: str, device: str) -> Iterator[Distributed | None]:
         yield ranks
 
 
+def held_out(model: str, data: str) -> str:
+    """The images to test on: of data that a run divided by itself only those that it did not train on.
+
+    Args:
+        model: as it was given; a run's folder says what it held out.
+        data: as it was given.
+    """
+    record = Path(model) / "split.jsonl"
+    if not record.is_file() or data == str(record):
+        return data
+    from mobileone.training.run.run_dir import RunDir
+
+    if os.path.realpath(data) != os.path.realpath(RunDir(Path(model)).stored_config().data):
+        return data
+    print(f"{model} trained on a part of {data}: tested on the rest, as {record} says", file=sys.stderr)
+    return str(record)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Test:
     """Accuracy of a model, in inference form, or of an exported file, on labelled images.
@@ -46,7 +64,8 @@ class Test:
     model: Annotated[str, MODEL]
     """MODEL, see mobileone --help, or an exported file."""
     data: str
-    """Folder with val/<class>/, or with class folders itself; shards; or `digits`."""
+    """Folder with val/<class>/, or with class folders itself; a list of images; shards; or `digits`. Of what
+    a run of --split or --folds was trained on, the images that it held out are taken."""
     exclude: Annotated[Path | None, FILE] = None
     """Leave out the images that this file names: a CSV of `mobileone check-labels`, or a path a line."""
     input_size: Annotated[Size, INPUT_SIZE] | None = None
@@ -99,7 +118,7 @@ class Test:
             )
             result = evaluate(
                 classifier,
-                self.data,
+                held_out(self.model, self.data),
                 exclude=self.exclude,
                 batch_size=self.batch_size,
                 num_workers=self.workers,

@@ -8,7 +8,7 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -41,6 +41,11 @@ RESUME = PrimitiveConstructorSpec(
 
 # What the library says of its arguments, and what the flags are called.
 FLAGS = {
+    "pass split=0.2 or folds, or": "pass --split 0.2 or --folds, or",
+    "as val_data": "as --set val_data=…",
+    "leave split and folds out": "leave --split and --folds out",
+    "task=": "--task ",
+    "set folds as well": "give --folds as well",
     "resume=True": "--resume",
     "allow_changed_data=True": "--allow-changed-data",
     "leave resume out": "leave --resume out",
@@ -69,11 +74,24 @@ class Train:
     """
 
     data: str | None = None
-    """Folder with train/<class>/ and val/<class>/, shards ('DIR/train-{000000..000007}.tar', a URL or a
-    pipe), or `digits` (built in). Default: the recipe's."""
+    """Folder with train/<class>/ and val/<class>/ (or class folders, with --split), a list of images (.csv,
+    .json or .jsonl with the columns image and label or labels, perhaps split and group), shards
+    ('DIR/train-{000000..000007}.tar', a URL or a pipe), or `digits` (built in). Default: the recipe's."""
     task: Task | None = None
     """singlelabel (one class an image) or multilabel (any number of labels, which --data lists). Default: the
     recipe's, which is singlelabel."""
+    split: float | None = None
+    """Share of the images to hold out for validation, such as 0.2, of a folder of class folders or a list
+    that has no split: stratified, seeded, groups of a column `group` undivided. What was held out is in
+    RUN_DIR/split.jsonl."""
+    folds: int | None = None
+    """Divide them into so many parts instead, and train once for each, into RUN_DIR/fold-1, …;
+    RUN_DIR/folds.csv has the figures of all, their mean and deviation."""
+    fold: int | None = None
+    """Train for one of --folds alone, 1 for the first."""
+    split_by: Literal["group", "looks"] | None = None
+    """With --split or --folds, keep on one side: the images of a list's group (the default), or besides
+    these the pictures of the same photo, which decodes all of them."""
     recipe: str | None = None
     """reference, paper_s0 … paper_s4, digits, finetune or linear_probe. Default: digits; with --resume, the
     run's own settings, and a recipe that asks for others is refused."""
@@ -118,9 +136,36 @@ class Train:
 
     def run(self) -> int:
         with told_by_flags():
-            return self._run()
+            base = self.run_dir or Path("runs") / (self.recipe or "digits")
+            if self.folds is None:
+                return self._run(base)
+            if self.folds < 2:
+                raise ConfigError(f"folds must be 2 or more, got {self.folds}")
+            return self._run_folds(base, self.folds)
 
-    def _run(self) -> int:
+    def _run_folds(self, base: Path, folds: int) -> int:
+        from mobileone.training.run.fit_folds import fold_dir, summarize_folds
+
+        if self.fold is not None and not 1 <= self.fold <= folds:
+            raise ConfigError(f"fold must be in 1..{folds}, got {self.fold}")
+        for fold in range(1, folds + 1) if self.fold is None else [self.fold]:
+            folder = fold_dir(base, fold)
+            begun = (folder / "config.json").exists()
+            # A fold that was not begun yet is begun, where the others are gone on with.
+            resume = "no" if self.resume == "yes" and self.fold is None and not begun else self.resume
+            code = replace(self, fold=fold, resume=resume)._run(folder)
+            if code or self.dry_run:
+                return code
+        if int(os.environ.get("RANK", "0")) == 0:
+            summary = summarize_folds(base)
+            if self.json and self.fold is None:
+                print_json(summary.to_dict())
+            else:
+                print(summary, file=sys.stderr if self.json else sys.stdout)
+            print(f"folds: {summary.path}", file=sys.stderr)
+        return 0
+
+    def _run(self, run_dir: Path) -> int:
         from mobileone.training.config.recipe import FOR_YOUR_DATA, recipe
         from mobileone.training.config.short_names import SHORT_NAMES
         from mobileone.training.config.train_config import override
@@ -129,7 +174,6 @@ class Train:
         from mobileone.training.run.fit import fit
         from mobileone.training.run.run_dir import RunDir
 
-        run_dir = self.run_dir or Path("runs") / (self.recipe or "digits")
         stored = RunDir(run_dir)
         resume = {"no": False, "yes": True, "auto": stored.config.exists()}[self.resume]
         names = (
@@ -141,6 +185,10 @@ class Train:
             "device",
             "on_bad_image",
             "checkpoint_every",
+            "split",
+            "folds",
+            "fold",
+            "split_by",
         )
         given = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
         if self.weights_key is not None:
@@ -150,6 +198,7 @@ class Train:
         def told(config: TrainConfig) -> TrainConfig:
             return override(config.with_values(given), settings)
 
+        given = {SHORT_NAMES.get(name, name): value for name, value in given.items()}
         named = [setting.partition("=")[0].strip() for setting in settings]
         replaced = {SHORT_NAMES.get(name, name) for name in (*given, *named)}
         notes: tuple[str, ...] = ()
@@ -185,10 +234,10 @@ class Train:
             return 0
         if self.report:
             _report(run_dir, config)
-        if self.json:
+        if self.json and self.folds is None:
             print_json(result.to_dict())
         else:
-            print(result_line(result.last))
+            print(result_line(result.last), file=sys.stderr if self.json else sys.stdout)
             digits = 4 if result.select == "loss" else 2
             best = f"{title_of(result.select)} {result.best_value:.{digits}f}"
             print(f"best epoch {result.best_epoch}: {best}", file=sys.stderr)

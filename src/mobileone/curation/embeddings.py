@@ -102,11 +102,12 @@ class Embeddings:
         check_suffix(source)
         try:
             return _read_parquet(source) if source.suffix == ".parquet" else _read_numpy(source)
-        except (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError) as error:
-            if isinstance(error, MissingExtraError | DataError):
-                raise
+        except MissingExtraError:
+            raise
+        except Exception as error:  # NumPy's and Arrow's parsers raise what theirs raise
             reason = " ".join(str(getattr(error, "strerror", None) or error).split())[:200]
-            raise DataError(f"{source} holds no vectors of mobileone embed: {reason}") from error
+            names = f", or {source.name}.json none of their names" if source.suffix == ".npy" else ""
+            raise DataError(f"{source} holds no vectors of mobileone embed{names}: {reason}") from error
 
 
 def check_suffix(path: Path) -> None:
@@ -123,8 +124,9 @@ def check_suffix(path: Path) -> None:
 
 
 def _read_numpy(source: Path) -> Embeddings:
-    with open_regular(source) as file:
-        vectors = np.load(file, allow_pickle=False)
+    open_regular(source).close()
+    # Mapped first: a file is as large as its header says, or refused, before memory is taken for it.
+    vectors = np.array(np.load(source, mmap_mode="r", allow_pickle=False))
     content = read_json(source.with_name(f"{source.name}.json"))
     return _embeddings(vectors, content["images"], content["labels"], content)
 

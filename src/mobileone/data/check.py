@@ -13,29 +13,18 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import PIL.Image
-import torch
-from numpy.typing import NDArray
-from torch import Tensor
 
 from mobileone.data.folder import ImageFolder
+from mobileone.data.likeness import close_pairs, difference_hash, look_alike
 from mobileone.data.loader import BadImage
 from mobileone.data.pixels import to_tensor
 from mobileone.data.pool import in_processes
-from mobileone.data.resize import resize
-from mobileone.data.source import ImageSource, notes_of
+from mobileone.data.source import ImageSource, label_counts, notes_of
 from mobileone.errors import BadImageError
 from mobileone.images.decode import PILLOW_FORMATS, EncodedImage
 from mobileone.images.orientation import EXIF_ORIENTATION
-from mobileone.input_spec import LUMA
 
 CHUNK = 128
-MAX_BITS = 2
-"""Bits of 64 in which the pictures of one photo may differ, coded or scaled another way."""
-
-MAX_LEVELS = 10.0
-"""Grey levels by which their thumbnails may differ on average; pictures of little detail share hashes too."""
-
-MAX_BUCKET = 256  # pictures with the same 16 bits; more of them are no photos but blank or drawn alike
 
 
 class ImageFacts(NamedTuple):
@@ -56,7 +45,7 @@ class SplitReport:
     Attributes:
         num_images: all images, damaged ones too.
         bad: those that cannot be decoded.
-        per_class: images of every class, by its name.
+        per_class: images of every class, by its name; with several labels an image it counts for each.
         height: smallest, median and largest, pixels.
         width: likewise.
         kinds: number of images of each kind: format and mode, and what is unusual about them.
@@ -126,7 +115,7 @@ def check_data(
     done = 0
     for name, source in sources.items():
         chunks = [range(i, min(i + CHUNK, len(source))) for i in range(0, len(source), CHUNK)]
-        for images in in_processes(partial(_look_at_all, source), chunks, num_workers=num_workers):
+        for images in in_processes(partial(look_at_images, source), chunks, num_workers=num_workers):
             found[name] += images
             done += len(images)
             on_images(done, total)
@@ -142,7 +131,8 @@ def check_data(
 
     def label(place: tuple[str, int]) -> str:
         source = sources[place[0]]
-        return str(source.classes[source.labels[place[1]]])
+        own = np.atleast_1d(source.labels[place[1]])
+        return ";".join(source.classes[k] for k in (np.flatnonzero(own) if own.dtype == bool else own))
 
     return DataReport(
         splits={
@@ -160,7 +150,7 @@ def check_data(
 def _split_report(
     source: ImageSource, images: list[ImageFacts], duplicates: list[tuple[str, ...]]
 ) -> SplitReport:
-    counts = np.bincount(source.labels, minlength=len(source.classes)).tolist()
+    counts = label_counts(source.labels, len(source.classes)).tolist()
     readable = [image for image in images if not image.reason]
     kinds = Counter(image.kind for image in readable)
     return SplitReport(
@@ -182,7 +172,8 @@ def _spread(values: list[int]) -> tuple[int, int, int]:
     return ordered[0], ordered[len(ordered) // 2], ordered[-1]
 
 
-def _look_at_all(source: ImageSource, indices: range) -> list[ImageFacts]:
+def look_at_images(source: ImageSource, indices: range) -> list[ImageFacts]:
+    """What each of these images is."""
     return [_look_at(source, index) for index in indices]
 
 
@@ -214,30 +205,10 @@ def _kind(data: bytes) -> str:
     return " ".join(word for word in words if word)
 
 
-def difference_hash(pixels: Tensor) -> int:
-    """64 bits: whether the picture, 9×8 pixels of grey, gets lighter from each pixel to the next.
-
-    The same for the same picture at another size or quality, but for a few bits (N. Krawetz's "dHash").
-
-    Args:
-        pixels: uint8 (3, H, W).
-
-    >>> difference_hash(torch.arange(64, dtype=torch.uint8).repeat(3, 64, 1)) == 2**64 - 1
-    True
-    """
-    small = resize(pixels, (8, 9)).double()
-    grey = (small * torch.tensor(LUMA, dtype=torch.float64).view(3, 1, 1)).sum(0)
-    bits = (grey[:, 1:] > grey[:, :-1]).reshape(-1).numpy()
-    return int.from_bytes(np.packbits(bits).tobytes(), "big")
-
-
 def _alike(
     sources: Mapping[str, ImageSource], found: Mapping[str, list[ImageFacts]]
 ) -> list[tuple[str, str]]:
-    """Names of training and validation images whose hashes are close, and their thumbnails too.
-
-    Hashes that differ in 2 of 64 bits share at least 2 of 4 quarters, so looking at equal quarters finds all.
-    """
+    """Names of training and validation images whose hashes are close, and their thumbnails too."""
     readable = {
         name: [(i, image) for i, image in enumerate(found[name]) if not image.reason]
         for name in ("train", "val")
@@ -246,34 +217,11 @@ def _alike(
         name: np.array([image.looks for _, image in images], dtype=np.uint64)
         for name, images in readable.items()
     }
-    pairs: set[tuple[int, int]] = set()
-    for quarter in range(4):
-        buckets = _buckets(hashes["train"], quarter)
-        for position, value in enumerate(hashes["val"].tolist()):
-            bucket = buckets.get(value >> (16 * quarter) & 0xFFFF)
-            if bucket is None or len(bucket) > MAX_BUCKET:
-                continue
-            apart = np.bitwise_count(hashes["train"][bucket] ^ np.uint64(value))
-            pairs |= {(int(other), position) for other in bucket[apart <= MAX_BITS]}
     alike = []
-    for one, other in sorted(pairs):
+    for one, other in close_pairs(hashes["train"], hashes["val"]):
         (train_index, train_image), (val_index, val_image) = readable["train"][one], readable["val"][other]
         if train_image.content == val_image.content:
             continue
-        views = [_thumbnail(sources["train"], train_index), _thumbnail(sources["val"], val_index)]
-        if float((views[0] - views[1]).abs().mean()) <= MAX_LEVELS:
+        if look_alike(sources["train"], train_index, sources["val"], val_index):
             alike.append((sources["train"].name(train_index), sources["val"].name(val_index)))
     return alike
-
-
-def _thumbnail(source: ImageSource, index: int) -> Tensor:
-    """Float (3, 32, 32), 0..255."""
-    return resize(to_tensor(source.read(index).decode()), (32, 32)).float()
-
-
-def _buckets(hashes: NDArray[np.uint64], quarter: int) -> dict[int, NDArray[np.int64]]:
-    """Positions of hashes by a quarter of their bits."""
-    keys = ((hashes >> np.uint64(16 * quarter)) & np.uint64(0xFFFF)).astype(np.int64)
-    order = np.argsort(keys, kind="stable")
-    values, starts = np.unique(keys[order], return_index=True)
-    return dict(zip(values.tolist(), np.split(order, starts[1:]), strict=True))

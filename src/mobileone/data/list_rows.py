@@ -98,7 +98,7 @@ def _entries(content: bytes, suffix: str) -> Iterator[tuple[str, dict[str, Any]]
                 raise ValueError(
                     f"{place} has more or fewer cells than the first line; quote cells with commas"
                 )
-            yield place, dict(row)
+            yield place, {name: value.strip() for name, value in row.items()}
         return
     if suffix == ".json":
         values = parse_json_text(content.removeprefix(b"\xef\xbb\xbf"))
@@ -128,20 +128,20 @@ def _row(place: str, values: Mapping[str, Any], label_column: str, columns: list
         known = ", ".join(("train", *VALIDATION, *TESTING))
         raise ValueError(f"its split is {printable(split)[:40]!r}; it must be one of {known}")
     group = _text(values, "group", columns)
-    return ListRow(place, image.strip(), labels, split and split.lower(), group)
+    return ListRow(place, image, labels, split and split.lower(), group)
 
 
 def _labels(value: object, *, several: bool) -> tuple[str, ...]:
     if isinstance(value, str):
         if several and not value.strip():
             return ()
-        value = value.split(SEPARATOR) if several else [value]
+        value = [name.strip() for name in value.split(SEPARATOR)] if several else [value]
     if not isinstance(value, list) or not all(isinstance(name, str) for name in value):
         raise ValueError(
             "its labels are missing, or no text" if several else "its label is missing, or no text"
         )
-    names = tuple(name.strip() for name in value)
-    if not all(names):
+    names = tuple(value)
+    if not all(name.strip() for name in names):
         raise ValueError("it has an empty label")
     if not several and len(names) != 1:
         raise ValueError(f"it has {len(names)} labels; a list with several has them in a column labels")
@@ -159,4 +159,4 @@ def _text(values: Mapping[str, Any], name: str, columns: list[str]) -> str | Non
         value = str(value)
     if not isinstance(value, str) or not value.strip():
         raise ValueError(f"its {name} is empty; fill the column, or leave it out")
-    return value.strip()
+    return value

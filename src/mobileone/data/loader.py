@@ -21,7 +21,8 @@ from torch.utils.data import DataLoader, Dataset
 from mobileone.data.augment import TrainTransform
 from mobileone.data.pixels import to_tensor
 from mobileone.data.pool import start_method, start_worker
-from mobileone.data.requests import EvalRequests, Request, TrainRequests, seeded_generator
+from mobileone.data.requests import EvalRequests, Order, Request, TrainRequests, seeded_generator
+from mobileone.data.sampling import Sampling, epoch_order
 from mobileone.data.source import ImageSource, StreamedSource
 from mobileone.errors import BadImageError, ConfigError, DataError
 from mobileone.images.eval_transform import EvalTransform
@@ -185,6 +186,8 @@ def train_loader(
     pin_memory: bool = False,
     step_size: int | None = None,
     on_dead_worker: Callable[[str], None] | None = None,
+    sampling: Sampling = "shuffle",
+    effective_beta: float = 0.999,
 ) -> BatchLoader:
     """Shuffled, augmented batches; the same number on every rank.
 
@@ -209,13 +212,21 @@ def train_loader(
             as evenly as they go, so ranks may differ by one.
         on_dead_worker: told, in a line, of a worker that died; new ones then go on where it was, up to three
             times a pass. None raises at once.
+        sampling: `"balanced"` or `"effective"` make a pass of as many images in which rare classes come more
+            often (`image_weights`).
+        effective_beta: of the latter.
 
     Raises:
-        ConfigError: on values out of range.
+        ConfigError: on values out of range, or sampling from shards that come in an order of their own.
         DataError: if there are fewer images than ranks.
     """
-    order = source.epoch_order if isinstance(source, StreamedSource) else None
-    requests = TrainRequests(len(source), transform, batch_size, seed, rank, world_size, step_size, order)
+    order: Order | None = epoch_order(source, sampling=sampling, beta=effective_beta)
+    tells = isinstance(source, StreamedSource)
+    if isinstance(source, StreamedSource):
+        order = source.epoch_order
+    requests = TrainRequests(
+        len(source), transform, batch_size, seed, rank, world_size, step_size, order, tells
+    )
     return BatchLoader(
         _Reader(source, seed, on_bad_image),
         requests,

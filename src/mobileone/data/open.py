@@ -8,7 +8,8 @@ from typing import Literal
 from mobileone.data.digits import load_digits
 from mobileone.data.folder import find_images
 from mobileone.data.image_list import list_images
-from mobileone.data.list_rows import is_list
+from mobileone.data.layout import splits_in
+from mobileone.data.list_rows import is_list, read_rows
 from mobileone.data.shards.address import is_shards
 from mobileone.data.shards.shard_source import open_shards
 from mobileone.data.source import ImageSource, labels_task
@@ -85,6 +86,33 @@ def _open(
     else:
         source = find_images(data, split=split, classes=classes)
     return require_task(source, task, name=str(data))
+
+
+def splits_of(data: str | Path) -> set[str]:
+    """Which splits a folder or a list has, by the names that these are known by; none if it is not divided.
+
+    Raises:
+        DataError: if a list cannot be read.
+
+    >>> splits_of("/nowhere")
+    set()
+    """
+    if is_list(data):
+        return {row.split for row in read_rows(data)[0] if row.split is not None}
+    return set(splits_in(Path(data)))
+
+
+def open_whole(data: str | Path, *, task: Task | None = None) -> ImageSource:
+    """All images of a data set that is not divided yet: a folder of class folders, or a list without split.
+
+    Raises:
+        DataError: if there are no such images, they are divided already, or have another number of labels.
+    """
+    if is_list(data):
+        return list_images(data, split=None, task=task)
+    if data == "digits" or is_shards(data):
+        raise DataError(f"{printable(data)} has its own validation images; leave split and folds out")
+    return require_task(find_images(data, split=None), task, name=str(data))
 
 
 def require_task(source: ImageSource, task: Task | None, *, name: str) -> ImageSource:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import PIL.Image
 import PIL.ImageDraw
 import torch
@@ -47,11 +48,13 @@ def draw_batches(
         pen.text((GAP, top), caption, fill="black")
         batches = train_loader(source, transform, batch_size=COLUMNS * ROWS, seed=seed, on_bad_image="skip")
         batch = next(iter(batches))
-        for place, (image, label) in enumerate(zip(batch.images, batch.labels.tolist(), strict=True)):
+        for place, (image, index) in enumerate(zip(batch.images, batch.indices.tolist(), strict=True)):
             x, y = GAP + place % COLUMNS * step[0], top + CAPTION + place // COLUMNS * step[1]
             pixels = image.permute(1, 2, 0).contiguous()  # (C, H, W) → (H, W, C)
             sheet.paste(PIL.Image.fromarray(pixels.to(torch.uint8).numpy()), (x, y))
-            caption = _fitting(pen, source.classes[label], max(widths))
+            own = np.atleast_1d(source.labels[index])
+            named = [source.classes[k] for k in (np.flatnonzero(own) if own.dtype == bool else own)]
+            caption = _fitting(pen, ", ".join(named), max(widths))
             pen.text((x, y + sides(transform.size)[0]), caption, fill="black")
     with atomic_path(path) as temporary:
         sheet.save(temporary, "PNG")

@@ -33,7 +33,8 @@ class Request(NamedTuple):
 class TrainRequests(Sampler[Request]):
     """The steps of an epoch, for one rank, from step `start` on (0 is the first).
 
-    `order` is that of a streamed source, which is told of what comes; None is any permutation.
+    `order` is that of a streamed source, or a weighted one; None is any permutation. `tells` is whether the
+    source is told of what comes.
     """
 
     def __init__(
@@ -46,6 +47,7 @@ class TrainRequests(Sampler[Request]):
         world_size: int,
         step_size: int | None = None,
         order: Order | None = None,
+        tells: bool = False,
     ) -> None:
         _check_split(batch_size, rank, world_size)
         if seed < 0:
@@ -63,6 +65,7 @@ class TrainRequests(Sampler[Request]):
             )
         self.seed = seed
         self.order = order
+        self.tells = tells
         self.rank = rank
         self.world_size = world_size
         self.epoch = 0
@@ -79,7 +82,7 @@ class TrainRequests(Sampler[Request]):
             order = torch.randperm(self.num_images, generator=generator)
         else:
             order = self.order(generator)
-        ahead = -(-LOOKAHEAD_IMAGES * self.world_size // self.step_size) if self.order else 0
+        ahead = -(-LOOKAHEAD_IMAGES * self.world_size // self.step_size) if self.tells else 0
 
         def share(step: int) -> list[int]:
             together = order[step * self.step_size : (step + 1) * self.step_size]

@@ -62,6 +62,14 @@ class Subset:
         return self.whole.read(int(self.indices[index]))
 
 
+def whole_of(source: ImageSource) -> tuple[ImageSource, NDArray[np.int64]]:
+    """The set that a part, or a part of a part, is of, and where in it each image is, int64 (N,)."""
+    if not isinstance(source, Subset):
+        return source, np.arange(len(source))
+    whole, indices = whole_of(source.whole)
+    return whole, indices[source.indices]
+
+
 def image_name(source: ImageSource, index: int) -> str:
     """What a list calls an image: its path below the data folder where it has one, else its name.
 

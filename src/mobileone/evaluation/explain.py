@@ -33,7 +33,7 @@ class Explanation:
         image: its name.
         pixels: what the network saw, uint8 (3, H, W).
         class_name: the class.
-        probability: softmax, in [0, 1].
+        probability: softmax, or of a multi-label network the label's own, in [0, 1].
         logit: what the map decomposes.
         heat: the map over the image, float32 (H, W), 0 where it is least and 1 where it is most.
     """
@@ -98,7 +98,8 @@ def explain(
         batch = normalize(pixels[None].to(weight.device), model.input_spec, dtype=weight.dtype)
         maps, logits = class_activation_maps(model, batch)
         usable_logits(logits.float().cpu().numpy(), len(names))
-        probabilities = logits[0].float().softmax(0)
+        row = logits[0].float()
+        probabilities = row.sigmoid() if model.task == "multilabel" else row.softmax(0)
         chosen = probabilities.topk(min(topk, len(names))).indices.tolist() if wanted is None else [wanted]
         rows.append(
             [

@@ -51,6 +51,22 @@ def test_what_is_no_labelled_shard_is_refused(tmp_path, files, complaint):
     assert "x.tar" in str(caught.value)
 
 
+def test_several_labels_are_a_list_in_json(tmp_path):
+    files = {"a.jpg": b"A", "a.json": b"[0, 2]", "b.jpg": b"B", "b.json": b"[]", "b.cls": b"1"}
+    path = tar_of(tmp_path / "x.tar", files)
+    index = index_tar(path, split="train", number=0, classes=CLASSES, task="multilabel")
+    assert (index.labels, index.task) == (((0, 2), ()), "multilabel")
+    assert ShardIndex.from_json(index.to_json(), name="x.json") == index
+    for text, complaint in (
+        (b"{}", "no list of class"),
+        (b"[true]", "no list of class"),
+        (b"[3]", "class 3, of 3"),
+    ):
+        path = tar_of(tmp_path / "x.tar", {"a.jpg": b"A", "a.json": text})
+        with pytest.raises(DataError, match=complaint):
+            index_tar(path, split="train", number=0, classes=CLASSES, task="multilabel")
+
+
 def test_a_key_twice_is_refused(tmp_path):
     path = tmp_path / "x.tar"
     with tarfile.open(path, "w") as tar:

@@ -9,6 +9,7 @@ import webdataset
 from PIL import Image
 
 from mobileone.data.folder import find_images
+from mobileone.data.open import open_data
 from mobileone.data.pixels import to_tensor
 from mobileone.data.resize import resize
 from mobileone.data.shards import write
@@ -180,3 +181,21 @@ def test_names_that_are_no_unicode_and_dots_in_names_survive(tmp_path):
     source = open_shards(tmp_path / "out", split="val")
     assert [source.name(i).rpartition(": ")[2] for i in range(2)] == ["a.b/x.y.png", "a.b/\\xff.png"]
     assert isinstance(source.read(1), EncodedImage)
+
+
+def test_a_list_of_several_labels_goes_into_shards_and_comes_back(label_list, tmp_path):
+    splits = write_shards(label_list, tmp_path / "out", settings=SETTINGS, num_workers=0)
+    assert [(split.split, split.num_images) for split in splits] == [("train", 24), ("val", 8)]
+    for name in ("train", "val"):
+        listed, packed = (open_data(data, split=name) for data in (label_list, tmp_path / "out"))
+        assert packed.labels.tolist() == listed.labels.tolist()
+        assert packed.labels.dtype == bool
+        assert [packed.read(index).data for index in (0, 5)] == [listed.read(index).data for index in (0, 5)]
+    wider = open_data(tmp_path / "out", split="val", classes=("red", "soft", "bright"), task="multilabel")
+    assert wider.labels[:, [2, 0]].tolist() == listed.labels.tolist()
+    with tarfile.open(tmp_path / "out" / "val-000000.tar") as tar:
+        assert tar.extractfile("000000000.json").read() == b"[0, 1]"
+    with pytest.raises(DataError, match="several labels an image, so it needs task=multilabel"):
+        open_data(tmp_path / "out", split="val", task="singlelabel")
+    with pytest.raises(ConfigError, match="holds these shards already"):
+        write_shards(label_list, tmp_path / "out", settings=SETTINGS, num_workers=0)

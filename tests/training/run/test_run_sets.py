@@ -9,7 +9,7 @@ pytest.importorskip("sklearn", reason="figures of several labels need scikit-lea
 
 
 def test_a_list_gives_both_sets_with_the_same_labels(config, label_list):
-    train, val = open_sets(config.with_values({"data": str(label_list), "task": "multilabel"}))
+    train, val, _ = open_sets(config.with_values({"data": str(label_list), "task": "multilabel"}))
     assert (len(train), len(val), train.classes, val.classes) == (24, 8, ("bright", "red"), ("bright", "red"))
     assert (train.labels.shape, val.labels.shape) == ((24, 2), (8, 2))
 

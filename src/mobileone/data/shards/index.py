@@ -15,6 +15,7 @@ from mobileone.data.layout import Split
 from mobileone.errors import DataError
 from mobileone.limits import CLASSES, IMAGE_BYTES, SHARDS
 from mobileone.regular_file import parse_json_text
+from mobileone.task import Task
 
 FORMAT = "mobileone-shard-1"
 BLOCK_BYTES = 512  # of a tar file: an image is at least one header into it
@@ -35,7 +36,7 @@ class ShardIndex:
         tar_sha256: hash of the tar file, hexadecimal.
         ids: position of every image in the sorted data set it comes from, unique over the split.
         names: what reports call the images: the original paths, below the split's folder.
-        labels: class indices.
+        labels: class indices; with several labels an image those that it has, rising.
         offsets: of the images' bytes in the tar file.
         sizes: of the images, bytes.
         sha256: hashes of the images, hexadecimal.
@@ -53,7 +54,7 @@ class ShardIndex:
     tar_sha256: str
     ids: tuple[int, ...]
     names: tuple[str, ...]
-    labels: tuple[int, ...]
+    labels: tuple[int, ...] | tuple[tuple[int, ...], ...]
     offsets: tuple[int, ...]
     sizes: tuple[int, ...]
     sha256: tuple[str, ...]
@@ -70,9 +71,10 @@ class ShardIndex:
             raise DataError(f"it names {len(self.classes)} classes, over the limit of {CLASSES}")
         if self.shards and self.number >= self.shards.get(self.split, 0):
             raise DataError(f"it is number {self.number} of {self.shards.get(self.split, 0)} shards")
-        for name in ("ids", "labels", "offsets", "sizes"):
+        for name in ("ids", "offsets", "sizes"):
             if not all(_is_count(value) for value in getattr(self, name)):
                 raise DataError(f"{name} must be whole numbers, 0 or more")
+        self._check_labels()
         for name in ("classes", "names", "sha256"):
             if not all(isinstance(value, str) for value in getattr(self, name)):
                 raise DataError(f"{name} must be texts")
@@ -81,8 +83,6 @@ class ShardIndex:
             raise DataError("its columns differ in length")
         if len(set(self.ids)) != len(self.ids) or len(set(self.classes)) != len(self.classes):
             raise DataError("ids and classes must be unique")
-        if any(label >= len(self.classes) for label in self.labels):
-            raise DataError(f"labels must be below {len(self.classes)}, the number of classes")
         places = zip(self.offsets, self.sizes, strict=True)
         if any(start < BLOCK_BYTES or start + size > self.tar_bytes for start, size in places):
             raise DataError(f"an image lies outside of the tar file's {self.tar_bytes} bytes")
@@ -91,6 +91,23 @@ class ShardIndex:
             raise DataError(f"an image is larger than {IMAGE_BYTES} bytes")
         if not all(_SHA256.fullmatch(text) for text in (self.tar_sha256, *self.sha256)):
             raise DataError("hashes must be SHA-256 in 64 hexadecimal digits")
+
+    def _check_labels(self) -> None:
+        several = [label for label in self.labels if isinstance(label, tuple)]
+        if several and len(several) != len(self.labels):
+            raise DataError("labels must be one an image, or several of all")
+        flat = [k for each in self.labels for k in (each if isinstance(each, tuple) else (each,))]
+        if not all(_is_count(label) for label in flat):
+            raise DataError("labels must be whole numbers, 0 or more")
+        if any(label >= len(self.classes) for label in flat):
+            raise DataError(f"labels must be below {len(self.classes)}, the number of classes")
+        if any(list(each) != sorted(set(each)) for each in several):
+            raise DataError("labels of an image must rise")
+
+    @property
+    def task(self) -> Task:
+        """Whether an image has one label or several."""
+        return "multilabel" if self.labels and isinstance(self.labels[0], tuple) else "singlelabel"
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -116,7 +133,7 @@ class ShardIndex:
                 raise DataError(f"it is not in the format {FORMAT}")
             for key, value in values.items():
                 if isinstance(value, list):
-                    values[key] = tuple(value)
+                    values[key] = tuple(tuple(each) if isinstance(each, list) else each for each in value)
             return cls(**values)
         except DataError as error:
             raise DataError(f"{name} is not a shard's index: {error}; {_REMEDY}") from None

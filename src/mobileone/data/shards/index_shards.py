@@ -66,7 +66,7 @@ def _samples(path: Path) -> tuple[int, int]:
             found = samples(file, printable(path))
     except OSError as error:
         raise DataError(f"{printable(path)} cannot be read ({error.strerror or error})") from None
-    return len(found), max(sample.label for sample in found)
+    return len(found), max(sample.label for sample in found if isinstance(sample.label, int))
 
 
 def _index(task: tuple[int, Path, int], *, split: Split, classes: tuple[str, ...]) -> None:

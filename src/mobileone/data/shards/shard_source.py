@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mobileone.data.folder import PackedNames
 from mobileone.data.layout import Split
@@ -32,6 +31,7 @@ from mobileone.data.shards.address import (
 from mobileone.data.shards.index import ShardIndex
 from mobileone.data.shards.remote import open_remote, patiently
 from mobileone.data.shards.shard_cache import RemoteShard, ShardCache
+from mobileone.data.source import Labels
 from mobileone.errors import DataError
 from mobileone.images.decode import EncodedImage
 from mobileone.limits import JSON_BYTES
@@ -57,7 +57,8 @@ class Shards:
         addresses: of the shards.
         split: what they are for, by their indexes.
         classes: class names, which the labels index into.
-        labels: class index of every image, int64 (num_images,).
+        labels: class index of every image, int64 (num_images,), or with several labels an image whether it
+            has each, bool (num_images, num_classes).
         files: path of every image in the folder that the shards were made from.
     """
 
@@ -271,6 +272,10 @@ def _check_together(addresses: Sequence[str], indexes: Sequence[ShardIndex]) -> 
     for address, index in zip(addresses, indexes, strict=True):
         if index.split != first.split:
             raise DataError(f"{address} is of split {index.split}, {addresses[0]} of {first.split}")
+        if index.task != first.task:
+            raise DataError(
+                f"{address} is {index.task}, {addresses[0]} {first.task}; they are of two data sets"
+            )
         if index.classes != first.classes:
             raise DataError(f"{address} and {addresses[0]} have different classes; they are of two data sets")
         if index.shards != first.shards or index.settings != first.settings:
@@ -290,14 +295,22 @@ def _check_together(addresses: Sequence[str], indexes: Sequence[ShardIndex]) -> 
 
 def _labels(
     addresses: Sequence[str], indexes: Sequence[ShardIndex], classes: Sequence[str] | None
-) -> tuple[tuple[str, ...], NDArray[np.int64]]:
+) -> tuple[tuple[str, ...], Labels]:
     """Class names, and labels that index into them."""
     own = indexes[0].classes
-    labels = np.concatenate([np.array(index.labels, dtype=np.int64) for index in indexes])
+    each = [label for index in indexes for label in index.labels]
+    labels: Labels
+    if indexes[0].task == "multilabel":
+        labels = np.zeros((len(each), len(own)), dtype=bool)
+        for row, chosen in zip(labels, each, strict=True):
+            row[list(chosen)] = True  # type: ignore[arg-type]  # of one kind, by `_check_together`
+        used = [own[label] for label in np.flatnonzero(labels.any(0))]
+    else:
+        labels = np.array(each, dtype=np.int64)
+        used = [own[label] for label in np.unique(labels)]
     if classes is None or tuple(classes) == own:
         return own, labels
     place = {name: label for label, name in enumerate(classes)}
-    used = [own[label] for label in np.unique(labels)]
     unknown = [name for name in used if name not in place]
     if unknown:
         more = f" (and {len(unknown) - 1} more)" if len(unknown) > 1 else ""
@@ -305,4 +318,8 @@ def _labels(
             f"class {unknown[0]}{more} of {addresses[0]} is none of the model's {len(classes)} classes "
             f"({classes[0]} … {classes[-1]}); use data of the model's classes, or a model of these"
         )
-    return tuple(classes), np.array([place.get(name, -1) for name in own], dtype=np.int64)[labels]
+    if labels.ndim == 1:
+        return tuple(classes), np.array([place.get(name, -1) for name in own], dtype=np.int64)[labels]
+    known = np.zeros((len(each), len(classes)), dtype=bool)
+    known[:, [place[name] for name in used]] = labels[:, [own.index(name) for name in used]]
+    return tuple(classes), known

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import tarfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, NamedTuple, cast
 
@@ -14,11 +14,13 @@ from mobileone.errors import DataError
 from mobileone.file_hash import sha256_of
 from mobileone.limits import IMAGE_BYTES
 from mobileone.outside_text import printable
-from mobileone.regular_file import open_regular
+from mobileone.regular_file import open_regular, parse_json_text
+from mobileone.task import Task
 
 MAX_LABEL_BYTES = 64
+MAX_LABELS_BYTES = 2**20
 MAX_HEADER_BYTES = 2**20  # of an extended header, a long name for example
-LABEL = "cls"
+LABEL: Mapping[Task, str] = {"singlelabel": "cls", "multilabel": "json"}
 _KNOWN = tuple(extension.removeprefix(".") for extension in IMAGE_EXTENSIONS)
 
 
@@ -34,7 +36,7 @@ class Sample(NamedTuple):
     """An image in a tar file, and its label."""
 
     image: Member
-    label: int
+    label: int | tuple[int, ...]
 
 
 class _Headers:
@@ -91,19 +93,22 @@ def scan(file: IO[bytes], name: str) -> Iterator[Member]:
         )
 
 
-def samples(file: IO[bytes], name: str) -> list[Sample]:
+def samples(file: IO[bytes], name: str, *, task: Task = "singlelabel") -> list[Sample]:
     """The labelled images of a WebDataset tar file: `KEY.jpg` (or another image) with its class in `KEY.cls`.
+
+    With several labels an image they are a list of class indices in `KEY.json`.
 
     Raises:
         DataError: if it is not such a tar file.
     """
     images: dict[str, Member] = {}
     labels: dict[str, Member] = {}
+    label_suffix = LABEL[task]
     for member in scan(file, name):
         folder, _, base = member.name.rpartition("/")
         key, _, suffix = base.partition(".")  # as WebDataset splits names: at the first dot
         key, suffix = f"{folder}/{key}", suffix.lower()
-        table = images if suffix in _KNOWN else labels if suffix == LABEL else None
+        table = images if suffix in _KNOWN else labels if suffix == label_suffix else None
         if table is None:
             continue
         if key in table:
@@ -114,10 +119,13 @@ def samples(file: IO[bytes], name: str) -> list[Sample]:
     found = []
     for key, image in images.items():
         if key not in labels:
-            raise DataError(f"{name}: {image.name} has no label, a file {key.removeprefix('/')}.{LABEL}")
+            raise DataError(
+                f"{name}: {image.name} has no label, a file {key.removeprefix('/')}.{label_suffix}"
+            )
         if image.size > IMAGE_BYTES.value:
             raise DataError(f"{name}: {image.name} is larger than {IMAGE_BYTES} bytes")
-        found.append(Sample(image, _label(file, labels[key], name)))
+        read = _label if task == "singlelabel" else _labels
+        found.append(Sample(image, read(file, labels[key], name)))
     return found
 
 
@@ -127,6 +135,18 @@ def _label(file: IO[bytes], member: Member, name: str) -> int:
     if not text.strip().isdigit() or member.size > MAX_LABEL_BYTES:
         raise DataError(f"{name}: {member.name} holds no class index, but {text[:20]!r}")
     return int(text)
+
+
+def _labels(file: IO[bytes], member: Member, name: str) -> tuple[int, ...]:
+    file.seek(member.offset)
+    text = file.read(min(member.size, MAX_LABELS_BYTES))
+    try:
+        values = parse_json_text(text) if member.size <= MAX_LABELS_BYTES else None
+    except ValueError:
+        values = None
+    if not isinstance(values, list) or not all(type(value) is int and value >= 0 for value in values):
+        raise DataError(f"{name}: {member.name} holds no list of class indices, but {text[:20]!r}")
+    return tuple(values)
 
 
 def index_tar(
@@ -140,6 +160,7 @@ def index_tar(
     ids: Sequence[int] | None = None,
     shards: dict[str, int] | None = None,
     settings: dict[str, int | None] | None = None,
+    task: Task = "singlelabel",
 ) -> ShardIndex:
     """The index of a tar file, from the file itself.
 
@@ -153,6 +174,7 @@ def index_tar(
         ids: of the images in order.
         shards: number of shards of each split, where known.
         settings: how the images were made.
+        task: whether an image has one label or several.
 
     Raises:
         DataError: if it is not a tar file of labelled images of these classes.
@@ -160,7 +182,7 @@ def index_tar(
     shown = printable(path)
     try:
         with open_regular(path) as file:
-            found = samples(file, shown)
+            found = samples(file, shown, task=task)
             hashes = []
             for sample in found:
                 file.seek(sample.image.offset)
@@ -169,9 +191,10 @@ def index_tar(
             tar_bytes = file.tell()
     except OSError as error:
         raise DataError(f"{shown} cannot be read ({error.strerror or error})") from None
-    wrong = next((sample for sample in found if sample.label >= len(classes)), None)
-    if wrong:
-        raise DataError(f"{shown}: {wrong.image.name} is of class {wrong.label}, of {len(classes)} classes")
+    for sample in found:
+        highest = max(sample.label, default=-1) if isinstance(sample.label, tuple) else sample.label
+        if highest >= len(classes):
+            raise DataError(f"{shown}: {sample.image.name} is of class {highest}, of {len(classes)} classes")
     return ShardIndex(
         split=split,
         number=number,
@@ -182,7 +205,7 @@ def index_tar(
         tar_sha256=tar_sha256,
         ids=tuple(range(first_id, first_id + len(found)) if ids is None else ids),
         names=tuple([printable(sample.image.name) for sample in found] if names is None else names),
-        labels=tuple(sample.label for sample in found),
+        labels=tuple(sample.label for sample in found),  # type: ignore[arg-type]  # all of one kind
         offsets=tuple(sample.image.offset for sample in found),
         sizes=tuple(sample.image.size for sample in found),
         sha256=tuple(hashes),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,14 +14,18 @@ import torch
 
 from mobileone.atomic import atomic_path, leftovers
 from mobileone.data.folder import ImageFolder, find_images
-from mobileone.data.layout import Split, splits_in
+from mobileone.data.image_list import list_images
+from mobileone.data.layout import Split
+from mobileone.data.list_rows import is_list
+from mobileone.data.open import splits_of
 from mobileone.data.pixels import to_tensor
 from mobileone.data.pool import in_processes
 from mobileone.data.requests import seeded_generator
 from mobileone.data.resize import resize
 from mobileone.data.shards.address import index_address, shard_name
 from mobileone.data.shards.index import ShardIndex
-from mobileone.data.shards.tar import index_tar
+from mobileone.data.shards.tar import LABEL, index_tar
+from mobileone.data.source import labels_task
 from mobileone.errors import ConfigError, DataError, MissingExtraError
 from mobileone.images.decode import EncodedImage
 from mobileone.images.orientation import with_orientation
@@ -115,7 +120,7 @@ def write_shards(
     num_workers: int | None = None,
     on_shard: Callable[[int, int], None] = lambda done, total: None,
 ) -> list[WrittenSplit]:
-    """Pack `data/train/<class>/` and `data/val/<class>/` into shards with an index each.
+    """Pack `data/train/<class>/` and `data/val/<class>/`, or the images of a list, into shards with indexes.
 
     Training images are shuffled over the shards, always in the same way, validation images keep their order.
     Every image is decoded once, so that nothing unreadable gets in; every tar file is read back and compared
@@ -123,7 +128,7 @@ def write_shards(
     after the shards that are finished.
 
     Args:
-        data: the data folder; one without train/ and val/ is a validation set.
+        data: the data folder, or a list of images; one without train and val is a validation set.
         output: folder to write, `train-000000.tar`, `train-000000.json` and so on.
         settings: how; None is 1000 images a shard, as they are.
         num_workers: processes; 0 works in this one, None takes one for every core.
@@ -156,12 +161,13 @@ def write_shards(
 
 def _plan(data: Path, folder: Path, settings: ShardSettings) -> list[_Task]:
     sources: dict[Split, ImageFolder] = {}
-    there = splits_in(data)
+    find = list_images if is_list(data) else find_images
+    there = splits_of(data)
     if "train" in there:
-        sources["train"] = find_images(data, split="train")
+        sources["train"] = find(data, split="train")
     if not sources or len(there) > 1:
         classes = sources["train"].classes if sources else None
-        sources["val"] = find_images(data, split="val", classes=classes)
+        sources["val"] = find(data, split="val", classes=classes)
     shards: dict[str, int] = {
         name: -(-len(source) // settings.shard_size) for name, source in sources.items()
     }
@@ -217,6 +223,7 @@ def _names(task: _Task) -> tuple[str, ...]:
 def _write(task: _Task) -> ShardIndex:
     """Write one shard and its index. The index comes last: a tar file without one is not finished."""
     hashes = []
+    kind = labels_task(task.source.labels)
     with atomic_path(task.tar) as temporary:
         with (
             temporary.open("wb") as file,
@@ -225,8 +232,8 @@ def _write(task: _Task) -> ShardIndex:
             for image in task.images:
                 content, suffix = shard_content(task.source.read(image), task.settings)
                 hashes.append(hashlib.sha256(content).hexdigest())
-                label = str(int(task.source.labels[image]))
-                tar.write({"__key__": f"{image:09d}", suffix: content, "cls": label.encode()})
+                label = json.dumps(_label(task, image)).encode()
+                tar.write({"__key__": f"{image:09d}", suffix: content, LABEL[kind]: label})
         index = index_tar(
             temporary,
             split=task.split,
@@ -236,8 +243,9 @@ def _write(task: _Task) -> ShardIndex:
             names=_names(task),
             shards=task.shards,
             settings=task.settings.to_dict(),
+            task=kind,
         )
-    labels = tuple(int(task.source.labels[image]) for image in task.images)
+    labels = tuple(_label(task, image) for image in task.images)
     if index.sha256 != tuple(hashes) or index.labels != labels:
         task.tar.unlink(missing_ok=True)
         raise DataError(
@@ -246,6 +254,12 @@ def _write(task: _Task) -> ShardIndex:
     with atomic_path(task.index) as temporary:
         temporary.write_text(index.to_json(), encoding="utf-8")
     return index
+
+
+def _label(task: _Task, image: int) -> int | tuple[int, ...]:
+    """Class index of an image, or the indices of its labels."""
+    own = task.source.labels[image]
+    return tuple(np.flatnonzero(own).tolist()) if own.ndim else int(own)
 
 
 def shard_content(image: EncodedImage, settings: ShardSettings) -> tuple[bytes, str]:

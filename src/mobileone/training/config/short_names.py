@@ -17,6 +17,10 @@ SHORT_NAMES = {
     "exif": "input_spec.exif",
     "mean": "input_spec.mean",
     "std": "input_spec.std",
+    "split": "hold_out.share",
+    "split_by": "hold_out.by",
+    "folds": "hold_out.folds",
+    "fold": "hold_out.fold",
     **{
         name: f"{group}.{name}"
         for group, names in {

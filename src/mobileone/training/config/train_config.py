@@ -15,6 +15,7 @@ from mobileone.outside_text import require_unicode
 from mobileone.task import Task, checked_task
 from mobileone.training.config.augmentation import Augment, Phase
 from mobileone.training.config.config_text import changed, converted, flattened, replaced
+from mobileone.training.config.hold_out import HoldOut
 from mobileone.training.config.objective import Distill, LossName, Mix, Objective
 from mobileone.training.config.optimization import Optim
 from mobileone.training.config.probe import Probe
@@ -61,6 +62,7 @@ class TrainConfig:
             `open_data`).
         task: `"singlelabel"`, one class an image, or `"multilabel"`, any number of labels.
         val_data: likewise, for validation; None is the validation part of `data`.
+        hold_out: which images of `data` are for validation, where it has no such part.
         exclude: a file that names images to leave out, of either (see `read_exclusions`); None takes all.
         epochs: passes over the training images.
         batch_size: images a step on one rank.
@@ -96,6 +98,7 @@ class TrainConfig:
     data: str = "digits"
     task: Task = "singlelabel"
     val_data: str | None = None
+    hold_out: HoldOut = field(default_factory=HoldOut)
     exclude: str | None = None
     epochs: int = 300
     batch_size: int = 256
@@ -136,6 +139,11 @@ class TrainConfig:
         for name in ("seed", "max_skipped_steps", "patience"):
             require(name, getattr(self, name) >= 0, "0 or more", getattr(self, name))
         checked_task(self.task)
+        if self.hold_out.is_on and self.val_data is not None:
+            raise ConfigError(
+                f"val_data={self.val_data} is for validation, so nothing of data is held out; leave one "
+                "of them out"
+            )
         if self.task == "multilabel" and self.objective.loss == "cross_entropy":
             raise ConfigError(
                 "loss=cross_entropy lets one class exclude the others; with task=multilabel use bce, "

@@ -6,7 +6,7 @@ import statistics
 from collections.abc import Container
 from dataclasses import dataclass, replace
 
-from mobileone.data.open import open_data
+from mobileone.data.open import open_data, open_whole
 from mobileone.data.source import ImageSource, StreamedSource
 from mobileone.errors import BadImageError
 from mobileone.input_spec import sides
@@ -57,7 +57,10 @@ def adapt(config: TrainConfig, *, keep: Container[str] = ()) -> Adapted:
     >>> adapt(recipe("linear_probe").with_values({"data": "digits"})).config.input_spec.size
     32
     """
-    source = open_data(config.data, split="train", task=config.task)
+    if config.hold_out.is_on:  # training images come from all over the set
+        source = open_whole(config.data, task=config.task)
+    else:
+        source = open_data(config.data, split="train", task=config.task)
     reasons: list[str] = []
     if "input_spec.size" not in keep and not isinstance(source, StreamedSource):
         short = median_short_side(source)

@@ -145,7 +145,7 @@ def chosen(
 
 def measured(config: TrainConfig) -> Pace:
     """Make a few steps and an evaluation, on a network that is then dropped."""
-    train_set, val_set = open_sets(config)
+    train_set, val_set, _ = open_sets(config)
     dist = Distributed(device=pick_device(config.compute.device))
     trainer = Trainer(config, train_set, dist)
     try:

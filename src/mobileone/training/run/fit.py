@@ -11,6 +11,7 @@ from torch import nn
 
 from mobileone.data.fingerprint import Fingerprint
 from mobileone.data.source import ImageSource, notes_of
+from mobileone.data.split_record import write_sides
 from mobileone.errors import ConfigError, TrainingError
 from mobileone.precision import float32_products
 from mobileone.ranks.distributed import Distributed, distributed
@@ -19,7 +20,7 @@ from mobileone.training.run.log_lines import start_line
 from mobileone.training.run.loop import TrainLoop
 from mobileone.training.run.progress import RunProgress
 from mobileone.training.run.run_dir import Resume, RunDir
-from mobileone.training.run.run_sets import open_sets
+from mobileone.training.run.run_sets import Division, open_sets
 from mobileone.training.run.savepoints import Savepoints
 from mobileone.training.run.trainer import Trainer
 from mobileone.training.watch.callback import Callback
@@ -102,7 +103,7 @@ def _train(
     """Set everything up on this rank, go back to where the run was, and start the loop."""
     decide = lambda: files.start(config, resume=resume, world_size=dist.world_size)  # noqa: E731
     start = dist.from_main(decide)
-    train_set, val_set = open_sets(config)
+    train_set, val_set, division = open_sets(config, dist=dist, record=files.split if start.resumes else None)
 
     def log(line: str) -> None:
         if dist.is_main:
@@ -124,8 +125,9 @@ def _train(
             savepoints.restore()
             dist.from_main(lambda: files.note_epochs(config.epochs))
         else:
-            dist.from_main(lambda: _begin(files, config, images, world_size=dist.world_size))
-        for note in (*notes, *notes_of(train_set), *notes_of(val_set)):
+            dist.from_main(lambda: _begin(files, config, images, division, world_size=dist.world_size))
+        said = () if division is None else division.notes
+        for note in (*notes, *said, *notes_of(train_set), *notes_of(val_set)):
             log(note)
         log(start_line(trainer, progress, num_val=len(val_set), started_with=start.world_size))
         told = callbacks if dist.is_main else ()
@@ -135,8 +137,19 @@ def _train(
         return loop.run()
 
 
-def _begin(files: RunDir, config: TrainConfig, images: Mapping[str, ImageSource], *, world_size: int) -> None:
+def _begin(
+    files: RunDir,
+    config: TrainConfig,
+    images: Mapping[str, ImageSource],
+    division: Division | None,
+    *,
+    world_size: int,
+) -> None:
     """Note what the run is; the configuration last, for it makes the folder a run."""
+    if division is None:
+        files.split.unlink(missing_ok=True)
+    else:
+        write_sides(files.split, division.whole, division.is_val)
     files.note_images({name: Fingerprint.of(source) for name, source in images.items()})
     files.claim(config, world_size=world_size)
 

@@ -148,7 +148,7 @@ def plan(config: TrainConfig, *, picture: Path | None = None) -> RunPlan:
             "a probe has no steps to plan: it takes about as long as an evaluation of the training images"
         )
     with distributed(config.compute.device) as dist:
-        train_set, _ = open_sets(config)
+        train_set, _, _ = open_sets(config, dist=dist)
         trainer = Trainer(config, train_set, dist)
         try:
             if picture is not None and dist.is_main:

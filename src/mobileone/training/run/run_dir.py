@@ -21,6 +21,7 @@ from mobileone.atomic import atomic_path, leftovers
 from mobileone.checkpoint.published import HUB_PREFIX
 from mobileone.data.fingerprint import Fingerprint
 from mobileone.data.shards.address import is_remote
+from mobileone.data.split_record import RECORD_NAME
 from mobileone.errors import ConfigError, MobileOneError, TrainingError
 from mobileone.outside_text import json_text, printable_lines, require_unicode
 from mobileone.regular_file import read_json
@@ -90,6 +91,11 @@ class RunDir:
         return self.path / "images.json"
 
     @property
+    def split(self) -> Path:
+        """split.jsonl: which images the run holds out, a list that every command reads as data."""
+        return self.path / RECORD_NAME
+
+    @property
     def metrics(self) -> Path:
         """metrics.csv: one line an epoch."""
         return self.path / "metrics.csv"
@@ -132,7 +138,7 @@ class RunDir:
             TrainingError: if there is none, or it names data or a model that is not on this machine.
             ConfigError: if a later version wrote it.
         """
-        config = self._stored_config()
+        config = self.stored_config()
         for name in ("data", "val_data", "init", "distill.teacher"):
             address = config.settings()[name]
             if (
@@ -146,7 +152,13 @@ class RunDir:
                 )
         return config
 
-    def _stored_config(self) -> TrainConfig:
+    def stored_config(self) -> TrainConfig:
+        """What `read_config` gives, whatever it names: not to be acted on.
+
+        Raises:
+            TrainingError: if there is none.
+            ConfigError: if a later version wrote it.
+        """
         stored = self._read()
         try:
             return TrainConfig.from_dict(stored["config"], version=stored["version"])
@@ -261,7 +273,7 @@ class RunDir:
         """
         # With this schedule the steps before the fall are those of a run of any length.
         prolongs = config.optim.schedule == "wsd" and not config.progressive
-        before, now = (_meant(each) for each in (self._stored_config(), config))
+        before, now = (_meant(each) for each in (self.stored_config(), config))
         return [
             (name, before[name], now[name])
             for name in now
@@ -283,7 +295,7 @@ class RunDir:
 
     def note_epochs(self, epochs: int) -> None:
         """Write into config.json that the run has another number of epochs now, if it has."""
-        stored = self._stored_config()
+        stored = self.stored_config()
         if stored.epochs != epochs:
             self._write(stored.with_values({"epochs": epochs}), self.read_environment())
 

@@ -40,6 +40,7 @@ from mobileone.training.run.report_tables import (
     settings_table,
 )
 from mobileone.training.run.run_dir import RunDir
+from mobileone.training.run.run_sets import open_sets
 from mobileone.training.watch.records import column_of
 from mobileone.training.watch.time_left import duration
 
@@ -116,10 +117,12 @@ def write_report(
     if not best.exists():
         raise TrainingError(f"{run_dir} has no {best.name} yet; a report needs an evaluated epoch")
     model = load_model(best, form="inference", device=pick_device(device or config.compute.device))
-    if data is None:
-        source = open_validation(config.data, config.val_data, classes=model.class_names, task=model.task)
-    else:
+    if data is not None:
         source = open_data(data, split="val", classes=model.class_names, task=model.task)
+    elif config.hold_out.is_on:
+        source = open_sets(config, record=files.split).val
+    else:
+        source = open_validation(config.data, config.val_data, classes=model.class_names, task=model.task)
     if config.exclude is not None:
         (source,) = leave_out(config.exclude, source, must_find=False)
     asked = config.loading.num_workers
@@ -213,7 +216,7 @@ def _summary(
     rows: Sequence[dict[str, str]], config: TrainConfig, model: MobileOne, answers: Answers | LabelAnswers
 ) -> str:
     seconds = sum(float(row["seconds"]) for row in rows)
-    figures = answers.figures
+    figures, best = answers.figures, best_row(rows, config.select)
     first, *others = METRICS[model.task]
     spec = model.input_spec
     values = [
@@ -223,7 +226,7 @@ def _summary(
         ),
         *((f"{figures[name]:.2f} %", title_of(name)) for name in others),
         (
-            f"{_best_epoch(rows, config.select)} of {rows[-1]['epoch']}",
+            f"{'–' if best is None else best['epoch']} of {rows[-1]['epoch']}",
             f"best epoch, by {title_of(config.select)}",
         ),
         (duration(seconds), "training, without evaluation"),
@@ -235,10 +238,9 @@ def _summary(
     return tiles(values)
 
 
-def _best_epoch(rows: Sequence[dict[str, str]], select: str) -> str:
-    """The epoch that the best weights are of; a dash where metrics.csv lacks what they are chosen by."""
+def best_row(rows: Sequence[dict[str, str]], select: str) -> dict[str, str] | None:
+    """The epoch that the best weights are of; None where metrics.csv lacks what they are chosen by."""
     column = "val_loss" if select == "loss" else column_of(select)
     tested = [row for row in rows if row.get(column)]
     sign = -1.0 if select == "loss" else 1.0
-    best = max(tested, key=lambda row: sign * float(row[column]), default=None)
-    return "–" if best is None else best["epoch"]
+    return max(tested, key=lambda row: sign * float(row[column]), default=None)

@@ -264,6 +264,8 @@ class Trainer:
             on_bad_image=self.config.loading.on_bad_image,
             pin_memory=self.dist.device.type == "cuda",
             step_size=self.step_images,
+            sampling=self.config.loading.sampling,
+            effective_beta=self.config.loading.effective_beta,
             on_dead_worker=self.report_worker,
         )
 

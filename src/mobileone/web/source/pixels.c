@@ -100,18 +100,20 @@ EXPORT("over_white") int over_white(uint8_t *rgba, int pixels) {
   return found;
 }
 
-/* Rows of RGBA into a picture of `to_row` bytes a row: RGB, or grey for one channel. */
+/* Rows of RGBA, or BGRA, into a picture of `to_row` bytes a row: RGB, or grey for one channel. */
 EXPORT("packed")
-void packed(const uint8_t *rgba, int from_row, int width, int height, int channels, uint8_t *to, int to_row) {
-  for (int y = 0; y < height; y++, rgba += from_row, to += to_row)
+void packed(const uint8_t *from, int from_row, int blue_first, int width, int height, int channels, uint8_t *to,
+            int to_row) {
+  for (int y = 0; y < height; y++, from += from_row, to += to_row)
     for (int x = 0; x < width; x++) {
-      const uint8_t *p = rgba + 4 * x;
+      const uint8_t red = from[4 * x + (blue_first ? 2 : 0)], green = from[4 * x + 1];
+      const uint8_t blue = from[4 * x + (blue_first ? 0 : 2)];
       if (channels == 1) {
-        to[x] = (uint8_t)__builtin_rintf(((float)p[0] * 0.299f + (float)p[1] * 0.587f) + (float)p[2] * 0.114f);
+        to[x] = (uint8_t)__builtin_rintf(((float)red * 0.299f + (float)green * 0.587f) + (float)blue * 0.114f);
       } else {
-        to[3 * x] = p[0];
-        to[3 * x + 1] = p[1];
-        to[3 * x + 2] = p[2];
+        to[3 * x] = red;
+        to[3 * x + 1] = green;
+        to[3 * x + 2] = blue;
       }
     }
 }

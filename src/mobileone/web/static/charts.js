@@ -21,7 +21,7 @@ export function histogramChart(values) {
   const x = Math.min(WIDTH, ((median - from) / (to - from)) * WIDTH);
   chart.append(svg("line", { class: "mark", x1: x, x2: x, y1: 0, y2: HEIGHT }));
   label(chart, from.toFixed(2), 0, "start");
-  label(chart, `${to.toFixed(2)} ms`, WIDTH, "end");
+  label(chart, `${to.toFixed(2)} ms and more`, WIDTH, "end");
   return chart;
 }
 

@@ -18,7 +18,8 @@ const MOST_PIXELS = 2 ** 26; // as in Python: MOBILEONE_MAX_IMAGE_PIXELS
 export async function decode(image, exif) {
   if (image instanceof ImageData) return { ...pixelSource(image), close() {} };
   if (image instanceof ImageBitmap) return bitmapSource(image);
-  refuseLarge(await headerSize(image));
+  const header = await readHeader(image);
+  refuseLarge(header);
   const options = { premultiplyAlpha: "none", colorSpaceConversion: "none", imageOrientation: exif ? "from-image" : "none" };
   /** @type {ImageBitmap} */
   let bitmap;
@@ -31,7 +32,7 @@ export async function decode(image, exif) {
     const exact = await unpremultiplied(image, bitmap);
     if (exact !== null) return exact;
   }
-  return bitmapSource(bitmap);
+  return (header?.upright ? frameSource(bitmap) : null) ?? bitmapSource(bitmap);
 }
 
 /** @param {string} type */
@@ -42,6 +43,39 @@ function refuseLarge(size) {
   if (size !== null && size.width * size.height > MOST_PIXELS) {
     throw new Error(`The picture is too large: ${size.width}×${size.height} pixels, over the limit of ${MOST_PIXELS}.`);
   }
+}
+
+/**
+ * Straight from the decoder's memory, where the browser lets one: a third of a canvas's time. Only for pictures that
+ * are not turned, as a frame may forget that.
+ *
+ * @param {ImageBitmap} bitmap
+ * @returns {(Source & {close: () => void}) | null} null for pictures that something shines through
+ */
+function frameSource(bitmap) {
+  if (!("VideoFrame" in globalThis)) return null;
+  const frame = new VideoFrame(bitmap, { timestamp: 0 });
+  const { format } = frame;
+  if ((format !== "RGBX" && format !== "BGRX") || frame.codedWidth !== bitmap.width) {
+    frame.close();
+    return null;
+  }
+  return {
+    width: bitmap.width,
+    height: bitmap.height,
+    opaque: true,
+    blueFirst: format === "BGRX",
+    async rows(top, left, width, height) {
+      const bytes = new Uint8Array(4 * width * height);
+      const layout = [{ offset: 0, stride: 4 * width }];
+      await frame.copyTo(bytes, { rect: { x: left, y: top, width, height }, layout });
+      return bytes;
+    },
+    close() {
+      frame.close();
+      bitmap.close();
+    },
+  };
 }
 
 /**
@@ -107,9 +141,10 @@ async function unpremultiplied(blob, bitmap) {
  * A picture's size from its first bytes, before anything is decoded.
  *
  * @param {Blob} blob
- * @returns {Promise<{width: number, height: number} | null>} null where it is not known so simply
+ * @returns {Promise<{width: number, height: number, upright?: boolean} | null>} null where it is not known so simply;
+ *   upright is a JPEG that no metadata turn
  */
-export async function headerSize(blob) {
+export async function readHeader(blob) {
   const view = new DataView(await blob.slice(0, 1 << 18).arrayBuffer());
   const length = view.byteLength;
   if (length >= 24 && view.getUint32(0) === 0x89504e47) return { width: view.getUint32(16), height: view.getUint32(20) };
@@ -117,11 +152,35 @@ export async function headerSize(blob) {
     return { width: view.getUint16(6, true), height: view.getUint16(8, true) };
   }
   if (length < 4 || view.getUint16(0) !== 0xffd8) return null;
+  let upright = true;
   for (let at = 2; at + 9 <= length && view.getUint8(at) === 0xff; ) {
     const marker = view.getUint8(at + 1);
     const isFrame = marker >= 0xc0 && marker <= 0xcf && ![0xc4, 0xc8, 0xcc].includes(marker);
-    if (isFrame) return { width: view.getUint16(at + 7), height: view.getUint16(at + 5) };
+    if (isFrame) return { width: view.getUint16(at + 7), height: view.getUint16(at + 5), upright };
+    if (marker === 0xe1) upright &&= isUpright(view, at + 4);
     at += marker === 0xff ? 1 : 2 + view.getUint16(at + 2);
   }
   return null;
+}
+
+/**
+ * Whether a JPEG's block of metadata leaves the picture as it is; one that is not understood may turn it.
+ *
+ * @param {DataView} view
+ * @param {number} at  where the block's content begins
+ */
+function isUpright(view, at) {
+  try {
+    if (view.getUint32(at) !== 0x45786966) return true; // not "Exif"
+    const base = at + 6;
+    const little = view.getUint16(base) === 0x4949;
+    const directory = base + view.getUint32(base + 4, little);
+    for (let i = 0; i < view.getUint16(directory, little); i++) {
+      const entry = directory + 2 + 12 * i;
+      if (view.getUint16(entry, little) === 0x0112) return view.getUint16(entry + 8, little) === 1;
+    }
+    return true;
+  } catch {
+    return false;
+  }
 }

@@ -39,7 +39,7 @@ export class LiteRtNetwork {
     this.threads = threads;
   }
 
-  /** @param {Uint8Array} pixels */
+  /** @param {Uint8Array<ArrayBuffer>} pixels */
   setInput(pixels) {
     this.input = pixels;
   }

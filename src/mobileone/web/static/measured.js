@@ -110,11 +110,17 @@ export class Measured {
   async inTurns(engine, plan, runs) {
     const steps = plan.length * (1 + ROUNDS);
     let done = 0;
+    const failures = new Set();
     for (const { network, threads } of plan) {
       this.progress(done++ / steps, `Loading ${network.title}`);
-      const loaded = await engine.ask("load", { network: network.id, threads });
-      this.measurements.push(measurement(network, threads, loaded));
+      try {
+        const loaded = await engine.ask("load", { network: network.id, threads });
+        this.measurements.push(measurement(network, threads, loaded));
+      } catch (error) {
+        failures.add(sentence(error));  // the others are measured all the same
+      }
     }
+    tell("measured-notice", [...failures].join(" "));
     for (let round = 0; round < ROUNDS; round++)
       for (const each of this.measurements) {
         if (this.stopped) return;

@@ -3,8 +3,14 @@
  * weights, computed here, over pixels, in pixels.wasm. Only decoding is the browser's.
  *
  * @typedef {import("./protocol.js").Input} Input
- * @typedef {{width: number, height: number, rows: (top: number, left: number, width: number, height: number) => Uint8Array}} Source
- *   a decoded picture: RGBA bytes of a part of it
+ * @typedef {object} Source  a decoded picture
+ * @property {number} width
+ * @property {number} height
+ * @property {(top: number, left: number, width: number, height: number) => Uint8Array | Promise<Uint8Array>} rows  four
+ *   bytes a pixel of a part of it
+ * @property {boolean} [opaque]  nothing shines through, and the fourth byte says nothing
+ * @property {boolean} [blueFirst]  the bytes are blue, green, red
+ *
  * @typedef {{left: number, top: number, right: number, bottom: number}} Part  of a picture, in its pixels
  */
 
@@ -134,15 +140,16 @@ export class Pixels {
   /**
    * @param {Source} source
    * @param {Input} input
-   * @returns {{pixels: Uint8Array<ArrayBuffer>, box: import("./protocol.js").ClassMap["box"]}} the network's input (rows, columns,
+   * @returns {Promise<{pixels: Uint8Array<ArrayBuffer>, box: import("./protocol.js").ClassMap["box"]}>} the network's input (rows, columns,
    *   channels); what of the picture it shows
    */
-  transform(source, input) {
+  async transform(source, input) {
     const place = placement(source.height, source.width, input);
     const { part } = place;
     const out = new Uint8Array(input.height * input.width * input.channels);
     if (place.height !== input.height || place.width !== input.width) this.fillBorder(out, input);
-    this.pack(place.resize ? this.resized(source, place, input) : this.cut(source, place), place, input, out);
+    const view = place.resize ? await this.resized(source, place, input) : await this.cut(source, place);
+    this.pack(view, source.blueFirst === true, place, input, out);
     const [y, x] = [(part.bottom - part.top) / place.height, (part.right - part.left) / place.width];
     return {
       pixels: out,
@@ -161,16 +168,21 @@ export class Pixels {
     const line = Uint8Array.of(red, green, blue, 255);
     const memory = this.memory(SLACK);
     memory.set(line, this.base);
-    this.call.packed(this.base, 4, 1, 1, input.channels, this.base + 4, 0);
+    this.call.packed(this.base, 4, 0, 1, 1, input.channels, this.base + 4, 0);
     const colour = memory.slice(this.base + 4, this.base + 4 + input.channels);
     for (let i = 0; i < out.length; i += colour.length) out.set(colour, i);
   }
 
+  /** On white, where anything shines through. @param {Source} source @param {number} at @param {number} pixels */
+  lay(source, at, pixels) {
+    if (!source.opaque) this.call.over_white(at, pixels);
+  }
+
   /** Where nothing is resized. @param {Source} source @param {ReturnType<typeof placement>} place */
-  cut(source, place) {
-    const rgba = source.rows(place.part.top, place.part.left, place.width, place.height);
+  async cut(source, place) {
+    const rgba = await source.rows(place.part.top, place.part.left, place.width, place.height);
     this.memory(rgba.length + SLACK).set(rgba, this.base);
-    this.call.over_white(this.base, rgba.length / 4);
+    this.lay(source, this.base, rgba.length / 4);
     return this.base;
   }
 
@@ -178,9 +190,9 @@ export class Pixels {
    * @param {Source} source
    * @param {ReturnType<typeof placement>} place
    * @param {Input} input
-   * @returns {number} where RGBA of the resized part lies
+   * @returns {Promise<number>} where four bytes a pixel of the resized part lies
    */
-  resized(source, place, input) {
+  async resized(source, place, input) {
     const { part, height, width } = place;
     const [x0, x1, y0, y1] = [part.left, part.right, part.top, part.bottom].map(Math.fround);
     const across = source.width !== width || x0 !== 0 || x1 !== width;
@@ -208,8 +220,8 @@ export class Pixels {
       memory.set(bytes, this.base);
       for (let column = 0; column < columnsRead; column += atOnce) {
         const count = Math.min(atOnce, columnsRead - column);
-        memory.set(source.rows(firstRow, firstColumn + column, count, rows), strip);
-        this.call.over_white(strip, count * rows);
+        memory.set(await source.rows(firstRow, firstColumn + column, count, rows), strip);
+        this.lay(source, strip, count * rows);
         this.call.vertical(strip, 0, count, at[1], height, part);
         for (let y = 0; y < height; y++) {
           const line = part + 4 * count * y;
@@ -224,8 +236,8 @@ export class Pixels {
     memory.set(bytes, this.base);
     for (let row = 0; row < rows; row += atOnce) {
       const count = Math.min(atOnce, rows - row);
-      memory.set(source.rows(firstRow + row, firstColumn, columnsRead, count), strip);
-      this.call.over_white(strip, count * columnsRead);
+      memory.set(await source.rows(firstRow + row, firstColumn, columnsRead, count), strip);
+      this.lay(source, strip, count * columnsRead);
       this.call.horizontal(strip, 4 * columnsRead, count, at[0], width, between + 4 * width * row);
     }
     this.call.vertical(between, 0, width, at[1], height, result);
@@ -263,15 +275,20 @@ export class Pixels {
     return { bytes, at, end: align(this.base + total) };
   }
 
-  /** @param {number} rgba @param {ReturnType<typeof placement>} place @param {Input} input @param {Uint8Array} out */
-  pack(rgba, place, input, out) {
-    const to = align(rgba + 4 * place.width * place.height + SLACK);
-    const bytes = place.width * place.height * input.channels;
-    this.memory(to + bytes + SLACK - this.base);
-    this.call.packed(rgba, 4 * place.width, place.width, place.height, input.channels, to, place.width * input.channels);
-    const memory = new Uint8Array(this.call.memory.buffer);
-    const row = place.width * input.channels;
-    for (let y = 0; y < place.height; y++) {
+  /**
+   * @param {number} from  where four bytes a pixel lie
+   * @param {boolean} blueFirst
+   * @param {ReturnType<typeof placement>} place
+   * @param {Input} input
+   * @param {Uint8Array} out
+   */
+  pack(from, blueFirst, place, input, out) {
+    const { height, width } = place;
+    const row = width * input.channels;
+    const to = align(from + 4 * width * height + SLACK);
+    const memory = this.memory(to + row * height + SLACK - this.base);
+    this.call.packed(from, 4 * width, Number(blueFirst), width, height, input.channels, to, row);
+    for (let y = 0; y < height; y++) {
       const line = memory.subarray(to + y * row, to + (y + 1) * row);
       out.set(line, ((place.top + y) * input.width + place.left) * input.channels);
     }

@@ -14,13 +14,13 @@ export function summary(values) {
 /**
  * @param {number[]} values
  * @param {number} [bins]
- * @returns {{from: number, to: number, counts: number[]}} from the least to the 99th percentile; the last bin has the
- *   rest too, so that one pause does not flatten all others
+ * @returns {{from: number, to: number, counts: number[]}} from the least to the 95th percentile; the last bin has the
+ *   rest too, so that a few pauses do not flatten all others
  */
 export function histogram(values, bins = 24) {
   const sorted = [...values].sort((a, b) => a - b);
   const from = sorted[0];
-  const to = Math.max(sorted[Math.max(Math.ceil(sorted.length * 0.99) - 1, 0)], from * 1.05 + 1e-3);
+  const to = Math.max(sorted[Math.max(Math.ceil(sorted.length * 0.95) - 1, 0)], from * 1.05 + 1e-3);
   const counts = new Array(bins).fill(0);
   for (const value of values) counts[Math.min(bins - 1, Math.floor((bins * (value - from)) / (to - from)))] += 1;
   return { from, to, counts };

@@ -84,7 +84,7 @@ const ANSWERS = {
     const source = await decode(request.image, network.input.exif);
     const decoded = performance.now();
     try {
-      const { pixels: input, box } = module.transform(source, network.input);
+      const { pixels: input, box } = await module.transform(source, network.input);
       const prepared = performance.now();
       engine.setInput(input);
       const took = await engine.run();
@@ -116,7 +116,7 @@ const ANSWERS = {
     const proof = { differing: 0, of: 0, greatest: 0 };
     let wrong = 0;
     for (const golden of network.golden) {
-      const { pixels: input } = module.transform(pixelSource(goldenPicture(golden)), network.input);
+      const { pixels: input } = await module.transform(pixelSource(goldenPicture(golden)), network.input);
       if ((await sha256(input)) !== golden.pixels) wrong++;
       engine.setInput(input);
       await engine.run();
@@ -166,11 +166,13 @@ function compare(got, wanted, into) {
 async function decodedAs({ file, height, width, pixels: wanted }) {
   const blob = await (await fetch(new URL(file, import.meta.url))).blob();
   const source = await decode(blob, true);
-  const rgba = source.rows(0, 0, source.width, source.height);
+  const bytes = await source.rows(0, 0, source.width, source.height);
+  const order = source.blueFirst ? [2, 1, 0] : [0, 1, 2];
+  const colours = fromBase64(wanted).map((_, i) => bytes[4 * Math.floor(i / 3) + order[i % 3]]);
   source.close();
   const found = { differing: 0, of: 0, greatest: 0 };
   if (source.height !== height || source.width !== width) return { ...found, differing: Infinity };
-  return compare(rgba.filter((_, i) => i % 4 < 3), fromBase64(wanted), found);
+  return compare(colours, fromBase64(wanted), found);
 }
 
 /**
