@@ -46,9 +46,10 @@ class Fingerprint:
         classes = tuple(source.classes)
         if labels_task(source.labels) == "multilabel":  # an image counts for each of its labels, or for none
             classes, counts, hashes = (*classes, NO_LABEL), [*counts, 0], [*hashes, hashlib.sha256()]
-        for index in range(len(source)):
+        labels = source.labels
+        for index in range(len(labels)):
             name = str(index) if names is None else printable(names[index])
-            for label in _labels_of(source.labels, index):
+            for label in _labels_of(labels, index):
                 counts[label] += 1
                 hashes[label].update(f"{name}\n".encode())
         digests = [digest.hexdigest()[:16] for digest in hashes]

@@ -27,9 +27,9 @@ def write_sides(path: Path, source: ImageSource, is_val: NDArray[np.bool_]) -> N
         DataError: if a path is not UTF-8, so that no list can name it.
         MobileOneError: if it cannot be written.
     """
-    lines = []
+    lines, all_labels = [], source.labels
     for index in range(len(source)):
-        own = np.atleast_1d(source.labels[index])
+        own = np.atleast_1d(all_labels[index])
         names = [source.classes[k] for k in (np.flatnonzero(own) if own.dtype == bool else own)]
         labels: dict[str, Any] = {"labels": names} if own.dtype == bool else {"label": names[0]}
         image = _path(source, index)

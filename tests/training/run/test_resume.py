@@ -78,6 +78,31 @@ def test_a_run_that_was_told_to_stop_resumes_bit_for_bit(
     assert log.count("resumed in epoch") == len(steps)
 
 
+def test_several_labels_sampled_and_held_out_resume_bit_for_bit(
+    config: TrainConfig, label_list: Path, tmp_path: Path, at_step: AtStep
+) -> None:
+    pytest.importorskip("sklearn", reason="figures of several labels need scikit-learn, in the extra train")
+    label_list.write_text(
+        label_list.read_text().replace(",split", "").replace(",train", "").replace(",val", "")
+    )
+    config = config.with_values(
+        {
+            "data": str(label_list),
+            "task": "multilabel",
+            "split": 0.25,
+            "objective.loss": "asymmetric",
+            "loading.sampling": "balanced",
+            "saving.select": "ap/red",
+        }
+    )
+    fit(config, run_dir=tmp_path / "whole", progress=False)
+    stop_at(at_step, 4, config, tmp_path / "parts")
+    fit(None, run_dir=tmp_path / "parts", resume=True, progress=False)
+    found, compared = differing_bits(tmp_path / "whole", tmp_path / "parts")
+    assert found == {}
+    assert compared > 100_000
+
+
 @pytest.mark.parametrize("name", ["adamw", "muon"])
 def test_every_optimizer_resumes_bit_for_bit(
     config: TrainConfig, tmp_path: Path, at_step: AtStep, name: str

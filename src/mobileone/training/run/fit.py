@@ -126,7 +126,8 @@ def _train(
             dist.from_main(lambda: files.note_epochs(config.epochs))
         else:
             dist.from_main(lambda: _begin(files, config, images, division, world_size=dist.world_size))
-        for note in (*notes, *notes_of(train_set), *notes_of(val_set)):
+        said = () if division is None else division.notes
+        for note in (*notes, *said, *notes_of(train_set), *notes_of(val_set)):
             log(note)
         log(start_line(trainer, progress, num_val=len(val_set), started_with=start.world_size))
         told = callbacks if dist.is_main else ()

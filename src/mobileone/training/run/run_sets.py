@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from mobileone.data.open import open_data, open_validation, open_whole
 from mobileone.data.source import ImageSource, label_counts, notes_of
-from mobileone.data.split_record import recorded_sides
+from mobileone.data.split_record import RECORD_NAME, recorded_sides
 from mobileone.data.splitting import groups_of, hold_out_sides
 from mobileone.data.subset import Subset, leave_out
 from mobileone.errors import ConfigError
@@ -21,10 +21,11 @@ from mobileone.training.config.train_config import TrainConfig
 
 
 class Division(NamedTuple):
-    """A set that was divided for a run, and which of its images are for validation, bool (N,)."""
+    """A set that was divided for a run, which of its images are for validation, bool (N,), and how it was."""
 
     whole: ImageSource
     is_val: NDArray[np.bool_]
+    notes: tuple[str, ...]
 
 
 class RunSets(NamedTuple):
@@ -73,9 +74,7 @@ def _divided(config: TrainConfig, dist: Distributed, record: Path | None) -> Run
         (whole,) = leave_out(config.exclude, whole)
     if record is not None and record.is_file():
         is_val = dist.from_main(lambda: recorded_sides(record, whole, groups=groups_of(whole)))
-        said: tuple[str, ...] = (
-            f"{int(is_val.sum())} of {len(whole)} images are held out, as {record} says",
-        )
+        said: tuple[str, ...] = ()
     else:
         is_val, said = dist.from_main(
             lambda: hold_out_sides(
@@ -89,7 +88,10 @@ def _divided(config: TrainConfig, dist: Distributed, record: Path | None) -> Run
             )
         )
     train_set = Subset(whole, np.flatnonzero(~is_val), notes_of(whole))
-    return RunSets(train_set, Subset(whole, np.flatnonzero(is_val), said), Division(whole, is_val))
+    # The same for a run that is gone on with, whose results have the notes of its validation images.
+    line = f"{RECORD_NAME}: {int(is_val.sum())} of {len(whole)} images are for validation"
+    val_set = Subset(whole, np.flatnonzero(is_val), (line,))
+    return RunSets(train_set, val_set, Division(whole, is_val, said))
 
 
 def _check_selection(config: TrainConfig, val_set: ImageSource) -> None:
