@@ -34,9 +34,12 @@ def test_every_writer_fits_the_protocol(name):
 @pytest.mark.parametrize("name", writing("int8"))
 def test_every_int8_writer_fits_the_protocol(name):
     for function in offered(Int8Writer):
-        assert arguments(getattr(find_int8_writer(name), function)) == arguments(
-            getattr(Int8Writer, function)
-        )
+        wanted = [
+            each
+            for each in arguments(getattr(Int8Writer, function))
+            if name == "c" or each != "symbols"  # only source code has names of functions
+        ]
+        assert arguments(getattr(find_int8_writer(name), function)) == wanted
 
 
 def test_a_format_without_int8_is_refused_with_those_that_have_it():
