@@ -5,9 +5,11 @@ import re
 import shutil
 import subprocess
 
+import numpy as np
 import pytest
 
 from mobileone.benchmarking.latency import Latency
+from mobileone.decision import Decision
 
 from .conftest import STATIC
 
@@ -38,19 +40,43 @@ def test_the_page_counts_as_the_benchmark_does(values):
       const values = {json.dumps(values)};
       console.log(JSON.stringify({{ ...summary(values), ...histogram(values) }}));
     """
-    command = [
-        "node",
-        "--no-warnings",
-        "--experimental-default-type=module",
-        "--input-type=module",
-        "-e",
-        program,
-    ]
-    found = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+    found = printed_by_node(program)
     wanted = Latency((tuple(value / 1e3 for value in values),), 1)
     ours = (wanted.min_ms, wanted.median_ms, wanted.p90_ms)
     assert (found["min"], found["median"], found["p90"]) == pytest.approx(ours)
     assert sum(found["counts"]) == len(values), "none is left out"
+
+
+@pytest.mark.skipif(shutil.which("node") is None, reason="no node on this machine")
+@pytest.mark.parametrize("task", ["singlelabel", "multilabel"])
+@pytest.mark.parametrize(
+    "decision",
+    [
+        Decision(temperatures=(0.7,), thresholds=(0.6,)),
+        Decision(temperatures=(0.5, 1.0, 2.0), biases=(0.0, 0.5, -0.5), thresholds=(0.2, 0.9, 0.5)),
+        Decision(novelty="energy", novelty_limit=1.5),
+        Decision(novelty="max_logit", novelty_limit=0.6, thresholds=(0.4,)),
+    ],
+)
+def test_the_page_decides_as_python_does(decision, task):
+    logits = np.random.default_rng(0).normal(size=(50, 3))
+    program = f"""
+      import {{ judge }} from {json.dumps((STATIC / "probabilities.js").as_uri())};
+      const network = {{ task: "{task}", classes: null, decision: {json.dumps(decision.to_dict())} }};
+      console.log(JSON.stringify({logits.tolist()}.map((row) => judge(row, network, 3))));
+    """
+    found = printed_by_node(program)
+    sure = decision.sure(logits, task=task)
+    assert [not each["unsure"] for each in found] == sure.tolist()
+    assert (task == "multilabel" and decision.novelty is None) or 0 < sure.sum() < len(sure)
+    wanted = decision.probabilities(logits, task=task)
+    for row, each in zip(wanted, found, strict=True):
+        assert [one["probability"] for one in each["top"]] == pytest.approx(sorted(row, reverse=True))
+
+
+def printed_by_node(program):
+    command = ["node", "--no-warnings", "--experimental-default-type=module", "--input-type=module", "-e"]
+    return json.loads(subprocess.run([*command, program], capture_output=True, text=True, check=True).stdout)
 
 
 def test_every_module_is_small_enough_to_read():

@@ -44,6 +44,9 @@ class Web:
     """Another runtime beside our engine: LiteRT.js, for networks in fp32 too, or only so without --calib."""
     runtime_archive: Path | None = None
     """Its npm archive. Default: from the cache, or fetched by npm."""
+    weights_key: str | None = None
+    """Which weights of a file that has several, by their key (`mobileone info` names them). Default: averaged
+    ones before raw ones."""
     serve: bool = False
     """Then serve the folder, with the headers that threads need, until interrupted."""
     tls: bool = False
@@ -109,6 +112,7 @@ class Web:
             calib=self.calib,
             runtime=self.runtime,
             runtime_archive=self.runtime_archive,
+            weights_key=self.weights_key,
             force=self.force,
         )
         if self.json:

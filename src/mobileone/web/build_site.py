@@ -69,6 +69,7 @@ def build_site(
     calib: str | os.PathLike[str] | None = None,
     runtime: Runtime | None = None,
     runtime_archive: str | os.PathLike[str] | None = None,
+    weights_key: str | None = None,
     force: bool = False,
 ) -> SiteResult:
     """A page with networks in it, as static files for any server; once seen, it works offline.
@@ -80,6 +81,7 @@ def build_site(
         runtime: another one beside our engine: "litert" puts float networks into the page in fp32 too, or
             only so without `calib`.
         runtime_archive: its npm archive; None takes it from the cache, or has npm fetch it.
+        weights_key: which weights of a float network's file that has several.
         force: replace the folder.
 
     Raises:
@@ -93,7 +95,7 @@ def build_site(
     if not models:
         raise ConfigError("a site needs at least one network")
     for model in models:
-        _check_model(model, calib, runtime)
+        _check_model(model, calib, runtime, weights_key)
     if runtime_archive is not None and runtime is None:
         raise ConfigError("runtime_archive needs runtime='litert'")
     zig_compiler()
@@ -101,7 +103,7 @@ def build_site(
     try:
         with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}.") as work:
             site = Path(work) / "site"
-            result = _Site(site, Path(work), calib, runtime).write(models, runtime_archive)
+            result = _Site(site, Path(work), calib, runtime, weights_key).write(models, runtime_archive)
             for path in (site, *site.rglob("*")):
                 path.chmod(0o755 if path.is_dir() else 0o644)  # a server of another user reads them
             if target.exists():
@@ -118,9 +120,14 @@ def build_site(
 
 
 def _check_model(
-    model: str | os.PathLike[str], calib: str | os.PathLike[str] | None, runtime: Runtime | None
+    model: str | os.PathLike[str],
+    calib: str | os.PathLike[str] | None,
+    runtime: Runtime | None,
+    weights_key: str | None,
 ) -> None:
     kind = backend_of(model)
+    if kind is not None and weights_key is not None:
+        raise ConfigError(f"{model} is an exported file, so weights_key= does not apply to it")
     if kind is not None and kind.name != "c" and kind.name != runtime:
         raise ConfigError(
             f"{model} is an exported file; a page runs float models, which are quantized for it, or *.c "
@@ -138,6 +145,7 @@ class _Site:
     work: Path
     calib: str | os.PathLike[str] | None
     runtime: Runtime | None
+    weights_key: str | None
 
     def write(
         self, models: Sequence[str | os.PathLike[str]], archive: str | os.PathLike[str] | None
@@ -151,7 +159,9 @@ class _Site:
             add_litert(self.folder / LITERT, archive)
             litert = {"files": f"{LITERT}/", "version": VERSION}
         for number, model in enumerate(models):
-            files, licence = artifacts(model, self.work / str(number), self.calib, self.runtime)
+            files, licence = artifacts(
+                model, self.work / str(number), self.calib, self.runtime, self.weights_key
+            )
             for file in files:
                 entry = self.add(file, {each["id"] for each in networks})
                 networks.append(entry)
@@ -235,11 +245,12 @@ def artifacts(
     folder: Path,
     calib: str | os.PathLike[str] | None,
     runtime: Runtime | None,
+    weights_key: str | None,
 ) -> tuple[list[Path], str | None]:
     """A network's files, exported into a folder, and whose licence its weights have, if not its owner's."""
     if backend_of(model) is not None:
         return [Path(model)], None
-    network, card = load_with_card(model, form="inference")
+    network, card = load_with_card(model, form="inference", weights_key=weights_key)
     folder.mkdir()
     files = []
     if calib is not None:

@@ -151,17 +151,24 @@ def innermost_loops(assembly):
     return [lines[start:end] for start, end in inner]
 
 
-def stack_references(assembly, instruction):
+def stack_references(assembly, instruction, *, pattern=r"[er]sp\)|\[sp[,\]]"):
     """How often innermost loops with that instruction touch the stack, and how many there are."""
     loops = [body for body in innermost_loops(assembly) if any(instruction in line for line in body)]
-    return sum(bool(re.search(r"[er]sp\)|\[sp[,\]]", line)) for body in loops for line in body), len(loops)
+    return sum(bool(re.search(pattern, line)) for body in loops for line in body), len(loops)
 
 
-def pointwise_assembly(text, name):
-    """The parts of an assembly listing that belong to one set's pointwise kernels."""
+def stack_writes(assembly, instruction):
+    """The same of vectors that are stored there; widened weights of avx2 lie on the stack, and are read."""
+    return stack_references(
+        assembly, instruction, pattern=r"mm\d+, *[-\w]*\(%[er]sp\)|st[rp]\s+[qd]\d+.*\[sp[,\]]"
+    )
+
+
+def kernel_assembly(text, name, job):
+    """The parts of an assembly listing that belong to one set's kernels for a job."""
     parts = re.split(r"^(\w+):", text, flags=re.MULTILINE)
     pairs = zip(parts[1::2], parts[2::2], strict=True)
-    return [body for label, body in pairs if label.startswith(f"{name}_pointwise_")]
+    return [body for label, body in pairs if label.startswith(f"{name}_{job}_")]
 
 
 @pytest.mark.slow
@@ -181,13 +188,14 @@ def test_sums_stay_in_registers(make_network, tmp_path, command):
     text = (tmp_path / "net.s").read_text(encoding="utf-8", errors="replace")
     sets = {"avx512vnni": "vpdpbusd", "avxvnni": "vpdpbusd", "avx2": "vpmaddwd"}
     if "aarch64" in command:
-        sets = {"i8mm": "sudot", "dotprod": "sdot"}
+        sets = {"i8mm": "dot", "dotprod": "dot"}
     for name, instruction in sets.items():
-        kernels = pointwise_assembly(text, name)
-        assert kernels
-        counts = [stack_references(body, instruction) for body in kernels]
-        assert sum(loops for _, loops in counts) >= len(kernels) / 2, name
-        assert sum(references for references, _ in counts) == 0, (name, counts)
+        for job, count in (("pointwise", stack_references), ("depthwise", stack_writes)):
+            kernels = kernel_assembly(text, name, job)
+            assert kernels
+            counts = [count(body, instruction) for body in kernels]
+            assert sum(loops for _, loops in counts) >= len(kernels) / 2, (name, job)
+            assert sum(references for references, _ in counts) == 0, (name, job, counts)
 
 
 def test_the_count_sees_a_spill():
@@ -196,3 +204,6 @@ def test_the_count_sees_a_spill():
     assert stack_references(loop.replace("64(%rsp)", "64(%rdi)"), "vpdpbusd") == (0, 1)
     arm = ".L3:\n\tsdot v0.4s, v1.16b, v2.4b[0]\n\tstr q0, [sp, 32]\n\tb.ne .L3\n"
     assert stack_references(arm, "sdot") == (1, 1)
+    assert stack_writes(loop, "vpdpbusd") == stack_writes(arm, "sdot") == (1, 1)
+    read = loop.replace("vmovdqa64 %zmm3, 64(%rsp)", "vpmaddwd 64(%rsp), %zmm3, %zmm2")
+    assert (stack_references(read, "vpdpbusd"), stack_writes(read, "vpdpbusd")) == ((1, 1), (0, 1))

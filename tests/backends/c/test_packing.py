@@ -4,13 +4,18 @@ import numpy as np
 import pytest
 
 from mobileone.backends.c.packing import (
+    LIFT,
+    LIFT_BITS,
     MOST_PIXELS,
+    can_lift,
     depthwise_lane_channels,
+    gather_places,
     lane_channels,
     pack_depthwise,
     pack_panels,
     panel_widths,
     safe_bias,
+    settle_constants,
     tile_shape,
 )
 from mobileone.errors import ExportError
@@ -72,7 +77,7 @@ def test_tiles_waste_no_more_than_they_must():
         shape = tile_shape(64, 2, pixels)
         for family, size in shape.pixels:
             assert 1 <= size <= MOST_PIXELS[family][2]
-    assert dict(tile_shape(64, 2, 56).pixels)["avx512vnni"] == 14
+    assert dict(tile_shape(64, 2, 56).pixels)["avx512vnni"] == 7
 
 
 def test_a_bias_that_sums_could_overflow_is_moved_where_the_channel_never_fires():
@@ -87,3 +92,64 @@ def test_sums_that_do_not_fit(bias, scale):
     weight = np.full((1, 9), 100, np.int8)
     with pytest.raises(ExportError, match="conv: sums of products do not fit"):
         safe_bias("conv", weight, np.array([bias], np.int32), np.array([scale], np.float32))
+
+
+def lifted(sums, scale):
+    """What kernels make of sums that began 2^23 higher: one rounding of product and difference."""
+    floats = (np.asarray(sums, np.int64) + LIFT_BITS).astype(np.int32).view(np.float32)
+    exact = (floats.astype(np.float64) - LIFT) * np.float64(scale)
+    return np.rint(exact.astype(np.float32)).clip(0, 255)
+
+
+@pytest.mark.parametrize("scale", [1e-6, 3.0517578e-05, 3.1e-05, 0.0019, 0.1, 1.5])
+def test_lifted_sums_give_the_same_bytes_where_they_may(scale):
+    step = np.float32(scale)
+    ends = np.array([-(2**24), -(2**23), -1, 0, 1, 2**22, 2**23 - 1, 2**23, 2**23 + 1, 2**24 + 3, 2**26])
+    sums = np.concatenate([ends, np.random.default_rng(0).integers(-(2**23), 2**23, 5000)])
+    wanted = np.rint(sums.astype(np.float32) * step).clip(0, 255)
+    weight = np.array([[127]], np.int8)
+    for total in (2**23, 2**26):  # the highest sum of a channel
+        bias = np.array([total - 255 * 127], np.int32)
+        if can_lift(weight, bias, np.array([step])):
+            reached = sums <= total
+            np.testing.assert_array_equal(lifted(sums[reached], step), wanted[reached])
+        else:
+            assert total > LIFT
+
+
+@pytest.mark.parametrize(
+    ("weight", "bias", "scale", "expected"),
+    [
+        (100, 0, 1e-3, True),
+        (100, LIFT, 1e-6, False),  # sums that are not cut, and have no place
+        (100, LIFT, 1e-4, True),  # these are cut
+        (100, -(2**31) + 2, 1e-3, False),  # bits of a negative float
+        (100, 2**31 - 1 - LIFT_BITS, 1e-3, False),
+        (100, 2**29, 8.0, False),  # a product that leaves 32 bits
+    ],
+)
+def test_which_sums_can_be_lifted(weight, bias, scale, expected):
+    rows = np.full((2, 4), weight, np.int8)
+    found = can_lift(rows, np.array([0, bias], np.int32), np.array([1e-3, scale], np.float32))
+    assert found is expected
+
+
+def test_channels_without_weights_keep_their_output_and_can_be_lifted():
+    weight = np.array([[0, 0], [3, -4]], np.int8)
+    bias, scale = np.array([2**24, 7], np.int32), np.array([3.78e-6, 0.5], np.float32)
+    assert not can_lift(weight, bias, scale)
+    settled = settle_constants(weight, bias, scale)
+    assert settled[0].tolist() == [63, 7]
+    assert settled[1].tolist() == [1, 0.5]
+    assert can_lift(weight, *settled)
+
+
+def test_places_gather_what_two_outputs_of_the_first_convolution_read(little):
+    stem = little.layers.convs[0]
+    rows = np.random.default_rng(0).integers(1, 256, (3, 16)).astype(np.uint8)
+    places = gather_places(stem)
+    taken = np.where(places < 128, np.take_along_axis(rows, places % 16, 1), 0)
+    assert ((places < 128).sum(0) <= 1).all()
+    first, second = taken.max(0).reshape(2, 32)
+    np.testing.assert_array_equal(first, [*rows[:, :9].reshape(-1), *[0] * 5])
+    np.testing.assert_array_equal(second, [*rows[:, 6:15].reshape(-1), *[0] * 5])

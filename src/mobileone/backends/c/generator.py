@@ -9,12 +9,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mobileone import __version__
-from mobileone.backends.c.c_text import c_float, c_string, section, string_array
+from mobileone.backends.c.c_text import byte_array, c_float, c_string, section, string_array
 from mobileone.backends.c.decision_block import decision_block
 from mobileone.backends.c.integers import run_integers
 from mobileone.backends.c.kernel_sets import all_kernels, template
 from mobileone.backends.c.layer_tables import LayerTables
-from mobileone.backends.c.network_steps import MapSpec, NetworkPlan, plan_network, stem_groups
+from mobileone.backends.c.network_steps import (
+    MapSpec,
+    NetworkPlan,
+    gathers_pairs,
+    plan_network,
+    stem_pitch,
+)
+from mobileone.backends.c.packing import gather_places
 from mobileone.backends.c.symbols import CSymbols
 from mobileone.backends.c.workspace import Workspace, plan_workspace
 from mobileone.backends.fused_layers import ConvLayer
@@ -24,7 +31,7 @@ from mobileone.input_spec import InputSpec, sides
 from mobileone.variants import Pair
 
 SMALLEST_SIDE = 32
-TEST_ROW_BYTES = 13  # from one row of the self-test's image to the next
+TEST_ROW_BYTES = 13  # from one row of the self-test's image to the next; kernels read no further beyond a row
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,6 +84,7 @@ def generate(
     image = test_image(plan)
     workspace = plan_workspace(plan, quantized.layers, test_bytes=test_image_bytes(plan))
     defines = _defines(quantized, plan, workspace, stem_panels) | {
+        "HAS_PLAIN_SUMS": str(int(tables.has_plain_sums)),
         "TEST_IMAGE_BYTES": str(test_image_bytes(plan)),
         "TEST_ROW_BYTES": str(TEST_ROW_BYTES),
         "TEST_HASH": f"0x{run_integers(quantized, image).digest:08X}u",
@@ -92,6 +100,7 @@ def generate(
         template("types.c"),
         template("plain.c"),
         template("processor.c"),
+        *_places(plan.stem),
         all_kernels(tables.shapes),
         section("Constants: weights as the kernels read them"),
         *tables.constants,
@@ -142,6 +151,16 @@ def _check_finite(quantized: QuantizedNetwork) -> None:
             raise ExportError(f"{part.name} has NaN or infinite weights; the model is no use")
 
 
+def _places(stem: ConvLayer) -> list[str]:
+    if not gathers_pairs(stem):
+        return []
+    return [
+        "#if HAS_X86_KERNELS",
+        byte_array("gather_places", gather_places(stem), kind="uint8_t"),
+        "#endif\n",
+    ]
+
+
 def _defines(
     quantized: QuantizedNetwork, plan: NetworkPlan, workspace: Workspace, stem_panels: int
 ) -> dict[str, str]:
@@ -158,7 +177,8 @@ def _defines(
         "STEM_PADDING_H": stem.padding[0],
         "STEM_PADDING_W": stem.padding[1],
         "STEM_WIDTH": plan.stem_size[1],
-        "STEM_PITCH": 4 * stem_groups(stem),
+        "STEM_PITCH": stem_pitch(stem),
+        "GATHERS_PAIRS": int(gathers_pairs(stem)),
         "STEM_PANELS": stem_panels,
         "NUM_FEATURES": last.out_channels,
         "NUM_CLASSES": 0 if layers.classifier is None else len(layers.classifier.bias),

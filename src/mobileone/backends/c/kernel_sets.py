@@ -59,7 +59,8 @@ def kernel_table(prefix: str, name: str, pointwise: Sequence[str]) -> str:
         name: of the set.
         pointwise: functions, one a shape.
     """
-    functions = [f"{prefix}_depthwise_1, {prefix}_depthwise_2}}", f"{prefix}_pointwise_table"]
+    gather = "avx512vnni_gather_pairs" if name == "avx512vnni" else "NULL"
+    functions = [f"{prefix}_depthwise_1, {prefix}_depthwise_2}}, {gather}", f"{prefix}_pointwise_table"]
     functions += [
         f"{prefix}_{job}" for job in ("add_pixels", "round_averages", "dense", "gate_pixels", "classify")
     ]
@@ -80,17 +81,27 @@ def template(name: str) -> str:
 
 
 _SHARED = ("depthwise.c", "elementwise.c")
-_NEON = ("vectors_neon.c", "pointwise_neon.c", *_SHARED)
-_RELAXED = ("vectors_simd128.c", "products_relaxed.c", "pointwise_relaxed.c", *_SHARED)
+_BYTES = ("products_of_bytes.c", "pointwise.c", *_SHARED)
+_NEON = ("vectors_neon.c", "products_of_bytes.c", "pointwise_neon.c", *_SHARED)
+_256_BITS = "vectors_256_bits.c"
+_RELAXED = (
+    "vectors_simd128.c",
+    "products_relaxed.c",
+    "products_of_bytes.c",
+    "pointwise_relaxed.c",
+    *_SHARED,
+)
 KERNEL_SETS = (
     KernelSet(
-        "avx512vnni",
-        "avx512vnni",
-        ("vectors_avx512vnni.c", "pointwise.c", *_SHARED),
+        "avx512vnni", "avx512vnni", ("vectors_avx512vnni.c", "gather_pairs.c", *_BYTES), "HAS_X86_KERNELS"
+    ),
+    KernelSet("avxvnni", "avxvnni", ("vectors_avxvnni.c", _256_BITS, *_BYTES), "HAS_X86_KERNELS"),
+    KernelSet(
+        "avx2",
+        "avx2",
+        ("vectors_avx2.c", _256_BITS, "products_of_words.c", "pointwise.c", *_SHARED),
         "HAS_X86_KERNELS",
     ),
-    KernelSet("avxvnni", "avxvnni", ("vectors_avxvnni.c", "pointwise.c", *_SHARED), "HAS_X86_KERNELS"),
-    KernelSet("avx2", "avx2", ("vectors_avx2.c", "pointwise.c", *_SHARED), "HAS_X86_KERNELS"),
     KernelSet("i8mm", "neon", ("neon_i8mm.c", *_NEON), "HAS_ARM_KERNELS"),
     KernelSet("dotprod", "neon", ("neon_dotprod.c", *_NEON), "HAS_ARM_KERNELS"),
     KernelSet("relaxed", "simd128", ("relaxed_unsigned.c", *_RELAXED), "HAS_RELAXED_KERNELS"),

@@ -7,20 +7,30 @@ from numpy.typing import NDArray
 
 from mobileone.backends.c.c_text import byte_array, c_float, number_array
 from mobileone.backends.c.integers import conv_scale, feature_scale, gate_scale, zero_offset
-from mobileone.backends.c.network_steps import DEPTHWISE_BLOCK, MapSpec, NetworkStep, round_up, stem_groups
+from mobileone.backends.c.network_steps import (
+    DEPTHWISE_BLOCK,
+    MapSpec,
+    NetworkStep,
+    round_up,
+    stem_groups,
+    stem_pitch,
+)
 from mobileone.backends.c.packing import (
     PackedLayer,
     PackedPanel,
     TileShape,
+    can_lift,
     pack_depthwise,
     pack_panels,
     safe_bias,
+    settle_constants,
     tile_shape,
 )
 from mobileone.backends.fused_layers import ConvLayer
 from mobileone.backends.quantized_network import QuantizedNetwork
 
 DENSE_OUTPUTS = 8  # an attention's kernels compute so many outputs at a time
+READ_BEYOND = 16  # pixels behind a row's end that the first convolution may read and throw away
 CLASSIFIER_GROUPS = 4  # the classifier's kernels take four groups of input channels at a time
 
 
@@ -36,6 +46,7 @@ class LayerTables:
         shapes: of pointwise kernels, in the order of their numbers.
         maps: in the order of their numbers.
         weight_bytes: of all arrays that a processor's kernels read.
+        has_plain_sums: whether a matrix product has sums that cannot be lifted; see `packing.can_lift`.
         given_values: floats of all maps that are outputs, so far.
     """
 
@@ -46,6 +57,7 @@ class LayerTables:
         self.shapes: list[TileShape] = []
         self.maps: list[MapSpec] = []
         self.weight_bytes = self.given_values = 0
+        self.has_plain_sums = False
         self._attention = ""
         self._sources, before = {}, "image"
         for conv in quantized.layers.convs:
@@ -57,8 +69,8 @@ class LayerTables:
         weight = self.quantized.weights[conv.name]
         rows = weight.values.transpose(0, 2, 3, 1).reshape(conv.out_channels, -1)  # (out, ky · kx · channel)
         groups = stem_groups(conv)
-        count = self._pointwise("stem", conv, rows, groups=groups, pitch=4 * groups, pixels=width)
-        line = np.tile(self.quantized.border, image_width)
+        count = self._pointwise("stem", conv, rows, groups=groups, pitch=stem_pitch(conv), pixels=width)
+        line = np.tile(self.quantized.border, image_width + READ_BEYOND)
         self._constant(byte_array("border_row", line, kind="uint8_t"), line.nbytes)
         return count
 
@@ -150,10 +162,19 @@ class LayerTables:
         pixels: int,
         width: int = 0,
     ) -> int:
-        scale = self._scale(conv)
-        panels = pack_panels(rows, self._bias(conv, scale), scale, groups=groups)
+        scale, offset = self._scale(conv), self._offset(conv)
+        bias, scale = settle_constants(rows, self._bias(conv, scale), scale)
+        panels = pack_panels(rows, bias, scale, groups=groups)
+        is_lifted = not offset and can_lift(rows, bias, scale)
+        self.has_plain_sums |= not is_lifted
         self._panels(
-            name, conv.name, panels, pitch=pitch, pixels=pixels, width=width, offset=self._offset(conv)
+            name,
+            conv.name,
+            panels,
+            pitch=pitch,
+            pixels=pixels,
+            width=width,
+            start=f"{offset}, {int(is_lifted)}",
         )
         return len(panels)
 
@@ -166,7 +187,7 @@ class LayerTables:
         pitch: int,
         pixels: int,
         width: int,
-        offset: int,
+        start: str = "0, 0",
     ) -> None:
         lines = []
         for index, panel in enumerate(panels):
@@ -176,7 +197,7 @@ class LayerTables:
                 tiles = tile_shape(pitch, panel.vectors, pixels, groups=panel.groups, width=width)
                 shape = self._shape(tiles)
             lines.append(
-                f"  {{{constants}, {offset}, {panel.groups}, {panel.vectors}, {panel.blocks}, "
+                f"  {{{constants}, {start}, {panel.groups}, {panel.vectors}, {panel.blocks}, "
                 f"{panel.channel}, {shape}, {pitch}}}"
             )
         self.tables.append(f"static const panel {name}_panels[] = {{\n" + ",\n".join(lines) + "};")
@@ -242,7 +263,7 @@ class LayerTables:
         groups = round_up(round_up(inputs, 4) // 4, CLASSIFIER_GROUPS)
         zeros = np.zeros(out, np.int32)
         panels = pack_panels(weight.values, zeros, zeros.astype(np.float32), groups=groups)
-        self._panels("classifier", classifier.name, panels, pitch=4 * groups, pixels=0, width=0, offset=0)
+        self._panels("classifier", classifier.name, panels, pitch=4 * groups, pixels=0, width=0)
         step = np.float32(self.quantized.activations["pooled"].step)
         for name, values in (("scale", weight.scale * step), ("bias", classifier.bias)):
             array = np.asarray(values, np.float32)

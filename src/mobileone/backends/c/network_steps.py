@@ -134,6 +134,17 @@ def stem_groups(stem: ConvLayer) -> int:
     return round_up(int(np.prod(stem.weight.shape[1:])), 4) // 4
 
 
+def gathers_pairs(stem: ConvLayer) -> bool:
+    """Whether two neighbours behind the first convolution read 16 bytes of a row, and at most 32 each."""
+    channels, kernel_width = stem.weight.shape[1], stem.weight.shape[3]
+    return stem_groups(stem) <= 8 and (stem.stride[1] + kernel_width) * channels <= 16
+
+
+def stem_pitch(stem: ConvLayer) -> int:
+    """Bytes from what one output of the first convolution reads to the next one's."""
+    return 32 if gathers_pairs(stem) else 4 * stem_groups(stem)
+
+
 def plan_network(quantized: QuantizedNetwork, size: Pair) -> NetworkPlan:
     """Steps and memory for images of that (height, width).
 
@@ -167,7 +178,7 @@ class _Builder:
         height, width = self.stem_size
         self.at = MapSpec(slot="stem", height=height, width=width, pixel=pixel, border=1)
         self.strip = self.stem_bytes = 0
-        self.gather = self.wide = (width + MOST_TILE_PIXELS) * 4 * stem_groups(stem) + 2 * LINE
+        self.gather = self.wide = (width + MOST_TILE_PIXELS) * stem_pitch(stem) + 2 * LINE
         self.cleared: dict[str, MapSpec] = {}
 
     def unit(self, depthwise: ConvLayer, pointwise: ConvLayer, *, is_last: bool) -> None:

@@ -12,19 +12,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mobileone.backends.c.network_steps import DEPTHWISE_BLOCK, VECTOR, round_up
+from mobileone.backends.fused_layers import ConvLayer
 from mobileone.errors import ExportError
 
 Int8s: TypeAlias = NDArray[np.int8]
 Int32s: TypeAlias = NDArray[np.int32]
 Float32s: TypeAlias = NDArray[np.float32]
 UINT8_MAX, INT32_MAX = 255, 2**31 - 1
+LIFT, LIFT_BITS = 2**23, 0x4B000000  # a float, and its bits
 KERNEL_TAPS = 3
 SPLIT_PIXEL = 16  # products that take as long as moving one pixel's outputs to another row
-# Pixels of a tile, at most: as many sums as there are registers, by the vectors of sums that a pixel has.
+# Pixels of a tile, at most, by the vectors of sums that a pixel has. Registers hold the sums; avx512vnni has
+# room for 14, but of smaller tiles the processor rounds one while it multiplies the next.
 MOST_PIXELS = {
-    "avx512vnni": {1: 14, 2: 14, 3: 9},
+    "avx512vnni": {1: 14, 2: 7, 3: 9},
     "avxvnni": {1: 8, 2: 6, 3: 6},
-    "avx2": {1: 6, 2: 5, 3: 5},
+    "avx2": {1: 8, 2: 5, 3: 5},
     "neon": {1: 5, 2: 5, 3: 4},
     "simd128": {1: 5, 2: 5, 3: 5},
 }
@@ -92,7 +95,7 @@ def tile_shape(pitch: int, vectors: int, pixels: int, *, groups: int = 64, width
         width: of a row, where the rows of outputs do not follow one another; a tile in two rows costs more.
 
     >>> dict(tile_shape(128, 2, 56).pixels)["avx512vnni"], dict(tile_shape(256, 2, 49).pixels)["avx512vnni"]
-    (14, 10)
+    (7, 7)
     """
 
     def cost(size: int) -> tuple[int, int]:
@@ -180,6 +183,20 @@ def pack_depthwise(weight: Int8s, bias: Int32s, scale: Float32s, *, stride: int)
     return _packed(packed, lanes, bias, scale, padded.reshape(len(padded), -1))
 
 
+def gather_places(stem: ConvLayer) -> NDArray[np.uint8]:
+    """(kernel rows, 64): of 16 bytes of each row, which go where for two outputs of the first convolution.
+
+    An output has 32 bytes; 128 is for a zero, where another row's bytes go.
+    """
+    _, channels, kernel_height, kernel_width = stem.weight.shape
+    run, apart = kernel_width * channels, stem.stride[1] * channels
+    places = np.full((kernel_height, 2, 32), 128, np.uint8)
+    for ky in range(kernel_height):
+        for output in range(2):
+            places[ky, output, ky * run : (ky + 1) * run] = output * apart + np.arange(run)
+    return places.reshape(kernel_height, -1)
+
+
 def safe_bias(name: str, weight: Int8s, bias: Int32s, scale: Float32s) -> Int32s:
     """Biases with which no sum leaves 32 bits; where a channel never fires, one that keeps it so.
 
@@ -193,6 +210,36 @@ def safe_bias(name: str, weight: Int8s, bias: Int32s, scale: Float32s) -> Int32s
     if ((safe != wide) & ~silent).any() or ((wide + reach) * np.maximum(scale, 1) >= INT32_MAX).any():
         raise ExportError(f"{name}: sums of products do not fit into 32 bits; the C engine cannot compute it")
     return safe.astype(np.int32)
+
+
+def settle_constants(weight: Int8s, bias: Int32s, scale: Float32s) -> tuple[Int32s, Float32s]:
+    """Bias and scale with which a channel without weights gives the same integer from a small sum.
+
+    Such a channel's scale is next to nothing and its bias huge: the only sums in a trained network that
+    `can_lift` would refuse.
+    """
+    constant = ~weight.any(1)
+    output = np.rint(bias.astype(np.float32) * scale).clip(-UINT8_MAX, UINT8_MAX)
+    return (
+        np.where(constant, output, bias).astype(np.int32),
+        np.where(constant, 1, scale).astype(np.float32),
+    )
+
+
+def can_lift(weight: Int8s, bias: Int32s, scale: Float32s) -> bool:
+    """Whether sums of a matrix (out, in) may start 2^23 higher, so that their bits are those of a float.
+
+    A sum from 0 to 2^23 is then exact, a negative one stays negative, and one above grows; that must be one
+    that is cut to 255 anyway. The bits may not leave the positive floats, nor their products 32 bits.
+    """
+    wide, offsets = UINT8_MAX * weight.astype(np.int64), bias.astype(np.int64)
+    low, high = offsets + np.minimum(wide, 0).sum(1), offsets + np.maximum(wide, 0).sum(1)
+    if (low <= -LIFT_BITS).any() or (high > INT32_MAX - LIFT_BITS).any() or (scale < 0).any():
+        return False
+    lifted = (high + LIFT_BITS).clip(0).astype(np.int32).view(np.float32).astype(np.float64)
+    steps = scale.astype(np.float64)
+    fits = (high <= LIFT) | (LIFT * steps > UINT8_MAX + 1)
+    return bool(fits.all() and (lifted * steps < INT32_MAX).all())
 
 
 def _packed(

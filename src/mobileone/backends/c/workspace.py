@@ -10,6 +10,7 @@ from mobileone.backends.fused_layers import FusedLayers
 INT_BYTES, FLOAT_BYTES, DOUBLE_BYTES = 4, 4, 8
 WIDE_BYTES = 2  # of a value in products of 16 bits
 TILE_SLACK = 16  # pixels that a kernel may read behind the last
+MOST_WIDE_WEIGHTS = 64  # of a group of input channels: four of each of two vectors' lanes
 SINK_BYTES = 1024  # of a tile's outputs that do not lie behind one another
 MOST_LANES = 48  # of a block of the classifier
 
@@ -69,18 +70,20 @@ def plan_workspace(plan: NetworkPlan, layers: FusedLayers, *, test_bytes: int) -
         ),
         0,
     )
+    groups = max(round_up(conv.weight[0].size, 4) // 4 for conv in layers.convs)
+    wide_weights = WIDE_BYTES * MOST_WIDE_WEIGHTS * groups
     own, thread = _laid_out(
         LINE,  # of which the first bytes say which rows of the first convolution are kept
         {
             "STRIP_AT": plan.strip_bytes,
             "STEM_AT": plan.stem_bytes,
             "GATHER_AT": plan.gather_bytes,
-            "SCRATCH_AT": SINK_BYTES + WIDE_BYTES * wide,
+            "SCRATCH_AT": SINK_BYTES + wide_weights + WIDE_BYTES * wide,
         },
     )
     return Workspace(
         slots=slots,
-        offsets={**offsets, **own, "FEATURE_BYTES": features},
+        offsets={**offsets, **own, "FEATURE_BYTES": features, "WIDE_WEIGHTS_BYTES": wide_weights},
         shared_bytes=shared,
         thread_bytes=thread,
     )

@@ -33,5 +33,8 @@ export function judge(logits, network, top) {
   }));
   const familiarity = decision.novelty === "energy" ? logSumExp(logits) : Math.max(...logits);
   const novel = decision.novelty_limit !== null && familiarity < decision.novelty_limit;
-  return { top: found, unsure: novel || found[0].probability < entry(decision.thresholds, found[0].index) };
+  // Of several labels the thresholds say which ones a picture has, not whether the answer is sure.
+  const unlikely =
+    network.task === "singlelabel" && found[0].probability < entry(decision.thresholds, found[0].index);
+  return { top: found, unsure: novel || unlikely };
 }

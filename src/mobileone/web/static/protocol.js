@@ -86,7 +86,7 @@
  *
  * @typedef {object} Answer
  * @property {{index: number, name: string, probability: number}[]} top  most probable first
- * @property {boolean} unsure  whether the first is below the decision's threshold
+ * @property {boolean} unsure  whether it is no sure answer by the decision, see decision.py
  * @property {{decode: number, preprocess: number, network: number}} times  milliseconds
  * @property {{height: number, width: number}} size  of the picture
  * @property {ClassMap} [map]  of the first class

@@ -46,14 +46,14 @@ V_INLINE void V_classify_block(const V_pixel *features, int groups, const int8_t
                                int32_t *lanes, int vectors) {
   V_ints sums[4][3];
   UNROLL for (int v = 0; v < vectors; v++) {
-    sums[0][v] = V_start(bias + 16 * v);
+    sums[0][v] = V_start(bias + 16 * v, 0);
     UNROLL for (int part = 1; part < 4; part++) sums[part][v] = V_zero();
   }
   ROLLED for (int k = 0; k < groups; k += 4) {
     UNROLL for (int part = 0; part < 4; part++) {
-      const V_bytes four = V_broadcast(features + 4 * (k + part));
       UNROLL for (int v = 0; v < vectors; v++)
-        sums[part][v] = V_dot(sums[part][v], four, V_weights(weights + 64 * (vectors * (k + part) + v)));
+        sums[part][v] =
+            V_dot_group(sums[part][v], features + 4 * (k + part), weights + 64 * (vectors * (k + part) + v));
     }
   }
   UNROLL for (int v = 0; v < vectors; v++)

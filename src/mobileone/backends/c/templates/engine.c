@@ -67,21 +67,26 @@ static void gather_row(const job *j, int y, uint8_t *to) {
     RUN = STEM_KERNEL_W * IMAGE_CHANNELS,
     LINE = IMAGE_WIDTH * IMAGE_CHANNELS,
     FIRST = (STEM_PADDING_W + STEM_STRIDE_W - 1) / STEM_STRIDE_W,
-    REACHED = RUN <= 16 && LINE >= 16 ? ((LINE - 16) / IMAGE_CHANNELS + STEM_PADDING_W) / STEM_STRIDE_W + 1 : 0,
+    REACHED = RUN >= 3 && RUN <= 16 && LINE >= 16 ? ((LINE - 16) / IMAGE_CHANNELS + STEM_PADDING_W) / STEM_STRIDE_W + 1 : 0,
+    INSIDE = REACHED ? (IMAGE_WIDTH + STEM_PADDING_W - STEM_KERNEL_W) / STEM_STRIDE_W + 1 : 0,
     WITHIN = REACHED < STEM_WIDTH ? REACHED : STEM_WIDTH,
-    BEHIND = WITHIN < FIRST ? FIRST : WITHIN
+    MOST = INSIDE < STEM_WIDTH ? INSIDE : STEM_WIDTH
   };
+  int behind = MOST < FIRST ? FIRST : MOST; /* another row follows: reading beyond the end is no harm */
   const uint8_t *rows[STEM_KERNEL_H];
   UNROLL for (int ky = 0; ky < STEM_KERNEL_H; ky++) {
     const int from = y * STEM_STRIDE_H - STEM_PADDING_H + ky;
     rows[ky] = from >= 0 && from < IMAGE_HEIGHT ? j->pixels + from * j->pitch : border_row;
+    if (from == IMAGE_HEIGHT - 1) behind = WITHIN < FIRST ? FIRST : WITHIN;
   }
   gather_edge(rows, 0, FIRST, to);
-  for (int x = FIRST; x < BEHIND; x++) {
+  int x = FIRST;
+  if (j->k->gather_pairs != NULL) x = j->k->gather_pairs(rows, x, behind, to);
+  for (; x < behind; x++) {
     const ptrdiff_t from = (x * STEM_STRIDE_W - STEM_PADDING_W) * IMAGE_CHANNELS;
     UNROLL for (int ky = 0; ky < STEM_KERNEL_H; ky++) memcpy(to + x * STEM_PITCH + ky * RUN, rows[ky] + from, 16);
   }
-  gather_edge(rows, BEHIND, STEM_WIDTH, to);
+  gather_edge(rows, behind, STEM_WIDTH, to);
 }
 
 static void stem_row(const job *j, int thread, int y, cursor out) {

@@ -5,7 +5,7 @@
 #else /* gcc would move loads to the front of a loop, and run out of registers */
 #define V_TARGET __attribute__((target("arch=armv8.2-a+i8mm"), optimize("no-schedule-insns")))
 #endif
-#define V_INLINE V_TARGET static inline __attribute__((always_inline))
+#define V_INLINE V_TARGET static inline __attribute__((always_inline, unused))
 #define V_KERNEL V_TARGET static __attribute__((noinline))
 enum { V_SIGNED = 0 };
 typedef int32x4_t V_ints;

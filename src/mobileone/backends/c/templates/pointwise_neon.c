@@ -8,7 +8,7 @@ V_INLINE cursor V_tile(const uint8_t *pixels, int groups, const int8_t *weights,
                        int step, const int *at) {
   V_ints sums[V_MOST_PIXELS][4];
   UNROLL for (int v = 0; v < 4; v++) {
-    UNROLL for (int p = 0; p < size; p++) sums[p][v] = V_start(bias + at[v] / 4);
+    UNROLL for (int p = 0; p < size; p++) sums[p][v] = V_load(bias + at[v] / 4);
   }
   int k = 0;
   ROLLED for (; k + 4 <= groups; k += 4) {

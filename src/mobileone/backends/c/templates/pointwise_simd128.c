@@ -23,7 +23,7 @@ V_INLINE cursor V_tile(const V_pixel *pixels, int groups, const int8_t *weights,
                        int32_t offset, cursor out, int valid, uint8_t *sink, int pitch, int size, int step) {
   V_ints sums[V_MOST_PIXELS][2];
   UNROLL for (int half = 0; half < 2; half++) {
-    const V_ints start = V_start(bias + 2 * half);
+    const V_ints start = V_start(bias + 2 * half, 0);
     UNROLL for (int p = 0; p < size; p++) sums[p][half] = start;
   }
   int k = 0;

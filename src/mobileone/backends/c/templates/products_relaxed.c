@@ -2,6 +2,8 @@
 
 enum { V_LANES = 4, V_SLICE = 4, V_TURN = 4, V_MOST_PIXELS = 5 };
 typedef uint8_t V_pixel;
+typedef int8_t V_weight;
+typedef v128_t V_held;
 
 V_INLINE V_ints V_dot(V_ints sums, V_bytes bytes, V_ints weights) {
   return wasm_i32x4_relaxed_dot_i8x16_i7x16_add(weights, bytes, sums);
@@ -21,19 +23,9 @@ static int V_is_supported(void) {
   return 1;
 }
 
-/* The strip as the products take it, up to the end of the last tile. */
-V_INLINE const V_pixel *V_prepare(const uint8_t *strip, int pixels, int pitch, int size, uint8_t *scratch) {
-  if (!V_SIGNED) return strip;
-  V_pixel *to = scratch + SINK_BYTES;
-  const int count = (pixels + size - 1) / size * size * pitch;
-  for (int i = 0; i < count; i += 16) wasm_v128_store(to + i, V_AS_BYTES(wasm_v128_load(strip + i)));
-  return to;
-}
-
-V_INLINE V_ints V_start(const int32_t *bias) { return V_load(bias); }
+V_INLINE V_ints V_start(const int32_t *bias, int is_lifted) { return (void)is_lifted, V_load(bias); }
 V_INLINE V_ints V_weights(const int8_t *p) { return V_load(p); }
-V_INLINE V_bytes V_broadcast(const V_pixel *p) { return wasm_v128_load32_splat(p); } /* of what was prepared */
-V_INLINE V_ints V_dot_taps(V_ints sums, V_bytes bytes, const int8_t *w) { return V_dot(sums, bytes, V_load(w)); }
+V_INLINE V_bytes V_broadcast(const V_pixel *p) { return V_AS_BYTES(wasm_v128_load32_splat(p)); }
 V_INLINE void V_store_sums(int32_t *p, V_ints a) { V_store_ints(p, a); }
 
 /* Bytes of four rows, interleaved: vector j holds channels 4 · j + lane, four bytes each. */

@@ -18,11 +18,14 @@ V_INLINE const V_pixel *V_prepare(const uint8_t *strip, int pixels, int pitch, i
 
 /* In matrix products a vector holds two channels, with two sums each: of the first two and the last two of four input
    channels. */
-V_INLINE V_ints V_start(const int32_t *bias) { return wasm_u64x2_load32x2(bias); }
+V_INLINE V_ints V_start(const int32_t *bias, int is_lifted) { return (void)is_lifted, wasm_u64x2_load32x2(bias); }
 V_INLINE V_ints V_weights(const int8_t *p) { return wasm_i16x8_load8x8(p); }
 V_INLINE V_ints V_broadcast(const V_pixel *p) { return wasm_v128_load64_splat(p); }
 V_INLINE V_ints V_dot(V_ints sums, V_ints values, V_ints weights) {
   return V_add(sums, wasm_i32x4_dot_i16x8(values, weights));
+}
+V_INLINE V_ints V_dot_group(V_ints sums, const V_pixel *four, const int8_t *weights) {
+  return V_dot(sums, V_broadcast(four), V_weights(weights));
 }
 
 /* Both sums of the channels of a and b. */

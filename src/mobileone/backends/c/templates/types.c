@@ -23,12 +23,15 @@ typedef struct { /* A depthwise convolution, 64 channels a block; see pack_depth
   int32_t blocks;
 } filters;
 
+enum { LIFT = 0x4B000000 }; /* the bits of 2^23 as a float */
+
 typedef struct { /* Output channels of a matrix product, 16 · vectors a block; see pack_panel. */
   const int8_t *weights;
   const int32_t *bias[2];
   const float *scale;
   int32_t offset;
-  int32_t groups;  /* of four input channels */
+  int32_t is_lifted; /* sums may begin 2^23 higher; see V_round */
+  int32_t groups;    /* of four input channels */
   int32_t vectors; /* 1, 2 or 3 */
   int32_t blocks;
   int32_t channel; /* the first block's first */
@@ -53,6 +56,7 @@ typedef struct { /* One instruction set's functions. */
   int (*is_supported)(void);
   int is_signed; /* its dot products take activations less 128 */
   void (*depthwise[2])(map in, const filters *f, int begin, int end, map out, int width, int rows);
+  int (*gather_pairs)(const uint8_t *const *rows, int begin, int end, uint8_t *to); /* or NULL */
   void (*const *pointwise)(const uint8_t *strip, int pixels, const panel *p, int begin, int end, cursor out,
                            uint8_t *scratch);
   void (*add_pixels)(map in, int height, int width, int channels, int32_t *sums);

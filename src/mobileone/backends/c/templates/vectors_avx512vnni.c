@@ -6,14 +6,11 @@
 enum { V_LANES = 16, V_SLICE = 16, V_TURN = 4, V_MOST_PIXELS = 14, V_SIGNED = 0 };
 typedef __m512i V_ints, V_bytes;
 typedef uint8_t V_pixel;
+typedef int8_t V_weight;
+typedef V_ints V_held;
 
 V_INLINE V_ints V_load(const void *p) { return _mm512_loadu_si512(p); }
-V_INLINE V_ints V_start(const int32_t *bias) { return V_load(bias); }
-V_INLINE const V_pixel *V_prepare(const uint8_t *strip, int pixels, int pitch, int size, uint8_t *scratch) {
-  (void)pixels, (void)pitch, (void)size, (void)scratch;
-  return strip;
-}
-V_INLINE V_ints V_weights(const int8_t *p) { return V_load(p); }
+V_INLINE V_ints V_weights(const V_weight *p) { return V_load(p); }
 
 V_INLINE V_ints V_broadcast(const uint8_t *p) {
   int32_t four;
@@ -32,14 +29,26 @@ V_INLINE V_ints V_dot(V_ints sums, V_ints bytes, V_ints weights) {
 #endif
 }
 
-V_INLINE V_ints V_dot_taps(V_ints sums, V_ints bytes, const int8_t *w) { return V_dot(sums, bytes, V_load(w)); }
+/* A sum that began at the bits of 2^23 is, its bits read as a float, 2^23 more than it: exactly, where it lies between
+   0 and 2^23. Taking scale · 2^23 away while multiplying is then one instruction with one rounding, where converting
+   and multiplying are two; the result has the same bits. Negative sums stay negative, which is all that counts; sums
+   above are cut to 255 either way. packing.py looks for layers of which that holds. */
+V_INLINE V_ints V_start(const int32_t *bias, int is_lifted) {
+  return is_lifted ? _mm512_add_epi32(V_load(bias), _mm512_set1_epi32(LIFT)) : V_load(bias);
+}
 
 typedef struct {
-  __m512 v[3];
+  __m512 v[3], shift[3];
+  int is_lifted;
 } V_scales;
-V_INLINE V_scales V_load_scales(const float *p, int vectors) {
-  V_scales s;
-  UNROLL for (int v = 0; v < 3; v++) s.v[v] = _mm512_loadu_ps(p + (v < vectors ? 16 * v : 0));
+V_INLINE V_scales V_load_scales(const float *p, int vectors, int is_lifted) {
+  V_scales s = {.is_lifted = is_lifted};
+  UNROLL for (int v = 0; v < vectors; v++) {
+    s.v[v] = _mm512_loadu_ps(p + 16 * v);
+    /* times -2^23: 23 more in the exponent, and the other sign */
+    const V_ints bits = _mm512_castps_si512(s.v[v]);
+    s.shift[v] = _mm512_castsi512_ps(_mm512_add_epi32(bits, _mm512_set1_epi32((int)0x8B800000u)));
+  }
   return s;
 }
 
@@ -48,13 +57,23 @@ V_INLINE V_ints V_round(V_ints sums, __m512 scale, int32_t offset) {
   return offset ? _mm512_add_epi32(whole, _mm512_set1_epi32(offset)) : whole;
 }
 
+/* Two vectors of sums, numbers v and w, as 16 bits. */
+V_INLINE V_ints V_halve(const V_ints *sums, const V_scales *s, int v, int w, int32_t offset) {
+  if (s->is_lifted) {
+    const __m512 first = _mm512_fmadd_ps(_mm512_castsi512_ps(sums[v]), s->v[v], s->shift[v]);
+    const __m512 second = _mm512_fmadd_ps(_mm512_castsi512_ps(sums[w]), s->v[w], s->shift[w]);
+    return _mm512_packs_epi32(_mm512_cvtps_epi32(first), _mm512_cvtps_epi32(second));
+  }
+  return _mm512_packs_epi32(V_round(sums[v], s->v[v], offset), V_round(sums[w], s->v[w], offset));
+}
+
 /* Two pixels' sums, 16 · vectors channels of each. */
 V_INLINE void V_store(uint8_t *first, uint8_t *second, const V_ints *a, const V_ints *b, const V_scales *scale,
                       int32_t offset, int vectors) {
+  const V_ints pairs = _mm512_setr_epi64(0, 2, 4, 6, 1, 3, 5, 7);
   if (vectors == 2) {
-    V_ints low = _mm512_packs_epi32(V_round(a[0], scale->v[0], offset), V_round(a[1], scale->v[1], offset));
-    V_ints high = _mm512_packs_epi32(V_round(b[0], scale->v[0], offset), V_round(b[1], scale->v[1], offset));
-    V_ints both = _mm512_permutexvar_epi64(_mm512_setr_epi64(0, 2, 4, 6, 1, 3, 5, 7), _mm512_packus_epi16(low, high));
+    V_ints both = _mm512_packus_epi16(V_halve(a, scale, 0, 1, offset), V_halve(b, scale, 0, 1, offset));
+    both = _mm512_permutexvar_epi64(pairs, both);
     _mm256_storeu_si256((__m256i *)first, _mm512_castsi512_si256(both));
     _mm256_storeu_si256((__m256i *)second, _mm512_extracti64x4_epi64(both, 1));
     return;
@@ -62,18 +81,16 @@ V_INLINE void V_store(uint8_t *first, uint8_t *second, const V_ints *a, const V_
   UNROLL for (int i = 0; i < 2; i++) {
     const V_ints *sums = i ? b : a;
     uint8_t *out = i ? second : first;
-    V_ints last = V_round(sums[vectors - 1], scale->v[vectors - 1], offset);
-    last = _mm512_packs_epi32(last, last);
+    V_ints bytes = V_halve(sums, scale, vectors - 1, vectors - 1, offset);
+    bytes = _mm512_packus_epi16(vectors == 1 ? bytes : V_halve(sums, scale, 0, 1, offset), bytes);
     if (vectors == 1) {
-      last = _mm512_permutexvar_epi32(_mm512_setr_epi32(0, 4, 8, 12, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0),
-                                      _mm512_packus_epi16(last, last));
-      _mm_storeu_si128((__m128i *)out, _mm512_castsi512_si128(last));
+      const V_ints lanes = _mm512_setr_epi32(0, 4, 8, 12, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0);
+      _mm_storeu_si128((__m128i *)out, _mm512_castsi512_si128(_mm512_permutexvar_epi32(lanes, bytes)));
     } else {
-      V_ints pair = _mm512_packs_epi32(V_round(sums[0], scale->v[0], offset), V_round(sums[1], scale->v[1], offset));
-      pair = _mm512_permutexvar_epi32(_mm512_setr_epi32(0, 1, 4, 5, 8, 9, 12, 13, 2, 6, 10, 14, 0, 0, 0, 0),
-                                      _mm512_packus_epi16(pair, last));
-      _mm256_storeu_si256((__m256i *)out, _mm512_castsi512_si256(pair));
-      _mm_storeu_si128((__m128i *)(out + 32), _mm512_extracti32x4_epi32(pair, 2));
+      const V_ints lanes = _mm512_setr_epi32(0, 1, 4, 5, 8, 9, 12, 13, 2, 6, 10, 14, 0, 0, 0, 0);
+      bytes = _mm512_permutexvar_epi32(lanes, bytes);
+      _mm256_storeu_si256((__m256i *)out, _mm512_castsi512_si256(bytes));
+      _mm_storeu_si128((__m128i *)(out + 32), _mm512_extracti32x4_epi32(bytes, 2));
     }
   }
 }

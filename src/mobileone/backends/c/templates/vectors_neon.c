@@ -2,19 +2,16 @@
 
 enum { V_LANES = 4, V_SLICE = 4, V_TURN = 4, V_MOST_PIXELS = 5 };
 typedef uint8_t V_pixel;
+typedef int8_t V_weight;
+typedef int8x16_t V_held;
 
 V_INLINE V_ints V_load(const int32_t *p) { return vld1q_s32(p); }
 V_INLINE V_ints V_zero(void) { return vdupq_n_s32(0); }
 V_INLINE V_ints V_add(V_ints a, V_ints b) { return vaddq_s32(a, b); }
 V_INLINE void V_store_ints(int32_t *p, V_ints a) { vst1q_s32(p, a); }
-V_INLINE void V_store_sums(int32_t *p, V_ints a) { vst1q_s32(p, a); }
 
-V_INLINE const V_pixel *V_prepare(const uint8_t *strip, int pixels, int pitch, int size, uint8_t *scratch) {
-  (void)pixels, (void)pitch, (void)size, (void)scratch;
-  return strip;
-}
-
-V_INLINE V_ints V_start(const int32_t *bias) { return vld1q_s32(bias); }
+V_INLINE V_ints V_start(const int32_t *bias, int is_lifted) { return (void)is_lifted, V_load(bias); }
+V_INLINE void V_store_sums(int32_t *p, V_ints a) { V_store_ints(p, a); }
 V_INLINE int8x16_t V_weights(const int8_t *p) { return vld1q_s8(p); }
 
 V_INLINE V_bytes V_broadcast(const uint8_t *p) {
@@ -22,8 +19,6 @@ V_INLINE V_bytes V_broadcast(const uint8_t *p) {
   memcpy(&four, p, 4);
   return V_as_bytes(vreinterpretq_u8_u32(vdupq_n_u32(four)));
 }
-
-V_INLINE V_ints V_dot_taps(V_ints sums, V_bytes bytes, const int8_t *w) { return V_dot(sums, bytes, vld1q_s8(w)); }
 
 V_INLINE V_ints V_round(V_ints sums, const float *scale, int32_t offset) {
   V_ints whole = vcvtnq_s32_f32(vmulq_f32(vcvtq_f32_s32(sums), vld1q_f32(scale)));
