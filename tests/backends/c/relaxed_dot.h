@@ -24,4 +24,5 @@ static inline v128_t dot(v128_t weights, v128_t bytes, v128_t sums) {
   return wasm_i32x4_add(sums, wasm_i32x4_add(even, odd));
 #endif
 }
+#define wasm_i32x4_relaxed_trunc_f32x4 wasm_i32x4_trunc_sat_f32x4
 #define wasm_i32x4_relaxed_dot_i8x16_i7x16_add dot

@@ -104,8 +104,8 @@ KERNEL_SETS = (
     ),
     KernelSet("i8mm", "neon", ("neon_i8mm.c", *_NEON), "HAS_ARM_KERNELS"),
     KernelSet("dotprod", "neon", ("neon_dotprod.c", *_NEON), "HAS_ARM_KERNELS"),
-    KernelSet("relaxed", "simd128", ("relaxed_unsigned.c", *_RELAXED), "HAS_RELAXED_KERNELS"),
-    KernelSet("relaxed_signed", "simd128", ("relaxed_signed.c", *_RELAXED), "HAS_RELAXED_KERNELS"),
+    KernelSet("relaxed", "relaxed", ("relaxed_unsigned.c", *_RELAXED), "HAS_RELAXED_KERNELS"),
+    KernelSet("relaxed_signed", "relaxed", ("relaxed_signed.c", *_RELAXED), "HAS_RELAXED_KERNELS"),
     KernelSet(
         "simd128",
         "simd128",

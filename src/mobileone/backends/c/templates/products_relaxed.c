@@ -1,6 +1,6 @@
 /* ---- dot products of four bytes, which are exact on some machines ---- */
 
-enum { V_LANES = 4, V_SLICE = 4, V_TURN = 4, V_MOST_PIXELS = 5 };
+enum { V_LANES = 4, V_SLICE = 4, V_TURN = 4, V_MOST_PIXELS = 6 };
 typedef uint8_t V_pixel;
 typedef int8_t V_weight;
 typedef v128_t V_held;

@@ -15,12 +15,18 @@ V_INLINE V_ints V_zero(void) { return wasm_i32x4_const_splat(0); }
 V_INLINE V_ints V_add(V_ints a, V_ints b) { return wasm_i32x4_add(a, b); }
 V_INLINE void V_store_ints(int32_t *p, V_ints a) { wasm_v128_store(p, a); }
 
+#ifdef V_AS_BYTES
+/* To whole numbers, half to even. None is too large for 32 bits, and what is too small becomes the smallest, on every
+   machine that the kernels are for. */
+V_INLINE V_ints V_whole(v128_t values) { return wasm_i32x4_relaxed_trunc_f32x4(wasm_f32x4_nearest(values)); }
+#else
 /* To whole numbers, half to even, by way of the fraction's low bits, once nothing is too large for them. */
 V_INLINE V_ints V_whole(v128_t values) {
   values = wasm_f32x4_pmax(wasm_f32x4_const_splat(-512), wasm_f32x4_pmin(wasm_f32x4_const_splat(512), values));
   return wasm_i32x4_sub(wasm_f32x4_add(values, wasm_f32x4_const_splat(12582912.0f)),
                         wasm_i32x4_const_splat(0x4B400000));
 }
+#endif
 
 V_INLINE V_ints V_round(V_ints sums, v128_t scale, int32_t offset) {
   const V_ints whole = V_whole(wasm_f32x4_mul(wasm_f32x4_convert_i32x4(sums), scale));
