@@ -87,7 +87,6 @@ _256_BITS = "vectors_256_bits.c"
 _RELAXED = (
     "vectors_simd128.c",
     "products_relaxed.c",
-    "products_of_bytes.c",
     "pointwise_relaxed.c",
     *_SHARED,
 )

@@ -1,14 +1,5 @@
 /* ---- pointwise convolution ---- */
 
-/* The strip as the products take it, up to the end of the last tile: once, not for every tile. */
-V_INLINE const V_pixel *V_as_strip(const uint8_t *strip, int pixels, int pitch, int size, uint8_t *scratch) {
-  if (!V_SIGNED) return strip;
-  V_pixel *to = scratch + SINK_BYTES;
-  const int count = (pixels + size - 1) / size * size * pitch;
-  for (int i = 0; i < count; i += 16) wasm_v128_store(to + i, V_AS_BYTES(V_load(strip + i)));
-  return to;
-}
-
 /* sums + the products of `count` groups of four input channels. */
 V_INLINE void V_groups(V_ints sums[V_MOST_PIXELS][2], const V_pixel *pixels, const int8_t *weights, int count, int pitch,
                        int size, int vectors, int step) {
@@ -72,7 +63,7 @@ V_INLINE void V_columns(const V_pixel *strip, int pixels, const panel *p, int32_
 
 V_INLINE void V_pointwise(const uint8_t *strip, int pixels, const panel *p, int begin, int end, cursor out,
                           uint8_t *scratch, int pitch, int size, int vectors) {
-  const V_pixel *from = V_as_strip(strip, pixels, pitch, size, scratch);
+  const V_pixel *from = V_prepare(strip, pixels, pitch, size, scratch);
   const int32_t offset = HAS_ATTENTION ? p->offset : 0;
   ROLLED for (int block = begin; block < end; block++) {
     if (vectors > 1) V_columns(from, pixels, p, offset, block, 0, 2, out, scratch, pitch, size, vectors);

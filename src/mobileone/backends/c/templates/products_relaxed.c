@@ -1,6 +1,6 @@
 /* ---- dot products of four bytes, which are exact on some machines ---- */
 
-enum { V_LANES = 4, V_SLICE = 4, V_TURN = 4, V_MOST_PIXELS = 6 };
+enum { V_LANES = 4, V_SLICE = 4, V_TURN = 4, V_MOST_PIXELS = 6, V_TAPS = 256, V_TAPS_ROOM = 6 * V_TAPS };
 typedef uint8_t V_pixel;
 typedef int8_t V_weight;
 typedef v128_t V_held;
@@ -23,10 +23,28 @@ static int V_is_supported(void) {
   return 1;
 }
 
+/* The strip as the products take it, up to the end of the last tile. */
+V_INLINE const V_pixel *V_prepare(const uint8_t *strip, int pixels, int pitch, int size, uint8_t *scratch) {
+  if (!V_SIGNED) return strip;
+  V_pixel *to = scratch + SINK_BYTES;
+  const int count = (pixels + size - 1) / size * size * pitch;
+  for (int i = 0; i < count; i += 16) wasm_v128_store(to + i, V_AS_BYTES(V_load(strip + i)));
+  return to;
+}
+
 V_INLINE V_ints V_start(const int32_t *bias, int is_lifted) { return (void)is_lifted, V_load(bias); }
-V_INLINE V_ints V_weights(const int8_t *p) { return V_load(p); }
-V_INLINE V_bytes V_broadcast(const V_pixel *p) { return V_AS_BYTES(wasm_v128_load32_splat(p)); }
+V_INLINE V_ints V_dot_group(V_ints sums, const V_pixel *four, const int8_t *weights) {
+  return V_dot(sums, wasm_v128_load32_splat(four), V_load(weights));
+}
 V_INLINE void V_store_sums(int32_t *p, V_ints a) { V_store_ints(p, a); }
+
+/* Copies, which the compiler keeps in registers or on the stack: stores of outputs cannot change them. */
+V_INLINE const V_weight *V_prepare_taps(const int8_t *taps, int count, V_weight *room) {
+  UNROLL for (int i = 0; i < 4 * count; i++) wasm_v128_store(room + 64 * i, V_load(taps + 64 * i));
+  return room;
+}
+V_INLINE V_held V_hold(const V_weight *taps) { return V_load(taps); }
+V_INLINE V_ints V_dot_taps(V_ints sums, V_bytes bytes, V_held taps) { return V_dot(sums, bytes, taps); }
 
 /* Bytes of four rows, interleaved: vector j holds channels 4 · j + lane, four bytes each. */
 V_INLINE void V_interleave(const uint8_t *r0, const uint8_t *r1, const uint8_t *r2, const uint8_t *r3, int turn,
