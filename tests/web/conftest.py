@@ -38,7 +38,12 @@ def network(name: str, **fields: object) -> dict[str, object]:
             "precision": "int8",
             "file": f"{name}.bin",
         },
-        **{"sha256": "0" * 64, "bytes": 1_063_754, "input": {**spec, "exif": True, "border": [0, 0, 0]}},
+        **{
+            "sha256": "0" * 64,
+            "bytes": 1_063_754,
+            "relaxed": None,
+            "input": {**spec, "exif": True, "border": [0, 0, 0]},
+        },
         **{"outputs": 7, "classes": None, "decision": None, "golden": [], "map": False, "licence": None},
         **{"source": "a test", **fields},
     }

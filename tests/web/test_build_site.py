@@ -44,6 +44,10 @@ def test_site_json_says_what_the_page_needs(site, net):
     content = (site.path / first["file"]).read_bytes()
     assert first["sha256"] == hashlib.sha256(content).hexdigest()
     assert first["bytes"] == len(content)
+    relaxed = (site.path / first["relaxed"]["file"]).read_bytes()
+    assert first["relaxed"]["sha256"] == hashlib.sha256(relaxed).hexdigest()
+    assert b"relaxed_signed" in relaxed
+    assert b"relaxed" not in content
     assert first["classes"] == [f"kind {number}" for number in range(7)]
     assert len(first["golden"]) == 3
     assert (first["runtime"], first["precision"], first["task"]) == ("engine", "int8", "singlelabel")
@@ -64,6 +68,10 @@ def test_the_service_worker_knows_every_file_and_another_site_by_another_name(si
     listed = json.loads(re.search(r"const FILES = (\[.*?\]);", text)[1])
     there = {path.relative_to(site.path).as_posix() for path in site.path.rglob("*") if path.is_file()}
     assert set(listed) == there - {"service_worker.js"}
+    pairs = json.loads(re.search(r"const PAIRS = (\[.*?\]);", text)[1])
+    assert pairs == [[each["relaxed"]["file"], each["file"]] for each in site.networks]
+    probe = r"const RELAXED_PROBE = (.*);"
+    assert re.search(probe, text)[1] == re.search(probe, (site.path / "engine.js").read_text())[1]
     other = build_site([net], tmp_path / "other")
     versions = [
         re.search(r'const VERSION = "(\w{16})"', (each / "service_worker.js").read_text())[1]

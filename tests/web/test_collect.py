@@ -87,6 +87,16 @@ def test_the_table_says_what_took_how_long(write):
     assert lines[2].split()[-7:] == ["6.00", "7.00", "10.00", "12.50", "9.40", "same", "3"]
 
 
+def test_the_kernels_of_the_engine_are_told_where_the_result_tells_them(write):
+    told = result("new phone")
+    told["measurements"][0]["kernels"] = "relaxed_signed"
+    found = collect([write("a.json", json.dumps([told, result("old phone", median=9.0)]))])
+    assert [each.kernels for each in found] == ["relaxed_signed", None]
+    new, old = collect_report(found).splitlines()[1:]
+    assert "engine (relaxed_signed)" in new
+    assert "(" not in old
+
+
 @pytest.mark.parametrize("sustained", [False, True])
 def test_the_picture_is_drawn(tmp_path, sustained):
     pytest.importorskip("matplotlib", reason="needs the extra train")

@@ -183,7 +183,8 @@ class _Site:
             "litert": litert,
         }
         (self.folder / "site.json").write_text(json_text(description) + "\n", encoding="utf-8")
-        _finish_service_worker(self.folder)
+        pairs = [[each["relaxed"]["file"], each["file"]] for each in networks if each["relaxed"]]
+        _finish_service_worker(self.folder, pairs)
         return description
 
     def add(self, source: Path, taken: set[str]) -> dict[str, Any]:
@@ -201,12 +202,13 @@ class _Site:
         name = _free_name(f"{manifest.variant}-{manifest.precision}", taken)
         made = self.folder / NETWORKS / "new"
         if ours:
+            compile_network(source, made, relaxed=True)
+            relaxed = self.named(made, f"{name}.relaxed", ".wasm")
             compile_network(source, made)
+            file = self.named(made, name, ".wasm")
         else:
             shutil.copyfile(source, made)
-        digest = sha256_of_path(made)
-        named = made.with_name(f"{name}.{digest[:12]}{'.wasm' if ours else source.suffix}")
-        made.rename(named)
+            relaxed, file = None, self.named(made, name, source.suffix)
         classes = resolve_classes(manifest.num_classes, manifest.class_names)
         decision = manifest.decision
         return {
@@ -215,9 +217,8 @@ class _Site:
             "runtime": "engine" if ours else "litert",
             "precision": manifest.precision,
             "task": manifest.task,
-            "file": named.relative_to(self.folder).as_posix(),
-            "sha256": digest,
-            "bytes": named.stat().st_size,
+            **file,
+            "relaxed": relaxed,
             "input": input_entry(manifest.input_spec),
             "outputs": manifest.num_classes,
             "classes": None if classes is None else [human_name(each) for each in classes],
@@ -226,6 +227,16 @@ class _Site:
             "map": ours,
             "licence": None,
             "source": Path(manifest.source).name or source.name,
+        }
+
+    def named(self, made: Path, name: str, suffix: str) -> dict[str, Any]:
+        """A file under the name that its content gives it, as site.json tells of it."""
+        digest = sha256_of_path(made)
+        path = made.rename(made.with_name(f"{name}.{digest[:12]}{suffix}"))
+        return {
+            "file": path.relative_to(self.folder).as_posix(),
+            "sha256": digest,
+            "bytes": path.stat().st_size,
         }
 
 
@@ -286,8 +297,13 @@ def _copy_page(site: Path) -> None:
     (site / "page.css").write_text(style.read_text(encoding="utf-8"), encoding="utf-8")
 
 
-def _finish_service_worker(site: Path) -> None:
-    """Tell it all files, and a name for them together: another site is another cache."""
+def _finish_service_worker(site: Path, pairs: list[list[str]]) -> None:
+    """Tell it all files, and a name for them together: another site is another cache.
+
+    Args:
+        site: the folder.
+        pairs: modules with relaxed SIMD, and those for browsers without it.
+    """
     script = site / "service_worker.js"
     files = sorted(
         path.relative_to(site).as_posix() for path in site.rglob("*") if path.is_file() and path != script
@@ -302,9 +318,10 @@ def _finish_service_worker(site: Path) -> None:
             ("VERSION", digest.hexdigest()[:16]),
             ("FILES", [name for name in files if name not in later]),
             ("LATER", later),
+            ("PAIRS", pairs),
         )
     )
     text = script.read_text(encoding="utf-8")
-    before, mark, behind = text.partition("// The builder puts VERSION, FILES and LATER here.\n")
+    before, mark, behind = text.partition("// The builder puts VERSION, FILES, LATER and PAIRS here.\n")
     assert mark
     script.write_text(before + first + behind, encoding="utf-8")

@@ -43,6 +43,7 @@ class WebMeasurement:
         network: title.
         network_sha256: of its file, so that networks of the same title can be told apart.
         runtime: that computed it.
+        kernels: the set of our engine's that ran at the end; None where the result does not tell.
         precision: of its arithmetic.
         threads: number.
         milliseconds: of each run, in their order.
@@ -59,6 +60,7 @@ class WebMeasurement:
     network: str
     network_sha256: str
     runtime: str
+    kernels: str | None
     precision: str
     threads: int
     milliseconds: tuple[float, ...]
@@ -130,7 +132,7 @@ def collect_report(measurements: Sequence[WebMeasurement]) -> str:
                     each.network,
                     each.device,
                     each.browser[:40],
-                    each.runtime,
+                    _runtime(each),
                     each.precision,
                     str(each.threads),
                 ),
@@ -190,7 +192,11 @@ def _draw_curves(axes: Axes, measurements: Sequence[WebMeasurement]) -> None:
 
 def _name(measurement: WebMeasurement) -> str:
     threads = "1 thread" if measurement.threads == 1 else f"{measurement.threads} threads"
-    return f"{measurement.device}, {measurement.runtime} {measurement.precision}, {threads}"
+    return f"{measurement.device}, {_runtime(measurement)} {measurement.precision}, {threads}"
+
+
+def _runtime(measurement: WebMeasurement) -> str:
+    return measurement.runtime + (f" ({printable(measurement.kernels)})" if measurement.kernels else "")
 
 
 def _results(source: str | os.PathLike[str]) -> list[Any]:
@@ -247,6 +253,7 @@ def _measurements(result: dict[str, Any]) -> list[WebMeasurement]:
                 network=network["title"],
                 network_sha256=network["sha256"],
                 runtime=network["runtime"],
+                kernels=each.get("kernels"),
                 precision=network["precision"],
                 threads=each["threads"],
                 milliseconds=tuple(each["milliseconds"]),

@@ -18,18 +18,20 @@ _FLAGS = (
     "wasm32-freestanding",
     "-std=c11",
     "-O3",
+    "-ffp-contract=off",  # relaxed SIMD has multiply-adds of one rounding or two
     "-nostdlib",
     "-Wl,--no-entry",
     "-Wl,--strip-all",
 )
 
 
-def compile_network(source: Path, output: Path) -> None:
+def compile_network(source: Path, output: Path, *, relaxed: bool = False) -> None:
     """A network as C to a module that imports its memory, which may be shared by threads.
 
     Args:
         source: what the C backend wrote; its header beside it.
         output: the module.
+        relaxed: with the kernels of relaxed SIMD too. A browser that does not know it refuses such a module.
 
     Raises:
         ExportError: if the compiler refuses.
@@ -39,7 +41,7 @@ def compile_network(source: Path, output: Path) -> None:
         "network.c",
         output,
         (
-            f"-mcpu={FEATURES}+atomics",
+            f"-mcpu={FEATURES}+atomics{'+relaxed_simd' if relaxed else ''}",
             "-pthread",
             f'-DNETWORK_FILE="{source.name}"',
             f"-DNETWORK_PREFIX={prefix_of(source.with_suffix('.h'))}",

@@ -1,4 +1,4 @@
-// Runs one image in a WebAssembly library: node runner.mjs NET.wasm IMAGE; prints the outputs as JSON.
+// Runs one image in a WebAssembly library: node runner.mjs NET.wasm IMAGE; prints its kernels and the outputs as JSON.
 import fs from "node:fs";
 
 const [, , library, picture] = process.argv;
@@ -22,4 +22,7 @@ const block = (logits + 4 * count + 63) & ~63;
 new Uint8Array(net.memory.buffer).set(image, at);
 const error = net.mobileone_net_run(at, logits, block);
 if (error) throw new Error(`error ${error}`);
-console.log(JSON.stringify(Array.from(new Float32Array(net.memory.buffer, logits, count))));
+const memory = new Uint8Array(net.memory.buffer);
+const name = net.mobileone_net_chosen_kernels();
+const kernels = String.fromCharCode(...memory.slice(name, memory.indexOf(0, name)));
+console.log(JSON.stringify({ kernels, outputs: Array.from(new Float32Array(net.memory.buffer, logits, count)) }));

@@ -14,6 +14,7 @@ from mobileone.backends.c.generator import generate
 from mobileone.backends.c.integers import run_integers
 
 RUNNER = os.path.join(os.path.dirname(__file__), "runner.c")
+RELAXED_DOT = os.path.join(os.path.dirname(__file__), "relaxed_dot.h")
 WASM_RUNNER = os.path.join(os.path.dirname(__file__), "runner.mjs")
 OPTIONS = ["-std=c11", "-O2", "-Wall", "-Wextra", "-Werror", "-DMOBILEONE_NET_THREADS", "-pthread"]
 
@@ -102,13 +103,24 @@ def test_cplusplus_reads_the_header(little, tmp_path):
 
 
 @pytest.mark.slow
-def test_wasm(little, noise, tmp_path):
+@pytest.mark.parametrize(
+    ("machine", "kernels"),
+    [
+        (None, "simd128"),
+        ("UNSIGNED", "relaxed"),
+        ("SIGNED", "relaxed_signed"),
+        ("SATURATING", "simd128"),
+    ],
+)
+def test_wasm(little, noise, tmp_path, machine, kernels):
+    """Relaxed dot products as each kind of machine computes them: used where they are exact, only there."""
     need("node")
     pytest.importorskip("ziglang", reason="needs mobileone[c]")
     source, target = generate(little), find_target("wasm32")
     (tmp_path / "net.c").write_text(source.code, encoding="utf-8")
     (tmp_path / "net.h").write_text(source.header, encoding="utf-8")
-    command = [*zig_compiler(), "-target", target.triple, "-O2", *target.flags]
+    relaxed = ["-D__wasm_relaxed_simd__", f"-DMACHINE={machine}", "-include", RELAXED_DOT] if machine else []
+    command = [*zig_compiler(), "-target", target.triple, "-O2", *target.flags, *relaxed]
     subprocess.run([*command, "net.c", "-o", "net.wasm"], cwd=tmp_path, check=True)
     (image,) = noise(little, 1)
     image.tofile(tmp_path / "image")
@@ -116,8 +128,9 @@ def test_wasm(little, noise, tmp_path):
         ["node", WASM_RUNNER, tmp_path / "net.wasm", tmp_path / "image"], capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
-    outputs = np.array(json.loads(done.stdout), np.float32)
-    np.testing.assert_array_equal(outputs, run_integers(little, image).outputs)
+    found = json.loads(done.stdout)
+    assert found["kernels"] == kernels
+    np.testing.assert_array_equal(np.array(found["outputs"], np.float32), run_integers(little, image).outputs)
 
 
 def innermost_loops(assembly):

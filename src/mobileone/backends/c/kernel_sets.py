@@ -10,10 +10,12 @@ from typing import Literal
 
 from mobileone.backends.c.packing import TileShape
 
-Guard = Literal["HAS_X86_KERNELS", "HAS_ARM_KERNELS", "HAS_WASM_KERNELS"]
+Guard = Literal["HAS_X86_KERNELS", "HAS_ARM_KERNELS", "HAS_RELAXED_KERNELS", "HAS_WASM_KERNELS"]
 POINTWISE_ARGUMENTS = (
     "const uint8_t *strip, int pixels, const panel *p, int begin, int end, cursor out, uint8_t *scratch"
 )
+
+MACROS = ("TARGET", "INLINE", "KERNEL", "dot_lane", "LOAD_AT", "IN_PLACE", "AS_BYTES")  # of the files
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,9 +45,7 @@ class KernelSet:
             f"{shape.pitch}, {dict(shape.pixels)[self.family]}, {shape.vectors});\n}}\n"
             for name, shape in zip(names, shapes, strict=True)
         }
-        macros = "".join(
-            f"#undef V_{name}\n" for name in ("TARGET", "INLINE", "KERNEL", "dot_lane", "LOAD_AT", "IN_PLACE")
-        )
+        macros = "".join(f"#undef V_{name}\n" for name in MACROS)
         parts = [*map(template, self.files), *instances.values(), kernel_table("V", self.name, names), macros]
         text = re.sub(r"\bV_", f"{self.name}_", "\n".join(parts))
         return f"#if {self.guard}\n{text}#endif\n"
@@ -84,6 +84,12 @@ _SHARED = ("depthwise.c", "elementwise.c")
 _BYTES = ("products_of_bytes.c", "pointwise.c", *_SHARED)
 _NEON = ("vectors_neon.c", "products_of_bytes.c", "pointwise_neon.c", *_SHARED)
 _256_BITS = "vectors_256_bits.c"
+_RELAXED = (
+    "vectors_simd128.c",
+    "products_relaxed.c",
+    "pointwise_relaxed.c",
+    *_SHARED,
+)
 KERNEL_SETS = (
     KernelSet(
         "avx512vnni", "avx512vnni", ("vectors_avx512vnni.c", "gather_pairs.c", *_BYTES), "HAS_X86_KERNELS"
@@ -97,10 +103,18 @@ KERNEL_SETS = (
     ),
     KernelSet("i8mm", "neon", ("neon_i8mm.c", *_NEON), "HAS_ARM_KERNELS"),
     KernelSet("dotprod", "neon", ("neon_dotprod.c", *_NEON), "HAS_ARM_KERNELS"),
+    KernelSet("relaxed", "relaxed", ("relaxed_unsigned.c", *_RELAXED), "HAS_RELAXED_KERNELS"),
+    KernelSet("relaxed_signed", "relaxed", ("relaxed_signed.c", *_RELAXED), "HAS_RELAXED_KERNELS"),
     KernelSet(
         "simd128",
         "simd128",
-        ("vectors_simd128.c", "pointwise_simd128.c", "depthwise_simd128.c", "elementwise.c"),
+        (
+            "vectors_simd128.c",
+            "products_simd128.c",
+            "pointwise_simd128.c",
+            "depthwise_simd128.c",
+            "elementwise.c",
+        ),
         "HAS_WASM_KERNELS",
     ),
 )
@@ -116,6 +130,8 @@ def all_kernels(shapes: Sequence[TileShape]) -> str:
     choices = (
         f"#if HAS_X86_KERNELS\n#define ALL_KERNELS {listed('HAS_X86_KERNELS')}, &plain_kernels\n"
         f"#elif HAS_ARM_KERNELS\n#define ALL_KERNELS {listed('HAS_ARM_KERNELS')}, &plain_kernels\n"
+        "#elif HAS_RELAXED_KERNELS\n#define ALL_KERNELS "
+        f"{listed('HAS_RELAXED_KERNELS')}, {listed('HAS_WASM_KERNELS')}, &plain_kernels\n"
         f"#elif HAS_WASM_KERNELS\n#define ALL_KERNELS {listed('HAS_WASM_KERNELS')}, &plain_kernels\n"
         "#else\n#define ALL_KERNELS &plain_kernels\n#endif\n"
     )

@@ -215,7 +215,8 @@ class LayerTables:
         self._constant(number_array(f"{name}_bias", layer.bias), layer.bias.nbytes)
         self._constant(number_array(f"{name}_scale", layer.scale), layer.scale.nbytes)
         self.constants.append(
-            f"#if HAS_ARM_KERNELS\n{signed}\n#else\n#define {name}_signed_bias {name}_bias\n#endif"
+            f"#if HAS_ARM_KERNELS || HAS_RELAXED_KERNELS\n{signed}\n"
+            f"#else\n#define {name}_signed_bias {name}_bias\n#endif"
         )
         return f"{name}_weights, {{{name}_bias, {name}_signed_bias}}, {name}_scale"
 

@@ -116,5 +116,22 @@ EXPORT("run") int run(int threads) {
                             NULL);
 }
 
+/* ---- kernels, once one has run ---- */
+
+/* Products of 16 bits, which need no proof. */
+EXPORT("use_exact") void use_exact(void) {
+  for (int i = 0; i < NUM_KERNELS; i++)
+    if (strcmp(all_kernels[i]->name, "simd128") == 0) atomic_store(&chosen, i);
+}
+
+/* The self-test again, between runs: the browser may have compiled the module anew, and relaxed instructions may then
+   round otherwise. Kernels that fail it are not used again. */
+EXPORT("check_kernels") void check_kernels(void) {
+  const int now = atomic_load(&chosen);
+  if (now >= 0 && !is_exact(all_kernels[now], workspace_at(), logits_at())) use_exact();
+}
+
+EXPORT("kernels") const char *kernels_now(void) { return CALL(chosen_kernels)(); }
+
 /* After a run: where a class is seen, at `map`. */
 EXPORT("class_map") int class_map(int index) { return CALL(class_map)(workspace_at(), index, map_at()); }

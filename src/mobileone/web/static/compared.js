@@ -77,7 +77,7 @@ export class Comparison {
     const body = rows.map(({ result, each, min, median, p90 }) => [
       each.network.title,
       result === this.own ? `${result.device.name} (this one)` : result.device.name,
-      `${each.network.runtime} ${each.network.precision}`,
+      `${each.network.runtime}${each.kernels ? ` (${each.kernels})` : ""} ${each.network.precision}`,
       String(each.threads),
       ...[median, p90, min, each.coldMilliseconds].map(milliseconds),
       each.sustained?.milliseconds.length ? milliseconds(each.sustained.milliseconds[each.sustained.milliseconds.length - 1]) : "–",

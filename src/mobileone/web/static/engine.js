@@ -14,6 +14,8 @@ const STACK_BYTES = 65536; // of every thread but the first
 const MOST_PAGES = 4096; // 256 MiB: what network.c is linked with
 const MOST_THREADS = 16;
 const SHARED_FLAG = 0x02;
+/** Runs before which kernels are tested again: by then a browser has compiled them with its better compiler. */
+const CHECKED_RUNS = [16, 256];
 
 /** A module with one v128 constant. */
 const SIMD_PROBE = Uint8Array.of(0, 97, 115, 109, 1, 0, 0, 0, 1, 5, 1, 96, 0, 1, 123, 3, 2, 1, 0, 10, 10, 1, 8, 0, 65, 0, 253, 15, 253, 98, 11);
@@ -93,6 +95,7 @@ export class RunningNetwork {
     this.call = /** @type {any} */ (instance.exports);
     this.outputs = this.call.outputs();
     this.threads = 1;
+    this.runs = 0;
     /** @type {Worker[]} */
     this.helpers = [];
     this.reserve(this.call.end(1));
@@ -100,6 +103,18 @@ export class RunningNetwork {
 
   get memoryBytes() {
     return this.memory.buffer.byteLength;
+  }
+
+  /** @returns {string | null} the kernels that compute it; none before the first run */
+  get kernels() {
+    const at = this.call.kernels();
+    const bytes = new Uint8Array(this.memory.buffer);
+    return at ? String.fromCharCode(...bytes.slice(at, bytes.indexOf(0, at))) : null;
+  }
+
+  /** From now on the kernels that are exact in every browser. */
+  useExact() {
+    this.call.use_exact();
   }
 
   /** @param {number} end  of what memory must hold */
@@ -145,6 +160,7 @@ export class RunningNetwork {
 
   /** Milliseconds of one run. */
   run() {
+    if (CHECKED_RUNS.includes(++this.runs)) this.call.check_kernels();
     const begin = performance.now();
     const error = this.call.run(this.threads);
     const end = performance.now();

@@ -15,6 +15,11 @@ export class LiteRtNetwork {
     this.threads = 0;
   }
 
+  /** None of the engine's. */
+  get kernels() {
+    return null;
+  }
+
   /** No part of it is ours to measure. */
   get memoryBytes() {
     return 0;

@@ -126,7 +126,9 @@ export class Measured {
         if (this.stopped) return;
         this.progress(done++ / steps, `${each.network.title}, ${threadText(each.threads)}`);
         const request = { network: this.idOf(each), threads: each.threads, runs: Math.ceil(runs / ROUNDS), warmup: WARMUP };
-        each.milliseconds.push(...(await engine.ask("measure", request)).milliseconds.map(rounded));
+        const ran = await engine.ask("measure", request);
+        each.milliseconds.push(...ran.milliseconds.map(rounded));
+        each.kernels = ran.kernels ?? null;
         this.draw();
       }
   }
@@ -241,6 +243,7 @@ function measurement(network, threads, loaded) {
     loadMilliseconds: rounded(loaded.milliseconds),
     coldMilliseconds: rounded(loaded.coldMilliseconds),
     memoryBytes: loaded.memoryBytes ?? null,
+    kernels: loaded.kernels ?? null,
     sustained: null,
   };
 }
@@ -257,7 +260,7 @@ function card(measured) {
     "article",
     { class: "card" },
     make("h3", {}, network.title),
-    make("p", { class: "soft" }, `${network.runtime}, ${network.precision}, ${threadText(threads)}, ${network.height} × ${network.width}`),
+    make("p", { class: "soft" }, `${network.runtime}${measured.kernels ? ` (${measured.kernels})` : ""}, ${network.precision}, ${threadText(threads)}, ${network.height} × ${network.width}`),
     make("div", { class: "figures" }, ...figures),
     make("p", { class: "soft" }, memoryBytes === null ? start : `${start}, memory ${megabytes(memoryBytes)}`),
     histogramChart(measured.milliseconds),

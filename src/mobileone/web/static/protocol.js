@@ -19,6 +19,7 @@
  * @property {string} file
  * @property {string} sha256  of the file, hexadecimal
  * @property {number} bytes  of the file, not compressed
+ * @property {{file: string, sha256: string, bytes: number} | null} relaxed  the same network for browsers with relaxed SIMD
  * @property {Input} input
  * @property {number} outputs  length of the logits
  * @property {string[] | null} classes  a name an output
@@ -74,6 +75,7 @@
  * @property {number} milliseconds  fetching, checking, compiling
  * @property {number} coldMilliseconds  the first run
  * @property {number} memoryBytes  of the network's memory
+ * @property {string | null} kernels  of the engine: relaxed, relaxed_signed, simd128
  *
  * @typedef {object} Classify  type "classify"
  * @property {string} network
@@ -102,7 +104,7 @@
  * @property {number} [runs]  100; what is left out is warm-up
  * @property {number} [warmup]  20
  *
- * @typedef {{milliseconds: number[]}} Measured  a run each; a sustained run asks again and again
+ * @typedef {{milliseconds: number[], kernels: string | null}} Measured  a run each, and the kernels after them; a sustained run asks again and again
  *
  * @typedef {{network: string, threads?: number}} Prove  type "prove"
  *
@@ -111,6 +113,8 @@
  * @property {number} differing  logits that differ
  * @property {number} of  logits that were compared
  * @property {number} greatest  difference of a logit; 0 where they are the same
+ * @property {string | null} kernels  of the engine, that gave these numbers
+ * @property {boolean} replaced  whether the kernels before them gave others, and are not used any more
  * @property {{same: boolean, differing: number, of: number}} pixels  pictures whose pre-processing differs
  * @property {{differing: number, of: number, greatest: number} | null} decoding  colour values of the site's photo that
  *   this browser's JPEG decoder makes otherwise; that is allowed
@@ -119,7 +123,7 @@
  * @property {boolean} simd  without it nothing runs
  * @property {boolean} isolated  whether threads may share memory
  * @property {number} threads  the most that may be asked for: 1 where not isolated
- * @property {boolean} relaxedSimd  whether the browser has it; the engine does not use it
+ * @property {boolean} relaxedSimd  whether the browser has it; the answer to load says what the engine uses
  * @property {boolean} webgpu
  * @property {number | null} memoryBytes  of the page, where the browser tells
  */

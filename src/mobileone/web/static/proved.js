@@ -51,7 +51,8 @@ export class Proved {
       const proof = await this.engine.ask("prove", { network: network.id, threads });
       const { differing, of, greatest, pixels } = proof;
       this.found.push({ title: network.title, threads, differing, of, greatest, pixelsDiffering: pixels.differing, pixelsOf: pixels.of });
-      const lines = [line(proof.same, `${given}: ${numbers(network, proof)}`)];
+      const lines = [line(proof.same, `${given}: ${numbers(network, proof)}${proof.kernels ? ` Kernels: ${proof.kernels}.` : ""}`)];
+      if (proof.replaced) lines.push(make("p", { class: "soft" }, `${given}: before, relaxed SIMD gave other integers on this device; it is not used any more.`));
       if (threads > 1) return lines;
       lines.push(line(pixels.same, pixels.same ? `Pre-processing: the same pixels as in Python, ${pixels.of} of ${pixels.of} pictures.` : `Pre-processing: ${pixels.differing} of ${pixels.of} pictures differ from Python's.`));
       if (proof.decoding) lines.push(make("p", { class: "soft" }, decoding(proof.decoding)));

@@ -11,6 +11,7 @@ import { fault } from "./schema.js";
  * @property {number} loadMilliseconds
  * @property {number} coldMilliseconds
  * @property {number | null} memoryBytes
+ * @property {string | null} [kernels]  of the engine
  * @property {{seconds: number[], milliseconds: number[]} | null} sustained
  *
  * @typedef {object} Device

@@ -34,6 +34,11 @@
 #else
 #define HAS_WASM_KERNELS 0
 #endif
+#if defined(__wasm_relaxed_simd__)
+#define HAS_RELAXED_KERNELS HAS_WASM_KERNELS
+#else
+#define HAS_RELAXED_KERNELS 0
+#endif
 #ifdef PREFIX_UPPER_THREADS
 #ifdef _WIN32
 #define WIN32_LEAN_AND_MEAN
