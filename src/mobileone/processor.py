@@ -39,7 +39,8 @@ def share_cores() -> None:
 
     libgomp's threads spin for 300,000 turns where nothing is said, some ten milliseconds: beside one busy
     process a training step then takes 3.2 times as long as alone, where its share of two cores would make
-    that 1.5. Between two parallel loops of a step there is far less, so SPIN_COUNT turns catch most waits.
+    that 1.5. SPIN_COUNT turns cost a step nothing alone and give up the core sooner; fewer make it slower
+    alone (docs/training.md has the figures).
     It is the environment that says so; libgomp reads it when torch is loaded, and child processes have it.
     """
     if "torch" not in sys.modules and "OMP_WAIT_POLICY" not in os.environ:
