@@ -205,5 +205,6 @@ def _translated(hint: Any) -> Any:
         )
     else:
         others.append(arg(metavar=word.metavar, aliases=(word.short,) if word.short else None))
-    translated = Annotated[(kind, *others)]  # type: ignore[valid-type]
+    type_and_hints = (kind, *others)
+    translated = Annotated[type_and_hints]  # type: ignore[valid-type]
     return Annotated[translated, Positional] if word.is_positional else translated

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from cryptography import x509
 
 DAYS = 398  # phones refuse what is valid for longer
+UTC = datetime.timezone.utc  # noqa: UP017, as the runtime's wheel is for Python 3.10 too
 RENEW_DAYS = 14
 
 
@@ -62,7 +63,7 @@ def self_signed(address: str) -> Certificate:
     path = cache_dir() / "certificates" / f"{address.replace(':', '_')}.pem"
     try:
         certificate = x509.load_pem_x509_certificate(path.read_bytes())
-        left = certificate.not_valid_after_utc - datetime.datetime.now(datetime.UTC)
+        left = certificate.not_valid_after_utc - datetime.datetime.now(UTC)
         is_good = left > datetime.timedelta(days=RENEW_DAYS)
     except (OSError, ValueError):
         is_good = False
@@ -87,7 +88,7 @@ def _make(address: str, path: Path) -> x509.Certificate:
         alternatives.append(x509.IPAddress(ipaddress.ip_address(address)))
     except ValueError:
         alternatives.append(x509.DNSName(address))
-    now = datetime.datetime.now(datetime.UTC)
+    now = datetime.datetime.now(UTC)
     certificate = (
         x509.CertificateBuilder()
         .subject_name(name)
