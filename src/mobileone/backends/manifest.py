@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from mobileone.backends.table import BACKENDS, Backend, Precision, backend_of
+from mobileone.backends.table import BACKENDS, Precision, backend_of
 from mobileone.decision import Decision
 from mobileone.errors import ArtifactError, ConfigError
 from mobileone.file_hash import sha256_of_path
@@ -351,7 +351,10 @@ def read_manifest(artifact: str | os.PathLike[str]) -> Manifest:
             another artifact.
     """
     path = Path(artifact)
-    kind = _known_format(path)
+    kind = backend_of(path)
+    if kind is None:
+        known = ", ".join(each.suffix for each in BACKENDS.values())
+        raise ArtifactError(f"{path} is no exported network: its name ends in none of {known}")
     if not path.exists():
         raise ArtifactError(f"{path} is not there")
     beside = manifest_path(path)
@@ -376,14 +379,6 @@ def read_manifest(artifact: str | os.PathLike[str]) -> Manifest:
     for record in manifest.files:
         _check_file(path.parent / record.name, record, beside)
     return manifest
-
-
-def _known_format(path: Path) -> Backend:
-    kind = backend_of(path)
-    if kind is None:
-        known = ", ".join(each.suffix for each in BACKENDS.values())
-        raise ArtifactError(f"{path} is no exported network: its name ends in none of {known}")
-    return kind
 
 
 def _is_count(value: object, *, at_most: int) -> bool:

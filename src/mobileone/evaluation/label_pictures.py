@@ -6,8 +6,7 @@ from pathlib import Path
 
 from mobileone.data.source import ImageSource
 from mobileone.evaluation.label_answers import LabelAnswers
-from mobileone.evaluation.pictures import MAX_BARS, MAX_MISTAKES, short_name
-from mobileone.report.figure import new_figure, save_figure
+from mobileone.evaluation.pictures import MAX_BARS, MAX_MISTAKES, draw_worst, short_name
 from mobileone.report.tiles import draw_tiles
 
 
@@ -22,31 +21,23 @@ def draw_worst_labels(answers: LabelAnswers, path: Path) -> None:
         MissingExtraError: without matplotlib or scikit-learn.
     """
     results = [result for result in answers.results() if result.ap is not None]
-    shown = results[:MAX_BARS]
-    figure = new_figure(9, 0.3 * len(shown) + 1.6)
-    axes = figure.subplots()
-    places = range(len(shown))
-    values = [result.ap or 0.0 for result in shown]
-    axes.barh(places, values, color="#2463c4", height=0.7)
-    axes.set_yticks(places, [short_name(answers.classes[result.label]) for result in shown], fontsize=9)
-    for place, (result, value) in enumerate(zip(shown, values, strict=True)):
-        text = (
-            f"{value:.0f} %, {result.num_images} images: {result.num_right} seen, "
-            f"{result.num_given - result.num_right} given wrongly"
+    bars = [
+        (
+            short_name(answers.classes[result.label]),
+            result.ap or 0.0,
+            f"{result.ap or 0.0:.0f} %, {result.num_images} images: {result.num_right} seen, "
+            f"{result.num_given - result.num_right} given wrongly",
         )
-        inside = value > 45
-        at, color = (1, "white") if inside else (value + 1, "#333")
-        axes.text(at, place, text, ha="left", va="center", fontsize=8, color=color)
-    axes.set_ylim(len(shown) - 0.4, -0.6)
-    axes.set_xlim(0, 100)
-    axes.set_xlabel("average precision of the label, %")
+        for result in results[:MAX_BARS]
+    ]
     mean = answers.figures["map"]
-    axes.axvline(mean, color="#b8510b", linewidth=1)
-    axes.set_title(
-        f"the {len(shown)} worst of {len(results)} labels; the line is their mean, mAP {mean:.1f} %",
-        fontsize=10,
+    draw_worst(
+        bars,
+        mean=mean,
+        axis="average precision of the label, %",
+        title=f"the {len(bars)} worst of {len(results)} labels; the line is their mean, mAP {mean:.1f} %",
+        path=path,
     )
-    save_figure(figure, path)
 
 
 def draw_label_mistakes(answers: LabelAnswers, source: ImageSource, path: Path) -> int:

@@ -127,28 +127,50 @@ def draw_worst_classes(matrix: Counts, classes: Sequence[str], path: Path) -> No
         MissingExtraError: without matplotlib.
     """
     results = class_results(matrix)
-    shown = results[:MAX_BARS]
-    figure = new_figure(9, 0.3 * len(shown) + 1.6)
-    axes = figure.subplots()
-    places = range(len(shown))
-    axes.barh(places, [result.recall for result in shown], color="#2463c4", height=0.7)
-    axes.set_yticks(places, [short_name(classes[result.label]) for result in shown], fontsize=9)
-    for place, result in enumerate(shown):
+    bars = []
+    for result in results[:MAX_BARS]:
         text = f"{result.recall:.0f} % of {result.num_images}"
         if result.mistaken_for is not None:
             text += f", {result.num_mistaken} as {short_name(classes[result.mistaken_for])}"
-        inside = result.recall > 55
-        at, color = (1, "white") if inside else (result.recall + 1, "#333")
-        axes.text(at, place, text, ha="left", va="center", fontsize=8, color=color)
-    axes.set_ylim(len(shown) - 0.4, -0.6)
-    axes.set_xlim(0, 100)
-    axes.set_xlabel("top-1 of the class, %")
+        bars.append((short_name(classes[result.label]), result.recall, text))
     mean = 100 * float(matrix.diagonal().sum() / matrix.sum())
-    axes.axvline(mean, color="#b8510b", linewidth=1)
-    axes.set_title(
-        f"the {len(shown)} worst of {len(results)} classes; the line is top-1 of all images, {mean:.1f} %",
-        fontsize=10,
+    draw_worst(
+        bars,
+        mean=mean,
+        axis="top-1 of the class, %",
+        title=f"the {len(bars)} worst of {len(results)} classes; the line is all images' top-1, {mean:.1f} %",
+        path=path,
     )
+
+
+def draw_worst(
+    bars: Sequence[tuple[str, float, str]], *, mean: float, axis: str, title: str, path: Path
+) -> None:
+    """A bar a class, from the first at the top: its name, percent, and a text in or beside the bar.
+
+    Args:
+        bars: of the classes, `MAX_BARS` at most.
+        mean: percent, where a line is drawn.
+        axis: what the bars are.
+        title: of the picture.
+        path: of the picture.
+
+    Raises:
+        MissingExtraError: without matplotlib.
+    """
+    figure = new_figure(9, 0.3 * len(bars) + 1.6)
+    axes = figure.subplots()
+    places = range(len(bars))
+    axes.barh(places, [value for _, value, _ in bars], color="#2463c4", height=0.7)
+    axes.set_yticks(places, [name for name, _, _ in bars], fontsize=9)
+    for place, (_, value, text) in enumerate(bars):
+        at, color = (1, "white") if value > 50 else (value + 1, "#333")
+        axes.text(at, place, text, ha="left", va="center", fontsize=8, color=color)
+    axes.set_ylim(len(bars) - 0.4, -0.6)
+    axes.set_xlim(0, 100)
+    axes.set_xlabel(axis)
+    axes.axvline(mean, color="#b8510b", linewidth=1)
+    axes.set_title(title, fontsize=10)
     save_figure(figure, path)
 
 
