@@ -52,6 +52,7 @@ ROOMS = [
     {"calibration"},
     {"curation"},
     {"web"},
+    {"publishing"},
     {"cli"},
     {"__main__"},
 ]
