@@ -46,6 +46,7 @@ def compile_network(source: Path, output: Path, *, relaxed: bool = False) -> Non
             f'-DNETWORK_FILE="{source.name}"',
             f"-DNETWORK_PREFIX={prefix_of(source.with_suffix('.h'))}",
             f"-D{prefix_of(source.with_suffix('.h')).upper()}_API=static",
+            f"-D{prefix_of(source.with_suffix('.h')).upper()}_THREADS",
             "-Wl,--shared-memory",
             "-Wl,--import-memory",
             f"-Wl,--max-memory={MEMORY_BYTES}",
