@@ -6,7 +6,15 @@
    wakes up late cannot take one of a run that is over. */
 
 #ifdef PREFIX_UPPER_THREADS
-#ifdef _WIN32
+#ifdef __wasm__
+enum { SPINS = 1 << 16, YIELDS = 0 }; /* some hundred microseconds: a browser wakes a thread in forty */
+#else
+enum { SPINS = 64, YIELDS = 256 }; /* a few microseconds, then some hundred */
+#endif
+
+#ifdef __wasm__ /* a page starts its threads; they sleep on `done` */
+static void give_way(void) {}
+#elif defined(_WIN32)
 typedef CRITICAL_SECTION mutex;
 typedef CONDITION_VARIABLE condition;
 typedef HANDLE thread_handle;
@@ -56,14 +64,13 @@ static inline void pause_briefly(void) {
 #endif
 }
 
-enum { SPINS = 64, YIELDS = 256 }; /* a few microseconds, then some hundred */
-
 struct PREFIX_threads {
   job now;
   int num_threads, started;
   int starts[NUM_STEPS + 1]; /* the first chunk of every step, and how many there are in all */
   _Atomic uint64_t ticket;
   atomic_int done, sleepers, stop;
+#ifndef __wasm__
   mutex lock;
   condition progress;
   thread_handle handles[PREFIX_UPPER_MAX_THREADS];
@@ -71,9 +78,35 @@ struct PREFIX_threads {
     struct PREFIX_threads *team;
     int index;
   } members[PREFIX_UPPER_MAX_THREADS];
+#endif
 };
 
 typedef struct PREFIX_threads team;
+
+/* Whether the ticket or the number of finished chunks is another, or all is over. */
+static int has_changed(team *t, uint64_t ticket, int done) {
+  return atomic_load(&t->ticket) != ticket || atomic_load(&t->done) != done || atomic_load(&t->stop);
+}
+
+#ifdef __wasm__
+/* Who falls asleep between the two changes that begin a run wakes up with its first step's end. */
+static void sleep_until_change(team *t, uint64_t ticket, int done) {
+  atomic_fetch_add(&t->sleepers, 1);
+  if (!has_changed(t, ticket, done)) __builtin_wasm_memory_atomic_wait32((int *)&t->done, done, -1);
+  atomic_fetch_sub(&t->sleepers, 1);
+}
+
+static void wake(team *t) {
+  if (atomic_load(&t->sleepers)) __builtin_wasm_memory_atomic_notify((int *)&t->done, PREFIX_UPPER_MAX_THREADS);
+}
+#else
+static void sleep_until_change(team *t, uint64_t ticket, int done) {
+  mutex_lock(&t->lock);
+  atomic_fetch_add(&t->sleepers, 1);
+  while (!has_changed(t, ticket, done)) condition_wait(&t->progress, &t->lock);
+  atomic_fetch_sub(&t->sleepers, 1);
+  mutex_unlock(&t->lock);
+}
 
 static void wake(team *t) {
   if (atomic_load(&t->sleepers) == 0) return;
@@ -81,20 +114,15 @@ static void wake(team *t) {
   condition_wake(&t->progress);
   mutex_unlock(&t->lock);
 }
+#endif
 
-/* Until the ticket or the number of finished chunks is another. */
 static void wait_for_change(team *t, uint64_t ticket, int done) {
   for (int i = 0; i < SPINS + YIELDS; i++) {
-    if (atomic_load(&t->ticket) != ticket || atomic_load(&t->done) != done || atomic_load(&t->stop)) return;
+    if (has_changed(t, ticket, done)) return;
     if (i < SPINS) pause_briefly();
     else give_way();
   }
-  mutex_lock(&t->lock);
-  atomic_fetch_add(&t->sleepers, 1);
-  while (atomic_load(&t->ticket) == ticket && atomic_load(&t->done) == done && !atomic_load(&t->stop))
-    condition_wait(&t->progress, &t->lock);
-  atomic_fetch_sub(&t->sleepers, 1);
-  mutex_unlock(&t->lock);
+  sleep_until_change(t, ticket, done);
 }
 
 /* Take chunks until the run is over; the caller stays to its end, the others until they are stopped. */
@@ -118,6 +146,26 @@ static void work(team *t, int thread) {
   }
 }
 
+/* So many threads, of which none works yet. */
+static void form_team(team *t, int num_threads) {
+  t->num_threads = num_threads;
+  for (int i = 0; i < NUM_STEPS; i++) t->starts[i + 1] = t->starts[i] + chunks_of(&steps[i], num_threads);
+  atomic_store(&t->done, t->starts[NUM_STEPS]);
+  atomic_store(&t->ticket, (uint64_t)t->starts[NUM_STEPS]);
+}
+
+static void run_team(team *t, const job *j) {
+  begin_run(j);
+  t->now = *j;
+  const uint64_t run = (atomic_load(&t->ticket) >> 32) + 1;
+  atomic_store(&t->done, 0);
+  atomic_store(&t->ticket, run << 32);
+  wake(t);
+  work(t, 0);
+}
+#endif
+
+#if defined(PREFIX_UPPER_THREADS) && !defined(__wasm__)
 static THREAD_RESULT helper(void *argument) {
   const struct member *m = (const struct member *)argument;
   work(m->team, m->index);
@@ -140,10 +188,7 @@ PREFIX_threads *PREFIX_threads_start(int num_threads) {
   if (num_threads < 1 || num_threads > PREFIX_UPPER_MAX_THREADS) return NULL;
   team *t = (team *)calloc(1, sizeof *t);
   if (t == NULL) return NULL;
-  t->num_threads = num_threads;
-  for (int i = 0; i < NUM_STEPS; i++) t->starts[i + 1] = t->starts[i] + chunks_of(&steps[i], num_threads);
-  atomic_store(&t->done, t->starts[NUM_STEPS]);
-  atomic_store(&t->ticket, (uint64_t)t->starts[NUM_STEPS]);
+  form_team(t, num_threads);
   mutex_init(&t->lock);
   condition_init(&t->progress);
   t->started = 1;
@@ -156,16 +201,6 @@ PREFIX_threads *PREFIX_threads_start(int num_threads) {
     }
   }
   return t;
-}
-
-static void run_team(team *t, const job *j) {
-  begin_run(j);
-  t->now = *j;
-  const uint64_t run = (atomic_load(&t->ticket) >> 32) + 1;
-  atomic_store(&t->done, 0);
-  atomic_store(&t->ticket, run << 32);
-  wake(t);
-  work(t, 0);
 }
 #else
 PREFIX_threads *PREFIX_threads_start(int num_threads) {
