@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import shutil
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -227,3 +228,12 @@ def synset_words(shared_data: Path) -> dict[str, str]:
     """wnid → names, as published for Caffe."""
     lines = (shared_data / "imagenet_synset_words.txt").read_text(encoding="utf-8").splitlines()
     return dict(line.split(" ", 1) for line in lines)
+
+
+@pytest.fixture(scope="session")
+def compiler() -> str:
+    """The machine's compiler; tests that need one skip without."""
+    found = next((name for name in ("gcc", "clang", "cc") if shutil.which(name)), None)
+    if found is None:
+        pytest.skip("needs a C compiler")
+    return found

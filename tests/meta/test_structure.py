@@ -22,6 +22,7 @@ ROOMS = [
         "outside_text",
         "atomic",
         "cache",
+        "c_compiler",
         "distribution",
         "file_hash",
         "imagenet",

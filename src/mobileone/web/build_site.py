@@ -15,8 +15,8 @@ from typing import Any, Literal
 from mobileone import __version__
 from mobileone.atomic import refuse_existing
 from mobileone.backends.artifact import Artifact
-from mobileone.backends.c.compiler import zig_compiler
 from mobileone.backends.table import backend_of
+from mobileone.c_compiler import zig_compiler
 from mobileone.checkpoint.load import load_with_card
 from mobileone.checkpoint.published import APPLE_LICENCE
 from mobileone.errors import ConfigError, ExportError, MobileOneError

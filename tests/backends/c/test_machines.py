@@ -9,9 +9,9 @@ import subprocess
 import numpy as np
 import pytest
 
-from mobileone.backends.c.compiler import find_target, zig_compiler
 from mobileone.backends.c.generator import generate
 from mobileone.backends.c.integers import run_integers
+from mobileone.c_compiler import find_target, zig_compiler
 
 RUNNER = os.path.join(os.path.dirname(__file__), "runner.c")
 RELAXED_DOT = os.path.join(os.path.dirname(__file__), "relaxed_dot.h")

@@ -55,7 +55,15 @@ static inline void pause_briefly(void) {
 }
 
 #ifdef PREFIX_UPPER_THREADS
-#ifdef _WIN32
+#ifdef __wasm__
+enum { SPINS = 1 << 16, YIELDS = 0 }; /* some hundred microseconds: a browser wakes a thread in forty */
+#else
+enum { SPINS = 64, YIELDS = 256 }; /* a few microseconds, then some hundred */
+#endif
+
+#ifdef __wasm__ /* a page starts its threads; they sleep on `done` */
+static void give_way(void) {}
+#elif defined(_WIN32)
 typedef CRITICAL_SECTION mutex;
 typedef CONDITION_VARIABLE condition;
 typedef HANDLE thread_handle;
@@ -97,12 +105,11 @@ static void thread_join(thread_handle t) { pthread_join(t, NULL); }
 static void give_way(void) { sched_yield(); }
 #endif
 
-enum { SPINS = 64, YIELDS = 256 }; /* a few microseconds, then some hundred */
-
 struct PREFIX_threads {
   shared_run run;
-  int started;
   atomic_int sleepers, stop;
+#ifndef __wasm__
+  int started;
   mutex lock;
   condition progress;
   thread_handle handles[PREFIX_UPPER_MAX_THREADS];
@@ -110,9 +117,35 @@ struct PREFIX_threads {
     struct PREFIX_threads *team;
     int index;
   } members[PREFIX_UPPER_MAX_THREADS];
+#endif
 };
 
 typedef struct PREFIX_threads team;
+
+/* Whether chunks were finished, or another run began, or all is over. */
+static int has_changed(team *t, unsigned begun, unsigned done) {
+  return atomic_load(&t->run.done.value) != done || atomic_load(&t->run.begun.value) != begun || atomic_load(&t->stop);
+}
+
+#ifdef __wasm__
+/* Who falls asleep just when a run begins wakes up with its first step's end. */
+static void sleep_until_change(team *t, unsigned begun, unsigned done) {
+  atomic_fetch_add(&t->sleepers, 1);
+  if (!has_changed(t, begun, done)) __builtin_wasm_memory_atomic_wait32((int *)&t->run.done.value, (int)done, -1);
+  atomic_fetch_sub(&t->sleepers, 1);
+}
+
+static void wake(team *t) {
+  if (atomic_load(&t->sleepers)) __builtin_wasm_memory_atomic_notify((int *)&t->run.done.value, PREFIX_UPPER_MAX_THREADS);
+}
+#else
+static void sleep_until_change(team *t, unsigned begun, unsigned done) {
+  mutex_lock(&t->lock);
+  atomic_fetch_add(&t->sleepers, 1);
+  while (!has_changed(t, begun, done)) condition_wait(&t->progress, &t->lock);
+  atomic_fetch_sub(&t->sleepers, 1);
+  mutex_unlock(&t->lock);
+}
 
 static void wake(team *t) {
   if (atomic_load(&t->sleepers) == 0) return;
@@ -120,23 +153,15 @@ static void wake(team *t) {
   condition_wake(&t->progress);
   mutex_unlock(&t->lock);
 }
+#endif
 
-static int has_changed(team *t, unsigned begun, unsigned done) {
-  return atomic_load(&t->run.done.value) != done || atomic_load(&t->run.begun.value) != begun || atomic_load(&t->stop);
-}
-
-/* Until chunks were finished, or another run begins. */
 static void wait_for_change(team *t, unsigned begun, unsigned done) {
   for (int i = 0; i < SPINS + YIELDS; i++) {
     if (has_changed(t, begun, done)) return;
     if (i < SPINS) pause_briefly();
     else give_way();
   }
-  mutex_lock(&t->lock);
-  atomic_fetch_add(&t->sleepers, 1);
-  while (!has_changed(t, begun, done)) condition_wait(&t->progress, &t->lock);
-  atomic_fetch_sub(&t->sleepers, 1);
-  mutex_unlock(&t->lock);
+  sleep_until_change(t, begun, done);
 }
 
 /* The caller stays to the run's end, the others until they are stopped. */
@@ -150,6 +175,24 @@ static void work(team *t, int thread) {
   }
 }
 
+/* So many threads, of which none works yet; as after a run. */
+static void form_team(team *t, int num_threads) {
+  set_threads(&t->run, num_threads);
+  for (int i = 0; i < num_threads; i++) atomic_store(&t->run.taken[i].value, 0);
+  atomic_store(&t->run.done.value, 0);
+  atomic_store(&t->run.begun.value, 0 - t->run.first[NUM_STEPS]);
+}
+
+static void run_team(team *t, const job *j) {
+  begin_run(j);
+  t->run.now = *j;
+  atomic_fetch_add(&t->run.begun.value, t->run.first[NUM_STEPS]);
+  wake(t);
+  work(t, 0);
+}
+#endif
+
+#if defined(PREFIX_UPPER_THREADS) && !defined(__wasm__)
 static THREAD_RESULT helper(void *argument) {
   const struct member *m = (const struct member *)argument;
   work(m->team, m->index);
@@ -172,8 +215,7 @@ PREFIX_threads *PREFIX_threads_start(int num_threads) {
   if (num_threads < 1 || num_threads > PREFIX_UPPER_MAX_THREADS) return NULL;
   team *t = (team *)calloc(1, sizeof *t);
   if (t == NULL) return NULL;
-  set_threads(&t->run, num_threads);
-  atomic_store(&t->run.begun.value, 0 - t->run.first[NUM_STEPS]); /* as after a run */
+  form_team(t, num_threads);
   mutex_init(&t->lock);
   condition_init(&t->progress);
   t->started = 1;
@@ -186,14 +228,6 @@ PREFIX_threads *PREFIX_threads_start(int num_threads) {
     }
   }
   return t;
-}
-
-static void run_team(team *t, const job *j) {
-  begin_run(j);
-  t->run.now = *j;
-  atomic_fetch_add(&t->run.begun.value, t->run.first[NUM_STEPS]);
-  wake(t);
-  work(t, 0);
 }
 #else
 PREFIX_threads *PREFIX_threads_start(int num_threads) {
