@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
+import platform
 import shlex
 import shutil
 import subprocess
@@ -13,6 +15,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
+from mobileone.cache import cache_dir
 from mobileone.errors import ConfigError, ExportError, MissingExtraError
 
 TIMEOUT_S = 300
@@ -136,6 +139,27 @@ def compile_c(command: Sequence[str], source: Path, output: Path) -> None:
             first = next((line for line in lines if "error" in line), lines[0] if lines else "no message")
             raise ExportError(f"the C compiler {command[0]} failed on {source}: {first}")
         made.replace(output)
+
+
+def compiled_library(source: Path, command: Sequence[str], *, header: Path | None = None) -> Path:
+    """The shared library of a C file, from the cache where it lies there.
+
+    Args:
+        source: the C file.
+        command: the compiler and its flags, as of `compile_c`.
+        header: that the source includes, beside the system's.
+
+    Raises:
+        ExportError: if it cannot be compiled.
+    """
+    code = source.read_bytes() + (b"" if header is None else header.read_bytes())
+    key = hashlib.sha256(code + repr((list(command), platform.system(), platform.machine())).encode())
+    folder = cache_dir() / "c"
+    folder.mkdir(parents=True, exist_ok=True)
+    library = folder / f"{source.stem}-{key.hexdigest()[:24]}{library_suffix()}"
+    if not library.exists():
+        compile_c(command, source, library)
+    return library
 
 
 def library_suffix() -> str:
