@@ -37,7 +37,9 @@ GROUPS = {
         "Build S0 to S4, variants of your own, feature extractors, single units.",
         ("model", "variants", "input_spec"),
     ),
-    "weights": Group("Weights", "Load, describe, save and convert every public format.", ("checkpoint",)),
+    "weights": Group(
+        "Weights", "Load, describe, save, convert and publish.", ("checkpoint", "publishing")
+    ),
     "fusing": Group("Fuse and verify", "Train form to inference form and back, proved.", ("reparam",)),
     "training": Group("Train", "A run, its configuration, what it tells.", ("training", "data")),
     "measuring": Group(
