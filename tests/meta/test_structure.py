@@ -53,6 +53,7 @@ ROOMS = [
     {"calibration"},
     {"curation"},
     {"web"},
+    {"publishing"},
     {"cli"},
     {"__main__"},
 ]

@@ -18,7 +18,7 @@ from mobileone.backends.artifact import Artifact
 from mobileone.backends.table import backend_of
 from mobileone.c_compiler import zig_compiler
 from mobileone.checkpoint.load import load_with_card
-from mobileone.checkpoint.published import APPLE_LICENCE
+from mobileone.checkpoint.published import APPLE_LICENCE, licence_text
 from mobileone.errors import ConfigError, ExportError, MobileOneError
 from mobileone.exporting.export import export
 from mobileone.file_hash import sha256_of_path
@@ -284,9 +284,8 @@ def input_entry(spec: InputSpec) -> dict[str, Any]:
 
 
 def _add_licence(site: Path) -> str:
-    text = (resources.files("mobileone.web") / LICENCES / "apple.txt").read_text(encoding="utf-8")
     (site / LICENCES).mkdir(exist_ok=True)
-    (site / LICENCES / "apple.txt").write_text(text, encoding="utf-8")
+    (site / LICENCES / "apple.txt").write_text(licence_text("apple"), encoding="utf-8")
     return f"{LICENCES}/apple.txt"
 
 
