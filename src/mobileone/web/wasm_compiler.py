@@ -7,8 +7,8 @@ import tempfile
 from importlib import resources
 from pathlib import Path
 
-from mobileone.backends.c.compiler import compile_c, zig_compiler
 from mobileone.backends.c.session import prefix_of
+from mobileone.c_compiler import compile_c, zig_compiler
 
 MEMORY_BYTES = 1 << 28  # that a network may grow to, and static/engine.js asks for
 STACK_BYTES = 1 << 16
