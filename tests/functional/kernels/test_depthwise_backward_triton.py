@@ -1,6 +1,7 @@
 """In Triton's interpreter against autograd in float64, and compiled for three kinds of GPU."""
 
 import pytest
+import torch
 
 CASES = """
 import torch
