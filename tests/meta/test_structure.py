@@ -22,6 +22,7 @@ ROOMS = [
         "outside_text",
         "atomic",
         "cache",
+        "c_compiler",
         "distribution",
         "file_hash",
         "imagenet",
@@ -52,6 +53,7 @@ ROOMS = [
     {"calibration"},
     {"curation"},
     {"web"},
+    {"publishing"},
     {"cli"},
     {"__main__"},
 ]
