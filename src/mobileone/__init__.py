@@ -82,6 +82,7 @@ if TYPE_CHECKING:
     from mobileone.training.run.fit import fit as fit
     from mobileone.training.run.fit_folds import fit_folds as fit_folds
     from mobileone.training.watch.callback import Callback as Callback
+    from mobileone.training.watch.open_tracker import open_tracker as open_tracker
     from mobileone.variants import VARIANTS as VARIANTS
     from mobileone.variants import BlockSpec as BlockSpec
     from mobileone.variants import Variant as Variant
@@ -152,6 +153,7 @@ _HOME = {
     "load_model": "mobileone.checkpoint.load",
     "make_app": "mobileone.serving.app",
     "network_cost": "mobileone.profiling.cost",
+    "open_tracker": "mobileone.training.watch.open_tracker",
     "override": "mobileone.training.config.train_config",
     "profile": "mobileone.profiling.profile",
     "profile_report": "mobileone.profiling.profile_report",
