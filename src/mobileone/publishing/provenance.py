@@ -10,10 +10,10 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from mobileone.checkpoint.hub import is_on_hub
 from mobileone.checkpoint.inspect import ModelCard
-from mobileone.checkpoint.published import ORIGIN_KEY, PUBLISHED, PublishedWeights
+from mobileone.checkpoint.published import ORIGIN_KEY, PUBLISHED, PublishedWeights, published_at
 from mobileone.data.fingerprint import Fingerprint
+from mobileone.data.hub_address import hub_place, is_hub_data, parse_hub_address
 from mobileone.errors import ConfigError, TrainingError
 from mobileone.evaluation.metric_names import METRICS
 from mobileone.input_spec import size_text
@@ -84,18 +84,6 @@ def trace(source: str | os.PathLike[str], card: ModelCard) -> Provenance:
     )
 
 
-def published_at(address: str) -> PublishedWeights | None:
-    """The published weights of that name, or at that place on the hub.
-
-    >>> published_at("hf:timm/mobileone_s0.apple_in1k").name
-    'mobileone_s0.apple_in1k'
-    """
-    if address in PUBLISHED or not is_on_hub(address):
-        return PUBLISHED.get(address)
-    place = address.partition(":")[2].partition("@")[0]
-    return next((each for each in PUBLISHED.values() if each.source.partition(":")[2] == place), None)
-
-
 def run_about(weights: Path) -> RunDir | None:
     """The run whose best or last weights a file is; None for any other file."""
     if weights.stem not in WEIGHTS:
@@ -114,8 +102,9 @@ def data_title(address: str) -> str:
     >>> data_title("/home/me/photos/clothes/"), data_title("https://me:secret@host/a/clothes-{0..9}.tar?key=1")
     ('clothes', 'clothes-{0..9}.tar')
     """
-    if is_on_hub(address):
-        return address.partition(":")[2]
+    if (place := hub_place(address)) is not None:
+        return place
+    address = parse_hub_address(address).place if is_hub_data(address) else address
     last = [part for part in re.split(r"[/\\]", address.partition("?")[0]) if part not in ("", ".", "..")]
     return printable(last[-1]) if last else "data"
 
