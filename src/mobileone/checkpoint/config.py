@@ -129,9 +129,10 @@ class ModelConfig:
         first = [f"stem.{head}"] + ([] if self.form == "inference" else ["stem.conv_scale.conv"])
         names = {"label_names": list(self.class_names)} if self.class_names else {}
         # What timm calls its network with; without it, it would compute another function of the same weights.
+        # Its units are not dilated, which only 8 needs: there it must not find the network at all.
         dilation = {} if self.output_stride == 32 else {"model_args": {"output_stride": self.output_stride}}
         return {
-            "architecture": self.variant.name,
+            "architecture": self.variant.name + ("_output_stride_8" if self.output_stride == 8 else ""),
             "num_classes": self.num_classes,
             "num_features": self.variant.num_features,
             **names,

@@ -51,6 +51,7 @@ class CardFacts:
         terms: its licence.
         datasets: the hub's names of what it was trained on.
         exported: what lies beside the weights.
+        output_stride: of the network.
     """
 
     repo_id: str
@@ -59,6 +60,7 @@ class CardFacts:
     terms: LicenseTerms
     datasets: Sequence[str]
     exported: Sequence[ExportedFile]
+    output_stride: int = 32
 
 
 def write_card(facts: CardFacts) -> str:
@@ -83,7 +85,7 @@ def _metadata(facts: CardFacts) -> str:
         "license": terms.license,
         "license_name": terms.license_name,
         "license_link": terms.link,
-        "library_name": "timm" if opens_in_timm(card) else "mobileone",
+        "library_name": "timm" if opens_in_timm(facts) else "mobileone",
         "pipeline_tag": "image-classification" if card.num_classes else "image-feature-extraction",
         "tags": ["image-classification", "mobileone"],
         "datasets": list(facts.datasets) or None,
@@ -120,9 +122,11 @@ def _results(facts: CardFacts) -> list[EvalResult]:
     ]
 
 
-def opens_in_timm(card: ModelCard) -> bool:
-    """Whether `timm.create_model` makes this network: train form, a published variant, its usual stride."""
-    return card.form == "train" and VARIANTS.get(card.variant.name) == card.variant
+def opens_in_timm(facts: CardFacts) -> bool:
+    """Whether `timm.create_model` makes this network: train form, a published variant, no unit dilated."""
+    card = facts.card
+    is_known = VARIANTS.get(card.variant.name) == card.variant
+    return card.form == "train" and is_known and facts.output_stride != 8
 
 
 def _head(facts: CardFacts) -> str:
@@ -168,7 +172,7 @@ def _use(facts: CardFacts) -> str:
     )
     command = f"mobileone predict hf:{repo} photo.jpg" if card.num_classes else f"mobileone info hf:{repo}"
     text = f"## Use\n\n```\n{command}\n```\n\n```python\nimport mobileone\n\n{python}\n```"
-    if opens_in_timm(card):
+    if opens_in_timm(facts):
         text += (
             f'\n\n```python\nimport timm\n\nmodel = timm.create_model("hf-hub:{repo}", pretrained=True)\n```'
         )
