@@ -51,6 +51,10 @@ if TYPE_CHECKING:
     from mobileone.model.create import create_model as create_model
     from mobileone.model.create import list_models as list_models
     from mobileone.model.network import MobileOne as MobileOne
+    from mobileone.parts.embed_parts import embed_parts as embed_parts
+    from mobileone.parts.evaluate_parts import evaluate_parts as evaluate_parts
+    from mobileone.parts.merge import merge as merge
+    from mobileone.parts.predict_parts import predict_parts as predict_parts
     from mobileone.profiling.cost import network_cost as network_cost
     from mobileone.profiling.profile import profile as profile
     from mobileone.profiling.profile_report import profile_report as profile_report
@@ -138,7 +142,9 @@ _HOME = {
     "create_model": "mobileone.model.create",
     "describe": "mobileone.checkpoint.inspect",
     "embed": "mobileone.curation.embed",
+    "embed_parts": "mobileone.parts.embed_parts",
     "evaluate": "mobileone.evaluation.evaluate",
+    "evaluate_parts": "mobileone.parts.evaluate_parts",
     "expand": "mobileone.reparam.expand",
     "export": "mobileone.exporting.export",
     "fit": "mobileone.training.run.fit",
@@ -146,8 +152,10 @@ _HOME = {
     "list_models": "mobileone.model.create",
     "load_model": "mobileone.checkpoint.load",
     "make_app": "mobileone.serving.app",
+    "merge": "mobileone.parts.merge",
     "network_cost": "mobileone.profiling.cost",
     "override": "mobileone.training.config.train_config",
+    "predict_parts": "mobileone.parts.predict_parts",
     "profile": "mobileone.profiling.profile",
     "profile_report": "mobileone.profiling.profile_report",
     "quantize": "mobileone.quantization.quantize",

@@ -51,6 +51,7 @@ ROOMS = [
     {"training"},
     {"calibration"},
     {"curation"},
+    {"parts"},
     {"web"},
     {"cli"},
     {"__main__"},

@@ -13,7 +13,8 @@ from mobileone.errors import ConfigError
 from mobileone.inference.torch_classifier import TorchClassifier
 from mobileone.input_spec import Size, sides, size_text, square_or_sides
 from mobileone.ranks.device import pick_device
-from mobileone.ranks.distributed import Distributed, ranks_here
+from mobileone.ranks.distributed import Distributed
+from mobileone.ranks.launch import ranks_here
 from mobileone.training.config.train_config import TrainConfig
 from mobileone.training.run.adapt import MULTIPLE, Adapted
 from mobileone.training.run.run_sets import open_sets
