@@ -191,7 +191,7 @@ def dots_per_second() -> float | None:
     """Of 64 bytes, one core; None where the processor has none."""
     import ctypes
 
-    from mobileone.backends.c.compiler import compile_c, find_compiler
+    from mobileone.c_compiler import compile_c, find_compiler
 
     if "avx512_vnni" not in Path("/proc/cpuinfo").read_text(encoding="utf-8"):
         return None
@@ -267,8 +267,8 @@ def exactness(path: Path, photos: int) -> None:
     """Integers that differ from the simulator's, all kernels, every compiler that is there."""
     import shutil
 
-    from mobileone.backends.c.compiler import FLAGS
-    from mobileone.backends.c.session import CNetwork, compiled_library, prefix_of
+    from mobileone.backends.c.session import CNetwork, prefix_of
+    from mobileone.c_compiler import FLAGS, compiled_library
     from mobileone.data.folder import image_files
     from mobileone.data.photos import photo_pixels
     from mobileone.errors import ArtifactError
@@ -288,7 +288,9 @@ def exactness(path: Path, photos: int) -> None:
         [sums(simulate(quantized, some, head="static").numpy()) for some in images.split(10)]
     )
     for compiler in filter(shutil.which, ("gcc", "clang")):
-        library = compiled_library(path, [compiler, *FLAGS, "-shared", "-fPIC"])
+        library = compiled_library(
+            path, [compiler, *FLAGS, "-shared", "-fPIC"], header=path.with_suffix(".h")
+        )
         network = CNetwork(library, prefix_of(path.with_suffix(".h")))
         for kernels in network.kernels():
             try:
@@ -302,7 +304,7 @@ def exactness(path: Path, photos: int) -> None:
 
 def start(path: Path) -> None:
     """From the library's load to the first logits, without Python, and memory."""
-    from mobileone.backends.c.compiler import FLAGS, compile_c, find_compiler
+    from mobileone.c_compiler import FLAGS, compile_c, find_compiler
 
     program = """
 #include <dlfcn.h>

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import shutil
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,6 +12,7 @@ import numpy as np
 import PIL.Image
 import pytest
 import torch
+from tests.local_hub import WRITE_TOKEN, LocalHub, serving
 from torch import Tensor, nn
 
 from mobileone.backends.fused_layers import layers_of
@@ -80,6 +82,32 @@ def network(tiny: Variant) -> MobileOne:
     model = create_model(tiny, num_classes=7, form="inference").eval()
     model.set_input_size(32)
     return model
+
+
+@pytest.fixture
+def local_hub() -> Iterator[LocalHub]:
+    """A hub in this process, empty; nobody is pointed at it yet."""
+    with serving() as hub:
+        yield hub
+
+
+@pytest.fixture
+def at_local_hub(local_hub: LocalHub, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> LocalHub:
+    """The same, and the hub's library in this process talks to it, with a token that may write."""
+    from huggingface_hub import constants
+    from huggingface_hub.utils import close_session, disable_progress_bars
+
+    template = constants.HUGGINGFACE_CO_URL_TEMPLATE.replace(constants.ENDPOINT, local_hub.url)
+    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+    monkeypatch.setattr(constants, "ENDPOINT", local_hub.url)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub_cache"))
+    monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setenv("HF_TOKEN", WRITE_TOKEN)
+    monkeypatch.setenv("no_proxy", "*")
+    disable_progress_bars()
+    close_session()  # a client that another test opened knows that one's proxies
+    return local_hub
 
 
 @pytest.fixture(scope="session")
@@ -227,3 +255,12 @@ def synset_words(shared_data: Path) -> dict[str, str]:
     """wnid → names, as published for Caffe."""
     lines = (shared_data / "imagenet_synset_words.txt").read_text(encoding="utf-8").splitlines()
     return dict(line.split(" ", 1) for line in lines)
+
+
+@pytest.fixture(scope="session")
+def compiler() -> str:
+    """The machine's compiler; tests that need one skip without."""
+    found = next((name for name in ("gcc", "clang", "cc") if shutil.which(name)), None)
+    if found is None:
+        pytest.skip("needs a C compiler")
+    return found

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from mobileone.errors import MobileOneWarning as MobileOneWarning
     from mobileone.errors import PreemptedError as PreemptedError
     from mobileone.errors import ProfileError as ProfileError
+    from mobileone.errors import PublishError as PublishError
     from mobileone.errors import ReparameterizeError as ReparameterizeError
     from mobileone.errors import TrainingError as TrainingError
     from mobileone.errors import UnsafeCheckpointError as UnsafeCheckpointError
@@ -58,6 +59,8 @@ if TYPE_CHECKING:
     from mobileone.profiling.cost import network_cost as network_cost
     from mobileone.profiling.profile import profile as profile
     from mobileone.profiling.profile_report import profile_report as profile_report
+    from mobileone.publishing.push import Pushed as Pushed
+    from mobileone.publishing.push import push as push
     from mobileone.quantization.quantize import quantize as quantize
     from mobileone.reparam.expand import expand as expand
     from mobileone.reparam.fuse import reparameterize as reparameterize
@@ -122,6 +125,8 @@ _HOME = {
     "PreemptedError": "mobileone.errors",
     "Probe": "mobileone.training.config.probe",
     "ProfileError": "mobileone.errors",
+    "PublishError": "mobileone.errors",
+    "Pushed": "mobileone.publishing.push",
     "ReparameterizeError": "mobileone.errors",
     "Saving": "mobileone.training.config.resources",
     "ServeLimits": "mobileone.serving.app",
@@ -158,6 +163,7 @@ _HOME = {
     "predict_parts": "mobileone.parts.predict_parts",
     "profile": "mobileone.profiling.profile",
     "profile_report": "mobileone.profiling.profile_report",
+    "push": "mobileone.publishing.push",
     "quantize": "mobileone.quantization.quantize",
     "recipe": "mobileone.training.config.recipe",
     "reparameterize": "mobileone.reparam.fuse",

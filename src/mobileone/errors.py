@@ -37,6 +37,10 @@ class DownloadError(CheckpointError):
     """Published weights could not be fetched, or are not the bytes that were pinned."""
 
 
+class PublishError(MobileOneError):
+    """A model cannot be put on a hub: it lacks what it needs there, or the hub refuses it."""
+
+
 class DataError(MobileOneError):
     """A dataset is missing, empty or does not fit the model."""
 

@@ -1,15 +1,12 @@
-"""`hf-hub:` against a server in this process that speaks as much of the hub's API as its library asks for.
+"""`hf-hub:` and `hf:` against a hub in this process.
 
 The library reads its environment when it is imported, so it runs in processes of its own.
 """
 
-import hashlib
 import json
 import os
 import subprocess
 import sys
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 import torch
@@ -31,76 +28,24 @@ assert "torch" not in sys.modules
 """
 
 
-class Handler(BaseHTTPRequestHandler):
-    def log_message(self, *args):
-        pass
-
-    def do_HEAD(self):
-        self.answer(body=False)
-
-    def do_GET(self):
-        self.answer(body=True)
-
-    def answer(self, *, body):
-        self.server.requests.append((self.command, self.path))
-        repo, _, rest = self.path.removeprefix("/").partition("/resolve/")
-        revision, _, name = rest.partition("/")
-        files = self.server.repos.get(repo)
-        error = None
-        if repo == "someone/gated":
-            error = "GatedRepo"
-        elif files is None:
-            error = "RepoNotFound"
-        elif revision not in ("main", "v1", "c" * 40):
-            error = "RevisionNotFound"
-        elif name not in files:
-            error = "EntryNotFound"
-        if error:
-            self.send_response(403 if error == "GatedRepo" else 404)
-            self.send_header("X-Error-Code", error)
-            self.send_header("X-Error-Message", error)
-            self.send_header("Content-Length", "0")
-            self.end_headers()
-            return
-        content = files[name]
-        self.send_response(200)
-        self.send_header("X-Repo-Commit", "c" * 40)
-        self.send_header("ETag", f'"{hashlib.sha1(content).hexdigest()}"')
-        self.send_header("Content-Length", str(len(content)))
-        self.send_header("Accept-Ranges", "bytes")
-        self.end_headers()
-        if body:
-            self.wfile.write(content)
-
-
 @pytest.fixture
-def hub(tmp_path, fused):
+def hub(local_hub, tmp_path, fused):
     save_model(fused, tmp_path / "repo")
     files = {path.name: path.read_bytes() for path in (tmp_path / "repo").iterdir()}
     torch.save(fused.state_dict(), tmp_path / "pytorch_model.bin")
     timm_config = {"architecture": "mobileone_s0", "pretrained_cfg": {"crop_pct": 0.9}}
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.requests = []
-    server.repos = {
-        "someone/tiny": files,
-        "someone/old": {
-            "pytorch_model.bin": (tmp_path / "pytorch_model.bin").read_bytes(),
-            "config.json": json.dumps(timm_config).encode(),
-        },
-        "someone/bare": {"model.safetensors": files["model.safetensors"]},
-        "someone/nothing": {"README.md": b"#"},
-    }
-    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-    thread.start()
-    yield server
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    sha = local_hub.add("someone/tiny", files)
+    local_hub.repos["someone/tiny"].branches["v1"] = sha
+    old = (tmp_path / "pytorch_model.bin").read_bytes()
+    local_hub.add("someone/old", {"pytorch_model.bin": old, "config.json": json.dumps(timm_config).encode()})
+    local_hub.add("someone/bare", {"model.safetensors": files["model.safetensors"]})
+    local_hub.add("someone/nothing", {"README.md": b"#"})
+    return local_hub
 
 
 def ask(hub, tmp_path, *sources, **environment):
     env = os.environ | {
-        "HF_ENDPOINT": f"http://127.0.0.1:{hub.server_port}",
+        "HF_ENDPOINT": hub.url,
         "HF_HOME": str(tmp_path / "hf"),
         "HF_HUB_DISABLE_TELEMETRY": "1",
         "HF_HUB_DISABLE_PROGRESS_BARS": "1",
@@ -120,7 +65,7 @@ def ask(hub, tmp_path, *sources, **environment):
 
 
 def test_repositories_of_every_kind_then_offline(hub, tmp_path):
-    sources = ["hf-hub:someone/tiny", "hf-hub:someone/tiny@v1", "hf-hub:someone/old", "hf-hub:someone/bare"]
+    sources = ["hf-hub:someone/tiny", "hf:someone/tiny@v1", "hf-hub:someone/old", "hf-hub:someone/bare"]
     answers = ask(hub, tmp_path, *sources)
     tiny = ["tiny", "inference", list("abcde"), 0.875, "safetensors"]
     assert answers == [tiny, tiny, ["custom", "inference", None, 0.9, "torch zip"], tiny]

@@ -6,7 +6,7 @@ import shutil
 import PIL.Image
 import pytest
 
-from mobileone.backends.c.compiler import TARGETS, library_suffix
+from mobileone.c_compiler import TARGETS, library_suffix
 from mobileone.checkpoint.store import save_model
 from mobileone.cli.build import TargetName
 from mobileone.cli.main import main

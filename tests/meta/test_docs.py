@@ -45,6 +45,23 @@ def deep_imports(text: str) -> list[str]:
     return re.findall(r"^\s*(?:from|import) (mobileone\.[\w.]+)", "\n".join(blocks), re.MULTILINE)
 
 
+def anchors(text: str) -> set[str]:
+    """Of a page's headings, as GitHub makes them."""
+    headings = re.findall(r"^#+ (.+)$", FENCE.sub("", text), re.MULTILINE)
+    return {re.sub(r"[^\w\s-]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def dead_links(page: Path) -> list[str]:
+    """Links of a page to files or headings that are not there."""
+    dead = []
+    for link in re.findall(r"\]\((?!https?:)([^)\s]+)\)", page.read_text(encoding="utf-8")):
+        path, _, anchor = link.partition("#")
+        target = page.parent / path if path else page
+        if not target.exists() or (anchor and anchor not in anchors(target.read_text(encoding="utf-8"))):
+            dead.append(link)
+    return dead
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_commands_parse_names_exist_and_links_lead_somewhere(page):
     text = page.read_text(encoding="utf-8")
@@ -52,8 +69,7 @@ def test_commands_parse_names_exist_and_links_lead_somewhere(page):
         parse(read_command, arguments, prog="mobileone")
     assert public_names(text) <= set(mobileone.__all__)
     assert deep_imports(text) == []
-    links = [link.split("#")[0] for link in re.findall(r"\]\((?!https?:)([^)\s]+)\)", text)]
-    assert [link for link in links if link and not (page.parent / link).exists()] == []
+    assert dead_links(page) == []
 
 
 def test_the_guard_sees_a_wrong_command_and_a_wrong_name(capsys):
@@ -63,6 +79,11 @@ def test_the_guard_sees_a_wrong_command_and_a_wrong_name(capsys):
         parse(read_command, arguments, prog="mobileone")
     assert public_names(page) == {"no_such_thing"}
     assert deep_imports("```python\nfrom mobileone.errors import DataError\n```\n") == ["mobileone.errors"]
+
+
+def test_the_guard_sees_dead_links(tmp_path):
+    (tmp_path / "a.md").write_text("# A `b`, c\n[1](#a-b-c) [2](a.md#a-b-c) [3](b.md) [4](#a) [5](a.md#d)\n")
+    assert dead_links(tmp_path / "a.md") == ["b.md", "#a", "a.md#d"]
 
 
 def test_readme_has_the_commands_people_look_for():

@@ -22,6 +22,7 @@ ROOMS = [
         "outside_text",
         "atomic",
         "cache",
+        "c_compiler",
         "distribution",
         "file_hash",
         "imagenet",
@@ -53,6 +54,7 @@ ROOMS = [
     {"curation"},
     {"parts"},
     {"web"},
+    {"publishing"},
     {"cli"},
     {"__main__"},
 ]

@@ -9,7 +9,7 @@ from importlib.resources import files
 import pytest
 import torch
 
-from mobileone.backends.c import compiler
+from mobileone import c_compiler
 from mobileone.checkpoint.store import save_model
 from mobileone.decision import Decision
 from mobileone.errors import ConfigError, DataError, ExportError, MissingExtraError
@@ -146,7 +146,7 @@ def test_what_cannot_be_on_a_page_is_refused_and_nothing_is_left(net, tmp_path, 
 
 
 def test_without_a_compiler_nothing_is_begun(net, tmp_path, monkeypatch):
-    monkeypatch.setattr(compiler, "find_spec", lambda name: None)
+    monkeypatch.setattr(c_compiler, "find_spec", lambda name: None)
     with pytest.raises(MissingExtraError, match=r"pip install 'mobileone\[c\]'"):
         build_site([net], tmp_path / "site")
     assert not list(tmp_path.iterdir())

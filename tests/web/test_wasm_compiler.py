@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mobileone.backends.c import compiler
+from mobileone import c_compiler
 from mobileone.errors import ExportError, MissingExtraError
 from mobileone.exporting.parity import seeded_pictures
 from mobileone.quantization.quantize import quantize
@@ -34,7 +34,7 @@ def test_a_network_gives_its_integers_with_shared_and_with_own_memory(net, tmp_p
     pixels = np.random.default_rng(0).integers(0, 256, (1, 32, 32, 3), dtype=np.uint8)
     pixels.tofile(tmp_path / "pixels")
     script = Path(__file__).with_name("run_network.mjs")
-    static = Path(compiler.__file__).parents[2] / "web" / "static"
+    static = Path(c_compiler.__file__).parent / "web" / "static"
     command = ["node", "--experimental-default-type=module", script, static, tmp_path / "net.wasm"]
     done = subprocess.run([*command, tmp_path / "pixels"], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
@@ -63,6 +63,6 @@ def test_the_resizing_module_is_small(tmp_path):
 
 
 def test_without_the_compiler_the_extra_is_named(tmp_path, monkeypatch):
-    monkeypatch.setattr(compiler, "find_spec", lambda name: None)
+    monkeypatch.setattr(c_compiler, "find_spec", lambda name: None)
     with pytest.raises(MissingExtraError, match=r"pip install 'mobileone\[c\]'"):
         compile_pixels(tmp_path / "pixels.wasm")

@@ -12,10 +12,10 @@ from mobileone.backends.manifest import manifest_path, read_manifest, record_fil
 from mobileone.backends.table import backend_of
 from mobileone.backends.trusted_programs import note_written, require_trust
 from mobileone.checkpoint.contents import open_contents
-from mobileone.checkpoint.hub import CONFIG_NAME
+from mobileone.checkpoint.hub import CONFIG_NAME, is_on_hub
 from mobileone.checkpoint.inspect import describe
 from mobileone.checkpoint.load import load_model
-from mobileone.checkpoint.published import HUB_PREFIX, PUBLISHED
+from mobileone.checkpoint.published import PUBLISHED
 from mobileone.checkpoint.resolve import resolve
 from mobileone.checkpoint.store import WEIGHTS_NAME, save_model
 from mobileone.decision import Decision
@@ -81,7 +81,7 @@ def check_target(
 def _own_file(source: str | os.PathLike[str], weights_key: str | None) -> Path:
     """The checkpoint of ours that is written anew: a file, or a folder of weights and config.json."""
     text = os.fspath(source)
-    path = None if text in PUBLISHED or text.startswith(HUB_PREFIX) else resolve(source).path
+    path = None if text in PUBLISHED or is_on_hub(text) else resolve(source).path
     if path is None or weights_key is not None or open_contents(path).config.variant is None:
         raise ConfigError(
             f"{text} is no single file of ours to keep a decision in; give output, a file to write"

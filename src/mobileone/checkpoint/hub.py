@@ -6,8 +6,25 @@ from pathlib import Path
 
 from mobileone.errors import DownloadError
 
+HUB_PREFIX = "hf-hub:"
+HUB_PREFIXES = (HUB_PREFIX, "hf:")
 CONFIG_NAME = "config.json"
 WEIGHT_NAMES = ("model.safetensors", "pytorch_model.bin")
+
+
+def is_on_hub(address: str) -> bool:
+    """Whether an address is the hub's: `hf-hub:owner/name`, as timm writes it, or `hf:owner/name`."""
+    return address.startswith(HUB_PREFIXES)
+
+
+def split_address(address: str) -> tuple[str, str | None]:
+    """Repository and revision of an address for which `is_on_hub`.
+
+    >>> split_address("hf:owner/name"), split_address("hf-hub:owner/name@v1")
+    (('owner/name', None), ('owner/name', 'v1'))
+    """
+    repo_id, _, revision = address.partition(":")[2].partition("@")
+    return repo_id, revision or None
 
 
 def hub_files(repo_id: str, revision: str | None = None) -> tuple[Path, Path | None]:

@@ -75,7 +75,7 @@ def load_model(
 
     Args:
         source: a variant's name (fresh weights), a published name (`mobileone weights` lists them),
-            `hf-hub:owner/name[@revision]`, a run folder (its best weights, else its last), a folder with
+            `hf:owner/name[@revision]`, a run folder (its best weights, else its last), a folder with
             config.json and weights, or a checkpoint file of any known format.
         form: None keeps the file's. `"inference"` fuses a train-form file, exactly. `"train"` expands a
             fused one: the same function, with branches that can be trained on.

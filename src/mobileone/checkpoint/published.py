@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import fnmatch
 from dataclasses import asdict, dataclass, field
+from importlib import resources
 from typing import Any
 
+from mobileone.checkpoint.hub import HUB_PREFIX
 from mobileone.checkpoint.layouts import LayoutName
 from mobileone.input_spec import InputSpec
 from mobileone.variants import Form
 
-HUB_PREFIX = "hf-hub:"
 APPLE_LICENCE = "Apple's, see apple/ml-mobileone"
+ORIGIN_KEY = "published"
+"""Under it what was made of published weights names them, so that their licence can be told."""
+LICENCE_TEXTS = ("apple", "apache-2.0")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -154,6 +158,12 @@ PUBLISHED: dict[str, PublishedWeights] = {
         _reference(size),
     )
 }
+
+
+def licence_text(name: str) -> str:
+    """The wording of a licence that others' weights or programs come under: one of `LICENCE_TEXTS`."""
+    folder = resources.files("mobileone.checkpoint") / "licences"
+    return (folder / f"{name}.txt").read_text(encoding="utf-8")
 
 
 def list_weights(pattern: str = "*") -> list[str]:

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from mobileone.checkpoint.config import ModelConfig, from_hub
-from mobileone.checkpoint.hub import CONFIG_NAME, WEIGHT_NAMES, hub_files
-from mobileone.checkpoint.published import HUB_PREFIX, PUBLISHED, PublishedWeights
+from mobileone.checkpoint.hub import CONFIG_NAME, WEIGHT_NAMES, hub_files, is_on_hub, split_address
+from mobileone.checkpoint.published import ORIGIN_KEY, PUBLISHED, PublishedWeights
 from mobileone.errors import CheckpointError
 from mobileone.limits import JSON_BYTES
 from mobileone.regular_file import read_regular
@@ -54,7 +54,7 @@ def resolve(source: str | os.PathLike[str]) -> Resolved:
         return Resolved(source=text, variant=VARIANTS[text])
     if text in PUBLISHED:
         return _published(PUBLISHED[text])
-    if text.startswith(HUB_PREFIX):
+    if is_on_hub(text):
         return _hub(text)
     path = Path(source)
     if path.is_dir():
@@ -64,13 +64,13 @@ def resolve(source: str | os.PathLike[str]) -> Resolved:
     near = difflib.get_close_matches(text, [*VARIANTS, *PUBLISHED], n=1)
     hint = f"; did you mean {near[0]}?" if near else ""
     raise CheckpointError(
-        f"no model {text}: no file or folder, variant, published weights or hf-hub:owner/name{hint}"
+        f"no model {text}: no file or folder, variant, published weights or hf:owner/name{hint}"
     )
 
 
 def _published(weights: PublishedWeights) -> Resolved:
-    config = ModelConfig(input_spec=weights.input_spec)
-    if weights.source.startswith(HUB_PREFIX):
+    config = ModelConfig(input_spec=weights.input_spec, extra={ORIGIN_KEY: weights.name})
+    if is_on_hub(weights.source):
         found = _hub(weights.source)
         path, config = found.path, found.config.filled_from(config)
     else:
@@ -81,8 +81,7 @@ def _published(weights: PublishedWeights) -> Resolved:
 
 
 def _hub(text: str) -> Resolved:
-    repo_id, _, revision = text.removeprefix(HUB_PREFIX).partition("@")
-    weights, config = hub_files(repo_id, revision or None)
+    weights, config = hub_files(*split_address(text))
     return Resolved(source=text, path=weights, config=_read_config(config) if config else ModelConfig())
 
 

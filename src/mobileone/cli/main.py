@@ -26,8 +26,7 @@ DESCRIPTION = """Train, test, use, fuse, convert and export MobileOne.
 
 MODEL is a variant name (mobileone_s0 … mobileone_s4, fresh weights), a run folder, a checkpoint file of any
 format (ours, timm, Apple, the reference port, mmpretrain), a published weights name (see `mobileone weights`)
-or hf-hub:owner/name. test, predict and bench also take what export
-writes."""
+or hf:owner/name on the Hugging Face hub. test, predict and bench also take what export writes."""
 
 
 class Command(Protocol):
@@ -56,6 +55,7 @@ COMMANDS = {
     "export": ("export", "Export"),
     "quantize": ("quantize", "Quantize"),
     "build": ("build", "Build"),
+    "push": ("push", "Push"),
     "serve": ("serve", "Serve"),
     "web": ("web", "Web"),
     "weights": ("weights", "Weights"),

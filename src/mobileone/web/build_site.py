@@ -15,18 +15,19 @@ from typing import Any, Literal
 from mobileone import __version__
 from mobileone.atomic import refuse_existing
 from mobileone.backends.artifact import Artifact
-from mobileone.backends.c.compiler import zig_compiler
 from mobileone.backends.table import backend_of
+from mobileone.c_compiler import zig_compiler
 from mobileone.checkpoint.load import load_with_card
-from mobileone.checkpoint.published import APPLE_LICENCE
+from mobileone.checkpoint.published import APPLE_LICENCE, licence_text
 from mobileone.errors import ConfigError, ExportError, MobileOneError
 from mobileone.exporting.export import export
 from mobileone.file_hash import sha256_of_path
 from mobileone.imagenet import human_name, resolve_classes
+from mobileone.images.resample import goes_down_first
 from mobileone.input_spec import InputSpec, sides
 from mobileone.outside_text import json_text
 from mobileone.quantization.quantize import quantize
-from mobileone.web.golden import goes_down_first, golden_values, write_photo
+from mobileone.web.golden import golden_values, write_photo
 from mobileone.web.litert_archive import VERSION, add_litert
 from mobileone.web.wasm_compiler import compile_network, compile_pixels
 
@@ -283,9 +284,8 @@ def input_entry(spec: InputSpec) -> dict[str, Any]:
 
 
 def _add_licence(site: Path) -> str:
-    text = (resources.files("mobileone.web") / LICENCES / "apple.txt").read_text(encoding="utf-8")
     (site / LICENCES).mkdir(exist_ok=True)
-    (site / LICENCES / "apple.txt").write_text(text, encoding="utf-8")
+    (site / LICENCES / "apple.txt").write_text(licence_text("apple"), encoding="utf-8")
     return f"{LICENCES}/apple.txt"
 
 

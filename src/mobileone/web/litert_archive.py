@@ -9,11 +9,11 @@ import shutil
 import subprocess
 import tarfile
 import tempfile
-from importlib import resources
 from pathlib import Path
 
 from mobileone.atomic import atomic_path
 from mobileone.cache import cache_dir
+from mobileone.checkpoint.published import licence_text
 from mobileone.errors import ConfigError, DownloadError
 
 PACKAGE, VERSION = "@litertjs/core", "2.5.3"
@@ -55,8 +55,8 @@ def add_litert(folder: Path, archive: str | os.PathLike[str] | None = None) -> N
             if member == SCRIPT:
                 data = data.replace(f'"{LOADER}"'.encode(), b'"../litert_loader.js"')
             (folder / Path(member).name).write_bytes(data)
-    licence = resources.files("mobileone.web") / "licences" / "apache-2.0.txt"  # which the archive lacks
-    (folder / "LICENSE.txt").write_text(licence.read_text(encoding="utf-8"), encoding="utf-8")
+    # Which the archive lacks.
+    (folder / "LICENSE.txt").write_text(licence_text("apache-2.0"), encoding="utf-8")
 
 
 def _fetched() -> Path:

@@ -7,8 +7,8 @@ import tempfile
 from importlib import resources
 from pathlib import Path
 
-from mobileone.backends.c.compiler import compile_c, zig_compiler
 from mobileone.backends.c.session import prefix_of
+from mobileone.c_compiler import compile_c, zig_compiler
 
 MEMORY_BYTES = 1 << 28  # that a network may grow to, and static/engine.js asks for
 STACK_BYTES = 1 << 16
@@ -46,6 +46,7 @@ def compile_network(source: Path, output: Path, *, relaxed: bool = False) -> Non
             f'-DNETWORK_FILE="{source.name}"',
             f"-DNETWORK_PREFIX={prefix_of(source.with_suffix('.h'))}",
             f"-D{prefix_of(source.with_suffix('.h')).upper()}_API=static",
+            f"-D{prefix_of(source.with_suffix('.h')).upper()}_THREADS",
             "-Wl,--shared-memory",
             "-Wl,--import-memory",
             f"-Wl,--max-memory={MEMORY_BYTES}",

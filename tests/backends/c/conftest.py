@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -11,11 +10,11 @@ import numpy as np
 import pytest
 import torch
 
-from mobileone.backends.c.compiler import FLAGS, compile_c
 from mobileone.backends.c.generator import CSource, generate
 from mobileone.backends.c.session import CNetwork
 from mobileone.backends.fused_layers import layers_of, read_pixels
 from mobileone.backends.quantized_network import Int8Encoding, QuantizedNetwork, QuantizedWeight
+from mobileone.c_compiler import FLAGS, compile_c
 from mobileone.model.create import create_model
 from mobileone.variants import Variant
 
@@ -76,15 +75,6 @@ def little() -> QuantizedNetwork:
     return random_network(
         (48, 16, 33, 80), depths=(1, 2, 2, 1), se_blocks=(0, 0, 1, 1), stem_width=20, size=67, num_classes=37
     )
-
-
-@pytest.fixture(scope="session")
-def compiler() -> str:
-    """The machine's compiler; tests that need one skip without."""
-    found = next((name for name in ("gcc", "clang", "cc") if shutil.which(name)), None)
-    if found is None:
-        pytest.skip("needs a C compiler")
-    return found
 
 
 @pytest.fixture(scope="session")

@@ -7,10 +7,10 @@ import sys
 import numpy as np
 import pytest
 
-from mobileone.backends.c.compiler import TARGETS, library_suffix
 from mobileone.backends.c.integers import run_integers
 from mobileone.backends.c.library import build
 from mobileone.backends.c.session import CNetwork
+from mobileone.c_compiler import TARGETS, library_suffix
 from mobileone.errors import ArtifactError, ConfigError, ExportError, MobileOneError
 
 SHARED = library_suffix()
@@ -98,7 +98,7 @@ def test_other_systems(net, tmp_path, target):
 
 
 def test_targets_need_their_compiler(net, tmp_path, monkeypatch):
-    from mobileone.backends.c import compiler as module
+    import mobileone.c_compiler as module
 
     monkeypatch.setattr(module, "find_spec", lambda name: None)
     with pytest.raises(MobileOneError, match=r"pip install 'mobileone\[c\]'"):

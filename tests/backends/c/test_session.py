@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 
 from mobileone.backends.artifact import Artifact
-from mobileone.backends.c.compiler import FLAGS
 from mobileone.backends.c.generator import generate
 from mobileone.backends.c.integers import run_integers
-from mobileone.backends.c.session import CNetwork, compiled_library, prefix_of
+from mobileone.backends.c.session import CNetwork, prefix_of
 from mobileone.backends.c.symbols import CSymbols
+from mobileone.c_compiler import FLAGS, compiled_library
 from mobileone.errors import ArtifactError, ExportError
 
 
@@ -42,7 +42,7 @@ def test_a_compiler_error_names_the_file(int8_file, own_cache, compiler, monkeyp
     source.write_text(path.read_text(encoding="utf-8") + "\n#error stop\n", encoding="utf-8")
     path.with_suffix(".h").rename(source.with_suffix(".h"))
     with pytest.raises(ExportError, match=r"failed on .*broken\.c: .*(int8\.h|stop)"):
-        compiled_library(source, [compiler, *FLAGS, "-shared", "-fPIC"])
+        compiled_library(source, [compiler, *FLAGS, "-shared", "-fPIC"], header=source.with_suffix(".h"))
 
 
 def test_the_header_tells_the_prefix(little, tmp_path):
@@ -71,7 +71,6 @@ def test_kernels_that_are_not_there(little_library):
 def test_a_library_that_is_no_network(tmp_path, compiler, compile_source, little):
     source = tmp_path / "x.c"
     source.write_text("int x;\n")
-    (tmp_path / "x.h").write_text("")
     library = compiled_library(source, [compiler, "-shared", "-fPIC"])
     with pytest.raises(ArtifactError, match="no network of prefix 'mobileone_net'"):
         CNetwork(library, "mobileone_net")

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from mobileone.backends.artifact import Artifact
-from mobileone.backends.c.compiler import library_suffix
 from mobileone.backends.c.generator import generate
 from mobileone.backends.c.integers import run_integers
 from mobileone.backends.c.library import build
 from mobileone.backends.c.symbols import CSymbols
+from mobileone.c_compiler import library_suffix
 from mobileone.errors import ConfigError
 
 

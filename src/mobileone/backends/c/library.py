@@ -9,7 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mobileone.atomic import atomic_path, refuse_existing
-from mobileone.backends.c.compiler import (
+from mobileone.backends.c.session import prefix_of
+from mobileone.backends.c.symbols import CSymbols
+from mobileone.backends.manifest import read_manifest
+from mobileone.c_compiler import (
     FLAGS,
     compile_c,
     find_compiler,
@@ -17,9 +20,6 @@ from mobileone.backends.c.compiler import (
     library_suffix,
     zig_compiler,
 )
-from mobileone.backends.c.session import prefix_of
-from mobileone.backends.c.symbols import CSymbols
-from mobileone.backends.manifest import read_manifest
 from mobileone.errors import ConfigError
 
 OBJECT, SOURCE = ".o", ".c"
@@ -57,7 +57,7 @@ def build(
         artifact: a .c file that `quantize` wrote, its header and manifest beside it.
         output: a shared library with the system's suffix; or `.o`, an object file; or `.c`, the source again,
             with another prefix.
-        target: a key of `compiler.TARGETS`, compiled for by zig; None is this machine, by its own compiler.
+        target: a key of `c_compiler.TARGETS`, compiled for by zig; None is this machine, by its own compiler.
         prefix: of the functions; None is the artifact's.
         threads: whether the functions can start threads of their own.
         force: replace what is there.

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import hashlib
-import platform
 import re
 import threading
 import weakref
@@ -13,12 +11,11 @@ from pathlib import Path
 
 import numpy as np
 
-from mobileone.backends.c.compiler import FLAGS, compile_c, find_compiler, library_suffix
 from mobileone.backends.c.symbols import CSymbols
 from mobileone.backends.manifest import Manifest
 from mobileone.backends.session import Array, as_features, as_logits
 from mobileone.backends.table import Precision
-from mobileone.cache import cache_dir
+from mobileone.c_compiler import FLAGS, compiled_library, find_compiler
 from mobileone.decision import Doubt
 from mobileone.errors import ArtifactError
 
@@ -231,7 +228,7 @@ class CSession:
             "-fPIC",
             "-pthread",
         ]
-        library = compiled_library(path, command)
+        library = compiled_library(path, command, header=path.with_suffix(".h"))
         self.network, self._manifest = CNetwork(library, prefix, threads=threads), manifest
         self.runtime = f"C ({Path(command[0]).name})"
         self.precision = precision
@@ -277,21 +274,3 @@ def prefix_of(header: Path) -> str:
     if found is None or found[1] != found[2].upper():
         raise ArtifactError(f"{header} is no header of a generated network; quantize again")
     return found[2]
-
-
-def compiled_library(source: Path, command: list[str]) -> Path:
-    """The shared library of a .c file, from the cache where it lies there.
-
-    Raises:
-        ExportError: if it cannot be compiled.
-    """
-    code = source.read_bytes() + source.with_suffix(".h").read_bytes()
-    key = hashlib.sha256(code + repr((command, platform.system(), platform.machine())).encode()).hexdigest()[
-        :24
-    ]
-    folder = cache_dir() / "c"
-    folder.mkdir(parents=True, exist_ok=True)
-    library = folder / f"{source.stem}-{key}{library_suffix()}"
-    if not library.exists():
-        compile_c(command, source, library)
-    return library

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from mobileone.backends.c.compiler import find_compiler
 from mobileone.backends.c.generator import generate
 from mobileone.backends.c.symbols import CSymbols
 from mobileone.backends.quantized_network import QuantizedNetwork
+from mobileone.c_compiler import find_compiler
 
 
 def check() -> None:

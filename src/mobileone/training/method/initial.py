@@ -8,7 +8,9 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
+from mobileone.checkpoint.inspect import describe
 from mobileone.checkpoint.load import load_model
+from mobileone.checkpoint.published import ORIGIN_KEY
 from mobileone.data.loader import eval_loader
 from mobileone.data.pixels import normalize
 from mobileone.data.source import ImageSource
@@ -96,6 +98,17 @@ def initial_model(config: TrainConfig, source: ImageSource) -> MobileOne:
         _start_head_(model, config)
     model.class_names, model.task = classes, config.task
     return model
+
+
+def origin_of(config: TrainConfig) -> dict[str, str]:
+    """What a run's models say of the published weights that it began with, for `extra` of `save_model`.
+
+    Weights keep their licence through any number of runs. Empty where none are known.
+    """
+    if config.init is None:
+        return {}
+    name = describe(config.init, weights_key=config.init_weights_key).metadata.get(ORIGIN_KEY)
+    return {ORIGIN_KEY: name} if isinstance(name, str) else {}
 
 
 def _start_head_(model: MobileOne, config: TrainConfig) -> None:

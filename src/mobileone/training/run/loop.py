@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 
@@ -14,6 +14,7 @@ from mobileone.data.source import ImageSource
 from mobileone.errors import MissingExtraError, PreemptedError, TrainingError
 from mobileone.progress_bar import progress_bar
 from mobileone.report.figure import try_to_draw
+from mobileone.training.method.initial import origin_of
 from mobileone.training.run.linear_probe import LinearProbe
 from mobileone.training.run.log_lines import bar_line, epoch_line, seconds_to_go
 from mobileone.training.run.losses import Losses
@@ -73,6 +74,7 @@ class TrainLoop:
         self.files, self.val_set, self.log, self.show = files, val_set, log, show
         self.callbacks, self.stop = callbacks, StopSignal()
         self.config, self.dist = trainer.config, trainer.dist
+        self.origin = origin_of(self.config) if self.dist.is_main else {}
 
     def run(self) -> FitResult:
         """Every epoch that is left: train, evaluate, write, save.
@@ -258,7 +260,10 @@ class TrainLoop:
         """The files of a finished epoch that are made for people."""
         model = self.trainer.averaged
         figures = {name: value for name, value in record.metrics.items() if "/" not in name}
-        extra = {"epoch": record.epoch, **figures}
+        extra: dict[str, Any] = {"epoch": record.epoch, **figures, **self.origin}
+        if figures and self.progress.last is not None:  # without which they say little
+            precision = self.trainer.step.amp or "float32"
+            extra |= {"num_images": self.progress.last.num_images, "precision": precision}
         if record is self.progress.best():
             save_model(model, self.files.weights("best"), extra=extra)
         save_model(model, self.files.weights("last"), extra=extra)

@@ -18,7 +18,7 @@ from filelock import FileLock, Timeout
 from tqdm import tqdm
 
 from mobileone.atomic import atomic_path, leftovers
-from mobileone.checkpoint.published import HUB_PREFIX
+from mobileone.checkpoint.hub import is_on_hub
 from mobileone.data.fingerprint import Fingerprint
 from mobileone.data.shards.address import is_remote
 from mobileone.data.split_record import RECORD_NAME
@@ -141,11 +141,7 @@ class RunDir:
         config = self.stored_config()
         for name in ("data", "val_data", "init", "distill.teacher"):
             address = config.settings()[name]
-            if (
-                name not in given
-                and address is not None
-                and (is_remote(address) or address.startswith(HUB_PREFIX))
-            ):
+            if name not in given and address is not None and (is_remote(address) or is_on_hub(address)):
                 raise TrainingError(
                     f"{self.config} names {name}={address}; nothing that a file names is executed or "
                     f"fetched, so pass {name} yourself"

@@ -6,7 +6,6 @@
 #define CALL(name) JOINED(NETWORK_PREFIX, name)
 #define JOINED(prefix, name) JOINED_NOW(prefix, name)
 #define JOINED_NOW(prefix, name) prefix##_##name
-enum { SPINS = 20000, MOST_TASKS = 1 << 8 }; /* some ten microseconds; tasks and threads of a generation */
 
 /* Only self-tests allocate; a page proves the network itself. */
 void *malloc(size_t size) {
@@ -53,67 +52,40 @@ EXPORT("map_width") int map_width(void) { return CALL(map_width)(); }
 
 /* ---- threads ---- */
 
-/* `ticket` holds a generation and how many of its tasks nobody has taken; `finished` counts what is done. Who finds no
-   task spins for a moment, then sleeps; a thread that comes too late finds its task done by another. */
-static _Atomic int32_t ticket, finished, generation;
-static _Atomic int32_t team; /* threads of the run that is going on, or was the last */
-static int32_t num_tasks;
-static void (*task_now)(void *context, int index);
-static void *context_now;
+/* The page's workers take part in the engine's team, as many as it has; the others sleep. */
+static team workers;
+static _Atomic int32_t members, inside; /* threads that may join the team; helpers that have */
 
-static void wait_while(_Atomic int32_t *place, int32_t value) {
-  for (int i = 0; i < SPINS; i++)
-    if (atomic_load_explicit(place, memory_order_acquire) != value) return;
-  while (atomic_load_explicit(place, memory_order_acquire) == value)
-    __builtin_wasm_memory_atomic_wait32((int32_t *)place, value, -1);
-}
-
-static void wake(_Atomic int32_t *place) { __builtin_wasm_memory_atomic_notify((int32_t *)place, MOST_TASKS); }
-
-static void take_tasks(int32_t now) {
-  for (;;) {
-    int32_t left = atomic_load(&ticket);
-    if (left / MOST_TASKS != now || left % MOST_TASKS == 0) return;
-    if (!atomic_compare_exchange_weak(&ticket, &left, left - 1)) continue;
-    const int32_t all = num_tasks; /* while a task is not finished, the generation is not over */
-    task_now(context_now, left % MOST_TASKS - 1);
-    if (atomic_fetch_add(&finished, 1) + 1 == all) wake(&finished);
-  }
-}
-
-static void parallel_for(void *pool, int count, void (*task)(void *, int), void *context) {
-  (void)pool;
-  const int32_t now = (atomic_load(&generation) + 1) & 0x3FFFFF;
-  num_tasks = count;
-  task_now = task;
-  context_now = context;
-  atomic_store(&finished, 0);
-  atomic_store(&ticket, now * MOST_TASKS + count);
-  atomic_store(&generation, now);
-  wake(&generation);
-  take_tasks(now);
-  for (int32_t done; (done = atomic_load(&finished)) < count;) wait_while(&finished, done);
-}
-
-/* What every thread but the first does, for ever; those beyond the team sleep. */
+/* What every thread but the first does, for ever. */
 EXPORT("help") void help(int index) {
-  for (int32_t seen = 0;;) {
-    const int32_t now = atomic_load(&team);
+  for (;;) {
+    const int32_t now = atomic_load(&members);
     if (index >= now) {
-      wait_while(&team, now);
+      __builtin_wasm_memory_atomic_wait32((int32_t *)&members, now, -1);
       continue;
     }
-    wait_while(&generation, seen);
-    seen = atomic_load(&generation);
-    if (index < atomic_load(&team)) take_tasks(seen);
+    atomic_fetch_add(&inside, 1);
+    if (index < atomic_load(&members)) work(&workers, index);
+    atomic_fetch_sub(&inside, 1);
   }
+}
+
+/* A team of another size: the old one leaves first. */
+static void form(int threads) {
+  atomic_store(&members, 0);
+  atomic_store(&workers.stop, 1);
+  wake(&workers);
+  while (atomic_load(&inside)) continue;
+  form_team(&workers, threads);
+  atomic_store(&workers.stop, 0);
+  atomic_store(&members, threads);
+  __builtin_wasm_memory_atomic_notify((int32_t *)&members, threads);
 }
 
 EXPORT("run") int run(int threads) {
-  if (atomic_exchange(&team, threads) != threads) wake(&team);
   if (threads == 1) return CALL(run)(pixels_at(), logits_at(), workspace_at());
-  return CALL(run_parallel)(pixels_at(), logits_at(), workspace_at(), CALL(workspace_for)(threads), threads, parallel_for,
-                            NULL);
+  if (threads != workers.run.threads) form(threads);
+  return CALL(run_parallel)(pixels_at(), logits_at(), workspace_at(), CALL(workspace_for)(threads), threads, NULL, &workers);
 }
 
 /* ---- kernels, once one has run ---- */

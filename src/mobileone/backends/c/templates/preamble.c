@@ -43,7 +43,7 @@
 #ifdef _WIN32
 #define WIN32_LEAN_AND_MEAN
 #include <windows.h>
-#else
+#elif !defined(__wasm__)
 #include <pthread.h>
 #include <sched.h>
 #endif

@@ -1,14 +1,16 @@
 """Compilers are found or asked for, and what they refuse is said in one line."""
 
+import ctypes
 import re
 import sys
 
 import pytest
 
-from mobileone.backends.c import compiler as module
-from mobileone.backends.c.compiler import (
+import mobileone.c_compiler as module
+from mobileone.c_compiler import (
     TARGETS,
     compile_c,
+    compiled_library,
     find_compiler,
     find_target,
     library_suffix,
@@ -58,3 +60,17 @@ def test_targets():
     with pytest.raises(ConfigError, match=r"target must be one of x86_64-linux, .*, got 'sparc'"):
         find_target("sparc")
     assert library_suffix() in {target.suffix for target in TARGETS.values()}
+
+
+def test_a_library_is_compiled_once_and_again_when_its_code_changes(tmp_path, monkeypatch, compiler):
+    command = [compiler, "-shared", "-fPIC"]
+    monkeypatch.setenv("MOBILEONE_CACHE", str(tmp_path / "cache"))
+    source, header = tmp_path / "x.c", tmp_path / "x.h"
+    source.write_text('#include "x.h"\nint f(void) { return X; }\n')
+    made = []
+    for value in (1, 1, 2):
+        header.write_text(f"#define X {value}\n")
+        library = compiled_library(source, command, header=header)
+        made.append(library)
+        assert ctypes.CDLL(str(library)).f() == value
+    assert made[0] == made[1] != made[2]

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
+import platform
 import shlex
 import shutil
-import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -13,6 +14,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
+from mobileone.cache import cache_dir
 from mobileone.errors import ConfigError, ExportError, MissingExtraError
 
 TIMEOUT_S = 300
@@ -119,6 +121,8 @@ def compile_c(command: Sequence[str], source: Path, output: Path) -> None:
     Raises:
         ExportError: if the compiler does not run, or refuses: its first error.
     """
+    import subprocess  # not loaded by who looks up a library in the cache
+
     with tempfile.TemporaryDirectory(dir=output.parent) as folder:
         made = Path(folder) / output.name
         try:
@@ -136,6 +140,31 @@ def compile_c(command: Sequence[str], source: Path, output: Path) -> None:
             first = next((line for line in lines if "error" in line), lines[0] if lines else "no message")
             raise ExportError(f"the C compiler {command[0]} failed on {source}: {first}")
         made.replace(output)
+
+
+def compiled_library(source: Path, command: Sequence[str], *, header: Path | None = None) -> Path:
+    """The shared library of a C file, from the cache where it lies there.
+
+    Args:
+        source: the C file.
+        command: the compiler and its flags, as of `compile_c`.
+        header: that the source includes, beside the system's.
+
+    Raises:
+        ExportError: if it cannot be compiled.
+    """
+    library = library_path(source, command, header=header)
+    if not library.exists():
+        library.parent.mkdir(parents=True, exist_ok=True)
+        compile_c(command, source, library)
+    return library
+
+
+def library_path(source: Path, command: Sequence[str], *, header: Path | None = None) -> Path:
+    """Where the cache has such a library: another place for other code, another compiler, another machine."""
+    code = source.read_bytes() + (b"" if header is None else header.read_bytes())
+    key = hashlib.sha256(code + repr((list(command), platform.system(), platform.machine())).encode())
+    return cache_dir() / "c" / f"{source.stem}-{key.hexdigest()[:24]}{library_suffix()}"
 
 
 def library_suffix() -> str:
