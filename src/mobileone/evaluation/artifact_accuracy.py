@@ -135,7 +135,7 @@ def _sums(
     return np.concatenate([sums, *counts]).astype(np.float64)
 
 
-class Outcomes(NamedTuple):
+class ImageOutcomes(NamedTuple):
     """What answers are worth, (N,) each.
 
     Attributes:
@@ -154,7 +154,7 @@ class Outcomes(NamedTuple):
 
 def outcomes(
     logits: NDArray[np.float32], labels: NDArray[np.int64], decision: Decision | None = None
-) -> Outcomes:
+) -> ImageOutcomes:
     """Of logits (N, K) and the labels, in [0, K), of as many images.
 
     >>> outcomes(np.array([[2.0, 1.0, 0.0]], np.float32), np.array([1])).places
@@ -169,4 +169,4 @@ def outcomes(
     places[np.isnan(rows).any(1)] = rows.shape[1]
     top = rows.max(1, keepdims=True)
     losses = np.log(np.exp(rows - top).sum(1)) + (top - own)[:, 0]
-    return Outcomes(places, losses, rows.argmax(1), sure)
+    return ImageOutcomes(places, losses, rows.argmax(1), sure)
