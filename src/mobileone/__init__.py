@@ -86,6 +86,7 @@ if TYPE_CHECKING:
     from mobileone.training.run.fit import fit as fit
     from mobileone.training.run.fit_folds import fit_folds as fit_folds
     from mobileone.training.watch.callback import Callback as Callback
+    from mobileone.training.watch.open_tracker import open_tracker as open_tracker
     from mobileone.variants import VARIANTS as VARIANTS
     from mobileone.variants import BlockSpec as BlockSpec
     from mobileone.variants import Variant as Variant
@@ -159,6 +160,7 @@ _HOME = {
     "make_app": "mobileone.serving.app",
     "merge": "mobileone.parts.merge",
     "network_cost": "mobileone.profiling.cost",
+    "open_tracker": "mobileone.training.watch.open_tracker",
     "override": "mobileone.training.config.train_config",
     "predict_parts": "mobileone.parts.predict_parts",
     "profile": "mobileone.profiling.profile",
