@@ -50,7 +50,7 @@ GROUPS = {
     ),
     "predicting": Group(
         "Predict, serve, show", "Answers for photos, from Python, by HTTP, on a page.",
-        ("inference", "serving", "web"),
+        ("inference", "parts", "serving", "web"),
     ),
     "deciding": Group(
         "Decide and curate", "What probabilities are worth; what is wrong with a data set.",
