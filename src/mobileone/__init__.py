@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from mobileone.errors import VerificationError as VerificationError
     from mobileone.evaluation.evaluate import evaluate as evaluate
     from mobileone.exporting.export import export as export
+    from mobileone.inference.batch_predictor import BatchPredictor as BatchPredictor
     from mobileone.inference.predictor import Predictor as Predictor
     from mobileone.input_spec import InputSpec as InputSpec
     from mobileone.model.block import InferenceBlock as InferenceBlock
@@ -97,6 +98,7 @@ _HOME = {
     "ArtifactError": "mobileone.errors",
     "Augment": "mobileone.training.config.augmentation",
     "BadImageError": "mobileone.errors",
+    "BatchPredictor": "mobileone.inference.batch_predictor",
     "BlockSpec": "mobileone.variants",
     "Callback": "mobileone.training.watch.callback",
     "CheckpointError": "mobileone.errors",
