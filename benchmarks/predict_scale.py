@@ -76,13 +76,15 @@ def write_shards(photos: Sequence[Path], folder: Path, *, shard_size: int) -> li
     return shards
 
 
-def run_side_by_side(commands: Sequence[Sequence[str | Path]], cores: Sequence[int]) -> tuple[float, float]:
+def run_side_by_side(
+    commands: Sequence[Sequence[str | Path]], cores: Sequence[int], under: Sequence[str]
+) -> tuple[float, float]:
     """Seconds by the clock until the last has ended, and CPU seconds of all."""
     started = time.perf_counter()
     children = []
     for rank, (command, core) in enumerate(zip(commands, cores, strict=False)):
         ranks = {"RANK": str(rank), "WORLD_SIZE": str(len(commands)), "OMP_NUM_THREADS": "1"}
-        pinned = ["taskset", "-c", str(core), *command]
+        pinned = [*under, "taskset", "-c", str(core), *command]
         children.append(
             subprocess.Popen(
                 [str(word) for word in pinned],
@@ -101,7 +103,9 @@ def run_side_by_side(commands: Sequence[Sequence[str | Path]], cores: Sequence[i
     return time.perf_counter() - started, cpu
 
 
-def measure(artifact: Path, shards: Sequence[Path], out: Path, *, number: int, rounds: int) -> None:
+def measure(
+    artifact: Path, shards: Sequence[Path], out: Path, *, number: int, rounds: int, under: Sequence[str]
+) -> None:
     """Print both sides, with one process and with two."""
     ours = [sys.executable, "-m", "mobileone", "predict", artifact, *shards, "--threads", "1"]
     ours += ["--workers", "1", "-o", out / "parts"]
@@ -120,7 +124,7 @@ def measure(artifact: Path, shards: Sequence[Path], out: Path, *, number: int, r
     for _ in range(rounds):
         for name, commands in runs.items():
             shutil.rmtree(out / "parts", ignore_errors=True)
-            seconds, cpu = run_side_by_side(commands, cores)
+            seconds, cpu = run_side_by_side(commands, cores, under)
             rates[name].append(number / seconds)
             costs[name].append(1e3 * cpu / number)
     print(f"\n{artifact.stem}, {number} photos in {len(shards)} shards, {rounds} rounds")
@@ -153,6 +157,9 @@ def main() -> None:
     parser.add_argument("--shard-size", default=100, type=int)
     parser.add_argument("--rounds", default=5, type=int)
     parser.add_argument("--int8", action="store_true", help="the int8 file too")
+    parser.add_argument(
+        "--under", default="", help="a command to start each process with, such as 'chrt -f 50'"
+    )
     parser.add_argument("--note", default="", help="what else ran on the machine, printed as it is")
     arguments = parser.parse_args()
     found = sorted(path for path in arguments.photos.rglob("*") if path.suffix.lower() in (".jpeg", ".jpg"))
@@ -177,7 +184,14 @@ def main() -> None:
             quantize = ["quantize", arguments.weights, "--calib", arguments.photos, "-o", artifacts[1]]
             subprocess.run([*ours, *quantize], check=True, stdout=subprocess.DEVNULL)
         for artifact in artifacts:
-            measure(artifact, shards, out, number=len(photos), rounds=arguments.rounds)
+            measure(
+                artifact,
+                shards,
+                out,
+                number=len(photos),
+                rounds=arguments.rounds,
+                under=arguments.under.split(),
+            )
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from mobileone.data.open import open_data
 from mobileone.data.shards.index_shards import index_shards
 from mobileone.data.shards.write import ShardSettings, write_shards
 from mobileone.errors import ConfigError, DataError
+from mobileone.parts import data_part
 from mobileone.parts.data_part import hash_of_names, named_parts, shard_parts, source_parts
 
 
@@ -124,3 +125,29 @@ def test_a_labelled_set_keeps_its_places(photos):
     images = parts[1].open()
     assert [source.labels[place] for place in images.places] == [1, 1]
     assert images.read(1).name.endswith("dog/2.jpg")
+
+
+def test_a_data_set_of_the_hub_has_parts_of_its_own(monkeypatch):
+    class Images:
+        notes = ("validation is used",)
+
+        def __len__(self):
+            return 3
+
+        def name(self, index):
+            return f"hf:me/set: {index}"
+
+        def read(self, index):
+            return jpeg(index)
+
+    monkeypatch.setattr(data_part, "open_hub_images", lambda word: Images())
+    notes = []
+    parts = named_parts(["a.jpg", "hf:me/set", "b.jpg"], part_size=2, on_note=notes.append)
+    assert [(part.name, part.images) for part in parts] == [
+        ("000000-part-000000", 1),
+        ("000001-part-000000", 2),
+        ("000002-part-000001", 1),
+        ("000003-part-000000", 1),
+    ]
+    assert (parts[2].open().names, parts[2].open().read(0)) == (["hf:me/set: 2"], jpeg(2))
+    assert notes == ["validation is used"]

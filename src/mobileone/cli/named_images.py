@@ -1,4 +1,4 @@
-"""The images that a command line names: files, folders and lists of them, and shards."""
+"""The images that a command line names: files, folders and lists of them, shards, data sets of the hub."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from mobileone.errors import ConfigError
 
 if TYPE_CHECKING:
+    from mobileone.data.hub_dataset import HubImages
     from mobileone.data.shards.shard_source import Shards
     from mobileone.images.decode import EncodedImage
 
@@ -20,14 +21,14 @@ AHEAD = 256
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PackedImage:
-    """An image in shards; its text is the shard's address and its path within.
+    """An image in shards or in a hub's data set; its text is the address and its name within.
 
     Attributes:
-        source: the shards.
+        source: the shards, or the data set.
         index: of the image.
     """
 
-    source: Shards
+    source: Shards | HubImages
     index: int
 
     def __str__(self) -> str:
@@ -37,7 +38,7 @@ class PackedImage:
         """Its content.
 
         Raises:
-            DataError: if its shard cannot be read.
+            DataError: if its shard cannot be read, or what the hub's library keeps of it.
         """
         return self.source.read(self.index)
 
@@ -53,7 +54,7 @@ ListedImage: TypeAlias = "str | PackedImage"
 
 
 def list_images(given: Iterable[str]) -> list[ListedImage]:
-    """Image files, every image below the folders among them, of the lists, and in the shards.
+    """Image files, all images below the folders, of the lists, in the shards and in the hub's data sets.
 
     Raises:
         ConfigError: if nothing was given.
@@ -69,18 +70,34 @@ def list_images(given: Iterable[str]) -> list[ListedImage]:
 
 def _is_plain(word: str) -> bool:
     """Whether it can be a file's name alone, with nothing to be loaded in order to tell."""
-    return not (os.path.isdir(word) or ".tar" in word or word.lower().endswith((".csv", ".json", ".jsonl")))
+    return not (
+        os.path.isdir(word)
+        or ".tar" in word
+        or word.startswith("hf:")
+        or word.lower().endswith((".csv", ".json", ".jsonl"))
+    )
 
 
 def _expanded(word: str) -> Sequence[ListedImage]:
     from mobileone.data.named_files import named_files
 
+    if word.startswith("hf:") and not os.path.exists(word):
+        return _on_hub(word)
     files = named_files(word, on_note=lambda note: print(note, file=sys.stderr))
     if files is not None:
         return files
     from mobileone.data.shards.shard_source import open_shards
 
     source = open_shards(word, split="val")
+    return [PackedImage(source, index) for index in range(len(source))]
+
+
+def _on_hub(address: str) -> list[PackedImage]:
+    from mobileone.data.hub_dataset import open_hub_images
+
+    source = open_hub_images(address)
+    for note in source.notes:
+        print(note, file=sys.stderr)
     return [PackedImage(source, index) for index in range(len(source))]
 
 

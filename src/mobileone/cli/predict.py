@@ -48,8 +48,9 @@ class Predict:
     model: Annotated[str, MODEL]
     """MODEL, see mobileone --help, or an exported file."""
     images: Annotated[tuple[str, ...], IMAGES]
-    """Image files, folders of them, lists (.csv, .json or .jsonl with a column image), and shards, as in
-    DIR/val-{000000..000007}.tar, local or behind URLs."""
+    """Image files, folders of them, lists (.csv, .json or .jsonl with a column image), shards, as in
+    DIR/val-{000000..000007}.tar, local or behind URLs, and data sets of the Hugging Face hub, as in
+    hf:owner/name:test."""
     topk: int = 5
     """Classes to print for each image."""
     output: Annotated[Path | None, OUTPUT] = None

@@ -12,6 +12,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from mobileone.data.hub_address import is_hub_data
+from mobileone.data.hub_dataset import open_hub_images
 from mobileone.data.named_files import named_files
 from mobileone.data.shards.address import expand, index_address, is_remote, is_url
 from mobileone.data.shards.bare_shard import BareShard
@@ -101,7 +103,7 @@ def named_parts(
     """The parts of what is named: shards each one, with an index or without, and other images in order.
 
     Args:
-        words: image files, folders, lists of images, and shards in WebDataset's notation.
+        words: image files, folders, lists of images, shards in WebDataset's notation, data sets of the hub.
         part_size: images that are in no shard in a part.
         on_note: told of files that are no images.
 
@@ -109,24 +111,38 @@ def named_parts(
         ConfigError: if nothing is named, or an image or shard twice.
         DataError: if there are no images in a folder, or a list cannot be read.
     """
-    groups: list[tuple[bool, list[str]]] = []
+    groups: list[tuple[str, list[str]]] = []
     for word in words:
-        files = named_files(word, on_note=on_note)
-        is_shard, items = files is None, list(expand(word)) if files is None else files
-        if groups and groups[-1][0] == is_shard:
+        files = None if is_hub_data(word) else named_files(word, on_note=on_note)
+        kind, items = "files", files or []
+        if files is None:
+            kind, items = ("hub", [word]) if is_hub_data(word) else ("shards", list(expand(word)))
+        if groups and groups[-1][0] == kind != "hub":
             groups[-1][1].extend(items)
         else:
-            groups.append((is_shard, items))
+            groups.append((kind, items))
     _refuse_twice([item for _, items in groups for item in items])
     parts: list[DataPart] = []
-    for is_shard, items in groups:
-        made = shard_parts(items) if is_shard else file_parts(items, part_size=part_size)
-        parts += made
+    for kind, items in groups:
+        if kind == "shards":
+            parts += shard_parts(items)
+        elif kind == "hub":
+            parts += _hub_parts(items[0], part_size, on_note)
+        else:
+            parts += file_parts(items, part_size=part_size)
     if len(groups) > 1:  # of several groups names may be the same
         parts = [replace(part, name=f"{number:06d}-{part.name}") for number, part in enumerate(parts)]
     if not parts:
         raise ConfigError("there must be at least one image file, folder, list or shard")
     return parts
+
+
+def _hub_parts(word: str, part_size: int, on_note: Callable[[str], None]) -> list[DataPart]:
+    images = open_hub_images(word)
+    for note in images.notes:
+        on_note(note)
+    names = [images.name(index) for index in range(len(images))]
+    return file_parts(names, part_size=part_size, read=images.read)
 
 
 def file_parts(

@@ -8,11 +8,9 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from mobileone.curation.embed import embed_probe, embedded_images
-from mobileone.data.open import open_data
 from mobileone.data.shards.address import is_shards
-from mobileone.data.subset import image_name
 from mobileone.inference.predictor import Predictor
-from mobileone.parts.data_part import PART_SIZE, file_parts, named_shards, shard_parts, source_parts
+from mobileone.parts.data_part import PART_SIZE, file_parts, named_shards, shard_parts
 from mobileone.parts.parts_manifest import manifest_of
 from mobileone.parts.result_folder import ResultFolder
 from mobileone.parts.row_file import RowFormat
@@ -39,8 +37,8 @@ def embed_parts(
     """Pooled features of what is not done yet, beside any number of processes that were started alike.
 
     As `mobileone.predict_parts`, with the data of `mobileone.embed`: a folder, of which all images are taken,
-    a list, `"digits"`, or shards; these need no index here, but have labels only with one. A part in Parquet
-    is a file of `Embeddings`, and so is what `mobileone.merge` makes of all.
+    a list, `"digits"`, a data set of the hub, or shards; these need no index here, but have labels only with
+    one. A part in Parquet is a file of `Embeddings`, and so is what `mobileone.merge` makes of all.
 
     Args:
         predictor: of a network of ours, or of a file exported with num_classes=0.
@@ -60,15 +58,10 @@ def embed_parts(
     """
     reading = Reading(batch_size=batch_size, workers=workers, on_bad_image=on_bad_image)
     if data != "digits" and is_shards(data):
-        parts = shard_parts(named_shards(data))
-    elif os.path.isdir(data):
-        names, labels, read, _ = embedded_images(data)
-        parts = file_parts(names, part_size=part_size, read=read, labels=labels or ())
+        parts, folder = shard_parts(named_shards(data)), ""
     else:
-        source = open_data(data, split="val")
-        names = [image_name(source, index) for index in range(len(source))]
-        parts = source_parts(source, names, part_size=part_size)
-    folder = data if os.path.isdir(data) and not is_shards(data) else ""
+        names, labels, read, folder = embedded_images(data)
+        parts = file_parts(names, part_size=part_size, read=read, labels=labels or ())
     told = {"folder": folder, "model": str(predictor.classifier), "probe": embed_probe(predictor)[0].tolist()}
     manifest = manifest_of(
         predictor, parts, task="embed", row_format=row_format, asked={"part_size": part_size}, told=told

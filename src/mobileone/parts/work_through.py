@@ -15,7 +15,8 @@ from mobileone.parts.result_folder import ResultFolder
 from mobileone.parts.row_file import Row
 from mobileone.ranks.launch import read_launch
 
-POLL_S = 0.5
+POLL_S = (0.02, 1.0)
+"""Between two looks at parts in work: short at first, since most waits are; then longer."""
 ELSEWHERE = "it failed in another process"
 
 
@@ -118,12 +119,14 @@ class _Worker:
 
     def wait_for_others(self) -> None:
         """Until no part is in work; what a killed process gave up is done here."""
+        pause, longest = POLL_S
         while self.folder.claims.work:
             states = [self._try(number, None) for number in sorted(self.undone)]
             if Claim.BUSY not in states:
                 return
             if Claim.TAKEN not in states:
-                time.sleep(POLL_S)
+                time.sleep(pause)
+                pause = min(2 * pause, longest)
 
     def report(self) -> PartsReport:
         failed = dict(self.failed)
