@@ -43,6 +43,8 @@ if TYPE_CHECKING:
     from mobileone.errors import UnsafeCheckpointError as UnsafeCheckpointError
     from mobileone.errors import VerificationError as VerificationError
     from mobileone.evaluation.evaluate import evaluate as evaluate
+    from mobileone.evaluation.explain import draw_explanations as draw_explanations
+    from mobileone.evaluation.explain import explain as explain
     from mobileone.exporting.export import export as export
     from mobileone.inference.batch_predictor import BatchPredictor as BatchPredictor
     from mobileone.inference.predictor import Predictor as Predictor
@@ -149,10 +151,12 @@ _HOME = {
     "convert": "mobileone.checkpoint.convert",
     "create_model": "mobileone.model.create",
     "describe": "mobileone.checkpoint.inspect",
+    "draw_explanations": "mobileone.evaluation.explain",
     "embed": "mobileone.curation.embed",
     "embed_parts": "mobileone.parts.embed_parts",
     "evaluate": "mobileone.evaluation.evaluate",
     "evaluate_parts": "mobileone.parts.evaluate_parts",
+    "explain": "mobileone.evaluation.explain",
     "expand": "mobileone.reparam.expand",
     "export": "mobileone.exporting.export",
     "fit": "mobileone.training.run.fit",
