@@ -69,8 +69,8 @@ class Predict:
     batch_size: int | None = None
     """Images classified at a time. Default: 8 for an exported file, or what it takes, else 32."""
     workers: int | None = None
-    """Threads that decode meanwhile. Default: measured on the first photo, and said; 2 for a few photos, and in a
-    folder."""
+    """Threads that decode meanwhile. Default: measured on the first photo, and said; 2 for a few photos, and
+    for parts."""
     on_bad_image: Literal["error", "skip"] = "error"
     """Stop at an image that cannot be decoded, or name it and go on."""
     input_size: Annotated[Size, INPUT_SIZE] | None = None
