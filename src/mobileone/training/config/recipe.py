@@ -102,6 +102,28 @@ def digits() -> TrainConfig:
     )
 
 
+def imagenette() -> TrainConfig:
+    """S0 from scratch on a small set of small photos (Imagenette: ten classes, 9,469 images of 128 px)."""
+    return TrainConfig(
+        model="mobileone_s0",
+        data="imagenette",
+        epochs=20,
+        batch_size=64,
+        residual_start=True,
+        input_spec=InputSpec(size=128, crop=1.0),
+        augment=Augment(crop_scale=(0.35, 1.0)),
+        optim=Optim(
+            name="muon",
+            base_lr=0.01,
+            min_lr=0.0,
+            warmup_epochs=1,
+            weight_decay=0.05,
+            weight_decay_end=0.05,
+            ema_decay=0.998,
+        ),
+    )
+
+
 def finetune() -> TrainConfig:
     """From published S0 weights to images of your own: the head first, by a probe, then everything.
 
@@ -143,6 +165,7 @@ RECIPES: dict[str, Callable[[], TrainConfig]] = {
         paper_s3,
         paper_s4,
         digits,
+        imagenette,
         finetune,
         linear_probe,
     )
