@@ -43,6 +43,8 @@ if TYPE_CHECKING:
     from mobileone.errors import UnsafeCheckpointError as UnsafeCheckpointError
     from mobileone.errors import VerificationError as VerificationError
     from mobileone.evaluation.evaluate import evaluate as evaluate
+    from mobileone.evaluation.explain import draw_explanations as draw_explanations
+    from mobileone.evaluation.explain import explain as explain
     from mobileone.exporting.export import export as export
     from mobileone.inference.predictor import Predictor as Predictor
     from mobileone.input_spec import InputSpec as InputSpec
@@ -82,6 +84,7 @@ if TYPE_CHECKING:
     from mobileone.training.run.fit import fit as fit
     from mobileone.training.run.fit_folds import fit_folds as fit_folds
     from mobileone.training.watch.callback import Callback as Callback
+    from mobileone.training.watch.open_tracker import open_tracker as open_tracker
     from mobileone.variants import VARIANTS as VARIANTS
     from mobileone.variants import BlockSpec as BlockSpec
     from mobileone.variants import Variant as Variant
@@ -142,8 +145,10 @@ _HOME = {
     "convert": "mobileone.checkpoint.convert",
     "create_model": "mobileone.model.create",
     "describe": "mobileone.checkpoint.inspect",
+    "draw_explanations": "mobileone.evaluation.explain",
     "embed": "mobileone.curation.embed",
     "evaluate": "mobileone.evaluation.evaluate",
+    "explain": "mobileone.evaluation.explain",
     "expand": "mobileone.reparam.expand",
     "export": "mobileone.exporting.export",
     "fit": "mobileone.training.run.fit",
@@ -152,6 +157,7 @@ _HOME = {
     "load_model": "mobileone.checkpoint.load",
     "make_app": "mobileone.serving.app",
     "network_cost": "mobileone.profiling.cost",
+    "open_tracker": "mobileone.training.watch.open_tracker",
     "override": "mobileone.training.config.train_config",
     "profile": "mobileone.profiling.profile",
     "profile_report": "mobileone.profiling.profile_report",

@@ -7,7 +7,6 @@ import os
 import platform
 import shlex
 import shutil
-import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -122,6 +121,8 @@ def compile_c(command: Sequence[str], source: Path, output: Path) -> None:
     Raises:
         ExportError: if the compiler does not run, or refuses: its first error.
     """
+    import subprocess  # not loaded by who looks up a library in the cache
+
     with tempfile.TemporaryDirectory(dir=output.parent) as folder:
         made = Path(folder) / output.name
         try:
@@ -152,14 +153,25 @@ def compiled_library(source: Path, command: Sequence[str], *, header: Path | Non
     Raises:
         ExportError: if it cannot be compiled.
     """
-    code = source.read_bytes() + (b"" if header is None else header.read_bytes())
-    key = hashlib.sha256(code + repr((list(command), platform.system(), platform.machine())).encode())
-    folder = cache_dir() / "c"
-    folder.mkdir(parents=True, exist_ok=True)
-    library = folder / f"{source.stem}-{key.hexdigest()[:24]}{library_suffix()}"
+    library = library_path(source, command, header=header)
     if not library.exists():
+        library.parent.mkdir(parents=True, exist_ok=True)
         compile_c(command, source, library)
     return library
+
+
+def library_path(source: Path, command: Sequence[str], *, header: Path | None = None) -> Path:
+    """Where the cache has such a library: another place for other code, another compiler, another machine."""
+    code = source.read_bytes() + (b"" if header is None else header.read_bytes())
+    key = hashlib.sha256(code + repr((list(command), platform.system(), platform.machine())).encode())
+    return cache_dir() / "c" / f"{source.stem}-{key.hexdigest()[:24]}{library_suffix()}"
+
+
+def this_system() -> str:
+    """This machine as `TARGETS` names systems, whether it is among them or not: processor and system."""
+    machine, system = platform.machine().lower(), platform.system().lower()
+    machine = {"amd64": "x86_64", "arm64": "aarch64"}.get(machine, machine)
+    return f"{machine}-{'macos' if system == 'darwin' else system}"
 
 
 def library_suffix() -> str:

@@ -289,6 +289,7 @@ VARIANTS: dict[str, Variant] = {
         _published("s4", (3.0, 3.5, 3.5, 4.0), se_blocks=(0, 0, 5, 1)),
     )
 }
+"""The published networks by name, `mobileone_s0` to `mobileone_s4`."""
 
 
 def get_variant(name: str | Variant) -> Variant:

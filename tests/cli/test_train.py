@@ -228,3 +228,15 @@ def test_a_list_without_split_says_which_flags_there_are(run, tmp_path, photos):
     code, _, err = run("train", "--data", photos / "list.csv", "--split", 0.5, "--run-dir", tmp_path / "run")
     assert (code, "must have one, unless --task multilabel" in err) == (1, True)
     assert not (tmp_path / "run").exists()
+
+
+def test_trackers_by_name(run, photos, tmp_path):
+    arguments = ("train", "--data", photos, "--run-dir", tmp_path / "run", "--set", "epochs=1")
+    for words, said in [
+        (("--track", "comet"), "tensorboard, mlflow[:URI], wandb[:PROJECT], got 'comet'"),
+        (("--track-files",), "name one with --track"),
+        (("--track", "tensorboard", "--track-files"), "leave --track-files out, or --track in another"),
+    ]:
+        code, _, err = run(*arguments, *words)
+        assert (code, said in err) == (1, True), err
+    assert not (tmp_path / "run").exists()

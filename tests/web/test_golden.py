@@ -17,7 +17,7 @@ from mobileone.images.decode import DecodedImage, PillowImage
 from mobileone.images.eval_transform import EvalTransform
 from mobileone.input_spec import InputSpec
 from mobileone.web.build_site import input_entry
-from mobileone.web.golden import PICTURES, goes_down_first, golden_picture, golden_values
+from mobileone.web.golden import PICTURES, golden_picture, golden_values
 from mobileone.web.wasm_compiler import compile_pixels
 
 STATIC = Path(str(files("mobileone.web"))) / "static"
@@ -115,10 +115,6 @@ def test_the_entries_hold_what_python_computes(transform, make_artifact):
     logits = np.frombuffer(base64.b64decode(entries[0]["logits"]), "<f4")
     view = EvalTransform.from_spec(artifact.input_spec)(DecodedImage("golden", golden_picture(*PICTURES[0])))
     np.testing.assert_array_equal(logits, artifact.run(view[None])[0])
-
-
-def test_pillows_order_is_found_out():
-    assert goes_down_first() == (int(PIL.__version__.split(".")[0]) >= 13)
 
 
 @pytest.fixture(scope="module")

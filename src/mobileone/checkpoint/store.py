@@ -84,8 +84,7 @@ def save_model(
         MobileOneError: if the file cannot be written.
 
     >>> import tempfile
-    >>> from mobileone.checkpoint.load import load_model
-    >>> from mobileone.model.create import create_model
+    >>> from mobileone import load_model, create_model
     >>> model = create_model("mobileone_s0", num_classes=10, form="inference")
     >>> path = save_model(model, Path(tempfile.mkdtemp()) / "digits.safetensors", extra={"epoch": 3})
     >>> load_model(path).num_classes

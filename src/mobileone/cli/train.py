@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from tyro.conf import Positional, UseAppendAction, arg
 from tyro.constructors import PrimitiveConstructorSpec
 
+from mobileone.cli.arguments import NAMES
 from mobileone.cli.output import print_json, result_line
 from mobileone.cli.words import INPUT_SIZE
 from mobileone.errors import ConfigError, MobileOneError
@@ -56,7 +57,7 @@ FLAGS = {
     "so pass distill.teacher yourself": "so pass --set distill.teacher=… yourself",
     "leave the budget out": "leave --budget out",
     "epochs and budget both say": "epochs and --budget both say",
-    "TensorBoard needs": "--tensorboard needs",
+    "leave files out, or track": "leave --track-files out, or --track",
 }
 
 
@@ -76,7 +77,8 @@ class Train:
     data: str | None = None
     """Folder with train/<class>/ and val/<class>/ (or class folders, with --split), a list of images (.csv,
     .json or .jsonl with the columns image and label or labels, perhaps split and group), shards
-    ('DIR/train-{000000..000007}.tar', a URL or a pipe), or `digits` (built in). Default: the recipe's."""
+    ('DIR/train-{000000..000007}.tar', a URL or a pipe), a data set of the Hugging Face hub
+    (hf:owner/name), or `digits` (built in). Default: the recipe's."""
     task: Task | None = None
     """singlelabel (one class an image) or multilabel (any number of labels, which --data lists). Default: the
     recipe's, which is singlelabel."""
@@ -124,8 +126,11 @@ class Train:
     allow_changed_data: bool = False
     """Resume although images were added, removed or renamed since the run began; in the epoch under way some
     may then come twice, or not at all."""
-    tensorboard: bool = False
-    """Also log to RUN_DIR/tensorboard."""
+    track: Annotated[tuple[str, ...], NAMES] = ()
+    """Also tell a tracker of every epoch: tensorboard (into RUN_DIR/tensorboard), mlflow[:URI] or
+    wandb[:PROJECT]; several with commas. One that is down does not stop the run."""
+    track_files: bool = False
+    """Hand best weights, configuration, metrics and curves over to the tracker at the end."""
     dry_run: bool = False
     """Only say what the run would be: configuration, parameter groups, memory and time from a few real steps,
     and the schedule as RUN_DIR/schedule.png."""
@@ -245,11 +250,13 @@ class Train:
         return 0
 
     def _callbacks(self) -> list[Callback]:
-        if not self.tensorboard:
-            return []
-        from mobileone.training.watch.tensorboard import TensorBoard
+        from mobileone.training.watch.open_tracker import open_tracker
 
-        return [TensorBoard()]
+        if self.track_files and not self.track:
+            raise ConfigError("--track-files hands files over to a tracker; name one with --track")
+        if int(os.environ.get("RANK", "0")) > 0:
+            return []
+        return [open_tracker(address, files=self.track_files) for address in self.track]
 
     def _plan(self, config: TrainConfig, picture: Path) -> int:
         from mobileone.training.run.plan import plan

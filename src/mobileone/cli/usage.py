@@ -30,7 +30,7 @@ def parse(read: Callable[[Sequence[str]], T], given: Sequence[str], *, prog: str
             return read(given)
     except SystemExit as stop:
         if stop.code:
-            command, why = complaint(_refusal(read, given), lambda of: _help(read, of), given)
+            command, why = complaint(_refusal(read, given), lambda of: help_text(read, of), given)
             whole = " ".join(part for part in (prog, command) if part)
             print(f"{prog}: usage: {why}; see {whole} --help", file=sys.stderr)
         raise
@@ -137,7 +137,8 @@ def _refusal(read: Callable[[Sequence[str]], object], given: Sequence[str]) -> s
     return _told(read, given)
 
 
-def _help(read: Callable[[Sequence[str]], object], command: list[str]) -> str:
+def help_text(read: Callable[[Sequence[str]], object], command: list[str]) -> str:
+    """What --help of a command prints, of the whole program for none, in ASCII, no line of it broken."""
     return _told(read, [*command, "--help"])
 
 

@@ -79,7 +79,7 @@ def evaluate(
         BadImageError: on an unreadable image under `"error"`.
         MissingExtraError: with several labels an image, without scikit-learn.
 
-    >>> from mobileone.model.create import create_model
+    >>> from mobileone import create_model
     >>> model = create_model("mobileone_s0", num_classes=10, form="inference")
     >>> model.set_input_size(32)
     >>> evaluate(model, "digits", progress=False).num_images

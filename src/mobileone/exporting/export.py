@@ -77,7 +77,7 @@ def export(
         MissingExtraError: if a library is not installed.
 
     >>> import tempfile
-    >>> from mobileone.model.create import create_model
+    >>> from mobileone import create_model
     >>> model = create_model("mobileone_s0", num_classes=10, form="inference").eval()
     >>> done = export(model, Path(tempfile.mkdtemp()) / "s0.pt2", format="torch", input_size=64)
     >>> done.manifest.parity.top1_agreement

@@ -5,18 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import PIL.Image
 from numpy.typing import NDArray
 
 from mobileone.errors import BadImageError, ConfigError
 from mobileone.images.decode import Image, as_stored
 from mobileone.images.letterbox import inside, with_border
+from mobileone.images.resample import Box, resample
 from mobileone.input_spec import Fit, InputSpec, Interpolation, Size, sides
 from mobileone.limits import IMAGE_PIXELS
-
-# Training's evaluation and predictions on any machine share one filter: Pillow's, which needs nothing else.
-Box = tuple[float, float, float, float]  # left, top, right, bottom
-_FILTERS = {"bilinear": PIL.Image.Resampling.BILINEAR, "bicubic": PIL.Image.Resampling.BICUBIC}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,8 +80,8 @@ class EvalTransform:
         height, width = inside((image.height, image.width), frame)
         pixels = self._decoded(image, height, width)
         if (height, width) != pixels.shape[:2]:
-            whole = PIL.Image.fromarray(pixels).resize((width, height), _FILTERS[self.interpolation])
-            pixels = np.array(whole)
+            whole = (0, 0, pixels.shape[1], pixels.shape[0])
+            pixels = resample(pixels, (height, width), interpolation=self.interpolation, box=whole)
         return with_border(pixels, frame, self.border)
 
     def _cut(self, image: Image) -> NDArray[np.uint8]:
@@ -97,10 +93,9 @@ class EvalTransform:
             return pixels[top : top + out_height, left : left + out_width]
         y, x = pixels.shape[0] / height, pixels.shape[1] / width
         box = (left * x, top * y, (left + out_width) * x, (top + out_height) * y)
-        cut = PIL.Image.fromarray(pixels).resize(
-            (out_width, out_height), _FILTERS[self.interpolation], _within(box, pixels)
+        return resample(
+            pixels, (out_height, out_width), interpolation=self.interpolation, box=_within(box, pixels)
         )
-        return np.array(cut)
 
     def _decoded(self, image: Image, height: int, width: int) -> NDArray[np.uint8]:
         """The whole image, at least as large as it will be resized to."""

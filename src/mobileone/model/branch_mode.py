@@ -29,7 +29,7 @@ def set_branch_mode(model: M, mode: BranchMode) -> M:
     a pickle keeps it; a state dict does not hold it.
 
     Args:
-        model: any module with `MobileOneBlock`s inside.
+        model: any module with `MobileOneBlock` units inside.
         mode: `"branches"`, `"online"`, or `"auto"`, the faster one for each unit.
 
     Returns:
@@ -38,7 +38,7 @@ def set_branch_mode(model: M, mode: BranchMode) -> M:
     Raises:
         ConfigError: on another mode, or if `model` has no unit in train form.
 
-    >>> from mobileone.model.create import create_model
+    >>> from mobileone import create_model
     >>> set_branch_mode(create_model("mobileone_s0"), "online").stem.branch_mode
     'online'
     """

@@ -174,7 +174,7 @@ def network_cost(
     Raises:
         ConfigError: on a size, batch or form that makes no sense.
 
-    >>> from mobileone.variants import VARIANTS
+    >>> from mobileone import VARIANTS
     >>> cost = network_cost(VARIANTS["mobileone_s0"])
     >>> cost.params, cost.macs, cost.flops
     (2078504, 275110400, 550221800)

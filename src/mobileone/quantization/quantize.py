@@ -116,8 +116,7 @@ def quantize(
         MissingExtraError: if a library is not installed.
 
     >>> import tempfile
-    >>> from mobileone.model.create import create_model
-    >>> from mobileone.variants import Variant
+    >>> from mobileone import create_model, Variant
     >>> model = create_model(Variant("small", (8, 8, 8, 16), depths=(1, 1, 1, 1)), num_classes=4).eval()
     >>> model.set_input_size(32)
     >>> photos = torch.randint(0, 256, (16, 3, 32, 32), dtype=torch.uint8)

@@ -133,7 +133,7 @@ def expand(model: M, x: Tensor | None = None, *, seed: int = 0) -> M:
     """A new model in which every inference-form unit has its branches again; it computes the same in eval.
 
     Args:
-        model: in eval mode; a `MobileOne` or any module that contains `InferenceBlock`s.
+        model: in eval mode; a `MobileOne` or any module that contains `InferenceBlock` units.
         x: a batch of real, normalised images (N, C, H, W): the branches' BatchNorm statistics come from it.
             Give 32 or more to go on training; None stands for seeded noise, good for eval only.
         seed: of the noise that tells the convolution branches apart.
@@ -146,7 +146,7 @@ def expand(model: M, x: Tensor | None = None, *, seed: int = 0) -> M:
             input channels are not known, or with a unit that was changed so that its spec and weights do not
             tell what it computes (a hook, a method, the convolution's settings).
 
-    >>> from mobileone.model.create import create_model
+    >>> from mobileone import create_model
     >>> fused = create_model("mobileone_s1", form="inference").eval()
     >>> expand(fused).form
     'train'

@@ -139,7 +139,7 @@ def refuse_training(model: nn.Module, *, doing: str) -> None:
 def reparameterize(model: M, *, dtype: torch.dtype | None = None) -> M:
     """A new model in which every train-form unit is one convolution; `model` is left as it is.
 
-    Works on any module that contains `MobileOneBlock`s, a detector for instance. Folding is in float64.
+    Works on any module that contains `MobileOneBlock` units, a detector for instance. Folding is in float64.
 
     Args:
         model: in eval mode throughout. DataParallel, DistributedDataParallel, torch.compile and
@@ -155,7 +155,7 @@ def reparameterize(model: M, *, dtype: torch.dtype | None = None) -> M:
             was changed so that fusing would lose it (see `fuse_block`), or if a folded kernel is not finite.
         ConfigError: if `dtype` is no floating-point type.
 
-    >>> from mobileone.model.create import create_model
+    >>> from mobileone import create_model
     >>> fused = reparameterize(create_model("mobileone_s0").eval())
     >>> fused.form, len(fused.state_dict())
     ('inference', 88)

@@ -30,8 +30,8 @@ class Difference:
 
     Attributes:
         name: dotted name of the layer; "output" for the model's own.
-        max_abs: max |a − b|.
-        max_rel: max |a − b| / max |a|.
+        max_abs: `max |a − b|`.
+        max_rel: `max |a − b| / max |a|`.
     """
 
     name: str
@@ -44,8 +44,8 @@ class VerifyReport:
     """What `verify` found.
 
     Attributes:
-        max_abs: of the outputs, max |a − b|.
-        max_rel: of the outputs, max |a − b| / max |a|.
+        max_abs: of the outputs, `max |a − b|`.
+        max_rel: of the outputs, `max |a − b| / max |a|`.
         tolerance: the max_rel up to which the models count as equal.
         first_departure: the first layer, in order of execution, beyond the tolerance; None if there is none.
         layers: every unit that both models have, in order of execution, and the output last.
@@ -137,13 +137,12 @@ def verify(model: nn.Module, fused: nn.Module, x: Any, *, tolerance: float | Non
         model: the reference, in eval mode; any module with our blocks.
         fused: the other form of it, in eval mode; units are matched by name.
         x: input of both, (N, C, H, W) as a rule, on their device and in a dtype both take.
-        tolerance: greatest max |a − b| / max |a| that counts as equal; None takes the one for the dtype.
+        tolerance: greatest `max |a − b| / max |a|` that counts as equal; None takes the one for the dtype.
 
     Raises:
         VerificationError: if a model is in training mode or output shapes differ.
 
-    >>> from mobileone.model.create import create_model
-    >>> from mobileone.reparam.fuse import reparameterize
+    >>> from mobileone import create_model, reparameterize
     >>> model = create_model("mobileone_s1").eval()
     >>> verify(model, reparameterize(model), torch.randn(1, 3, 64, 64)).ok
     True

@@ -23,10 +23,11 @@ from mobileone.errors import ConfigError, ExportError, MobileOneError
 from mobileone.exporting.export import export
 from mobileone.file_hash import sha256_of_path
 from mobileone.imagenet import human_name, resolve_classes
+from mobileone.images.resample import goes_down_first
 from mobileone.input_spec import InputSpec, sides
 from mobileone.outside_text import json_text
 from mobileone.quantization.quantize import quantize
-from mobileone.web.golden import goes_down_first, golden_values, write_photo
+from mobileone.web.golden import golden_values, write_photo
 from mobileone.web.litert_archive import VERSION, add_litert
 from mobileone.web.wasm_compiler import compile_network, compile_pixels
 

@@ -15,7 +15,6 @@ from mobileone.backends.artifact import Artifact, prepare
 from mobileone.images.decode import DecodedImage, read_image
 from mobileone.images.eval_transform import EvalTransform
 
-BILINEAR = PIL.Image.Resampling.BILINEAR
 # Height, width, seed: larger than the input, smaller, tall.
 PHOTO = (48, 64, 4)
 PICTURES = ((301, 403, 1), (150, 97, 2), (640, 200, 3))
@@ -34,16 +33,6 @@ def golden_picture(height: int, width: int, seed: int) -> NDArray[np.uint8]:
     noise = (index * 0x9E3779B1 & 0xFFFFFFFF) >> 27
     picture: NDArray[np.uint8] = (smooth ^ noise).astype(np.uint8)
     return picture
-
-
-def goes_down_first() -> bool:
-    """Whether this Pillow resizes tall pictures downwards first, as version 13 began to, not across first.
-
-    Bytes between the passes are rounded, so now and then a grey level depends on it.
-    """
-    tall = PIL.Image.fromarray(golden_picture(160, 20, 1))
-    across_first = tall.resize((10, 160), BILINEAR).resize((10, 40), BILINEAR)
-    return tall.resize((10, 40), BILINEAR).tobytes() != across_first.tobytes()
 
 
 def golden_values(artifact: Artifact) -> list[dict[str, Any]]:

@@ -1,9 +1,38 @@
-/* Runs images from a file with every set of kernels that this machine has, on one thread and on three.
-   runner IMAGES N > OUTPUTS; the names of the kernels, one a line, to stderr. */
+/* Runs images from a file with every set of kernels that this machine has: on one thread, on a team of three, on three
+   that are lent. runner IMAGES N > OUTPUTS; the names of the kernels, one a line, to stderr. */
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 
 #include "net.h"
+
+struct lent {
+  void (*task)(void *context, int index);
+  void *context;
+  int index;
+};
+
+static void *do_task(void *argument) {
+  const struct lent *l = argument;
+  l->task(l->context, l->index);
+  return NULL;
+}
+
+static void lend_threads(void *pool, int num_tasks, void (*task)(void *context, int index), void *context) {
+  struct lent lent[3];
+  pthread_t handles[3];
+  (void)pool;
+  for (int i = 0; i < num_tasks; i++) {
+    lent[i] = (struct lent){task, context, i};
+    if (pthread_create(&handles[i], NULL, do_task, &lent[i])) abort();
+  }
+  for (int i = 0; i < num_tasks; i++) pthread_join(handles[i], NULL);
+}
+
+static const struct {
+  int threads;
+  mobileone_net_parallel_for lend;
+} ways[] = {{1, NULL}, {3, NULL}, {3, lend_threads}};
 
 int main(int argc, char **argv) {
   enum { PIXELS = MOBILEONE_NET_HEIGHT * MOBILEONE_NET_WIDTH * MOBILEONE_NET_CHANNELS };
@@ -26,9 +55,10 @@ int main(int argc, char **argv) {
       return 4;
     }
     fprintf(stderr, "%s\n", name);
-    for (int threads = 1; threads <= 3; threads += 2)
+    for (size_t way = 0; way < sizeof ways / sizeof *ways; way++)
       for (int n = 0; n < count; n++) {
-        if (mobileone_net_run_parallel(pixels + (size_t)n * PIXELS, logits, workspace, bytes, threads, NULL, NULL))
+        if (mobileone_net_run_parallel(pixels + (size_t)n * PIXELS, logits, workspace, bytes, ways[way].threads,
+                                       ways[way].lend, NULL))
           return 5;
         fwrite(logits, sizeof logits, 1, stdout);
       }

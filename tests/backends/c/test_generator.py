@@ -1,7 +1,9 @@
 """The C file computes the simulator's integers, with every set of kernels and any number of threads."""
 
 import shutil
+import subprocess
 from dataclasses import replace
+from itertools import groupby
 
 import numpy as np
 import pytest
@@ -67,6 +69,42 @@ def test_every_kernel_computes_the_simulators_integers(little, little_library, n
 def test_threads_change_nothing(little, compile_source, noise, threads):
     network = compile_source(generate(little), threads=threads)
     assert_exact(network, little, noise(little, 3))
+
+
+SPANS = """
+#include "net.c"
+#include <stdio.h>
+int main(void) {
+  for (int s = 0; s < NUM_STEPS; s++)
+    for (int threads = 1; threads <= 5; threads++)
+      for (int share = 0; share < threads; share++)
+        for (int chunk = 0; chunk < chunks_of(&steps[s], threads); chunk++) {
+          const span at = span_of(&steps[s], threads, share, chunk);
+          printf("%d %d %d %d %d %d\\n", s, length_of(&steps[s]), threads, share, at.begin, at.end);
+        }
+}
+"""
+
+
+def test_threads_have_equal_shares_whose_rows_follow_one_another(little, compiler, tmp_path):
+    """And each share begins pairs of rows anew: cut across, a pair would be computed twice."""
+    source = generate(little, size=(224, 224))
+    (tmp_path / "net.c").write_text(source.code, encoding="utf-8")
+    (tmp_path / "net.h").write_text(source.header, encoding="utf-8")
+    (tmp_path / "spans.c").write_text(SPANS)
+    subprocess.run([compiler, "-O0", "-w", "spans.c", "-o", "spans"], cwd=tmp_path, check=True)
+    done = subprocess.run([tmp_path / "spans"], capture_output=True, text=True, check=True)
+    lines = [[int(value) for value in line.split()] for line in done.stdout.splitlines()]
+    for (_, length, threads), spans in groupby(lines, key=lambda line: line[:3]):
+        at = 0
+        for share, own in groupby(spans, key=lambda line: line[3]):
+            first = at
+            for *_, begin, end in own:
+                if begin < end:
+                    assert begin == at
+                    assert (begin - first) % 2 == 0
+                    at = end
+            assert at == min((share + 1) * -(-length // threads), length)
 
 
 def test_rectangles(little, compile_source, noise):

@@ -25,6 +25,16 @@ def test_a_set_has_its_own_names_and_a_kernel_for_every_shape(kernels):
     assert text.count("#if") == text.count("#endif")
 
 
+def test_kernels_that_choose_their_tiles_have_one_for_every_number_of_channels():
+    (relaxed,) = [each for each in KERNEL_SETS if each.name == "relaxed"]
+    shapes = [tile_shape(64, 2, pixels, groups=groups) for pixels in (49, 56, 112) for groups in (12, 16)]
+    text = relaxed.text(shapes)
+    assert re.findall(r"void (relaxed_pointwise_\w+)\(", text) == [
+        "relaxed_pointwise_64_12_2",
+        "relaxed_pointwise_64_16_2",
+    ]
+
+
 def test_the_best_come_first_and_plain_c_last():
     lists = re.findall(r"#define ALL_KERNELS (.*)", all_kernels(SHAPES))
     assert [each.split(", ")[-1] for each in lists] == ["&plain_kernels"] * 5

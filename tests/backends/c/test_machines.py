@@ -50,11 +50,11 @@ def run_elsewhere(little, noise, tmp_path):
         messages = done.stderr.decode()
         assert done.returncode == 0, messages
         names = messages.split()
-        outputs = np.frombuffer(done.stdout, np.float32).reshape(len(names), 2, len(images), -1)
+        outputs = np.frombuffer(done.stdout, np.float32).reshape(len(names), 3, len(images), -1)
         wanted = np.stack([run_integers(little, image).outputs for image in images])
-        for name, by_threads in zip(names, outputs, strict=True):
-            for outputs_of_one in by_threads:
-                np.testing.assert_array_equal(outputs_of_one, wanted, err_msg=name)
+        for name, ways in zip(names, outputs, strict=True):
+            for given in ways:
+                np.testing.assert_array_equal(given, wanted, err_msg=name)
         return names
 
     return run
@@ -87,7 +87,7 @@ def test_32_bits(run_elsewhere, flags):
 @pytest.mark.slow
 @pytest.mark.parametrize("check", ["address,undefined", "thread"])
 def test_sanitizers(run_elsewhere, compiler, check):
-    """Overflows and races end the program; three threads run beside one."""
+    """Overflows and races end the program; its own three threads and three that are lent run beside one."""
     command = [compiler, "-g", f"-fsanitize={check}", "-fno-sanitize-recover=all"]
     names = run_elsewhere(command, environment={"TSAN_OPTIONS": "halt_on_error=1"})
     assert names[-1] == "plain"

@@ -15,6 +15,7 @@ from mobileone.training.watch.records import (
     FitResult,
     best_record,
     metrics_table,
+    named_values,
 )
 
 
@@ -106,3 +107,23 @@ def test_a_record_comes_back_also_from_before_there_were_other_figures() -> None
     older = {name: value for name, value in one.to_dict().items() if name != "metrics"}
     assert EpochRecord.from_dict(older | {"acc1": 75.0, "acc5": 100.0}) == one
     assert EpochRecord.from_dict(older | {"acc1": None, "acc5": None}).metrics == {}
+
+
+def test_named_values_are_the_line_of_metrics_csv():
+    record = EpochRecord(
+        epoch=2,
+        step=6,
+        train_loss=0.5,
+        val_loss=None,
+        metrics={"acc1": 50.0, "recall/a": 25.0},
+        lr=0.1,
+        weight_decay=0.0,
+        seconds=1.0,
+        images_per_second=3.0,
+        data_wait=0.0,
+    )
+    values = named_values(record)
+    row = dict(zip(*(line.split(",") for line in metrics_table([record]).splitlines()), strict=True))
+    assert {name: f"{value:g}" for name, value in values.items()} == {k: v for k, v in row.items() if v}
+    many = {f"recall/{index}": 1.0 for index in range(101)}
+    assert "recall/3" not in named_values(replace(record, metrics=many))

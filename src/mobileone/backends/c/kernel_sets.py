@@ -38,12 +38,12 @@ class KernelSet:
 
     def text(self, shapes: Sequence[TileShape]) -> str:
         """Its part of the C file: operations, kernels, a pointwise kernel for every shape, a table of all."""
-        names = [f"V_pointwise_{s.pitch}_{dict(s.pixels)[self.family]}_{s.vectors}" for s in shapes]
+        constants = [(s.pitch, dict(s.pixels).get(self.family, s.groups), s.vectors) for s in shapes]
+        names = ["V_pointwise_{}_{}_{}".format(*each) for each in constants]
         instances = {
             name: f"V_KERNEL void {name}({POINTWISE_ARGUMENTS}) {{\n"
-            f"  V_pointwise(strip, pixels, p, begin, end, out, scratch, "
-            f"{shape.pitch}, {dict(shape.pixels)[self.family]}, {shape.vectors});\n}}\n"
-            for name, shape in zip(names, shapes, strict=True)
+            f"  V_pointwise(strip, pixels, p, begin, end, out, scratch, {', '.join(map(str, each))});\n}}\n"
+            for name, each in zip(names, constants, strict=True)
         }
         macros = "".join(f"#undef V_{name}\n" for name in MACROS)
         parts = [*map(template, self.files), *instances.values(), kernel_table("V", self.name, names), macros]

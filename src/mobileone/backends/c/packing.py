@@ -30,7 +30,6 @@ MOST_PIXELS = {
     "avx2": {1: 8, 2: 5, 3: 5},
     "neon": {1: 5, 2: 5, 3: 4},
     "simd128": {1: 5, 2: 5, 3: 5},
-    "relaxed": {1: 6, 2: 6, 3: 6},
 }
 
 
@@ -76,11 +75,13 @@ class TileShape:
 
     Attributes:
         pitch: bytes from one pixel to the next.
+        groups: of four input channels.
         vectors: of a block.
-        pixels: of a tile, by the family of kernels.
+        pixels: of a tile, by the family of kernels; one that is not there chooses tiles by itself.
     """
 
     pitch: int
+    groups: int
     vectors: int
     pixels: tuple[tuple[str, int], ...]
 
@@ -106,7 +107,7 @@ def tile_shape(pitch: int, vectors: int, pixels: int, *, groups: int = 64, width
         return products + split * size * SPLIT_PIXEL, len(starts)
 
     chosen = {name: min(range(1, most[vectors] + 1), key=cost) for name, most in MOST_PIXELS.items()}
-    return TileShape(pitch, vectors, tuple(sorted(chosen.items())))
+    return TileShape(pitch, groups, vectors, tuple(sorted(chosen.items())))
 
 
 def panel_widths(channels: int) -> list[tuple[int, int]]:

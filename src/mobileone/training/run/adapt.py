@@ -53,7 +53,7 @@ def adapt(config: TrainConfig, *, keep: Container[str] = ()) -> Adapted:
     Raises:
         DataError: if the data cannot be used.
 
-    >>> from mobileone.training.config.recipe import recipe
+    >>> from mobileone import recipe
     >>> adapt(recipe("linear_probe").with_values({"data": "digits"})).config.input_spec.size
     32
     """

@@ -178,6 +178,18 @@ def column_of(figure: str) -> str:
     return {"acc1": "acc@1", "acc5": "acc@5"}.get(figure, printable(figure))
 
 
+def named_values(record: EpochRecord) -> dict[str, float]:
+    """The line of metrics.csv by the names of its columns, without those that are empty, or too many."""
+    single = [name for name in record.metrics if "/" in name]
+    kinds = {name.partition("/")[0] for name in single}
+    left_out = single if len(single) > MAX_CLASS_COLUMNS * len(kinds) else ()
+    values: dict[str, float | None] = {
+        name: getattr(record, field) for field, name in COLUMNS.items() if field != "metrics"
+    }
+    values |= {column_of(name): value for name, value in record.metrics.items() if name not in left_out}
+    return {name: float(value) for name, value in values.items() if value is not None}
+
+
 WALL_CLOCK = ("seconds", "images/s", "data_wait")
 """Columns that no two runs share."""
 

@@ -84,7 +84,7 @@ static void form(int threads) {
 
 EXPORT("run") int run(int threads) {
   if (threads == 1) return CALL(run)(pixels_at(), logits_at(), workspace_at());
-  if (threads != workers.num_threads) form(threads);
+  if (threads != workers.run.threads) form(threads);
   return CALL(run_parallel)(pixels_at(), logits_at(), workspace_at(), CALL(workspace_for)(threads), threads, NULL, &workers);
 }
 

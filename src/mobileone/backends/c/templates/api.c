@@ -73,7 +73,7 @@ int PREFIX_run_parallel(const uint8_t *pixels, float *logits, void *workspace, s
 #ifdef PREFIX_UPPER_THREADS
     PREFIX_threads *team = pool ? (PREFIX_threads *)pool : PREFIX_threads_start(num_threads);
     if (team == NULL) return PREFIX_UPPER_NO_MEMORY;
-    if (team->num_threads != num_threads) return PREFIX_UPPER_BAD_THREADS;
+    if (team->run.threads != num_threads) return PREFIX_UPPER_BAD_THREADS;
     run_team(team, &j);
     if (pool == NULL) PREFIX_threads_stop(team);
 #else

@@ -5,6 +5,11 @@
    starts the one after, so three sets of sums take turns. With stride 1, four rows serve two rows of output: the
    second one's weights are the same, one byte further. V_TURN vectors of channels at a time, as registers allow. */
 
+/* Where an engine has few registers, pointers that walk are not multiplied into one for every column of the loop. */
+#ifndef V_IN_PLACE
+#define V_IN_PLACE(value) ((void)0)
+#endif
+
 typedef struct {
   V_ints upper[V_TURN], lower[V_TURN];
 } V_pair;
@@ -32,12 +37,15 @@ V_INLINE void V_two_rows(const uint8_t *r, ptrdiff_t row, ptrdiff_t pixel, const
   V_bytes d[V_TURN];                                                  \
   V_interleave(r, r + row, r2, r2 + row, turn, d);                    \
   r += pixel;                                                         \
-  r2 += pixel;
+  r2 += pixel;                                                        \
+  V_IN_PLACE(r);                                                      \
+  V_IN_PLACE(r2);
 #define V_END(sums)                                                   \
   V_column(&sums, d, w + 4 * V_TAPS);                                       \
   V_store_turn(out, sums.upper, scale, offset, turn);                 \
   V_store_turn(out + out_row, sums.lower, scale, offset, turn);       \
-  out += out_pixel;
+  out += out_pixel;                                                   \
+  V_IN_PLACE(out);
   {
     V_NEXT V_begin(&first, d, w, bias);
   }
@@ -82,9 +90,11 @@ V_INLINE void V_one_row(const uint8_t *r, ptrdiff_t row, ptrdiff_t pixel, const 
     V_bytes d[V_TURN];
     UNROLL for (int j = 0; j < V_TURN; j++) sums[j] = V_dot_taps(V_load(bias + 16 * j), last[j], taps[0][j]);
     r += pixel;
+    V_IN_PLACE(r);
     V_interleave(r, r + row, r + 2 * row, r + 2 * row, turn, d);
     UNROLL for (int j = 0; j < V_TURN; j++) sums[j] = V_dot_taps(sums[j], d[j], taps[1][j]);
     r += pixel;
+    V_IN_PLACE(r);
     V_interleave(r, r + row, r + 2 * row, r + 2 * row, turn, last);
     UNROLL for (int j = 0; j < V_TURN; j++) sums[j] = V_dot_taps(sums[j], last[j], taps[2][j]);
     V_store_turn(out, sums, scale, offset, turn);

@@ -255,7 +255,7 @@ static void classify(const job *j, int thread, const step *s, int begin, int end
 }
 #endif
 
-/* ---- steps, in chunks ---- */
+/* ---- steps, in shares and chunks ---- */
 
 static int blocks_of(const step *s) {
   int total = 0;
@@ -279,20 +279,35 @@ static int length_of(const step *s) {
   }
 }
 
-/* Into how many chunks a step is cut: equal ones for several threads. */
+static int smaller(int a, int b) { return a < b ? a : b; }
+static int divided_up(int a, int b) { return (a + b - 1) / b; }
+
+/* How a step is cut. Every thread has a share of its own, whose rows follow one another: what it reads is then mostly
+   what it wrote in the step before, and lies in its cache. A share is done in chunks, as many rows as the thread's strip
+   holds: an even number, since depthwise kernels compute rows in pairs. */
+typedef struct {
+  int begin, end; /* rows, or blocks of channels */
+} span;
+
+static int chunk_length(const step *s, int share) { return s->rows ? smaller(s->rows, share) : share; }
+
+/* Of a share; of the last shares some may be empty. */
 static int chunks_of(const step *s, int threads) {
-  const int length = length_of(s), rows = s->rows ? s->rows : length;
-  int chunks = (length + rows - 1) / rows;
-  if (threads > 1) chunks = (chunks + threads - 1) / threads * threads;
-  return chunks < length ? chunks : length;
+  const int share = divided_up(length_of(s), threads);
+  return divided_up(share, chunk_length(s, share));
 }
 
-static void run_chunk(const job *j, int thread, const step *s, int chunk, int chunks) {
-  const int length = length_of(s);
-  const int whole = j->threads == 1 && s->rows; /* the last chunk is the one that is short */
-  const int begin = whole ? chunk * s->rows : (int)((int64_t)length * chunk / chunks);
-  int end = whole ? begin + s->rows : (int)((int64_t)length * (chunk + 1) / chunks);
-  end = end < length ? end : length;
+static span span_of(const step *s, int threads, int thread, int chunk) {
+  const int length = length_of(s), share = divided_up(length, threads), most = chunk_length(s, share);
+  const span all = {share * thread + most * chunk, smaller(share * (thread + 1), length)};
+  return (span){all.begin, smaller(all.begin + most, all.end)};
+}
+
+/* By a thread, a chunk of its own or of another's share. */
+static void run_chunk(const job *j, int thread, const step *s, int share, int chunk) {
+  const span which = span_of(s, j->threads, share, chunk);
+  const int begin = which.begin, end = which.end;
+  if (begin >= end) return;
   switch (s->kind) {
     case STEM: {
       const map out = map_of(j, s->out);
@@ -315,15 +330,15 @@ static void run_chunk(const job *j, int thread, const step *s, int chunk, int ch
     }
     case PANELS: {
       const map in = map_of(j, s->in), out = map_of(j, s->out);
-      if (chunk == 0) clear_border(s, out, 0, s->out->height);
+      if (begin == 0) clear_border(s, out, 0, s->out->height);
       for (int i = 0, skipped = 0; i < s->num_panels; skipped += s->panels[i++].blocks) {
         const panel *p = &s->panels[i];
         const int from = begin > skipped ? begin - skipped : 0;
         const int to = end - skipped < p->blocks ? end - skipped : p->blocks;
-        cursor c = cursor_at(out, s->out, 0);
-        c.at += p->channel;
+        cursor to_panel = cursor_at(out, s->out, 0);
+        to_panel.at += p->channel;
         if (from < to)
-          j->k->pointwise[p->shape](in.data, s->in->height * s->in->width, p, from, to, c,
+          j->k->pointwise[p->shape](in.data, s->in->height * s->in->width, p, from, to, to_panel,
                                     thread_block(j, thread) + SCRATCH_AT);
       }
       break;

@@ -64,7 +64,8 @@ ${upper}_API size_t ${prefix}_workspace_for(int num_threads);
 ${upper}_API int ${prefix}_run(const uint8_t *pixels, float *logits, void *workspace);
 
 /* The same on several threads. `parallel_for` must call task(context, 0) to task(context, num_tasks - 1), at the same
-   time or not, and return when all have; `pool` is handed to it. Without it `pool` is a team that was started below, or
+   time or not, and return when all have; `pool` is handed to it. It is called once a run, or again where a task waited
+   some microseconds for another that had no core. Without it `pool` is a team that was started below, or
    NULL to start one for this call alone, which costs some 0.1 ms. A team does one image at a time. */
 typedef void (*${prefix}_parallel_for)(void *pool, int num_tasks, void (*task)(void *context, int index),
                                        void *context);

@@ -1,6 +1,6 @@
 /* ---- dot products of four bytes, which are exact on some machines ---- */
 
-enum { V_LANES = 4, V_SLICE = 4, V_TURN = 4, V_MOST_PIXELS = 6, V_TAPS = 256, V_TAPS_ROOM = 6 * V_TAPS };
+enum { V_LANES = 4, V_SLICE = 4, V_TURN = 2, V_SUMS = 12, V_TAPS = 256, V_TAPS_ROOM = 6 * V_TAPS };
 typedef uint8_t V_pixel;
 typedef int8_t V_weight;
 typedef v128_t V_held;
@@ -46,29 +46,21 @@ V_INLINE const V_weight *V_prepare_taps(const int8_t *taps, int count, V_weight 
 V_INLINE V_held V_hold(const V_weight *taps) { return V_load(taps); }
 V_INLINE V_ints V_dot_taps(V_ints sums, V_bytes bytes, V_held taps) { return V_dot(sums, bytes, taps); }
 
-/* Bytes of four rows, interleaved: vector j holds channels 4 · j + lane, four bytes each. */
+/* Eight bytes of four rows, interleaved: vector j holds channels 4 · (turn + j) + lane, four bytes each. Twice as many
+   would not leave registers enough for the sums of two outputs. */
 V_INLINE void V_interleave(const uint8_t *r0, const uint8_t *r1, const uint8_t *r2, const uint8_t *r3, int turn,
                            V_bytes *d) {
-  const v128_t a = V_load(r0), b = V_load(r1), c = V_load(r2), e = V_load(r3);
-  (void)turn;
-#define V_ZIP8(p, q, at)                                                                                  \
-  wasm_i8x16_shuffle(p, q, at, at + 16, at + 1, at + 17, at + 2, at + 18, at + 3, at + 19, at + 4, at + 20, \
-                     at + 5, at + 21, at + 6, at + 22, at + 7, at + 23)
-#define V_ZIP16(p, q, at) wasm_i16x8_shuffle(p, q, at, at + 8, at + 1, at + 9, at + 2, at + 10, at + 3, at + 11)
-  const v128_t above[2] = {V_ZIP8(a, b, 0), V_ZIP8(a, b, 8)}, below[2] = {V_ZIP8(c, e, 0), V_ZIP8(c, e, 8)};
-  d[0] = V_AS_BYTES(V_ZIP16(above[0], below[0], 0));
-  d[1] = V_AS_BYTES(V_ZIP16(above[0], below[0], 4));
-  d[2] = V_AS_BYTES(V_ZIP16(above[1], below[1], 0));
-  d[3] = V_AS_BYTES(V_ZIP16(above[1], below[1], 4));
-#undef V_ZIP8
-#undef V_ZIP16
+#define V_ZIP(p, q)                                                                                                  \
+  wasm_i8x16_shuffle(wasm_v128_load64_zero(p + 4 * turn), wasm_v128_load64_zero(q + 4 * turn), 0, 16, 1, 17, 2, 18, 3, \
+                     19, 4, 20, 5, 21, 6, 22, 7, 23)
+  const v128_t above = V_ZIP(r0, r1), below = V_ZIP(r2, r3);
+  d[0] = V_AS_BYTES(wasm_i16x8_shuffle(above, below, 0, 8, 1, 9, 2, 10, 3, 11));
+  d[1] = V_AS_BYTES(wasm_i16x8_shuffle(above, below, 4, 12, 5, 13, 6, 14, 7, 15));
+#undef V_ZIP
 }
 
 V_INLINE void V_store_turn(uint8_t *out, const V_ints *sums, const float *scale, int32_t offset, int turn) {
-  (void)turn;
-  const v128_t low = wasm_i16x8_narrow_i32x4(V_round(sums[0], wasm_v128_load(scale), offset),
-                                             V_round(sums[1], wasm_v128_load(scale + 16), offset));
-  const v128_t high = wasm_i16x8_narrow_i32x4(V_round(sums[2], wasm_v128_load(scale + 32), offset),
-                                              V_round(sums[3], wasm_v128_load(scale + 48), offset));
-  wasm_v128_store(out, wasm_u8x16_narrow_i16x8(low, high));
+  const v128_t whole = wasm_i16x8_narrow_i32x4(V_round(sums[0], wasm_v128_load(scale), offset),
+                                               V_round(sums[1], wasm_v128_load(scale + 16), offset));
+  wasm_v128_store64_lane(out + 4 * turn, wasm_u8x16_narrow_i16x8(whole, whole), 0);
 }

@@ -14,7 +14,7 @@ static void run_alone(const job *j) {
   begin_run(j);
   for (int i = 0; i < NUM_STEPS; i++) {
     const int chunks = chunks_of(&steps[i], 1);
-    for (int chunk = 0; chunk < chunks; chunk++) run_chunk(j, 0, &steps[i], chunk, chunks);
+    for (int chunk = 0; chunk < chunks; chunk++) run_chunk(j, 0, &steps[i], 0, chunk);
   }
 }
 

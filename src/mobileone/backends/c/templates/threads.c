@@ -1,9 +1,58 @@
 /* ==== Several threads =================================================================================== */
 
-/* The chunks of all steps stand in one row, and every thread takes the next that may begin: that is when all chunks of
-   the steps before are done. Nobody waits for a thread that has no chunk, so with fewer cores than threads the others
-   simply do more. `ticket` holds the run's number in its upper half and the next chunk in its lower one; a thread that
-   wakes up late cannot take one of a run that is over. */
+/* Every thread takes the chunks of its own share of a step, then what is left of the others'. The next step begins when
+   all chunks are done. Nobody waits for a thread that has not begun a chunk, so with fewer cores than threads the others
+   simply do more. Counters never go back, from one run to the next either: who looks too late finds nothing to take. */
+
+typedef struct {
+  atomic_uint value;
+  uint8_t apart[60]; /* no two in one line of a cache */
+} counter;
+
+typedef struct {
+  job now;
+  int threads;
+  unsigned first[NUM_STEPS + 1]; /* chunks of a share before each step, and in all */
+  counter begun;                 /* chunks of a share in all runs before this one */
+  counter done;                  /* chunks of all shares in all runs */
+  counter taken[PREFIX_UPPER_MAX_THREADS]; /* chunks of each share in all runs */
+} shared_run;
+
+static void set_threads(shared_run *r, int threads) {
+  r->threads = threads;
+  for (int i = 0; i < NUM_STEPS; i++) r->first[i + 1] = r->first[i] + (unsigned)chunks_of(&steps[i], threads);
+}
+
+/* How many chunks of all shares are done when the run is over. */
+static unsigned end_of_run(const shared_run *r, unsigned begun) {
+  return (begun + r->first[NUM_STEPS]) * (unsigned)r->threads;
+}
+
+/* Runs a chunk of the step that is going on: 2 if that ended it, 1 if not, 0 if there is none to take. */
+static int run_some(shared_run *r, int thread, unsigned begun, unsigned done) {
+  const unsigned threads = (unsigned)r->threads, behind = done - begun * threads;
+  int s = 0;
+  while (s < NUM_STEPS && behind >= r->first[s + 1] * threads) s++;
+  if (s == NUM_STEPS) return 0;
+  const unsigned from = begun + r->first[s], chunks = r->first[s + 1] - r->first[s];
+  for (unsigned i = 0, share = (unsigned)thread; i < threads; i++, share = share + 1 < threads ? share + 1 : 0) {
+    unsigned taken = atomic_load(&r->taken[share].value);
+    while (taken - from < chunks) {
+      if (!atomic_compare_exchange_weak(&r->taken[share].value, &taken, taken + 1)) continue;
+      run_chunk(&r->now, thread, &steps[s], (int)share, (int)(taken - from));
+      return atomic_fetch_add(&r->done.value, 1) + 1 == (from + chunks) * threads ? 2 : 1;
+    }
+  }
+  return 0;
+}
+
+static inline void pause_briefly(void) {
+#if HAS_X86_KERNELS
+  _mm_pause();
+#elif HAS_ARM_KERNELS
+  __asm__ volatile("yield");
+#endif
+}
 
 #ifdef PREFIX_UPPER_THREADS
 #ifdef __wasm__
@@ -56,21 +105,11 @@ static void thread_join(thread_handle t) { pthread_join(t, NULL); }
 static void give_way(void) { sched_yield(); }
 #endif
 
-static inline void pause_briefly(void) {
-#if HAS_X86_KERNELS
-  _mm_pause();
-#elif HAS_ARM_KERNELS
-  __asm__ volatile("yield");
-#endif
-}
-
 struct PREFIX_threads {
-  job now;
-  int num_threads, started;
-  int starts[NUM_STEPS + 1]; /* the first chunk of every step, and how many there are in all */
-  _Atomic uint64_t ticket;
-  atomic_int done, sleepers, stop;
+  shared_run run;
+  atomic_int sleepers, stop;
 #ifndef __wasm__
+  int started;
   mutex lock;
   condition progress;
   thread_handle handles[PREFIX_UPPER_MAX_THREADS];
@@ -83,27 +122,27 @@ struct PREFIX_threads {
 
 typedef struct PREFIX_threads team;
 
-/* Whether the ticket or the number of finished chunks is another, or all is over. */
-static int has_changed(team *t, uint64_t ticket, int done) {
-  return atomic_load(&t->ticket) != ticket || atomic_load(&t->done) != done || atomic_load(&t->stop);
+/* Whether chunks were finished, or another run began, or all is over. */
+static int has_changed(team *t, unsigned begun, unsigned done) {
+  return atomic_load(&t->run.done.value) != done || atomic_load(&t->run.begun.value) != begun || atomic_load(&t->stop);
 }
 
 #ifdef __wasm__
-/* Who falls asleep between the two changes that begin a run wakes up with its first step's end. */
-static void sleep_until_change(team *t, uint64_t ticket, int done) {
+/* Who falls asleep just when a run begins wakes up with its first step's end. */
+static void sleep_until_change(team *t, unsigned begun, unsigned done) {
   atomic_fetch_add(&t->sleepers, 1);
-  if (!has_changed(t, ticket, done)) __builtin_wasm_memory_atomic_wait32((int *)&t->done, done, -1);
+  if (!has_changed(t, begun, done)) __builtin_wasm_memory_atomic_wait32((int *)&t->run.done.value, (int)done, -1);
   atomic_fetch_sub(&t->sleepers, 1);
 }
 
 static void wake(team *t) {
-  if (atomic_load(&t->sleepers)) __builtin_wasm_memory_atomic_notify((int *)&t->done, PREFIX_UPPER_MAX_THREADS);
+  if (atomic_load(&t->sleepers)) __builtin_wasm_memory_atomic_notify((int *)&t->run.done.value, PREFIX_UPPER_MAX_THREADS);
 }
 #else
-static void sleep_until_change(team *t, uint64_t ticket, int done) {
+static void sleep_until_change(team *t, unsigned begun, unsigned done) {
   mutex_lock(&t->lock);
   atomic_fetch_add(&t->sleepers, 1);
-  while (!has_changed(t, ticket, done)) condition_wait(&t->progress, &t->lock);
+  while (!has_changed(t, begun, done)) condition_wait(&t->progress, &t->lock);
   atomic_fetch_sub(&t->sleepers, 1);
   mutex_unlock(&t->lock);
 }
@@ -116,50 +155,38 @@ static void wake(team *t) {
 }
 #endif
 
-static void wait_for_change(team *t, uint64_t ticket, int done) {
+static void wait_for_change(team *t, unsigned begun, unsigned done) {
   for (int i = 0; i < SPINS + YIELDS; i++) {
-    if (has_changed(t, ticket, done)) return;
+    if (has_changed(t, begun, done)) return;
     if (i < SPINS) pause_briefly();
     else give_way();
   }
-  sleep_until_change(t, ticket, done);
+  sleep_until_change(t, begun, done);
 }
 
-/* Take chunks until the run is over; the caller stays to its end, the others until they are stopped. */
+/* The caller stays to the run's end, the others until they are stopped. */
 static void work(team *t, int thread) {
-  const int total = t->starts[NUM_STEPS];
-  int s = 0;
-  for (;;) {
-    uint64_t ticket = atomic_load(&t->ticket);
-    const int done = atomic_load(&t->done), chunk = (int)(ticket & 0xFFFFFFFF);
-    if (atomic_load(&t->stop)) return;
-    if (thread == 0 && done == total) return;
-    if (s >= NUM_STEPS || chunk < t->starts[s]) s = 0;
-    while (s < NUM_STEPS && chunk >= t->starts[s + 1]) s++;
-    if (s == NUM_STEPS || done < t->starts[s]) {
-      wait_for_change(t, ticket, done);
-      continue;
-    }
-    if (!atomic_compare_exchange_weak(&t->ticket, &ticket, ticket + 1)) continue;
-    run_chunk(&t->now, thread, &steps[s], chunk - t->starts[s], t->starts[s + 1] - t->starts[s]);
-    if (atomic_fetch_add(&t->done, 1) + 1 == t->starts[s + 1]) wake(t);
+  while (!atomic_load(&t->stop)) {
+    const unsigned begun = atomic_load(&t->run.begun.value), done = atomic_load(&t->run.done.value);
+    if (thread == 0 && done == end_of_run(&t->run, begun)) return;
+    const int ran = run_some(&t->run, thread, begun, done);
+    if (ran == 2) wake(t);
+    if (ran == 0) wait_for_change(t, begun, done);
   }
 }
 
-/* So many threads, of which none works yet. */
+/* So many threads, of which none works yet; as after a run. */
 static void form_team(team *t, int num_threads) {
-  t->num_threads = num_threads;
-  for (int i = 0; i < NUM_STEPS; i++) t->starts[i + 1] = t->starts[i] + chunks_of(&steps[i], num_threads);
-  atomic_store(&t->done, t->starts[NUM_STEPS]);
-  atomic_store(&t->ticket, (uint64_t)t->starts[NUM_STEPS]);
+  set_threads(&t->run, num_threads);
+  for (int i = 0; i < num_threads; i++) atomic_store(&t->run.taken[i].value, 0);
+  atomic_store(&t->run.done.value, 0);
+  atomic_store(&t->run.begun.value, 0 - t->run.first[NUM_STEPS]);
 }
 
 static void run_team(team *t, const job *j) {
   begin_run(j);
-  t->now = *j;
-  const uint64_t run = (atomic_load(&t->ticket) >> 32) + 1;
-  atomic_store(&t->done, 0);
-  atomic_store(&t->ticket, run << 32);
+  t->run.now = *j;
+  atomic_fetch_add(&t->run.begun.value, t->run.first[NUM_STEPS]);
   wake(t);
   work(t, 0);
 }
@@ -212,24 +239,35 @@ void PREFIX_threads_stop(PREFIX_threads *threads) { (void)threads; }
 
 /* ---- the caller's threads ---- */
 
-typedef struct {
-  const job *now;
-  const step *what;
-  int chunks;
-  atomic_int next;
-} shared_step;
+enum { PATIENCE = 1000 }; /* some ten microseconds */
 
+typedef struct {
+  shared_run run;
+  atomic_int leaving;
+} lent_run;
+
+/* Threads that are lent must not wait for long, perhaps for one that has no core: who is tired goes, and so do the others
+   behind the step, that all may be called again. */
 static void run_share(void *context, int thread) {
-  shared_step *s = (shared_step *)context;
-  for (int chunk; (chunk = atomic_fetch_add(&s->next, 1)) < s->chunks;)
-    run_chunk(s->now, thread, s->what, chunk, s->chunks);
+  lent_run *lent = (lent_run *)context;
+  for (int waited = 0; waited < PATIENCE; waited++, pause_briefly()) {
+    const unsigned done = atomic_load(&lent->run.done.value);
+    if (done == end_of_run(&lent->run, 0)) return;
+    const int ran = run_some(&lent->run, thread, 0, done);
+    if (ran) waited = 0;
+    if (ran == 2 && atomic_load(&lent->leaving)) return;
+  }
+  atomic_store(&lent->leaving, 1);
 }
 
 static void run_with(const job *j, PREFIX_parallel_for parallel_for, void *pool) {
+  lent_run lent;
+  memset(&lent, 0, sizeof lent);
+  lent.run.now = *j;
+  set_threads(&lent.run, j->threads);
   begin_run(j);
-  for (int i = 0; i < NUM_STEPS; i++) {
-    shared_step s = {j, &steps[i], chunks_of(&steps[i], j->threads), 0};
-    if (s.chunks == 1) run_share(&s, 0);
-    else parallel_for(pool, j->threads, run_share, &s);
+  while (atomic_load(&lent.run.done.value) != end_of_run(&lent.run, 0)) {
+    atomic_store(&lent.leaving, 0);
+    parallel_for(pool, j->threads, run_share, &lent);
   }
 }
