@@ -108,7 +108,7 @@ def test_the_fused_network_itself_can_be_trained(
     path = save_model(trained if stored == "train" else fused, tmp_path / "m.safetensors")
     model = initial_model(TrainConfig(model=None, init=str(path), form="inference"), digits)
     assert model.form == "inference"
-    assert torch.equal(model.stem.conv.weight, fused.stem.conv.weight)
+    assert torch.equal(model.stem.reparam_conv.weight, fused.stem.reparam_conv.weight)
     assert all(parameter.requires_grad for parameter in model.parameters())
     with pytest.raises(ConfigError, match="form=inference has no BatchNorm to train from nothing with; set"):
         TrainConfig(form="inference")
