@@ -118,6 +118,8 @@ def test_every_public_name_is_there_and_listed():
         "from mobileone.cli.main import main; main(['info', 'mobileone_s0'])",
         "from mobileone.cli.main import main; main(['weights'])",
         "import mobileone.training.config.train_config, mobileone.profiling.cost, mobileone.imagenet",
+        "import mobileone.parts.predict_parts, mobileone.parts.embed_parts, mobileone.parts.evaluate_parts",
+        "import mobileone.parts.merge, mobileone.inference.batch_predictor, mobileone.cli.merge",
         "import mobileone.benchmarking.worker, mobileone.benchmarking.bench_report",
         "import mobileone.backends.session, mobileone.backends.manifest, mobileone.backends.writer",
         "import mobileone.images.any_image, mobileone.images.eval_transform, mobileone.inference.predictor",
