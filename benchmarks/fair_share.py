@@ -8,6 +8,7 @@ measured in processes of its own. `default` is what libgomp does by itself, `our
     python -m benchmarks.fair_share                             # auto and branches, alone and beside others
     python -m benchmarks.fair_share --spin default,0,1000,4000,20000
     python -m benchmarks.fair_share --forms auto,branches,timm  # timm's network too, where timm is installed
+    python -m benchmarks.fair_share --threads 1                 # leaves the other cores to others
 
 Loads are taken in turn, round by round, in one process per form and count. The machine must be idle.
 """
@@ -42,10 +43,12 @@ def busy(number: int) -> Iterator[None]:
             process.wait()
 
 
-def environment(spin: str) -> dict[str, str]:
+def environment(spin: str, threads: int | None) -> dict[str, str]:
     """Of a measured process."""
     cleared = ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")
     kept = {name: value for name, value in os.environ.items() if name not in cleared}
+    if threads is not None:
+        kept["OMP_NUM_THREADS"] = str(threads)
     if spin == "ours":
         from mobileone.processor import SPIN_COUNT
 
@@ -58,7 +61,11 @@ def measure(form: str, spin: str, arguments: argparse.Namespace) -> dict[str, li
     command = [sys.executable, "-m", "benchmarks.fair_share", "--measured", form]
     command += ["--batch", str(arguments.batch), "--size", str(arguments.size)]
     process = subprocess.Popen(
-        command, env=environment(spin), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        command,
+        env=environment(spin, arguments.threads),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
     )
     assert process.stdin is not None
     assert process.stdout is not None
@@ -158,6 +165,7 @@ def main() -> None:
     )
     parser.add_argument("--forms", default="auto,branches", help="auto, branches, plain, timm")
     parser.add_argument("--spin", default="default,ours", help="counts, default, or ours")
+    parser.add_argument("--threads", type=int, help="of a step; a core each by default")
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--size", type=int, default=128)
     parser.add_argument("--steps", type=int, default=5, help="under one load at a time")
@@ -170,6 +178,7 @@ def main() -> None:
     from mobileone.processor import num_cores, processor_name
 
     what = f"batch {arguments.batch}, {arguments.size} px, float32, {num_cores()} cores"
+    what += "" if arguments.threads is None else f", {arguments.threads} threads"
     print(f"{processor_name()}, {platform.system()}; S0, {what}; ms a step, and times of alone [quartiles]")
     print("| form | spin | beside | ms | times |\n|---|---|---|---|---|")
     for form in arguments.forms.split(","):

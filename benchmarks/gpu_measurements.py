@@ -29,6 +29,7 @@ from mobileone.data.loader import Batch
 from mobileone.data.open import open_data
 from mobileone.functional.online.moments import reference_moments
 from mobileone.functional.window import Window
+from mobileone.model.network import MobileOne
 from mobileone.ranks.distributed import Distributed
 from mobileone.training.config.recipe import recipe
 from mobileone.training.config.train_config import TrainConfig
@@ -380,7 +381,7 @@ def _time_passes(bench: Bench, x: Tensor, window: Window, shape: dict[str, int])
 
 
 def serve(bench: Bench) -> None:
-    """Inference of a fused network: PyTorch eager and as a CUDA graph, AOTInductor, ONNX Runtime."""
+    """Inference of a fused network: PyTorch eager and as a CUDA graph, AOTInductor, ONNX Runtime, `bench`."""
     model = mobileone.create_model(bench.network("mobileone_s0"), form="inference").eval()
     if bench.dry:
         model.set_input_size(bench.size)
@@ -410,6 +411,7 @@ def serve(bench: Bench) -> None:
             bench.guarded(f"PyTorch {batch} {dtype}", work)
     bench.guarded("ONNX Runtime", lambda: _serve_onnx(bench, model))
     bench.guarded("AOTInductor", lambda: _serve_aoti(bench, own))
+    bench.guarded("bench", lambda: _serve_bench(bench, model))
 
 
 def _serve_onnx(bench: Bench, model: nn.Module) -> None:
@@ -441,6 +443,27 @@ def _serve_aoti(bench: Bench, model: nn.Module) -> None:
         )
 
 
+def _serve_bench(bench: Bench, model: MobileOne) -> None:
+    """The command's own function: with copies and without, each candidate in a process of its own."""
+    baselines = ("PyTorch fused, channels_last", *(() if bench.dry else ("PyTorch CUDA graph",)))
+    found = mobileone.bench(
+        model,
+        device=bench.device,
+        backends=("onnx",),
+        precisions=("fp32",) if bench.dry else ("fp32", "bf16", "fp16"),
+        baselines=baselines,
+        runs=2 if bench.dry else 60,
+        progress=False,
+    )
+    for row in found.rows:
+        with_copies, without = (
+            each and round(each.median_ms, 3) for each in (row.latency, row.device_latency)
+        )
+        figures = {"ms": with_copies, "on_device_ms": without, "gpu_bytes": row.device_bytes}
+        bench.say(through="bench", row=row.name, **figures, reason=row.reason)
+    bench.say(through="bench", accelerator=found.protocol.accelerator, use=str(found))
+
+
 def compiled(bench: Bench) -> None:
     time_form(bench, "plain compiled", "plain", compiled="default")
     time_form(bench, "online compiled", "online", compiled="default")
@@ -456,7 +479,7 @@ CHECKS: dict[str, tuple[Callable[[Bench], None], int]] = {
     "exact": (exact, 60),
     "kernels": (kernels, 100),
     "train": (train, 120),
-    "serve": (serve, 90),
+    "serve": (serve, 150),
     "compiled": (compiled, 240),
 }
 """Each check and its limit in seconds, in the order of what one would least like to be without."""

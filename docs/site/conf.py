@@ -20,7 +20,7 @@ myst_heading_anchors = 4
 myst_enable_extensions = ["html_image"]
 nb_execution_mode = "off"
 highlight_language = "none"
-smartquotes = False
+smartquotes_action = "D"  # dashes alone: names of parameters are set off by one
 copybutton_prompt_text = "$ "
 
 # Docstrings: Google's sections, `code` between single backticks.

@@ -11,6 +11,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 
 NAVIGATION = {
+    "Start": ("docs/tutorial.md", "examples/first_steps.ipynb"),
     "Train": (
         "docs/data.md",
         "docs/training.md",
@@ -86,7 +87,7 @@ def _with_links(text: str, path: str, known: list[str], source: Path) -> str:
             return f"{site_name(linked)}{Path(linked).suffix}{anchor}"
         if not (ROOT / linked).is_file():
             return match[0]  # for Sphinx to complain about
-        if Path(linked).suffix in (".png", ".svg"):
+        if Path(linked).suffix in (".jpg", ".png", ".svg"):
             shutil.copy(ROOT / linked, source)
             return Path(linked).name
         return _shown_file(linked, source)

@@ -252,9 +252,13 @@ def command_page(name: str) -> str:
 
 
 def _plain(text: str) -> str:
-    """A sentence of help as reStructuredText: only what stands between backticks is marked up."""
+    """A sentence of help as reStructuredText: what stands between backticks, and flags, are code."""
     parts = re.split(r"(`[^`]+`)", text)
-    return "".join(part if part.startswith("`") else re.sub(r"([*|_\\])", r"\\\1", part) for part in parts)
+    return "".join(part if part.startswith("`") else _escaped(part) for part in parts)
+
+
+def _escaped(text: str) -> str:
+    return re.sub(r"(?<![\w-])(--[a-z][\w-]*)", r"`\1`", re.sub(r"([*|_\\])", r"\\\1", text))
 
 
 def _heading(text: str, line: str) -> str:

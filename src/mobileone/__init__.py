@@ -43,6 +43,8 @@ if TYPE_CHECKING:
     from mobileone.errors import UnsafeCheckpointError as UnsafeCheckpointError
     from mobileone.errors import VerificationError as VerificationError
     from mobileone.evaluation.evaluate import evaluate as evaluate
+    from mobileone.evaluation.explain import draw_explanations as draw_explanations
+    from mobileone.evaluation.explain import explain as explain
     from mobileone.exporting.export import export as export
     from mobileone.inference.predictor import Predictor as Predictor
     from mobileone.input_spec import InputSpec as InputSpec
@@ -143,8 +145,10 @@ _HOME = {
     "convert": "mobileone.checkpoint.convert",
     "create_model": "mobileone.model.create",
     "describe": "mobileone.checkpoint.inspect",
+    "draw_explanations": "mobileone.evaluation.explain",
     "embed": "mobileone.curation.embed",
     "evaluate": "mobileone.evaluation.evaluate",
+    "explain": "mobileone.evaluation.explain",
     "expand": "mobileone.reparam.expand",
     "export": "mobileone.exporting.export",
     "fit": "mobileone.training.run.fit",

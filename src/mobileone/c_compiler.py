@@ -167,6 +167,13 @@ def library_path(source: Path, command: Sequence[str], *, header: Path | None = 
     return cache_dir() / "c" / f"{source.stem}-{key.hexdigest()[:24]}{library_suffix()}"
 
 
+def this_system() -> str:
+    """This machine as `TARGETS` names systems, whether it is among them or not: processor and system."""
+    machine, system = platform.machine().lower(), platform.system().lower()
+    machine = {"amd64": "x86_64", "arm64": "aarch64"}.get(machine, machine)
+    return f"{machine}-{'macos' if system == 'darwin' else system}"
+
+
 def library_suffix() -> str:
     """Of shared libraries on this system."""
     return {"darwin": ".dylib", "win32": ".dll"}.get(sys.platform, ".so")

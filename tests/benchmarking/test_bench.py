@@ -9,8 +9,11 @@ import pytest
 
 from mobileone.benchmarking import bench as bench_module
 from mobileone.benchmarking import candidate_builder
+from mobileone.benchmarking.baselines import baselines_on
 from mobileone.benchmarking.bench import bench
 from mobileone.benchmarking.bench_report import bench_report
+from mobileone.benchmarking.candidate_builder import CandidateBuilder
+from mobileone.benchmarking.card import Card
 from mobileone.benchmarking.latency import Latency
 from mobileone.checkpoint.store import save_model
 from mobileone.errors import ConfigError
@@ -135,3 +138,39 @@ def test_arguments_that_make_no_sense_are_refused_before_anything_runs(quick, mo
     with pytest.raises(ConfigError, match=message):
         bench(model, **{"backends": ("torch",), "progress": False} | options)
     assert plans == []
+
+
+def test_on_a_gpu_it_is_named_and_nothing_is_held_against_the_processor(quick, model, monkeypatch):
+    plans = quick(2.0, 1.0)
+    card = Card(device="cuda:1", name="NVIDIA H100", versions={"CUDA": "12.8"})
+    monkeypatch.setattr(bench_module, "find_card", lambda device: card)
+    monkeypatch.setattr(bench_module, "measure_ceilings", None)
+    monkeypatch.setattr(candidate_builder, "check_installed", lambda name: None)
+    names = ("PyTorch fused", "PyTorch CUDA graph")
+    monkeypatch.setattr(CandidateBuilder, "_exported", lambda *_: iter(()))
+    found = bench(model, device="cuda:1", baselines=names, progress=False)
+    assert plans[0].card is card
+    assert [(row.backend, row.device) for row in found.rows] == [(name, "cuda:1") for name in reversed(names)]
+    assert found.to_dict()["protocol"]["accelerator"] == "NVIDIA H100 (cuda:1), CUDA 12.8"
+    assert (found.ceilings, found.rows[0].floor) == ((), None)
+    assert "no ceilings, and no floors: they are the processor's" in found.protocol.notes
+    assert "on cuda:1, 1 thread" in found.recommendations[0].row.name
+
+
+def test_what_only_a_gpu_can_run_is_refused_on_the_processor(model):
+    with pytest.raises(
+        ConfigError, match=r"baselines must be among PyTorch unfused.*got 'PyTorch CUDA graph'"
+    ):
+        bench(model, backends=("torch",), baselines=("PyTorch CUDA graph",), progress=False)
+
+
+@pytest.mark.gpu
+def test_every_way_to_run_a_network_on_a_gpu(model):
+    found = bench(model, device="cuda", precisions=("fp32", "bf16"), runs=5, progress=False)
+    rows = {(row.backend, row.precision): row for row in found.rows}
+    for name in baselines_on("cuda"):
+        for precision in ("fp32", "bf16"):
+            row = rows[name, precision]
+            assert row.reason is None
+            assert 0 < row.device_latency.min_ms <= row.latency.median_ms
+            assert row.device_bytes > 0

@@ -7,9 +7,11 @@ import pytest
 
 from mobileone.backends.manifest import manifest_path
 from mobileone.backends.table import BACKENDS
+from mobileone.benchmarking import candidate_builder
 from mobileone.benchmarking.bench_images import InputFiles
 from mobileone.benchmarking.candidate_builder import CandidateBuilder, CandidateGrid, choose_backends
 from mobileone.benchmarking.subject import read_subjects
+from mobileone.errors import ConfigError, MissingExtraError
 from mobileone.exporting.export import export
 from mobileone.input_spec import InputSpec
 from mobileone.model.create import create_model
@@ -115,3 +117,55 @@ def test_what_is_not_installed_is_left_out_and_said(monkeypatch):
     assert "openvino" not in [each.name for each in chosen]
     assert "coreml" not in [each.name for each in chosen]
     assert any("mobileone[openvino]" in note for note in notes)
+
+
+def test_on_a_gpu_onnx_files_go_two_ways_and_pytorch_every_precision(build, model):
+    pytest.importorskip("onnx", reason="needs mobileone[onnx]")
+    axes = {
+        "precisions": ["fp32", "fp16", "bf16", "int8"],
+        "threads": [1],
+        "baselines": ["PyTorch CUDA graph"],
+    }
+    found = build(model, backends=[BACKENDS["onnx"]], device="cuda:1", **axes)
+    ran = [(each.backend, each.device, each.precision) for each in found if each.refusal is None]
+    assert ran == [
+        *(("PyTorch CUDA graph", "cuda:1", precision) for precision in ("fp32", "fp16", "bf16")),
+        ("onnx", "cuda:1", "fp32"),
+        ("onnx", "tensorrt:1", "fp32"),
+        ("onnx", "tensorrt:1", "fp16"),
+    ]
+    assert [each.options["device"] for each in found if each.refusal is None] == [
+        where for _, where, _ in ran
+    ]
+    assert (
+        len({each.options["artifact"] for each in found if each.backend == "onnx" and not each.refusal}) == 1
+    )
+    refused = {(each.device, each.precision): each.refusal for each in found if each.refusal}
+    assert refused["cuda:1", "fp16"] == "ONNX Runtime executes fp32 on cuda:1"
+    assert refused["tensorrt:1", "int8"] == "ONNX Runtime executes fp32, fp16 on tensorrt:1"
+
+
+def test_files_that_run_on_the_processor_alone_are_refused_on_a_gpu(build, model, tmp_path):
+    path = tmp_path / "mine.tflite"
+    export(model, path, format="litert")
+    (found,) = build(path, threads=[1], device="cuda:0")
+    assert (found.device, found.refusal) == ("cuda:0", "LiteRT does not run fp32 on cuda:0")
+
+
+def test_backends_of_the_processor_alone_are_left_out_on_a_gpu_and_said(monkeypatch):
+    monkeypatch.setattr(candidate_builder, "check_installed", lambda name: None)
+    chosen, notes = choose_backends(("all",), on_gpu=True)
+    assert [each.name for each in chosen] == ["onnx"]
+    assert notes == ["left out, for they run on the CPU: openvino, litert, executorch, c, ncnn, torch"]
+    with pytest.raises(ConfigError, match="openvino, litert run on the CPU; on a GPU there is onnx"):
+        choose_backends(("openvino", "onnx", "litert"), on_gpu=True)
+
+
+def test_on_a_gpu_pytorch_is_enough(monkeypatch):
+    def missing(name):
+        raise MissingExtraError(f"{name} needs what is not here")
+
+    monkeypatch.setattr(candidate_builder, "check_installed", missing)
+    chosen, notes = choose_backends(("all",), on_gpu=True)
+    assert chosen == []
+    assert "left out: onnx needs what is not here" in notes

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from mobileone.benchmarking import measure as measure_module
+from mobileone.benchmarking.card import Card
 from mobileone.benchmarking.measure import MeasurementPlan, measure, score
 from mobileone.benchmarking.noise import Noise
 from mobileone.benchmarking.process import WorkerProcess
@@ -17,9 +18,16 @@ from .conftest import CORE
 def run(tmp_path):
     """Measures candidates with few runs."""
 
-    def apply(*candidates, runs=4, labels=None, reference=None):
+    def apply(*candidates, runs=4, labels=None, reference=None, card=None):
         plan = MeasurementPlan(
-            runs=runs, budget_s=0.05, seed=0, cores=CORE, workspace=tmp_path, labels=labels, progress=False
+            runs=runs,
+            budget_s=0.05,
+            seed=0,
+            cores=CORE,
+            workspace=tmp_path,
+            labels=labels,
+            progress=False,
+            card=card,
         )
         noise = Noise(CORE)
         rows = measure(candidates, plan, noise, reference=lambda network: reference)
@@ -103,3 +111,49 @@ def test_scores_without_labels_and_without_reference():
     logits = np.eye(4)[[1, 2]]
     assert score(logits, labels=None, reference=None).score is None
     assert score(logits, labels=np.array([1, 1]), reference=None).score == 50
+
+
+class PlayedCard(Card):
+    """Every candidate takes a megabyte of it."""
+
+    def used_bytes(self):
+        used.append(2**20)
+        return sum(used)
+
+
+used: list[int] = []
+
+
+@pytest.fixture
+def on_card(run, candidate):
+    """Measures fake candidates on a GPU."""
+
+    def apply(*options):
+        made = [
+            replace(candidate(session="FakeOnGpu", backend=f"fake {n}", **each), device="cuda:0")
+            for n, each in enumerate(options)
+        ]
+        return run(*made, card=PlayedCard(device="cuda:0", name="a card"))[0]
+
+    return apply
+
+
+def test_on_a_gpu_a_run_is_timed_with_its_copies_and_without(on_card):
+    (row,) = on_card({"seconds": 0.02})
+    assert (row.reason, row.device) == (None, "cuda:0")
+    assert row.latency.num_runs == row.device_latency.num_runs == 4
+    assert row.latency.min_ms >= 20
+    assert 2 <= row.device_latency.min_ms < 20
+    assert row.device_bytes == 2**20
+
+
+def test_what_has_no_room_on_the_gpu_is_a_row_with_a_reason(on_card):
+    bad, good = on_card({"fail": "resident"}, {})
+    assert (bad.latency, bad.device_latency) == (None, None)
+    assert bad.reason == "ValueError: the GPU has no room for the batch"
+    assert good.reason is None
+
+
+def test_on_the_processor_nothing_is_timed_twice(run, candidate):
+    (row,), _ = run(candidate())
+    assert (row.device, row.device_latency, row.device_bytes) == ("cpu", None, None)

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mobileone.benchmarking.bench_result import Accuracy
@@ -81,6 +81,7 @@ def test_labels_without_pytorch_to_compare_with_leave_the_choice_to_latency():
     assert recommend(rows, None, tolerance=1, evaluated=True).row is rows[0]
 
 
+@settings(suppress_health_check=[HealthCheck.too_slow])  # how busy the machine is, is not tested
 @given(
     st.lists(
         st.tuples(st.floats(0.1, 100), st.floats(0, 2), st.integers(1, 4), st.floats(70, 81)),

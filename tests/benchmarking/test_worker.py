@@ -54,3 +54,14 @@ def test_openers_are_found_by_module_and_by_file():
     assert find(f"{FAKE}:Chatty").__name__ == "Chatty"
     with pytest.raises(AttributeError):
         find(f"{FAKE}:Nobody")
+
+
+def test_without_copies_the_batch_is_put_on_the_gpu_once():
+    worker = Worker()
+    worker.session, worker.inputs = find(f"{FAKE}:FakeOnGpu")(), np.zeros((1, 1, 1, 1))
+    put, ran = [], []
+    worker.session.resident = lambda batch: put.append(batch.shape) or (lambda: ran.append(1))
+    for _ in range(2):
+        answer = worker.time({"warmup": 3, "runs": 2, "on_device": True})
+    assert len(answer["seconds"]) == 2
+    assert (put, len(ran), worker.session.runs) == ([(1, 1, 1, 1)], 10, 0)

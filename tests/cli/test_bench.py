@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import PIL.Image
 import pytest
+import torch
 
 from mobileone.benchmarking import ceilings
 from mobileone.checkpoint.store import save_model
@@ -150,6 +151,8 @@ def test_pytorch_beside_the_artifacts(run, model, tmp_path):
         (("mobileone_s0", "--backends", "abacus"), "backends must be all, or some of onnx, "),
         (("mobileone_s0", "--backends", "coreml"), "got coreml"),
         (("mobileone_s0", "--backends", ","), "got none"),
+        (("mobileone_s0", "--device", "mps"), "bench runs on cpu, cuda or cuda:N, got device 'mps'"),
+        (("mobileone_s0", "--device", "tensorrt"), "TensorRT is measured on cuda, beside CUDA"),
         (("mobileone_s0", "--threads", "0"), "threads must be 1 to "),
         (("mobileone_s0", "--threads", "9999"), "got 9999"),
         (("mobileone_s0", "--threads", "1,1"), "different values"),
@@ -171,6 +174,14 @@ def test_refusals_are_one_line(run, arguments, message):
     assert (code, out) == (1, "")
     assert err.startswith("mobileone: error: ")
     assert message in err
+    assert err.count("\n") == 1
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
+def test_without_a_gpu_nothing_is_measured_on_one(run):
+    code, out, err = run("nowhere.onnx", "--device", "cuda:1")
+    assert (code, out) == (1, "")
+    assert err.startswith("mobileone: error: device cuda:1 is not here (")
     assert err.count("\n") == 1
 
 

@@ -4,7 +4,9 @@ import csv
 import json
 import shutil
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from mobileone.cli.named_images import list_images, opened, still_there
 from mobileone.data.shards.write import ShardSettings, write_shards
@@ -84,3 +86,19 @@ def test_what_cannot_be_meant_is_refused(run, model_file, shards, tmp_path):
     shutil.copy(shards / "val-000000.tar", tmp_path / "alone.tar")
     code, _, err = run("predict", model_file, tmp_path / "alone.tar")
     assert (code, "mobileone shard --index" in err) == (1, True), err
+
+
+def test_a_data_set_of_the_hubs_library_is_predicted_with_its_names(run, model_file, tmp_path):
+    datasets = pytest.importorskip("datasets", reason="datasets is not installed")
+    datasets.disable_progress_bars()
+    rows = [np.full((40, 48, 3), shade, np.uint8) for shade in (3, 200)]
+    features = datasets.Features({"image": datasets.Image()})
+    table = datasets.Dataset.from_dict({"image": list(map(Image.fromarray, rows))}, features=features)
+    table.save_to_disk(tmp_path / "bare")
+    target = tmp_path / "out.csv"
+    code, _, err = run("predict", model_file, f"hf:{tmp_path}/bare:train", "-o", target)
+    assert code == 0, err
+    assert [f"hf:{tmp_path}/bare:train: {index}," in target.read_text() for index in (0, 1)] == [True, True]
+    code, _, err = run("embed", model_file, f"hf:{tmp_path}/bare:train", "-o", tmp_path / "v.npy")
+    assert code == 0, err
+    assert np.load(tmp_path / "v.npy").shape == (2, 32)

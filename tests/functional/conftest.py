@@ -89,7 +89,15 @@ def compile_for(
 
     monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
 
-    def run(kernel: Any, arch: int, dtype: str, *, warps: int, **constants: Any) -> Compiled:
+    def run(
+        kernel: Any,
+        arch: int,
+        dtype: str,
+        *,
+        warps: int,
+        options: dict[str, Any] | None = None,
+        **constants: Any,
+    ) -> Compiled:
         names = kernel.arg_names
         types = {
             name: "constexpr" if name in constants
@@ -108,7 +116,7 @@ def compile_for(
                 attrs={(i,): [["tt.divisibility", 16]] for i in aligned},
             ),
             target=GPUTarget("cuda", arch, 32),
-            options={"num_warps": warps, "enable_fp_fusion": True},
+            options={"num_warps": warps, "enable_fp_fusion": True, **(options or {})},
         )
         took = cpu_seconds() - started
         if request.node.get_closest_marker("slow"):

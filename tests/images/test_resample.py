@@ -1,6 +1,5 @@
 """Resizing in C is Pillow's, to the byte, and touches nothing else; and what is done without."""
 
-import platform
 import shutil
 import subprocess
 import sys
@@ -11,27 +10,24 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mobileone.c_compiler import compile_c
+from mobileone.c_compiler import compile_c, this_system
 from mobileone.errors import ExportError, MobileOneWarning
 from mobileone.images import resample as module
 from mobileone.images.resample import (
-    FLAGS,
-    SOURCE,
-    X86_FLAGS,
     Library,
     Resampler,
     agreeing,
     by_pillow,
-    command,
     goes_down_first,
     resample,
 )
+from mobileone.images.resample_library import FLAGS, SOURCE, flags_for, own_command
 
 
 @pytest.fixture(scope="module")
 def library(compiler, tmp_path_factory):
     path = tmp_path_factory.mktemp("library") / "resample.so"
-    compile_c(command(), SOURCE, path)
+    compile_c(own_command(), SOURCE, path)
     return Library(path)
 
 
@@ -124,7 +120,7 @@ print("within")
 @pytest.mark.skipif(sys.platform != "linux", reason="protects pages by a call of Linux's")
 def test_it_reads_nothing_before_or_behind_the_pixels(compiler, tmp_path):
     path = tmp_path / "resample.so"
-    compile_c(command(), SOURCE, path)
+    compile_c(own_command(), SOURCE, path)
     words = [sys.executable, "-c", GUARDED, str(path)]
     done = subprocess.run(words, capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stdout) == (0, "within\n"), done.stderr
@@ -177,9 +173,10 @@ def test_other_processors_compute_the_same(gcc, tmp_path):
 def test_it_compiles_without_a_warning(other, tmp_path):
     if shutil.which(other) is None:
         pytest.skip(f"needs {other}")
-    own = X86_FLAGS if platform.machine() == "x86_64" else ()
     path = tmp_path / "resample.so"
-    compile_c([other, *FLAGS, *own, "-Wall", "-Wextra", "-Werror", "-shared", "-fPIC"], SOURCE, path)
+    compile_c(
+        [other, *flags_for(this_system()), "-Wall", "-Wextra", "-Werror", "-shared", "-fPIC"], SOURCE, path
+    )
     assert agreeing(path) is not None
 
 
@@ -228,7 +225,7 @@ def test_a_library_of_another_system_is_passed_over(own_cache, tmp_path):
 
 def test_the_wheels_library_comes_first(library, own_cache, compiler, tmp_path):
     brought = tmp_path / "brought.so"
-    compile_c(command(), SOURCE, brought)
+    compile_c(own_command(), SOURCE, brought)
     assert isinstance(Resampler(brought=brought).choose(1), Library)
     assert not own_cache.exists()
 

@@ -6,6 +6,7 @@ import shlex
 from pathlib import Path
 
 import pytest
+from docs.site.blocks import FENCE, blocks
 
 import mobileone
 from mobileone.cli.main import read_command
@@ -13,13 +14,12 @@ from mobileone.cli.usage import parse
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
-FENCE = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
 
 def command_lines(text: str) -> list[list[str]]:
     """Arguments of every `mobileone …` line in a page's code blocks, also behind torchrun … -m."""
     found = []
-    for _, block in FENCE.findall(text):
+    for block in blocks(text):
         for line in block.replace("\\\n", " ").splitlines():
             if match := re.match(r"\s*(?:\$ )?(?:torchrun .* -m )?(?:\S*/)?mobileone (.*)", line):
                 found.append(shlex.split(match[1], comments=True))
@@ -28,8 +28,7 @@ def command_lines(text: str) -> list[list[str]]:
 
 def public_names(text: str) -> set[str]:
     """What the page's Python blocks take from the package: `mobileone.NAME`."""
-    blocks = [block for language, block in FENCE.findall(text) if language == "python"]
-    nodes = [node for block in blocks for node in ast.walk(ast.parse(block))]
+    nodes = [node for block in blocks(text, "python") for node in ast.walk(ast.parse(block))]
     return {
         node.attr
         for node in nodes
@@ -41,8 +40,8 @@ def public_names(text: str) -> set[str]:
 
 def deep_imports(text: str) -> list[str]:
     """What the page's Python blocks import from within the package; `mobileone.NAME` is all one needs."""
-    blocks = [block for language, block in FENCE.findall(text) if language == "python"]
-    return re.findall(r"^\s*(?:from|import) (mobileone\.[\w.]+)", "\n".join(blocks), re.MULTILINE)
+    python = "\n".join(blocks(text, "python"))
+    return re.findall(r"^\s*(?:from|import) (mobileone\.[\w.]+)", python, re.MULTILINE)
 
 
 def anchors(text: str) -> set[str]:

@@ -14,7 +14,9 @@ import PIL.Image
 import pytest
 from packaging.requirements import Requirement
 
+from mobileone.c_compiler import this_system
 from mobileone.exporting.export import export
+from mobileone.images.resample_library import BROUGHT_SYSTEMS, brought_path
 from mobileone.input_spec import InputSpec
 from mobileone.model.create import create_model
 
@@ -121,7 +123,17 @@ def test_it_is_small_and_holds_no_rubbish(wheel):
     assert wheel.stat().st_size < LARGEST_MB * 1e6
     names = zipfile.ZipFile(wheel).namelist()
     assert "mobileone/imagenet_classes.tsv" in names
-    assert [name for name in names if "__pycache__" in name or name.endswith((".pyc", ".so"))] == []
+    assert [name for name in names if "__pycache__" in name or name.endswith(".pyc")] == []
+
+
+def test_it_brings_the_library_that_resizes(wheel, run):
+    pytest.importorskip("ziglang", reason="libraries of wheels are compiled by zig, in the extra c")
+    libraries = [f"mobileone/images/{brought_path(system).name}" for system in BROUGHT_SYSTEMS]
+    names = zipfile.ZipFile(wheel).namelist()
+    assert sorted(name for name in names if name.endswith((".so", ".dll", ".dylib"))) == sorted(libraries)
+    if this_system() in BROUGHT_SYSTEMS:
+        code = "from mobileone.images import resample; print(type(resample._resampler.choose(1)).__name__)"
+        assert run("python", "-c", code).stdout == "Library\n"
 
 
 def test_there_is_no_torch_and_nothing_else_of_ours(run):

@@ -35,7 +35,8 @@ def test_damaged_notes_are_refused(run_dir):
 @pytest.mark.parametrize(
     ("address", "title"),
     [
-        ("hf:owner/pets:train", "owner/pets:train"),
+        ("hf:owner/pets:train", "owner/pets"),
+        ("hf:/home/me/pets?label=a", "pets"),
         ("..", "data"),
         ("C:\\me\\pets", "pets"),
         ("digits", "digits"),

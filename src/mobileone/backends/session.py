@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -42,6 +42,16 @@ class Session(Protocol):
         """The same for a network that gives feature maps: these, float32, as the manifest lists them.
 
         Only where the backend's line in the table has `features`.
+        """
+
+
+class GpuSession(Session, Protocol):
+    """A session on a GPU, which can also be timed without its copies to there and back."""
+
+    def resident(self, batch: Array) -> Callable[[], None]:
+        """A run of that batch, which lies on the GPU from now on: called, it returns when all is computed.
+
+        The logits stay there.
         """
 
 
@@ -90,10 +100,14 @@ def open_session(
         raise ConfigError(f"{path} runs on {' or '.join(kind.devices)}, got device {device!r}")
     if not kind.executes:
         raise ArtifactError(f"{path} runs in {kind.runtime} only, which is not on this machine")
-    chosen = precision or (manifest.precision if manifest.precision in kind.executes else "fp32")
-    if chosen not in kind.executes or (chosen == "int8") != (manifest.precision == "int8"):
+    able = kind.executes_on(device)
+    if manifest.precision == "int8" and "int8" not in able and "int8" in kind.executes:
+        raise ConfigError(f"int8 files run on the CPU in {kind.runtime}, got device {device}; give cpu")
+    chosen = precision or (manifest.precision if manifest.precision in able else "fp32")
+    if chosen not in able or (chosen == "int8") != (manifest.precision == "int8"):
+        where = "here" if device == "cpu" else f"on {device}"
         raise ConfigError(
-            f"{path} is {manifest.precision} and {kind.runtime} executes {', '.join(kind.executes)} here; "
+            f"{path} is {manifest.precision} and {kind.runtime} executes {', '.join(able)} {where}; "
             f"it cannot run in {chosen}"
         )
     require_trust(path, manifest)

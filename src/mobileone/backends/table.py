@@ -14,7 +14,8 @@ where `writes` names fp32, an int8 writer where it names int8. Nothing else list
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
@@ -46,7 +47,7 @@ class Backend:
         elsewhere: the systems on which it runs, where that is not here.
         companion: of a file that the runtime opens beside the main one, the suffix that stands in place of
             the main one's.
-        devices: where its sessions run.
+        on_gpu: where else than on the CPU its sessions run, and in which precisions there.
         is_program: whether running its files is running code that is in them, and not only a network.
         is_source: whether they are source code, whose functions can be given names.
         features: the precisions in which its files can give feature maps, several outputs.
@@ -62,11 +63,25 @@ class Backend:
     int8_head: Int8Head | None = None
     elsewhere: str = ""
     companion: str | None = None
-    devices: tuple[str, ...] = ("cpu",)
+    on_gpu: Mapping[str, tuple[Precision, ...]] = field(default_factory=dict, hash=False)
     is_program: bool = False
     is_source: bool = False
     features: tuple[Precision, ...] = ()
     features_layout: Literal["NCHW", "NHWC"] = "NCHW"
+
+    @property
+    def devices(self) -> tuple[str, ...]:
+        """Where its sessions run."""
+        return ("cpu", *self.on_gpu)
+
+    def executes_on(self, device: str) -> tuple[Precision, ...]:
+        """The precisions in which the runtime can execute its files on one of its devices, `"cuda:1"` say.
+
+        >>> BACKENDS["onnx"].executes_on("tensorrt:0")
+        ('fp32', 'fp16')
+        """
+        name = device.partition(":")[0]
+        return self.executes if name == "cpu" else self.on_gpu.get(name, ())
 
 
 BACKENDS: dict[str, Backend] = {
@@ -80,7 +95,7 @@ BACKENDS: dict[str, Backend] = {
             writes=("fp32", "fp16", "int8"),
             executes=("fp32", "int8"),
             int8_head="static",
-            devices=("cpu", "cuda", "tensorrt"),
+            on_gpu={"cuda": ("fp32",), "tensorrt": ("fp32", "fp16")},
             features=("fp32", "fp16", "int8"),
         ),
         Backend(

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, get_args
 
 from mobileone import __version__
 from mobileone.backends.table import Precision, find_backend
-from mobileone.benchmarking.baselines import BASELINES
+from mobileone.benchmarking.baselines import baselines_on
 from mobileone.benchmarking.bench_accuracy import Evaluation
 from mobileone.benchmarking.bench_images import InputFiles
 from mobileone.benchmarking.bench_result import (
@@ -31,6 +31,7 @@ from mobileone.benchmarking.candidate_builder import (
     Quantizer,
     choose_backends,
 )
+from mobileone.benchmarking.card import Card, find_card
 from mobileone.benchmarking.ceilings import Ceilings, can_measure_ceilings, measure_ceilings
 from mobileone.benchmarking.floor import Floor
 from mobileone.benchmarking.measure import WAKE_S, WARMUP_RUNS, MeasurementPlan, measure
@@ -58,13 +59,14 @@ def bench(
     tolerance: float = 1.0,
     runs: int = 200,
     budget_s: float = 10.0,
-    baselines: Sequence[str] = tuple(BASELINES),
+    baselines: Sequence[str] | None = None,
+    device: str = "cpu",
     quantize: Quantizer | None = None,
     weights_key: str | None = None,
     seed: int = 0,
     progress: bool = True,
 ) -> BenchResult:
-    """Measure networks in every runtime, side by side, on this machine's processor, and say which to use.
+    """Measure networks in every runtime, side by side, on this machine's processor or GPU; say which to use.
 
     Every combination of backend, precision, threads and batch size runs in a process of its own, pinned to as
     many cores as it has threads; they take turns in a seeded random order, and only one works at a time. A
@@ -85,7 +87,10 @@ def bench(
         tolerance: points of top-1 (of agreement, without labels) that a recommended candidate may lose.
         runs: timed runs of each candidate at batch 1.
         budget_s: seconds that a candidate's timed runs may take at larger batches.
-        baselines: forms of PyTorch to measure with each network, of `BASELINES`.
+        baselines: forms of PyTorch to measure with each network, of `BASELINES`; None is all that the device
+            has.
+        device: `"cpu"`, `"cuda"` or `"cuda:1"`: on a GPU PyTorch, and artifacts in runtimes that go there, by
+            every way that they have.
         quantize: makes int8 artifacts of a network; without it int8 is for finished artifacts.
         weights_key: which weights of checkpoints that have several, as of `load_model`.
         seed: of the order, the input and the draw.
@@ -95,7 +100,7 @@ def bench(
         The result: `bench_report` of it is tables and recommendation, `to_dict()` for every timed run.
 
     Raises:
-        ConfigError: on arguments that make no sense, before anything is measured.
+        ConfigError: on arguments that make no sense, or a GPU that is not here, before anything is measured.
         MissingExtraError: if a backend that was named is not installed.
         CheckpointError, ArtifactError: if a model cannot be read.
         DataError: if the evaluation's images are not there or do not fit.
@@ -104,6 +109,9 @@ def bench(
         result = bench("mobileone_s0", backends=("onnx", "openvino"), threads=(1, 2))
         print(result.recommendations[0])
     """
+    card = find_card(device)
+    device = "cpu" if card is None else card.device
+    baselines = baselines_on(device) if baselines is None else baselines
     cores = _check(
         precisions=precisions,
         threads=threads,
@@ -113,17 +121,27 @@ def bench(
         eval_images=eval_images,
         tolerance=tolerance,
         baselines=baselines,
+        device=device,
     )
     choose_backends(backends, for_networks=False)  # names first, for reading networks takes a while
     subjects = read_subjects(models, input_size=input_size, weights_key=weights_key)
     formats, notes = choose_backends(
-        backends, for_networks=any(subject.artifact is None for subject in subjects)
+        backends,
+        for_networks=any(subject.artifact is None for subject in subjects),
+        on_gpu=card is not None,
     )
-    measured = threads if can_measure_ceilings() else ()
-    if not measured:
+    measured = threads if card is None and can_measure_ceilings() else ()
+    if card is not None:
+        notes.append("no ceilings, and no floors: they are the processor's")
+    elif not measured:
         notes.append("no ceilings of this machine, and no floors: PyTorch, which measures them, is not here")
     grid = CandidateGrid(
-        backends=formats, precisions=precisions, threads=threads, batch_sizes=batch_sizes, baselines=baselines
+        backends=formats,
+        precisions=precisions,
+        threads=threads,
+        batch_sizes=batch_sizes,
+        baselines=baselines,
+        device=device,
     )
     noise = Noise(cores)
     with tempfile.TemporaryDirectory(prefix="mobileone-bench-") as name:
@@ -143,6 +161,7 @@ def bench(
             workspace=workspace,
             labels=evaluation.photos.labels if evaluation.photos else None,
             progress=progress,
+            card=card,
         )
         candidates = builder.candidates(subjects)
         # Ceilings are measured on either side of the candidates: a disturbance seldom lasts through both.
@@ -158,7 +177,7 @@ def bench(
         recommendations=_recommendations(rows, subjects, reference, tolerance=tolerance, evaluated=evaluated),
         ceilings=tuple(ceilings),
         noise=noise,
-        protocol=_protocol(rows, subjects, runs=runs, budget_s=budget_s, seed=seed, notes=notes),
+        protocol=_protocol(rows, subjects, runs=runs, budget_s=budget_s, seed=seed, notes=notes, card=card),
         eval_data=evaluation.photos.title if evaluation.photos else None,
         tolerance=tolerance,
         reference=reference,
@@ -200,6 +219,7 @@ def _check(
     eval_images: int,
     tolerance: float,
     baselines: Sequence[str],
+    device: str,
 ) -> list[int]:
     """The cores that may be used.
 
@@ -212,7 +232,7 @@ def _check(
             raise ConfigError(f"{what} must be one or more different values, got {list(values)}")
     for what, chosen, known in (
         ("precisions", precisions, get_args(Precision)),
-        ("baselines", baselines, tuple(BASELINES)),
+        ("baselines", baselines, baselines_on(device)),
     ):
         if unknown := [value for value in chosen if value not in known]:
             raise ConfigError(f"{what} must be among {', '.join(known)}; got {unknown[0]!r}")
@@ -265,6 +285,7 @@ def _protocol(
     budget_s: float,
     seed: int,
     notes: Sequence[str],
+    card: Card | None,
 ) -> BenchProtocol:
     sizes = {subject.network: sides(subject.input_spec.size) for subject in subjects}
     return BenchProtocol(
@@ -283,4 +304,5 @@ def _protocol(
         pinned=hasattr(os, "sched_setaffinity"),
         notes=tuple(notes),
         date=date.today().isoformat(),
+        accelerator=None if card is None else str(card),
     )

@@ -43,9 +43,9 @@ def page(result: BenchResult) -> str:
     body += [f"<p>{escape(line)}</p>" for line in recommendation_lines(result)]
     for network, batch_size, rows in result.groups():
         body.append(_group(result, f"{network}, batch {batch_size}", rows))
-    body.append(
-        f"<section><h2>Ceilings of this machine</h2>{_soft(ceiling_lines(result.ceilings))}</section>"
-    )
+    if result.ceilings:
+        ceilings = _soft(ceiling_lines(result.ceilings))
+        body.append(f"<section><h2>Ceilings of this machine</h2>{ceilings}</section>")
     body.append(f"<section><h2>How this was measured</h2>{_soft(footnotes(result))}</section>")
     return document(title, body)
 
@@ -87,7 +87,7 @@ def _scatter(result: BenchResult, rows: Sequence[BenchRow]) -> str:
 def _table(result: BenchResult, rows: Sequence[BenchRow]) -> str:
     names = header(result)
     body = [[(shown, _sort_value(shown)) for shown in cells(row, result)] for row in rows]
-    return sortable_table(names, body, text=names[:2])
+    return sortable_table(names, body, text=("backend", "precision", "device"))
 
 
 def _sort_value(shown: str) -> float | str | None:

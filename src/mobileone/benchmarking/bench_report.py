@@ -20,7 +20,8 @@ def bench_report(result: BenchResult) -> str:
     for network, batch_size, rows in result.groups():
         lines = [f"{network}, batch {batch_size}"]
         if ran := [row for row in rows if row.latency is not None]:
-            lines.append(aligned_table(header(result), [cells(row, result) for row in ran], num_text=2))
+            text = 2 if result.protocol.accelerator is None else 3
+            lines.append(aligned_table(header(result), [cells(row, result) for row in ran], num_text=text))
         lines += [f"did not run: {line}" for line in refusals(rows)]
         blocks.append("\n".join(lines))
     if result.ceilings:
@@ -36,19 +37,23 @@ def bench_report(result: BenchResult) -> str:
 def header(result: BenchResult) -> list[str]:
     """Names of the columns."""
     accuracy = [] if result.eval_data is None else [accuracy_title(result)]
+    on_gpu = result.protocol.accelerator is not None
     return [
         "backend",
         "precision",
+        *(["device"] if on_gpu else []),
         "threads",
         "median ms",
         "p90",
         "min",
+        *(["on device"] if on_gpu else []),
         "runs",
         "images/s",
         "× floor",
         *accuracy,
         "MB over idle",
         "MB peak",
+        *(["MB GPU"] if on_gpu else []),
         "MB file",
         "start s",
         "open s",
@@ -68,19 +73,24 @@ def cells(row: BenchRow, result: BenchResult) -> list[str]:
     over_idle = (row.peak_bytes or 0) - (row.idle_bytes or 0)
     score = row.accuracy.score if row.accuracy else None
     accuracy = [] if result.eval_data is None else [DASH if score is None else f"{score:.2f}"]
+    on_gpu, resident = result.protocol.accelerator is not None, row.device_latency
+    device_mb = DASH if row.device_bytes is None else f"{row.device_bytes / 1e6:.0f}"
     return [
         row.runner,
         row.precision,
+        *([row.device] if on_gpu else []),
         str(row.threads),
         f"{latency.median_ms:.3f}",
         f"{latency.p90_ms:.3f}",
         f"{latency.min_ms:.3f}",
+        *([DASH if resident is None else f"{resident.median_ms:.3f}"] if on_gpu else []),
         str(latency.num_runs),
         f"{latency.images_per_s:.1f}",
         DASH if row.of_floor is None else f"{row.of_floor:.2f}",
         *accuracy,
         f"{over_idle / 1e6:.0f}",
         f"{(row.peak_bytes or 0) / 1e6:.0f}",
+        *([device_mb] if on_gpu else []),
         DASH if row.size_bytes is None else f"{row.size_bytes / 1e6:.2f}",
         DASH if row.start_s is None else f"{row.start_s:.2f}",
         DASH if row.open_s is None else f"{row.open_s:.2f}",
@@ -92,7 +102,8 @@ def refusals(rows: Sequence[BenchRow]) -> list[str]:
     found: dict[tuple[str, str, str], list[int]] = {}
     for row in rows:
         if row.latency is None:
-            key = (row.runner, row.precision, row.reason or "")
+            where = "" if row.device == "cpu" else f" on {row.device}"
+            key = (row.runner, row.precision + where, row.reason or "")
             found.setdefault(key, []).append(row.threads)
     return [
         f"{backend} {precision} (threads {', '.join(map(str, threads))}): {reason}"
@@ -133,6 +144,12 @@ def footnotes(result: BenchResult) -> list[str]:
         f"reference loop {100 * noise.typical:.1f} % above its best at the median, "
         f"{100 * noise.spread:.1f} % in its slowest tenth",
     ]
+    if protocol.accelerator is not None:
+        lines.insert(
+            1,
+            f"{protocol.accelerator}; fp32 without TensorFloat-32; median, p90 and min from array to array, "
+            "copies included; on device: median without them, waited for; MB GPU: taken once it runs",
+        )
     if result.eval_data is not None:
         lines.append(f"accuracy on {result.eval_data}")
         for network, accuracy in result.reference.items():

@@ -45,6 +45,7 @@ class BenchRow:
         network: what it runs; candidates of one network compete with each other.
         backend: the runtime, or the form of PyTorch.
         precision: arithmetic that runs; what was asked for where nothing ran.
+        device: where it ran: `"cpu"`, `"cuda:0"`, `"tensorrt:0"`.
         threads: and pinned cores.
         batch_size: images a run.
         is_baseline: PyTorch itself, not an artifact.
@@ -52,11 +53,13 @@ class BenchRow:
         size_bytes: of all files of what it runs; None for a baseline.
         runtime: library and version.
         latency: timed runs; None where it could not be measured.
+        device_latency: on a GPU, the same without copies to it and back; None elsewhere.
         start_s: from the start of its process to its first result.
         open_s: of that, opening the session: loading, compiling.
         first_s: of that, the first run.
         idle_bytes: peak memory of the process before its runtime was loaded.
         peak_bytes: peak memory at the end of all runs.
+        device_bytes: on a GPU, its memory that is taken once this runs, and was not before.
         accuracy: on the images given, or None.
         floor: least time that the ceilings allow this network, precision, batch and threads.
         reason: why there is no latency, or None.
@@ -67,16 +70,19 @@ class BenchRow:
     precision: str
     threads: int
     batch_size: int
+    device: str = "cpu"
     is_baseline: bool = False
     artifact: str | None = None
     size_bytes: int | None = None
     runtime: str | None = None
     latency: Latency | None = None
+    device_latency: Latency | None = None
     start_s: float | None = None
     open_s: float | None = None
     first_s: float | None = None
     idle_bytes: int | None = None
     peak_bytes: int | None = None
+    device_bytes: int | None = None
     accuracy: Accuracy | None = None
     floor: Floor | None = None
     reason: str | None = None
@@ -88,9 +94,10 @@ class BenchRow:
 
     @property
     def name(self) -> str:
-        """Runner, precision and threads."""
+        """Runner, precision, device where it is a GPU, and threads."""
         threads = "1 thread" if self.threads == 1 else f"{self.threads} threads"
-        return f"{self.runner} {self.precision}, {threads}"
+        where = "" if self.device == "cpu" else f" on {self.device}"
+        return f"{self.runner} {self.precision}{where}, {threads}"
 
     @property
     def of_floor(self) -> float | None:
@@ -101,17 +108,9 @@ class BenchRow:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for JSON, every timed run among them."""
-        latency = self.latency
-        figures = latency and {
-            "runs": latency.num_runs,
-            "median_ms": latency.median_ms,
-            "p90_ms": latency.p90_ms,
-            "min_ms": latency.min_ms,
-            "interval_ms": latency.interval_ms,
-            "images_per_s": latency.images_per_s,
-            "rounds_ms": [[1e3 * seconds for seconds in one] for one in latency.rounds],
-        }
-        return {**asdict(self), "latency": figures, "of_floor": self.of_floor}
+        timed = {name: getattr(self, name) for name in ("latency", "device_latency")}
+        figures = {name: latency and latency.to_dict() for name, latency in timed.items()}
+        return {**asdict(self), **figures, "of_floor": self.of_floor}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,6 +137,7 @@ class BenchProtocol:
 
     Attributes:
         processor: its name.
+        accelerator: the GPU, with the versions of what drives it; None on the CPU.
         cores: cores this process may use.
         system: operating system and architecture.
         runtimes: library and version of each that took part.
@@ -169,6 +169,7 @@ class BenchProtocol:
     pinned: bool
     notes: tuple[str, ...]
     date: str
+    accelerator: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,6 +18,7 @@ class Candidate:
         network: what it runs; candidates of one network compete with each other.
         backend: the runtime, or the form of PyTorch.
         precision: that is asked for.
+        device: where it runs: `"cpu"`, `"cuda:0"`, `"tensorrt:0"`.
         threads: and pinned cores.
         batch_size: images a run.
         opener: `module:function` that gives a session.
@@ -47,6 +48,12 @@ class Candidate:
     environment: dict[str, str] = field(default_factory=dict)
     shapes: NetworkShapes | None = None
     refusal: str | None = None
+    device: str = "cpu"
+
+    @property
+    def on_gpu(self) -> bool:
+        """Whether it runs on a GPU."""
+        return self.device != "cpu"
 
     def row(self, **found: Any) -> BenchRow:
         """Its row, with what was found."""
@@ -54,6 +61,7 @@ class Candidate:
             "network": self.network,
             "backend": self.backend,
             "precision": self.precision,
+            "device": self.device,
             "threads": self.threads,
             "batch_size": self.batch_size,
             "is_baseline": self.is_baseline,

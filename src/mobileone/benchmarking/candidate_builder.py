@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 from mobileone.backends.manifest import Manifest, read_manifest
 from mobileone.backends.table import BACKENDS, Backend, Precision
 from mobileone.backends.writer import check_installed
-from mobileone.benchmarking.baselines import BASELINES
+from mobileone.benchmarking.baselines import BASELINES, baseline_precisions
 from mobileone.benchmarking.bench_images import InputFiles
 from mobileone.benchmarking.candidate import Candidate
 from mobileone.benchmarking.subject import BenchSubject
@@ -36,15 +37,19 @@ def runnable_backends() -> list[Backend]:
     return [each for each in BACKENDS.values() if each.executes]
 
 
-def choose_backends(names: Sequence[str], *, for_networks: bool = True) -> tuple[list[Backend], list[str]]:
+def choose_backends(
+    names: Sequence[str], *, for_networks: bool = True, on_gpu: bool = False
+) -> tuple[list[Backend], list[str]]:
     """The backends of these names, and notes on those that `all` leaves out.
 
     Args:
         names: of formats; `("all",)` takes every installed one.
         for_networks: whether anything is exported; else none is needed, whatever is installed.
+        on_gpu: whether they are to run on a GPU. `all` may then be none: PyTorch is there still.
 
     Raises:
-        ConfigError: on an unknown name, or where nothing is installed.
+        ConfigError: on an unknown name, one that runs on the CPU alone where a GPU is meant, or where nothing
+            is installed.
         MissingExtraError: if one that was named is not installed.
     """
     known = {each.name: each for each in runnable_backends()}
@@ -57,6 +62,15 @@ def choose_backends(names: Sequence[str], *, for_networks: bool = True) -> tuple
     if not for_networks:
         return [], []
     chosen, notes = [], []
+    if on_gpu:
+        elsewhere = [name for name in (known if everything else names) if not known[name].on_gpu]
+        known = {name: kind for name, kind in known.items() if kind.on_gpu}
+        if elsewhere and not everything:
+            run = "runs" if len(elsewhere) == 1 else "run"
+            raise ConfigError(
+                f"{', '.join(elsewhere)} {run} on the CPU; on a GPU there is {', '.join(known)}"
+            )
+        notes.append(f"left out, for they run on the CPU: {', '.join(elsewhere)}")
     for name in known if everything else names:
         kind = known[name]
         try:
@@ -67,7 +81,7 @@ def choose_backends(names: Sequence[str], *, for_networks: bool = True) -> tuple
             notes.append(f"left out: {error}")
         else:
             chosen.append(kind)
-    if not chosen:
+    if not chosen and not on_gpu:
         raise ConfigError(f"no backend is installed; {notes[0]}")
     return chosen, notes
 
@@ -81,13 +95,22 @@ class CandidateGrid:
     threads: Sequence[int]
     batch_sizes: Sequence[int]
     baselines: Sequence[str]
+    device: str = "cpu"
 
-    def refused(self, network: str, backend: str, precision: str, batch_size: int, reason: str) -> Candidate:
+    def devices(self, kind: Backend) -> list[str]:
+        """Where its sessions run of what is meant: on a GPU there may be several ways."""
+        number = self.device.partition(":")[2]
+        return ["cpu"] if self.device == "cpu" else [f"{name}:{number}" for name in kind.on_gpu]
+
+    def refused(
+        self, network: str, backend: str, precision: str, device: str, batch_size: int, reason: str
+    ) -> Candidate:
         """A combination that cannot run whatever the threads, as one row."""
         return Candidate(
             network=network,
             backend=backend,
             precision=precision,
+            device=device,
             threads=self.threads[0],
             batch_size=batch_size,
             refusal=" ".join(reason.split()),
@@ -145,7 +168,9 @@ class CandidateBuilder:
     def _baselines(self, subject: BenchSubject, folder: Path) -> Iterator[Candidate]:
         model = subject.model
         assert model is not None
-        if not self.grid.baselines or "fp32" not in self.grid.precisions:
+        able = baseline_precisions(self.grid.device)
+        precisions = [precision for precision in self.grid.precisions if precision in able]
+        if not self.grid.baselines or not precisions:
             return
         from mobileone.checkpoint.store import save_model
         from mobileone.reparam.expand import expand
@@ -154,46 +179,60 @@ class CandidateBuilder:
             "train": save_model(expand(model), folder / "train.safetensors"),
             "inference": save_model(model, folder / "inference.safetensors"),
         }
-        for name in self.grid.baselines:
-            form, _, compiled = BASELINES[name]
-            for batch_size in self.grid.batch_sizes:
-                for threads in self.grid.threads:
-                    # An empty cache: what a compiler takes is part of its cold start.
-                    cache = folder / f"compiled-{threads}-{batch_size}"
-                    yield Candidate(
-                        network=subject.network,
-                        backend=name,
-                        precision="fp32",
-                        threads=threads,
-                        batch_size=batch_size,
-                        opener=BASELINE,
-                        options={"path": str(files[form]), "name": name, "threads": threads},
-                        inputs=self.files.noise(None, subject.input_spec, batch_size),
-                        images=self._photos(subject, None),
-                        is_baseline=True,
-                        environment={"TORCHINDUCTOR_CACHE_DIR": str(cache)} if compiled else {},
-                        shapes=subject.shapes,
-                    )
+        combinations = product(self.grid.baselines, self.grid.batch_sizes, self.grid.threads, precisions)
+        for name, batch_size, threads, precision in combinations:
+            baseline = BASELINES[name]
+            # An empty cache: what a compiler takes is part of its cold start.
+            cache = folder / f"compiled-{threads}-{batch_size}-{precision}"
+            yield Candidate(
+                network=subject.network,
+                backend=name,
+                precision=precision,
+                device=self.grid.device,
+                threads=threads,
+                batch_size=batch_size,
+                opener=BASELINE,
+                options={
+                    "path": str(files[baseline.form]),
+                    "name": name,
+                    "threads": threads,
+                    "precision": precision,
+                    "device": self.grid.device,
+                },
+                inputs=self.files.noise(None, subject.input_spec, batch_size),
+                images=self._photos(subject, None),
+                is_baseline=True,
+                environment={"TORCHINDUCTOR_CACHE_DIR": str(cache)} if baseline.compiled else {},
+                shapes=subject.shapes,
+            )
 
     def _exported(
         self, subject: BenchSubject, kind: Backend, batch_size: int, folder: Path
     ) -> Iterator[Candidate]:
-        for precision in self.grid.precisions:
+        for device, precision in product(self.grid.devices(kind), self.grid.precisions):
             try:
-                path = self._written(subject, kind, precision, batch_size, folder)
+                path = self._written(subject, kind, precision, device, batch_size, folder)
                 manifest = read_manifest(path)
             except MobileOneError as error:
-                yield self.grid.refused(subject.network, kind.name, precision, batch_size, str(error))
+                yield self.grid.refused(subject.network, kind.name, precision, device, batch_size, str(error))
             else:
-                yield from self._runs(subject, path, manifest, precision, batch_size)
+                yield from self._runs(subject, path, manifest, precision, device, batch_size)
 
     def _written(
-        self, subject: BenchSubject, kind: Backend, precision: Precision, batch_size: int, folder: Path
+        self,
+        subject: BenchSubject,
+        kind: Backend,
+        precision: Precision,
+        device: str,
+        batch_size: int,
+        folder: Path,
     ) -> Path:
         """The artifact for that backend, precision and batch size; all but int8 share one."""
         assert subject.model is not None
-        if precision not in kind.executes:
-            raise ConfigError(f"{kind.runtime} executes {', '.join(kind.executes)} here")
+        able = kind.executes_on(device)
+        if precision not in able:
+            where = "here" if device == "cpu" else f"on {device}"
+            raise ConfigError(f"{kind.runtime} executes {', '.join(able)} {where}")
         if precision == "int8":
             if self.quantize is None:
                 raise ConfigError(
@@ -211,34 +250,49 @@ class CandidateBuilder:
 
     def _artifact(self, subject: BenchSubject, path: Path, manifest: Manifest) -> Iterator[Candidate]:
         kind = BACKENDS[manifest.format]
-        own: Precision = manifest.precision if manifest.precision in kind.executes else "fp32"
-        # Weights of float32 can be computed with in less; narrower ones only as they are.
-        able = [p for p in kind.executes if p != "int8"] if own == "fp32" else [own]
-        wanted = [precision for precision in self.grid.precisions if precision in able] or [own]
-        for batch_size in self.grid.batch_sizes:
-            for precision in wanted:
+        for device in self.grid.devices(kind) or [self.grid.device]:
+            executes = kind.executes_on(device)
+            own: Precision = manifest.precision if manifest.precision in (*executes, "int8") else "fp32"
+            # Weights of float32 can be computed with in less; narrower ones only as they are.
+            able = [p for p in executes if p != "int8"] if own == "fp32" else [own]
+            wanted = [precision for precision in self.grid.precisions if precision in able] or [own]
+            for batch_size, precision in product(self.grid.batch_sizes, wanted):
                 try:
-                    if not kind.executes:
-                        raise ConfigError(f"{kind.runtime} does not run here")
+                    if own not in executes:
+                        where = "here" if device == "cpu" else f"on {device}"
+                        raise ConfigError(f"{kind.runtime} does not run {own} {where}")
                     manifest.tensor.shape(batch_size)
                 except ConfigError as error:
-                    yield self.grid.refused(subject.network, kind.name, precision, batch_size, str(error))
+                    refused = (subject.network, kind.name, precision, device, batch_size)
+                    yield self.grid.refused(*refused, str(error))
                 else:
-                    yield from self._runs(subject, path, manifest, precision, batch_size)
+                    yield from self._runs(subject, path, manifest, precision, device, batch_size)
 
     def _runs(
-        self, subject: BenchSubject, path: Path, manifest: Manifest, precision: Precision, batch_size: int
+        self,
+        subject: BenchSubject,
+        path: Path,
+        manifest: Manifest,
+        precision: Precision,
+        device: str,
+        batch_size: int,
     ) -> Iterator[Candidate]:
-        """One artifact in one precision, for every number of threads."""
+        """One artifact in one precision on one device, for every number of threads."""
         for threads in self.grid.threads:
             yield Candidate(
                 network=subject.network,
                 backend=manifest.format,
                 precision=precision,
+                device=device,
                 threads=threads,
                 batch_size=batch_size,
                 opener=SESSION,
-                options={"artifact": str(path), "threads": threads, "precision": precision},
+                options={
+                    "artifact": str(path),
+                    "threads": threads,
+                    "precision": precision,
+                    "device": device,
+                },
                 inputs=self.files.noise(manifest, subject.input_spec, batch_size),
                 images=self._photos(subject, manifest),
                 size_bytes=manifest.size_bytes,

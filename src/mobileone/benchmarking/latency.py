@@ -6,6 +6,7 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import ceil, floor, sqrt
+from typing import Any
 
 # Of a normal distribution: a 95 % interval reaches so many standard deviations to either side.
 SIGMAS_95 = 1.96
@@ -84,3 +85,15 @@ class Latency:
         lie apart.
         """
         return median_interval([1e3 * statistics.median(one) for one in self.rounds])
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON, every timed run among them."""
+        return {
+            "runs": self.num_runs,
+            "median_ms": self.median_ms,
+            "p90_ms": self.p90_ms,
+            "min_ms": self.min_ms,
+            "interval_ms": self.interval_ms,
+            "images_per_s": self.images_per_s,
+            "rounds_ms": [[1e3 * seconds for seconds in one] for one in self.rounds],
+        }

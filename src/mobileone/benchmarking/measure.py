@@ -14,6 +14,7 @@ import numpy as np
 
 from mobileone.benchmarking.bench_result import Accuracy, BenchRow
 from mobileone.benchmarking.candidate import Candidate
+from mobileone.benchmarking.card import Card
 from mobileone.benchmarking.latency import Latency
 from mobileone.benchmarking.noise import Noise
 from mobileone.benchmarking.process import WorkerError, WorkerProcess
@@ -43,6 +44,7 @@ class MeasurementPlan:
         workspace: an empty folder for logits.
         labels: class indices of the evaluation's images, int64 (N,); None without.
         progress: whether to show bars on stderr.
+        card: the GPU that candidates run on; None for the CPU.
     """
 
     runs: int
@@ -52,6 +54,7 @@ class MeasurementPlan:
     workspace: Path
     labels: np.ndarray[Any, Any] | None = None
     progress: bool = True
+    card: Card | None = None
 
 
 @dataclass(slots=True)
@@ -62,6 +65,7 @@ class _Entry:
     worker: WorkerProcess | None = None
     facts: dict[str, Any] = field(default_factory=dict)
     rounds: list[tuple[float, ...]] = field(default_factory=list)
+    device_rounds: list[tuple[float, ...]] = field(default_factory=list)
     run_s: float = 0.0
 
     def fail(self, reason: str) -> None:
@@ -74,8 +78,11 @@ class _Entry:
     def row(self) -> BenchRow:
         """What came of it; half-measured is not measured."""
         complete = self.rounds and "reason" not in self.facts
-        latency = Latency(tuple(self.rounds), self.candidate.batch_size) if complete else None
-        return self.candidate.row(**self.facts, latency=latency)
+        latency, resident = (
+            Latency(tuple(rounds), self.candidate.batch_size) if complete and rounds else None
+            for rounds in (self.rounds, self.device_rounds)
+        )
+        return self.candidate.row(**self.facts, latency=latency, device_latency=resident)
 
 
 def measure(
@@ -94,7 +101,7 @@ def measure(
         reference: the .npy file of PyTorch's float logits of a network's evaluation, or None.
     """
     entries = [_Entry(candidate) for candidate in candidates]
-    scores: dict[tuple[str, str, str, str], Accuracy | str] = {}
+    scores: dict[tuple[str, ...], Accuracy | str] = {}
     rehearsed: set[str] = set()
     for batch_size in dict.fromkeys(candidate.batch_size for candidate in candidates):
         own = [entry for entry in entries if entry.candidate.batch_size == batch_size]
@@ -141,6 +148,7 @@ def _start(entry: _Entry, plan: MeasurementPlan, rehearsed: set[str], stack: Exi
             # Once for nothing, so that the runtime's files are in memory for everyone's cold start.
             rehearsed.add(library)
             _open(candidate, cores)[0].close()
+        before = None if plan.card is None else plan.card.used_bytes()
         entry.worker, answer = _open(candidate, cores)
         stack.callback(lambda: entry.worker.close() if entry.worker else None)
         entry.facts = {
@@ -152,6 +160,10 @@ def _start(entry: _Entry, plan: MeasurementPlan, rehearsed: set[str], stack: Exi
         first = entry.worker.ask("time", warmup=0, runs=2)["seconds"]
         warmup = min(WARMUP_RUNS, 1 + int(WARMUP_S / max(min(first), 1e-6)))
         entry.run_s = statistics.median(entry.worker.ask("time", warmup=warmup, runs=3)["seconds"])
+        if candidate.on_gpu:
+            entry.worker.ask("time", warmup=warmup, runs=1, on_device=True)
+        if plan.card is not None and before is not None:
+            entry.facts["device_bytes"] = max((plan.card.used_bytes() or 0) - before, 0)
     except WorkerError as error:
         entry.fail(str(error))
 
@@ -177,8 +189,12 @@ def _take_turns(entries: Sequence[_Entry], plan: MeasurementPlan, noise: Noise, 
             continue
         warmup = ceil(WAKE_S / max(entry.run_s, 1e-4))
         timeout_s = max(MIN_TIMEOUT_S, 20 * (warmup + count) * entry.run_s)
+        request = {"warmup": warmup, "runs": count, "timeout_s": timeout_s}
         try:
-            answer = entry.worker.ask("time", warmup=warmup, runs=count, timeout_s=timeout_s)
+            answer = entry.worker.ask("time", **request)
+            if entry.candidate.on_gpu:
+                resident = entry.worker.ask("time", **request, on_device=True)
+                entry.device_rounds.append(tuple(resident["seconds"]))
         except WorkerError as error:
             entry.fail(str(error))
             continue
@@ -189,7 +205,7 @@ def _take_turns(entries: Sequence[_Entry], plan: MeasurementPlan, noise: Noise, 
 def _evaluate(
     entry: _Entry,
     plan: MeasurementPlan,
-    scores: dict[tuple[str, str, str, str], Accuracy | str],
+    scores: dict[tuple[str, ...], Accuracy | str],
     reference: Callable[[str], Path | None],
 ) -> None:
     """Accuracy of one candidate; it does not depend on threads and batch size, so the first one's counts."""
@@ -200,6 +216,7 @@ def _evaluate(
         candidate.network,
         candidate.backend,
         candidate.precision,
+        candidate.device,
         str(candidate.artifact),
     )
     if key not in scores:

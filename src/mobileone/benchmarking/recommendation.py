@@ -81,7 +81,8 @@ def _standing(chosen: BenchRow, fastest: BenchRow, median: dict[BenchRow, float]
     if chosen is not fastest:
         behind = 100 * (median[chosen] / median[fastest] - 1)
         return f"as fast within noise as {fastest.name} ({behind:.1f} % behind), with fewer threads"
-    others = [row for row in median if row.backend != chosen.backend or row.precision != chosen.precision]
+    kind = (chosen.backend, chosen.device, chosen.precision)
+    others = [row for row in median if (row.backend, row.device, row.precision) != kind]
     if not others:
         return "the fastest"
     second = min(others, key=lambda row: median[row])

@@ -128,11 +128,14 @@ class ModelConfig:
         head = "reparam_conv" if self.form == "inference" else "conv_kxk.0.conv"
         first = [f"stem.{head}"] + ([] if self.form == "inference" else ["stem.conv_scale.conv"])
         names = {"label_names": list(self.class_names)} if self.class_names else {}
+        # What timm calls its network with; without it, it would compute another function of the same weights.
+        dilation = {} if self.output_stride == 32 else {"model_args": {"output_stride": self.output_stride}}
         return {
             "architecture": self.variant.name,
             "num_classes": self.num_classes,
             "num_features": self.variant.num_features,
             **names,
+            **dilation,
             "pretrained_cfg": {
                 "input_size": [spec.in_chans, spec.height, spec.width],
                 "interpolation": spec.interpolation,

@@ -35,7 +35,7 @@ class Calibrate:
     model: Annotated[Positional[str], arg(metavar="MODEL")]
     """MODEL, see mobileone --help, or an exported file, which is calibrated as its runtime computes."""
     data: str
-    """Folder with val/<class>/, or with class folders itself; shards; or `digits`."""
+    """Folder with val/<class>/, or with class folders itself; shards; hf:owner/name; or `digits`."""
     split: Literal["train", "val"] = "val"
     """Which part of it. Of images that the model was trained on, everything comes out too bold."""
     method: Literal["temperature", "vector"] = "temperature"

@@ -34,7 +34,8 @@ class CheckData:
     """
 
     data: Annotated[Positional[str], arg(metavar="DIR")]
-    """Folder with train/<class>/ and val/<class>/, a list of images, shards, or `digits`."""
+    """Folder with train/<class>/ and val/<class>/, a list of images, shards, hf:owner/name on the Hugging
+    Face hub, or `digits`."""
     val_data: str | None = None
     """Validation images, where they are elsewhere."""
     workers: int | None = None
@@ -68,13 +69,17 @@ class CheckData:
         return 0
 
     def _sources(self) -> dict[str, ImageSource]:
+        from mobileone.data.hub_address import is_hub_data
         from mobileone.data.list_rows import is_list
         from mobileone.data.open import open_data, open_validation, splits_of
         from mobileone.data.shards.address import is_shards
 
         folder = Path(self.data)
         has_train = has_val = True
-        if is_list(folder) or (os.path.isdir(folder) and not is_shards(self.data)):
+        if is_hub_data(self.data):
+            there = splits_of(self.data)
+            has_train, has_val = "train" in there, bool(there - {"train"})
+        elif is_list(folder) or (os.path.isdir(folder) and not is_shards(self.data)):
             there = splits_of(folder)
             has_train = "train" in there
             has_val = len(there) > 1 or not has_train

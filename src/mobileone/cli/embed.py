@@ -26,7 +26,7 @@ class Embed:
     model: Annotated[Positional[str], arg(metavar="MODEL")]
     """MODEL, see mobileone --help, or a file exported from a network without classifier."""
     data: Annotated[Positional[str], arg(metavar="DIR")]
-    """Folder of images; shards, a list or `digits`, of which the validation part."""
+    """Folder of images; shards, a list, hf:owner/name or `digits`, of which the validation part."""
     output: Annotated[Path, arg(aliases=("-o",))]
     """File to write: .npy, with the names in .npy.json beside it, or .parquet."""
     batch_size: int = 32

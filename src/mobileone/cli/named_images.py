@@ -1,4 +1,4 @@
-"""The images that a command line names: files, folders of them, and shards."""
+"""The images that a command line names: files, folders of them, shards, data sets of the hub."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from mobileone.errors import ConfigError
 from mobileone.outside_text import printable
 
 if TYPE_CHECKING:
+    from mobileone.data.hub_dataset import HubImages
     from mobileone.data.shards.shard_source import Shards
     from mobileone.images.decode import EncodedImage
 
@@ -22,14 +23,14 @@ AHEAD = 256
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PackedImage:
-    """An image in shards; its text is the shard's address and its path within.
+    """An image in shards or in a hub's data set; its text is the address and its name within.
 
     Attributes:
-        source: the shards.
+        source: the shards, or the data set.
         index: of the image.
     """
 
-    source: Shards
+    source: Shards | HubImages
     index: int
 
     def __str__(self) -> str:
@@ -39,7 +40,7 @@ class PackedImage:
         """Its content.
 
         Raises:
-            DataError: if its shard cannot be read.
+            DataError: if its shard cannot be read, or what the hub's library keeps of it.
         """
         return self.source.read(self.index)
 
@@ -55,7 +56,7 @@ ListedImage: TypeAlias = "str | PackedImage"
 
 
 def list_images(given: Iterable[str]) -> list[ListedImage]:
-    """Image files, every image below the folders among them, and every image in the shards among them.
+    """Image files, every image below the folders among them, in the shards and in the hub's data sets.
 
     Raises:
         ConfigError: if nothing was given.
@@ -63,7 +64,9 @@ def list_images(given: Iterable[str]) -> list[ListedImage]:
     """
     images: list[ListedImage] = []
     for each in given:
-        if os.path.isdir(each):
+        if each.startswith("hf:") and not os.path.exists(each):
+            images += _on_hub(each)
+        elif os.path.isdir(each):
             images += _below(each)
         elif ".tar" in each and not each.endswith(".tar/"):
             images += _packed(each)
@@ -96,6 +99,15 @@ def _packed(address: str) -> list[PackedImage] | list[str]:
     if not is_shards(address):
         return [address]
     source = open_shards(address, split="val")
+    return [PackedImage(source, index) for index in range(len(source))]
+
+
+def _on_hub(address: str) -> list[PackedImage]:
+    from mobileone.data.hub_dataset import open_hub_images
+
+    source = open_hub_images(address)
+    for note in source.notes:
+        print(note, file=sys.stderr)
     return [PackedImage(source, index) for index in range(len(source))]
 
 

@@ -45,7 +45,8 @@ class Predict:
     model: Annotated[str, MODEL]
     """MODEL, see mobileone --help, or an exported file."""
     images: Annotated[tuple[str, ...], IMAGES]
-    """Image files, folders of them, and shards, as in DIR/val-{000000..000007}.tar."""
+    """Image files, folders of them, shards, as in DIR/val-{000000..000007}.tar, and data sets of the Hugging
+    Face hub, as in hf:owner/name:test."""
     topk: int = 5
     """Classes to print for each image."""
     output: Annotated[Path | None, OUTPUT] = None

@@ -64,7 +64,8 @@ class Test:
     model: Annotated[str, MODEL]
     """MODEL, see mobileone --help, or an exported file."""
     data: str
-    """Folder with val/<class>/, or with class folders itself; a list of images; shards; or `digits`. Of what
+    """Folder with val/<class>/, or with class folders itself; a list of images; shards;
+    hf:owner/name on the Hugging Face hub; or `digits`. Of what
     a run of --split or --folds was trained on, the images that it held out are taken."""
     exclude: Annotated[Path | None, FILE] = None
     """Leave out the images that this file names: a CSV of `mobileone check-labels`, or a path a line."""

@@ -77,7 +77,8 @@ class Train:
     data: str | None = None
     """Folder with train/<class>/ and val/<class>/ (or class folders, with --split), a list of images (.csv,
     .json or .jsonl with the columns image and label or labels, perhaps split and group), shards
-    ('DIR/train-{000000..000007}.tar', a URL or a pipe), or `digits` (built in). Default: the recipe's."""
+    ('DIR/train-{000000..000007}.tar', a URL or a pipe), a data set of the Hugging Face hub
+    (hf:owner/name), or `digits` (built in). Default: the recipe's."""
     task: Task | None = None
     """singlelabel (one class an image) or multilabel (any number of labels, which --data lists). Default: the
     recipe's, which is singlelabel."""

@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 
 from mobileone.curation.embeddings import Embeddings
 from mobileone.data.folder import class_name, image_files
+from mobileone.data.hub_address import is_hub_data
+from mobileone.data.hub_dataset import LabelledHubImages, open_hub_images
 from mobileone.data.layout import SPLIT_NAMES
 from mobileone.data.open import open_data
 from mobileone.data.source import ImageSource, labels_task
@@ -116,6 +118,11 @@ def _images(
         found = [_label(path.relative_to(data)) for path in paths]
         labels = [label for label in found if label is not None]
         return names, labels if len(labels) == len(names) else None, paths.__getitem__, str(data)
+    if isinstance(data, str) and is_hub_data(data):
+        images = open_hub_images(data)
+        if not isinstance(images, LabelledHubImages):
+            return [images.name(index) for index in range(len(images))], None, images.read, ""
+        data = images
     source = open_data(data, split="val") if isinstance(data, str | Path) else data
     names = [image_name(source, index) for index in range(len(source))]
     several = (

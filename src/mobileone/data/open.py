@@ -7,6 +7,8 @@ from typing import Literal
 
 from mobileone.data.digits import load_digits
 from mobileone.data.folder import find_images
+from mobileone.data.hub_address import is_hub_data
+from mobileone.data.hub_dataset import hub_splits, open_hub_data
 from mobileone.data.image_list import list_images
 from mobileone.data.layout import splits_in
 from mobileone.data.list_rows import is_list, read_rows
@@ -25,20 +27,22 @@ def open_data(
     classes: tuple[str, ...] | None = None,
     task: Task | None = None,
 ) -> ImageSource:
-    """The images behind a `data` argument: `"digits"`, a folder, a list, or shards.
+    """The images behind a `data` argument: `"digits"`, a folder, a list, shards, or a data set of the hub.
 
     Args:
         data: `"digits"` (the built-in set; `"./digits"` is a folder of that name), a data folder, a list of
             images (.csv, .json or .jsonl, see `list_images`), or shards (a folder of them, or
-            `DIR/train-{000000..000007}.tar`, a URL or a pipe likewise).
-        split: which part of a folder; shards that are named are taken, whatever they are for.
+            `DIR/train-{000000..000007}.tar`, a URL or a pipe likewise), or a data set of the Hugging Face hub
+            or in its library's files, `hf:owner/name` or `hf:./folder` (see `open_hub_data`).
+        split: which part of a folder; shards, or a split of a hub's data set, that are named are taken,
+            whatever they are for.
         classes: class names that the labels index into; None takes the folder's own, sorted.
         task: whether an image has one label or several; None takes what is there.
 
     Raises:
         DataError: if there are no such images, they have one label where several are wanted or the other way
             round, or a shard is missing or damaged.
-        MissingExtraError: for the digits without scikit-learn.
+        MissingExtraError: for the digits without scikit-learn, for the hub's data sets without datasets.
     """
     return _open(data, split, classes, task, beside=False)
 
@@ -81,6 +85,8 @@ def _open(
     source: ImageSource
     if data == "digits":
         source = load_digits(split)
+    elif is_hub_data(data):
+        source = open_hub_data(data, split=split, classes=classes, beside=beside)
     elif is_shards(data):
         source = open_shards(data, split=split, classes=classes, beside=beside)
     else:
@@ -89,14 +95,18 @@ def _open(
 
 
 def splits_of(data: str | Path) -> set[str]:
-    """Which splits a folder or a list has, by the names that these are known by; none if it is not divided.
+    """Which splits a folder, a list or a hub's data set has, by the names that these are known by.
+
+    None if it is not divided.
 
     Raises:
-        DataError: if a list cannot be read.
+        DataError: if a list cannot be read, or there is no such data set.
 
     >>> splits_of("/nowhere")
     set()
     """
+    if is_hub_data(data):
+        return hub_splits(data)
     if is_list(data):
         return {row.split for row in read_rows(data)[0] if row.split is not None}
     return set(splits_in(Path(data)))
@@ -112,6 +122,8 @@ def open_whole(data: str | Path, *, task: Task | None = None) -> ImageSource:
         return list_images(data, split=None, task=task)
     if data == "digits" or is_shards(data):
         raise DataError(f"{printable(data)} has its own validation images; leave split and folds out")
+    if is_hub_data(data):
+        return require_task(open_hub_data(data, split=None), task, name=str(data))
     return require_task(find_images(data, split=None), task, name=str(data))
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import ctypes
 import functools
-import platform
 import threading
 import warnings
 from collections.abc import Callable
@@ -19,8 +18,9 @@ import numpy as np
 import PIL.Image
 from numpy.typing import NDArray
 
-from mobileone.c_compiler import compiled_library, find_compiler, library_path, library_suffix
+from mobileone.c_compiler import compiled_library, library_path, this_system
 from mobileone.errors import MissingExtraError, MobileOneError, MobileOneWarning
+from mobileone.images.resample_library import SOURCE, brought_path, own_command
 from mobileone.input_spec import Interpolation
 
 Pixels = NDArray[np.uint8]
@@ -28,11 +28,6 @@ Box = tuple[float, float, float, float]
 """Left, top, right, bottom, pixels."""
 Resample = Callable[[Pixels, tuple[int, int], Interpolation, Box], Pixels]
 
-SOURCE = Path(__file__).with_name("resample.c")
-FLAGS = ("-std=c11", "-O3", "-ffp-contract=off")  # each product rounded, as in Pillow
-X86_FLAGS = ("-msse4.1",)
-BROUGHT = SOURCE.with_name(f"resample-{platform.system()}-{platform.machine()}{library_suffix()}".lower())
-"""Where a wheel has the library for this system."""
 COMPILE_AFTER = 20_000_000
 """Pixels, read and written: compiling takes five times as long, and may be for nothing."""
 FILTERS: dict[Interpolation, PIL.Image.Resampling] = {
@@ -124,16 +119,6 @@ def _noise(height: int, width: int) -> Pixels:
     return (numbers**2 * 7919 >> 7).astype(np.uint8).reshape(height, width, 3)
 
 
-def command() -> list[str]:
-    """What compiles the library for this machine.
-
-    Raises:
-        ConfigError, MissingExtraError: as `find_compiler`.
-    """
-    own = X86_FLAGS if platform.machine().lower() in ("x86_64", "amd64") else ()
-    return [*find_compiler(), *FLAGS, *own, "-shared", "-fPIC"]
-
-
 def agreeing(path: Path) -> Library | None:
     """The library, if it can be loaded here and resizes a picture as Pillow does.
 
@@ -163,10 +148,10 @@ class Resampler:
 
     Args:
         compile_after: pixels, read and written, after which one is compiled.
-        brought: the library of the wheel, which need not exist.
+        brought: the wheel's library, which need not exist.
     """
 
-    def __init__(self, *, compile_after: int = COMPILE_AFTER, brought: Path = BROUGHT) -> None:
+    def __init__(self, *, compile_after: int = COMPILE_AFTER, brought: Path | None = None) -> None:
         self._after, self._brought = compile_after, brought
         self._chosen: Resample | None = None
         self._lock, self._cost = threading.Lock(), 0
@@ -189,17 +174,17 @@ class Resampler:
 
     def _found(self) -> Library | None:
         """The wheel's, or the cache's."""
-        if self._brought.exists() and (library := agreeing(self._brought)):
+        if self._brought and self._brought.exists() and (library := agreeing(self._brought)):
             return library
         try:
-            kept = library_path(SOURCE, command())
+            kept = library_path(SOURCE, own_command())
         except (MobileOneError, RuntimeError):  # no compiler, or no home
             return None
         return agreeing(kept) if kept.exists() else None
 
     def _compiled(self) -> Library | None:
         try:
-            return agreeing(compiled_library(SOURCE, command()))
+            return agreeing(compiled_library(SOURCE, own_command()))
         except MissingExtraError:  # no compiler: nothing is wrong with that
             return None
         except (MobileOneError, OSError, RuntimeError) as error:
@@ -207,4 +192,4 @@ class Resampler:
             return None
 
 
-_resampler = Resampler()
+_resampler = Resampler(brought=brought_path(this_system()))

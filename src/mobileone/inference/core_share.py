@@ -10,7 +10,7 @@ from mobileone.images.any_image import AnyImage
 from mobileone.inference.predictor import Predictor
 from mobileone.processor import num_cores
 
-RUNS = 3
+RUNS = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -30,7 +30,7 @@ SETTINGS = (
     "task",
     "seed",
     "probe.views",
-    "optim.optimizer",
+    "optim.name",
     "optim.base_lr",
     "optim.schedule",
     "optim.ema_decay",

@@ -14,6 +14,7 @@ from mobileone.checkpoint.hub import is_on_hub
 from mobileone.checkpoint.inspect import ModelCard
 from mobileone.checkpoint.published import ORIGIN_KEY, PUBLISHED, PublishedWeights
 from mobileone.data.fingerprint import Fingerprint
+from mobileone.data.hub_address import hub_place, is_hub_data, parse_hub_address
 from mobileone.errors import ConfigError, TrainingError
 from mobileone.evaluation.metric_names import METRICS
 from mobileone.input_spec import size_text
@@ -114,8 +115,9 @@ def data_title(address: str) -> str:
     >>> data_title("/home/me/photos/clothes/"), data_title("https://me:secret@host/a/clothes-{0..9}.tar?key=1")
     ('clothes', 'clothes-{0..9}.tar')
     """
-    if is_on_hub(address):
-        return address.partition(":")[2]
+    if (place := hub_place(address)) is not None:
+        return place
+    address = parse_hub_address(address).place if is_hub_data(address) else address
     last = [part for part in re.split(r"[/\\]", address.partition("?")[0]) if part not in ("", ".", "..")]
     return printable(last[-1]) if last else "data"
 

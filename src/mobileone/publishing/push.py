@@ -17,6 +17,7 @@ from mobileone.checkpoint.hub import is_on_hub, split_address
 from mobileone.checkpoint.inspect import describe
 from mobileone.checkpoint.load import load_model, load_with_card
 from mobileone.checkpoint.store import CONFIG_NAME, WEIGHTS_NAME, save_model
+from mobileone.data.hub_address import hub_place
 from mobileone.errors import ConfigError, MobileOneError, PublishError
 from mobileone.exporting.pipeline import weights_sha256
 from mobileone.model.network import MobileOne
@@ -92,7 +93,7 @@ def push(
         revision: the branch; made where there is none. None is the main one.
         license: the hub's identifier (`mit`, `cc-by-4.0`, …); None takes that of the weights it is
             made from.
-        datasets: the hub's names of what it was trained on, for its search.
+        datasets: the hub's names of what it was trained on, for its search; none takes that of the run.
         files: exported files that go along.
         form: None keeps the model's; timm opens the train form alone.
         weights_key: which weights of the model, as of `load_model`.
@@ -242,6 +243,9 @@ def _write(made: _Made, folder: Path, *, datasets: Sequence[str]) -> None:
     copy_exported(made.exported, folder, source=f"hf:{made.repo_id}")
     if made.terms.text is not None:
         (folder / LICENSE_NAME).write_text(made.terms.text, encoding="utf-8")
+    config = made.origin.config
+    if not datasets and config is not None and (place := hub_place(config.data)) is not None:
+        datasets = [place]
     facts = CardFacts(
         repo_id=made.repo_id,
         card=describe(folder),

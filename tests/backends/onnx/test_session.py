@@ -1,6 +1,7 @@
-"""ONNX Runtime on the CPU."""
+"""ONNX Runtime on the CPU, and on a GPU as far as that can be played."""
 
 import json
+import os
 from dataclasses import asdict
 from types import SimpleNamespace
 
@@ -46,11 +47,12 @@ def test_a_file_that_is_no_network_is_refused(garbage):
 
 
 class PlayedRuntime:
-    """An ONNX Runtime with a GPU; `takes` is what a session says it runs on."""
+    """An ONNX Runtime with a GPU; `takes` is what a session says it runs on, `told` what it says of how."""
 
-    def __init__(self, monkeypatch, takes):
+    def __init__(self, monkeypatch, takes, **told):
         self.asked, self.entries = [], []
-        self.takes = takes
+        self.takes, self.told = takes, told
+        monkeypatch.setenv("NVIDIA_TF32_OVERRIDE", "1")
         monkeypatch.setattr(ort, "get_available_providers", lambda: [*PROVIDERS.values()])
         monkeypatch.setattr(ort, "InferenceSession", self.open)
         monkeypatch.setattr(
@@ -59,7 +61,8 @@ class PlayedRuntime:
 
     def open(self, graph, options, providers):
         self.asked += providers
-        return SimpleNamespace(get_providers=lambda: [self.takes])
+        told = {provider: options | self.told for provider, options in providers}
+        return SimpleNamespace(get_providers=lambda: [self.takes], get_provider_options=lambda: told)
 
 
 @pytest.fixture
@@ -67,20 +70,65 @@ def float_file(network, tmp_path):
     return export(network, tmp_path / "net.onnx", format="onnx").path
 
 
+@pytest.fixture
+def half_file(network, tmp_path):
+    return export(network, tmp_path / "half.onnx", format="onnx", half=True).path
+
+
 @pytest.mark.parametrize(
-    ("device", "asked"),
+    ("device", "precision", "asked", "tf32"),
     [
-        ("cuda:1", ("CUDAExecutionProvider", {"device_id": "1", "use_tf32": "0"})),
-        ("tensorrt", ("TensorrtExecutionProvider", {"device_id": "0"})),
+        ("cuda:1", None, ("CUDAExecutionProvider", {"device_id": "1", "use_tf32": "0"}), "1"),
+        ("tensorrt", None, ("TensorrtExecutionProvider", {"device_id": "0", "trt_fp16_enable": "0"}), "0"),
+        ("tensorrt", "fp16", ("TensorrtExecutionProvider", {"device_id": "0", "trt_fp16_enable": "1"}), "1"),
     ],
 )
-def test_on_a_gpu_it_runs_wholly_there_in_the_precision_it_says(float_file, monkeypatch, device, asked):
+def test_on_a_gpu_it_runs_wholly_there_in_the_precision_it_says(
+    float_file, monkeypatch, device, precision, asked, tf32
+):
     played = PlayedRuntime(monkeypatch, takes=asked[0])
-    session = open_session(float_file, device=device)
+    session = open_session(float_file, device=device, precision=precision)
     assert played.asked == [asked]
+    assert os.environ["NVIDIA_TF32_OVERRIDE"] == tf32, "TensorRT has no other switch"
     assert ("session.disable_cpu_ep_fallback", "1") in played.entries
     assert session.runtime == f"ONNX Runtime {ort.__version__}, {asked[0].removesuffix('ExecutionProvider')}"
-    assert session.precision == "fp32"
+    assert session.precision == (precision or "fp32")
+
+
+def test_a_runtime_that_computes_otherwise_than_asked_is_refused(float_file, monkeypatch):
+    PlayedRuntime(monkeypatch, takes="CUDAExecutionProvider", use_tf32="1")
+    with pytest.raises(ConfigError, match=r"runs .*net\.onnx with use_tf32=1 where 0 was asked for"):
+        open_session(float_file, device="cuda")
+    PlayedRuntime(monkeypatch, takes="TensorrtExecutionProvider", trt_fp16_enable="0")
+    with pytest.raises(ConfigError, match=r"with trt_fp16_enable=0 where 1 was asked for"):
+        open_session(float_file, device="tensorrt", precision="fp16")
+
+
+def test_a_gpu_has_its_own_precisions(float_file, half_file, monkeypatch):
+    PlayedRuntime(monkeypatch, takes="TensorrtExecutionProvider")
+    assert open_session(half_file, device="tensorrt").precision == "fp16"
+    with pytest.raises(ConfigError, match=r"is fp32 and ONNX Runtime executes fp32 on cuda; .* in fp16"):
+        open_session(float_file, device="cuda", precision="fp16")
+
+
+def test_a_batch_that_lies_on_the_gpu_is_run_and_waited_for(float_file, monkeypatch):
+    played, calls = PlayedRuntime(monkeypatch, takes="CUDAExecutionProvider"), []
+    binding = SimpleNamespace(
+        bind_ortvalue_input=lambda name, value: calls.append(("input", value)),
+        bind_output=lambda name, *where: calls.append(("output", *where)),
+        synchronize_outputs=lambda: calls.append("waited"),
+    )
+    monkeypatch.setattr(ort.OrtValue, "ortvalue_from_numpy", lambda batch, *where: (len(batch), *where))
+    session = open_session(float_file, device="cuda:1")
+    assert played.asked
+    session._session.io_binding = lambda: binding
+    session._session.get_outputs = lambda: [SimpleNamespace(name="logits")]
+    session._session.run_with_iobinding = lambda bound: calls.append("ran")
+    run = session.resident(np.zeros((2, 3, 32, 32), np.float32))
+    assert calls == [("input", (2, "cuda", 1)), ("output", "cuda", 1)]
+    run()
+    run()
+    assert calls[2:] == ["ran", "waited"] * 2
 
 
 def test_what_would_fall_back_to_the_cpu_is_refused(float_file, int8_file, monkeypatch):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import mmap
+import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -48,25 +50,21 @@ class OnnxSession:
         if _may_name_files(path):
             source = path.read_bytes()
             options.add_session_config_entry(_WEIGHTS_FOLDER, f"{path.absolute()}/nowhere")
-        provider = _provider(ort, device, precision=precision)
+        provider, asked = _provider(ort, device, precision=precision)
         if device != "cpu":
             options.add_session_config_entry(_NO_FALLBACK, "1")
         try:
-            self._session = ort.InferenceSession(source, options, providers=[provider])
+            self._session = ort.InferenceSession(source, options, providers=[(provider, asked)])
         except Exception as error:  # its own have no common base
             if "external data" not in str(error).lower():
                 raise
             raise ArtifactError(
                 f"{path} keeps weights in another file, which no manifest covers; save it as one file"
             ) from error
-        runs_on = self._session.get_providers()[0]
-        if device != "cpu" and runs_on != provider[0]:
-            raise ConfigError(
-                f"ONNX Runtime took {runs_on} for {path} where device {device} was asked for: it does not "
-                "find that device's libraries (CUDA, cuDNN, TensorRT); install those it wants, or give cpu"
-            )
-        self._manifest = manifest
-        where = "" if device == "cpu" else f", {runs_on.removesuffix('ExecutionProvider')}"
+        if device != "cpu":
+            _check_taken(self._session, path, device, provider, asked)
+        self._manifest, self._ort, self._number = manifest, ort, int(asked.get("device_id", 0))
+        where = "" if device == "cpu" else f", {provider.removesuffix('ExecutionProvider')}"
         self.runtime = f"ONNX Runtime {ort.__version__}{where}"
         self.precision = precision
 
@@ -79,8 +77,21 @@ class OnnxSession:
         """Feature maps of a batch."""
         return as_features(self._session.run(None, {self._manifest.tensor.name: batch}), self._manifest)
 
+    def resident(self, batch: Array) -> Callable[[], None]:
+        """A run of a batch that lies on the GPU, into logits there, which waits until they are computed."""
+        binding = self._session.io_binding()
+        value = self._ort.OrtValue.ortvalue_from_numpy(batch, "cuda", self._number)
+        binding.bind_ortvalue_input(self._manifest.tensor.name, value)
+        binding.bind_output(self._session.get_outputs()[0].name, "cuda", self._number)
 
-def _provider(ort: Any, device: str, *, precision: Precision) -> str | tuple[str, dict[str, str]]:
+        def run() -> None:
+            self._session.run_with_iobinding(binding)
+            binding.synchronize_outputs()
+
+        return run
+
+
+def _provider(ort: Any, device: str, *, precision: Precision) -> tuple[str, dict[str, str]]:
     """What to ask ONNX Runtime for: fp32 that is fp32, which on a GPU it is not by itself.
 
     Raises:
@@ -95,12 +106,36 @@ def _provider(ort: Any, device: str, *, precision: Precision) -> str | tuple[str
             "onnxruntime-gpu in place of onnxruntime, or give device cpu"
         )
     if name == "cpu":
-        return provider
-    if precision == "int8":
-        raise ConfigError(f"int8 files run on the CPU in ONNX Runtime, got device {device}; give cpu")
+        return provider, {}
     options = {"device_id": number or "0"}
-    # Convolutions would round their operands to 10 bits (TensorFloat-32).
-    return (provider, options | {"use_tf32": "0"} if name == "cuda" else options)
+    # Convolutions would round their operands to 10 bits (TensorFloat-32). TensorRT has no option for that but
+    # the variable, which NVIDIA's libraries read when they are loaded.
+    if name == "cuda":
+        return provider, options | {"use_tf32": "0"}
+    if precision == "fp32":
+        os.environ["NVIDIA_TF32_OVERRIDE"] = "0"
+    return provider, options | {"trt_fp16_enable": "1" if precision == "fp16" else "0"}
+
+
+def _check_taken(session: Any, path: Path, device: str, provider: str, asked: dict[str, str]) -> None:
+    """Read back where a session computes, and how.
+
+    Raises:
+        ConfigError: if that is not what was asked for.
+    """
+    runs_on = session.get_providers()[0]
+    if runs_on != provider:
+        raise ConfigError(
+            f"ONNX Runtime took {runs_on} for {path} where device {device} was asked for: it does not "
+            "find that device's libraries (CUDA, cuDNN, TensorRT); install those it wants, or give cpu"
+        )
+    taken = session.get_provider_options().get(provider, {})
+    for name, value in asked.items():
+        if taken.get(name, value) != value:
+            raise ConfigError(
+                f"ONNX Runtime runs {path} with {name}={taken[name]} where {value} was asked for, so in "
+                "another precision or on another device; install another onnxruntime-gpu, or give cpu"
+            )
 
 
 def _may_name_files(path: Path) -> bool:

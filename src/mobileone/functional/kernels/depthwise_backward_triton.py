@@ -31,6 +31,13 @@ COLUMNS = 8
 FRAME_PIXELS = 16
 
 
+def register_limit(stride: int, dtype: torch.dtype) -> dict[str, int]:
+    """What to say to the compiler, which else may take a register or two fewer than it needs, and spill."""
+    if stride == 2:
+        return {"maxnreg": 128}
+    return {"maxnreg": 200} if dtype == torch.float32 else {}
+
+
 @triton.jit
 def _stencil_kernel(slopes, offsets, stencils, channels, stride: tl.constexpr, block: tl.constexpr):
     """Coefficients of the 25 lags, row by row, then the constant: (phases, 26, channels)."""
@@ -307,7 +314,8 @@ def _backward(
     if min(height, width) > 2:
         programs, *strips = strips_of(images, rows, columns, COLUMNS, cut)
         args = (x, shift, stencils, *to, *size, *strips)
-        launch(_inner_kernel, (programs, cut.blocks), x, *args, block_columns=COLUMNS, **flags)
+        flags_within = flags | {"block_columns": COLUMNS} | register_limit(stride, x.dtype)
+        launch(_inner_kernel, (programs, cut.blocks), x, *args, **flags_within)
     of_image = frame_size(height, width, 1)
     programs = -(-images * of_image // FRAME_PIXELS)
     args = (x, shift, slopes, offsets, *to, images * of_image, of_image, *size)

@@ -29,6 +29,9 @@ from mobileone.functional.window import Window
 
 TAPS = 9
 LAG_COLUMNS = 8
+# Said to the compiler, which else squeezes some 140 into 128 and spills: three programs of four warps on a
+# multiprocessor either way.
+LAG_REGISTERS = 168
 PRODUCT_ELEMENTS = 64  # a warp: two a thread, whose 54 sums are 108 registers
 
 
@@ -162,7 +165,7 @@ def _sum_lags(x: Tensor, shift: Tensor) -> Tensor:
     programs = programs_for_sums(images * tiles, cut.blocks)
     sums = torch.empty(programs, 14, channels, dtype=torch.float32, device=x.device)
     sizes = (images, height, width, channels, tiles)
-    constants = {"block_columns": LAG_COLUMNS, "block_channels": cut.channels}
+    constants = {"block_columns": LAG_COLUMNS, "block_channels": cut.channels, "maxnreg": LAG_REGISTERS}
     launch(_lags_kernel, (programs, cut.blocks), x, x, shift, sums, *sizes, warps=cut.warps, **constants)
     return sums.sum(0)
 

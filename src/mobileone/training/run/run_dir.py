@@ -20,6 +20,7 @@ from tqdm import tqdm
 from mobileone.atomic import atomic_path, leftovers
 from mobileone.checkpoint.hub import is_on_hub
 from mobileone.data.fingerprint import Fingerprint
+from mobileone.data.hub_address import is_on_this_machine
 from mobileone.data.shards.address import is_remote
 from mobileone.data.split_record import RECORD_NAME
 from mobileone.errors import ConfigError, MobileOneError, TrainingError
@@ -141,7 +142,7 @@ class RunDir:
         config = self.stored_config()
         for name in ("data", "val_data", "init", "distill.teacher"):
             address = config.settings()[name]
-            if name not in given and address is not None and (is_remote(address) or is_on_hub(address)):
+            if name not in given and address is not None and _is_elsewhere(address):
                 raise TrainingError(
                     f"{self.config} names {name}={address}; nothing that a file names is executed or "
                     f"fetched, so pass {name} yourself"
@@ -356,6 +357,11 @@ class RunDir:
             show = True
         if show:
             tqdm.write(line, file=sys.stderr)
+
+
+def _is_elsewhere(address: str) -> bool:
+    """Whether data or a model would have to be fetched."""
+    return is_remote(address) or (is_on_hub(address) and not is_on_this_machine(address))
 
 
 def _meant(config: TrainConfig) -> dict[str, Any]:

@@ -1,0 +1,363 @@
+"""Data sets of the Hugging Face hub, and folders that its library wrote, as `ImageSource`.
+
+The library (extra `datasets`) fetches them and keeps them as Arrow files in its own cache, from which any
+image is read by its number: order, ranks and resuming are those of a folder.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mobileone.data.folder import PackedNames
+from mobileone.data.hub_address import HubAddress, parse_hub_address
+from mobileone.data.layout import TESTING, VALIDATION
+from mobileone.data.source import Labels
+from mobileone.distribution import pip_install
+from mobileone.errors import BadImageError, DataError, MissingExtraError, MobileOneError
+from mobileone.images.decode import EncodedImage
+from mobileone.limits import IMAGE_BYTES
+from mobileone.outside_text import printable, require_unicode
+from mobileone.regular_file import read_regular
+
+SAVED = ("dataset_dict.json", "state.json")
+"""One of them lies in a folder that the library's `save_to_disk` wrote."""
+
+
+class HubImages:
+    """The images of one split, by number.
+
+    Args:
+        table: the library's data set; its images are not decoded.
+        column: of the images.
+        title: what it is called: `hf:owner/name:train`.
+        notes: what is to be said about its choice.
+
+    Attributes:
+        files: what the images are called: their files' names where each has one of its own, else numbers.
+    """
+
+    def __init__(self, table: Any, column: str, title: str, notes: Sequence[str]) -> None:
+        from datasets import Image
+
+        self._table = table.select_columns([column]).cast_column(column, Image(decode=False))
+        self._column, self._title, self.notes = column, printable(title), tuple(notes)
+        self.files = PackedNames.pack(_names(self._table, column))
+
+    def __len__(self) -> int:
+        return len(self._table)
+
+    def name(self, index: int) -> str:
+        """Split and the image's own name: `hf:owner/name:train: 17`."""
+        return f"{self._title}: {printable(self.files[index])}"
+
+    def read(self, index: int) -> EncodedImage:
+        """Content of an image.
+
+        Raises:
+            BadImageError: if there is none, or its file cannot be read.
+            DataError: if the library's files are damaged or gone.
+        """
+        name = self.name(index)
+        try:
+            cell = self._table[int(index)][self._column] or {}
+        except Exception as error:  # Arrow's own, of no common base
+            raise DataError(f"{name}: cannot be read ({_first_line(error)})") from error
+        if cell.get("bytes"):
+            return EncodedImage(name, cell["bytes"])
+        if not cell.get("path"):
+            raise BadImageError(f"{name}: there is no image in this row")
+        try:
+            return EncodedImage(name, read_regular(cell["path"], IMAGE_BYTES))
+        except OSError as error:
+            raise BadImageError(f"{name}: cannot be read ({error.strerror or error})") from error
+
+
+class LabelledHubImages(HubImages):
+    """The same with labels.
+
+    Attributes:
+        classes: class names, which the labels index into.
+        labels: class index of every image, int64 (N,), or with several labels whether it has each, bool
+            (N, K).
+    """
+
+    def __init__(
+        self,
+        table: Any,
+        column: str,
+        title: str,
+        notes: Sequence[str],
+        *,
+        classes: tuple[str, ...],
+        labels: Labels,
+    ) -> None:
+        super().__init__(table, column, title, notes)
+        self.classes, self.labels = classes, labels
+
+
+def open_hub_data(
+    data: str | os.PathLike[str],
+    *,
+    split: Literal["train", "val"] | None,
+    classes: Sequence[str] | None = None,
+    beside: bool = False,
+) -> LabelledHubImages:
+    """The labelled images of a data set.
+
+    Args:
+        data: `hf:owner/name[@revision][:split][?config=…&image=…&label=…]`, or `hf:FOLDER…`.
+        split: what they are for, where the address names no split. "val" takes validation, valid or val, else
+            the only one of test, eval and dev. None takes a data set of a single split.
+        classes: names that the labels must index into; None takes the data set's own.
+        beside: the address is that of the training images, and the others of the data set are wanted.
+
+    Raises:
+        DataError: if there is no such data set, split or column, several that could be meant, or an image
+            without label.
+        MissingExtraError: without the package datasets.
+    """
+    address = parse_hub_address(data)
+    table, title, notes = _open(address, split=split, beside=beside)
+    image = _image_column(table, address)
+    label = _label_column(table, address)
+    own, labels = _labels(table, label, title)
+    names = own if classes is None else tuple(classes)
+    return LabelledHubImages(
+        table, image, title, notes, classes=names, labels=_reindexed(labels, own, names, title)
+    )
+
+
+def open_hub_images(data: str | os.PathLike[str]) -> HubImages:
+    """The images of a data set, with labels if it is plain where they are.
+
+    Of several splits the one for validation is taken, unless the address names another.
+
+    Raises:
+        DataError: as `open_hub_data`, but for labels.
+        MissingExtraError: likewise.
+    """
+    address = parse_hub_address(data)
+    table, title, notes = _open(address, split="val", beside=False)
+    image = _image_column(table, address)
+    try:
+        own, labels = _labels(table, _label_column(table, address), title)
+    except DataError:
+        return HubImages(table, image, title, notes)
+    return LabelledHubImages(table, image, title, notes, classes=own, labels=labels)
+
+
+def hub_splits(data: str | os.PathLike[str]) -> set[str]:
+    """Names of a data set's splits; the one that the address names, if it names one.
+
+    Raises:
+        DataError: if there is no such data set.
+        MissingExtraError: without the package datasets.
+    """
+    address = parse_hub_address(data)
+    return {address.split} if address.split else set(_splits(address))
+
+
+def _open(
+    address: HubAddress, *, split: Literal["train", "val"] | None, beside: bool
+) -> tuple[Any, str, list[str]]:
+    """The table of a split, what it is called, and what is to be said about its choice."""
+    splits = _splits(address)
+    # Beside the split for training that an address names is the one for validation.
+    wanted = None if beside and address.split not in (*VALIDATION, *TESTING) else address.split
+    notes: list[str] = []
+    if wanted is None:
+        wanted, notes = _chosen(address, tuple(splits), split)
+    if wanted not in splits:
+        raise DataError(f"{printable(str(address))} has no split {printable(wanted)}, but {_listed(splits)}")
+    if not len(splits[wanted]):
+        raise DataError(f"{printable(str(address))}:{printable(wanted)} has no images")
+    return splits[wanted], f"{address}:{wanted}", notes
+
+
+def _splits(address: HubAddress) -> Mapping[str, Any]:
+    """Every split's table, by its name."""
+    try:
+        import datasets
+    except ImportError as error:
+        raise MissingExtraError(
+            f"data sets of the hub need the package datasets, not there; {pip_install('datasets')}"
+        ) from error
+    folder, shown = address.folder, printable(str(address))
+    if folder is not None and not folder.is_dir():
+        raise DataError(f"{shown}: no such folder")
+    try:
+        if folder is not None and any((folder / name).is_file() for name in SAVED):
+            found = datasets.load_from_disk(str(folder))
+        else:
+            place = address.place if folder is None else str(folder)
+            found = datasets.load_dataset(place, name=address.config, revision=address.revision)
+    except MobileOneError:
+        raise
+    except Exception as error:  # the library's, Arrow's and the network's, of no common base
+        raise DataError(f"cannot open {shown}: {_reason(error)}") from error
+    if isinstance(found, datasets.Dataset):
+        return {str(found.split or "train"): found}
+    return {str(name): table for name, table in found.items()}
+
+
+def _chosen(
+    address: HubAddress, splits: Sequence[str], split: Literal["train", "val"] | None
+) -> tuple[str, list[str]]:
+    """The split that is for training or validation, and what is to be said about that."""
+    shown = printable(str(address))
+    if split is None:
+        if len(splits) > 1:
+            raise DataError(
+                f"{shown} has the splits {_listed(splits)}, so it is divided already; name one, as "
+                f"{shown}:{printable(splits[0])}, or leave split and folds out"
+            )
+        return splits[0], []
+    if split == "train":
+        if "train" in splits:
+            return "train", []
+        raise DataError(f"{shown} has no split train, but {_listed(splits)}; name one, as {shown}:SPLIT")
+    for names in (VALIDATION, TESTING):
+        there = [name for name in splits if name in names]
+        if len(there) > 1:
+            raise DataError(f"{shown} has the splits {_listed(there)}; name one, as {shown}:{there[0]}")
+        if there:
+            notes = (
+                [] if names is VALIDATION else [f"{shown} has no split for validation; {there[0]} is used"]
+            )
+            return there[0], notes
+    raise DataError(
+        f"{shown} has no split for validation, but {_listed(splits)}; pass split=0.2 or folds to hold images "
+        f"out, validation images of their own as val_data, or name a split, as {shown}:{printable(splits[0])}"
+    )
+
+
+def _image_column(table: Any, address: HubAddress) -> str:
+    from datasets import Image
+
+    found = [name for name, feature in table.features.items() if isinstance(feature, Image)]
+    return _column("image", address.image, found, table, address)
+
+
+def _label_column(table: Any, address: HubAddress) -> str:
+    found = [name for name, feature in table.features.items() if _class_names(feature) is not None]
+    if address.label in table.features and address.label not in found:
+        kind = getattr(table.features[address.label], "dtype", "")
+        if str(kind) == "string" or str(kind).startswith(("int", "uint", "bool")):
+            return str(address.label)
+    return _column("label", address.label, found, table, address)
+
+
+def _column(kind: str, named: str | None, found: list[str], table: Any, address: HubAddress) -> str:
+    shown = printable(str(address))
+    if named is not None and named not in found:
+        what = "is no column of it" if named not in table.features else f"holds no {kind}s"
+        raise DataError(f"{shown}: {printable(named):.60} {what}; its columns are {_columns(table)}")
+    if named is not None:
+        return named
+    if not found:
+        hint = "; name one by ?label=COLUMN" if kind == "label" else ""
+        raise DataError(f"{shown} has no {kind} column by its types, but {_columns(table)}{hint}")
+    if len(found) > 1:
+        raise DataError(
+            f"{shown} has the {kind} columns {_listed(found)}; name one, as "
+            f"{shown}?{kind}={printable(found[0])}"
+        )
+    return found[0]
+
+
+def _class_names(feature: Any) -> tuple[str, ...] | None:
+    """Names of the classes of a column with a label an image, or with several; None for any other."""
+    inner = feature[0] if isinstance(feature, list) and feature else getattr(feature, "feature", feature)
+    names = getattr(inner, "names", None)
+    return None if names is None or isinstance(inner, dict) else tuple(names)
+
+
+def _labels(table: Any, column: str, title: str) -> tuple[tuple[str, ...], Labels]:
+    """Class names and labels of a column."""
+    feature, values = table.features[column], table.with_format(None)[column]
+    values, names = list(values), _class_names(feature)
+    if names is None:  # a column of texts or numbers, which was named
+        names = tuple(map(str, sorted({value for value in values if value is not None})))
+        number = {name: place for place, name in enumerate(names)}
+        values = [-1 if value is None else number[str(value)] for value in values]
+    for name in names:
+        require_unicode(name, what="a class name")
+    if any(isinstance(value, list) for value in values):
+        several = np.zeros((len(values), len(names)), bool)
+        for row, chosen in enumerate(values):
+            several[row, [label for label in chosen or () if label is not None and label >= 0]] = True
+        return names, several
+    labels: NDArray[np.int64] = np.array([-1 if value is None else value for value in values], np.int64)
+    bare = np.flatnonzero((labels < 0) | (labels >= len(names)))
+    if len(bare):
+        raise DataError(
+            f"{printable(title)}: {len(bare)} of {len(labels)} images have no label in {printable(column)}, "
+            f"the first is number {bare[0]}; take another split, or another column by ?label="
+        )
+    return names, labels
+
+
+def _reindexed(labels: Labels, own: tuple[str, ...], names: tuple[str, ...], title: str) -> Labels:
+    """Labels that index into other names."""
+    if own == names:
+        return labels
+    place = {name: index for index, name in enumerate(names)}
+    used = np.flatnonzero(labels.any(0)) if labels.ndim == 2 else np.unique(labels)
+    foreign = [own[label] for label in used if own[label] not in place]
+    if foreign:
+        raise DataError(
+            f"{printable(title)}: {printable(foreign[0])} is none of the {len(names)} classes "
+            f"({printable(names[0])} … {printable(names[-1])})"
+        )
+    moved = np.array([place.get(name, -1) for name in own], np.int64)
+    if labels.ndim == 1:
+        return moved[labels]
+    several = np.zeros((len(labels), len(names)), bool)
+    several[:, moved[used]] = labels[:, used]
+    return several
+
+
+def _names(table: Any, column: str) -> list[str]:
+    """The images' file names, if each has one of its own; else their numbers."""
+    paths: list[str | None] = []
+    if table._indices is None:
+        for chunk in table.data.column(column).chunks:
+            paths += chunk.field("path").to_pylist()
+    names = [os.path.basename(path) for path in paths if path]
+    return names if len(set(names)) == len(table) else list(map(str, range(len(table))))
+
+
+def _reason(error: Exception) -> str:
+    text, kind = _first_line(error), {each.__name__ for each in type(error).__mro__}
+    if "gated" in text:
+        return "it is gated; accept its terms on the hub and set HF_TOKEN"
+    if "Config name is missing" in text or "BuilderConfig" in text:
+        return f"{text}; name one by ?config=NAME"
+    if "DatasetNotFoundError" in kind:
+        return "no such data set, or it is private; if so, set HF_TOKEN"
+    if kind & {"OfflineModeIsEnabled", "ConnectionError", "ConnectError", "TimeoutException"}:
+        return f"the hub is out of reach ({text})"
+    return text
+
+
+def _first_line(error: Exception) -> str:
+    return printable(" ".join(str(error).split()))[:250] or type(error).__name__
+
+
+def _listed(names: Sequence[str] | Mapping[str, Any]) -> str:
+    shown = [printable(name) for name in names]
+    return ", ".join(shown[:8]) + (f" and {len(shown) - 8} more" if len(shown) > 8 else "")
+
+
+def _columns(table: Any) -> str:
+    return _listed([f"{name} ({_kind(feature)})" for name, feature in table.features.items()])
+
+
+def _kind(feature: Any) -> str:
+    kind = type(feature).__name__
+    return str(feature.dtype) if kind == "Value" else kind

@@ -1,0 +1,32 @@
+"""How a data set on the hub is named."""
+
+import pytest
+
+from mobileone.data.hub_address import is_hub_data, is_on_this_machine, parse_hub_address
+from mobileone.errors import DataError
+
+
+def test_every_part():
+    address = parse_hub_address("hf:owner/name@v1:test?config=plain&image=img&label=fine_label")
+    assert (address.place, address.revision, address.split) == ("owner/name", "v1", "test")
+    assert (address.config, address.image, address.label) == ("plain", "img", "fine_label")
+    assert (str(address), address.folder) == ("hf:owner/name", None)
+    assert parse_hub_address("hf:mnist").split is None
+
+
+def test_folders_of_this_machine(tmp_path):
+    address = parse_hub_address(f"hf:{tmp_path}/saved:train")
+    assert (address.folder, address.split) == (tmp_path / "saved", "train")
+    assert is_on_this_machine("hf:../saved")
+    assert not is_on_this_machine("hf:saved")
+    assert is_hub_data("hf:saved")
+    assert not is_hub_data("hf-hub:saved")
+
+
+@pytest.mark.parametrize(
+    "text", ["hf:", "hf:?label=a", "hf:a/b?labels=a", "hf:a/b?label=", "hf:a/b?x", "hf::train"]
+)
+def test_what_is_none(text):
+    with pytest.raises(DataError, match=r"hf:owner/name\[@revision\]\[:split\]") as caught:
+        parse_hub_address(text)
+    assert "\n" not in str(caught.value)

@@ -1,0 +1,204 @@
+"""Data sets as the hub's library writes them: folders of Arrow files, and of Parquet with the images."""
+
+import io
+import pickle
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from mobileone.data.fingerprint import Fingerprint
+from mobileone.data.hub_dataset import LabelledHubImages, hub_splits, open_hub_data, open_hub_images
+from mobileone.data.loader import train_loader
+from mobileone.data.open import open_data, open_validation, open_whole
+from mobileone.errors import BadImageError, DataError, MissingExtraError
+from mobileone.images.eval_transform import EvalTransform
+from mobileone.input_spec import InputSpec
+from mobileone.training.config.train_config import TrainConfig
+from mobileone.training.method.transforms import transform_at
+
+
+@pytest.fixture
+def datasets(monkeypatch, tmp_path):
+    library = pytest.importorskip("datasets", reason="datasets is not installed")
+    monkeypatch.setattr(library.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    library.disable_progress_bars()
+    return library
+
+
+def cell(shade, path=None):
+    content = io.BytesIO()
+    Image.fromarray(np.full((40, 48, 3), shade, np.uint8)).save(content, "PNG")
+    return {"bytes": content.getvalue(), "path": path}
+
+
+@pytest.fixture
+def table(datasets):
+    """A split of so many images, cats dark and dogs light."""
+
+    def make(number, **columns):
+        features = datasets.Features(
+            {"image": datasets.Image(), "label": datasets.ClassLabel(names=["dog", "cat"])}
+            | {name: feature for name, (feature, _) in columns.items()}
+        )
+        content = {
+            "image": [cell(100 * (index % 2) + index, f"{index}.png") for index in range(number)],
+            "label": [index % 2 for index in range(number)],
+        } | {name: values for name, (_, values) in columns.items()}
+        return datasets.Dataset.from_dict(content, features=features)
+
+    return make
+
+
+@pytest.fixture
+def saved(datasets, table, tmp_path):
+    datasets.DatasetDict(train=table(12), test=table(4)).save_to_disk(tmp_path / "saved")
+    return f"hf:{tmp_path}/saved"
+
+
+@pytest.fixture
+def parquet(table, tmp_path):
+    (tmp_path / "pq").mkdir()
+    for split, number in (("train", 12), ("test", 4)):
+        table(number).to_parquet(tmp_path / "pq" / f"{split}-00000-of-00001.parquet")
+    return f"hf:{tmp_path}/pq"
+
+
+@pytest.mark.parametrize("kind", ["saved", "parquet"])
+def test_splits_classes_and_images(kind, request):
+    data = request.getfixturevalue(kind)
+    train, val = open_data(data, split="train"), open_validation(data)
+    assert (len(train), len(val), train.classes) == (12, 4, ("dog", "cat"))
+    assert train.labels.tolist() == [0, 1] * 6
+    assert val.notes == (f"{data} has no split for validation; test is used",)
+    assert train.name(3) == f"{data}:train: 3.png"
+    assert (EvalTransform.from_spec(InputSpec(size=32))(train.read(3)) == 103).all()
+    assert hub_splits(data) == {"train", "test"}
+    assert len(open_data(f"{data}:test", split="train")) == 4
+    assert len(open_validation(f"{data}:train")) == 4
+    assert pickle.loads(pickle.dumps(train)).read(3).data == train.read(3).data
+    again = Fingerprint.of(open_data(data, split="train"))
+    assert Fingerprint.of(train).changes(again) is None
+    assert Fingerprint.of(train).changes(Fingerprint.of(val)) == (
+        "4 images now, 12 then (dog: 2 now, 6 then, cat: 2 now, 6 then)"
+    )
+
+
+def test_order_under_resume_and_on_ranks_is_that_of_a_folder(saved):
+    source = open_data(saved, split="train")
+    config = TrainConfig(input_spec=InputSpec(size=32), epochs=2, batch_size=4)
+
+    def indices(start=0, rank=0, world_size=1, size=4):
+        loader = train_loader(
+            source, transform_at(config), batch_size=size, seed=3, rank=rank, world_size=world_size
+        )
+        loader.set_epoch(1, start=start)
+        return [batch.indices.tolist() for batch in loader]
+
+    whole = indices()
+    assert sorted(index for step in whole for index in step) == list(range(12))
+    assert indices(start=1) == whole[1:]
+    ranks = [indices(rank=rank, world_size=2, size=2) for rank in range(2)]
+    assert [sorted(a + b) for a, b in zip(*ranks, strict=True)] == [sorted(step) for step in whole]
+
+
+def test_workers_read_it(saved):
+    source = open_data(saved, split="train")
+    config = TrainConfig(input_spec=InputSpec(size=32))
+    loader = train_loader(source, transform_at(config), batch_size=6, seed=0, num_workers=1)
+    try:
+        assert [len(batch) for batch in loader] == [6, 6]
+    finally:
+        loader.close()
+
+
+def test_a_network_of_other_order_gets_its_own_labels(saved):
+    source = open_data(saved, split="val", classes=("cat", "cow", "dog"))
+    assert source.labels.tolist() == [2, 0, 2, 0]
+    with pytest.raises(DataError, match=r"saved:test: dog is none of the 2 classes \(cat … cow\)"):
+        open_data(saved, split="val", classes=("cat", "cow"))
+
+
+def test_several_labels_an_image(datasets, table, tmp_path):
+    tags = (datasets.Sequence(datasets.ClassLabel(names=["red", "big"])), [[0, 1], [], [1], [0]])
+    table(4, tags=tags).remove_columns("label").save_to_disk(tmp_path / "tagged")
+    source = open_data(f"hf:{tmp_path}/tagged", split="train")
+    assert source.labels.tolist() == [[True, True], [False, False], [False, True], [True, False]]
+    assert len(open_whole(f"hf:{tmp_path}/tagged", task="multilabel")) == 4
+
+
+def test_texts_and_numbers_are_labels_when_they_are_named(datasets, table, tmp_path):
+    breed = (datasets.Value("string"), ["pug", "tabby", "pug", "manx"])
+    age = (datasets.Value("int64"), [10, 9, 10, 9])
+    table(4, breed=breed, age=age).save_to_disk(tmp_path / "pets")
+    source = open_data(f"hf:{tmp_path}/pets?label=breed", split="train")
+    assert (source.classes, source.labels.tolist()) == (("manx", "pug", "tabby"), [1, 2, 1, 0])
+    assert open_data(f"hf:{tmp_path}/pets?label=age", split="train").classes == ("9", "10")
+
+
+def test_one_line_for_what_cannot_be_told(datasets, table, tmp_path, saved):
+    coarse = (datasets.ClassLabel(names=["a", "b"]), [0, 1, 0, 1])
+    table(4, coarse=coarse).save_to_disk(tmp_path / "two")
+    table(4).remove_columns("image").save_to_disk(tmp_path / "blind")
+    table(4).remove_columns("label").save_to_disk(tmp_path / "bare")
+    hidden = table(4).remove_columns("label").add_column("label", [0, -1, 1, -1])
+    hidden.cast_column("label", datasets.ClassLabel(names=["a", "b"])).save_to_disk(tmp_path / "hidden")
+    for name, said in [
+        ("two", r"has the label columns label, coarse; name one, as hf:.*two\?label=label"),
+        ("blind", r"has no image column by its types, but label \(ClassLabel\)"),
+        ("bare", r"has no label column by its types, but image \(Image\); name one by \?label=COLUMN"),
+        ("bare?label=image", r"image holds no labels; its columns are image"),
+        ("two?image=photo", r"photo is no column of it"),
+        ("hidden", r"2 of 4 images have no label in label, the first is number 1"),
+        ("nowhere", r"no such folder"),
+        ("saved:other", r"has no split other, but train, test"),
+    ]:
+        with pytest.raises(DataError, match=said) as caught:
+            open_data(f"hf:{tmp_path}/{name}", split="train")
+        assert "\n" not in str(caught.value)
+    assert len(open_data(f"hf:{tmp_path}/two?label=coarse", split="train")) == 4
+    with pytest.raises(DataError, match="so it is divided already"):
+        open_whole(saved)
+    with pytest.raises(DataError, match=r"no split for validation, but train; pass split=0.2"):
+        open_validation(f"hf:{tmp_path}/two?label=coarse")
+
+
+def test_images_without_labels_and_rows_without_image(datasets, tmp_path):
+    features = datasets.Features({"image": datasets.Image()})
+    rows = [cell(3), None, cell(5)]
+    datasets.Dataset.from_dict({"image": rows}, features=features).save_to_disk(tmp_path / "bare")
+    source = open_hub_images(f"hf:{tmp_path}/bare:train")
+    assert not isinstance(source, LabelledHubImages)
+    assert [source.name(index)[-8:] for index in (0, 2)] == ["train: 0", "train: 2"]
+    with pytest.raises(BadImageError, match=r"bare:train: 1: there is no image in this row"):
+        source.read(1)
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (
+            "DatasetNotFoundError('Dataset a/b is a gated dataset on the Hub.')",
+            "it is gated; accept its terms",
+        ),
+        ("DatasetNotFoundError('nope')", "no such data set, or it is private; if so, set HF_TOKEN"),
+        ("ConnectionError('no\\nroute')", r"the hub is out of reach \(no route\)"),
+        ("ValueError('Config name is missing.\\nPick a, b')", r"Pick a, b; name one by \?config=NAME"),
+    ],
+)
+def test_a_hub_that_does_not_give(datasets, monkeypatch, error, said):
+    from datasets.exceptions import DatasetNotFoundError
+
+    def fail(*_, **__):
+        raise eval(error, {"DatasetNotFoundError": DatasetNotFoundError})
+
+    monkeypatch.setattr(datasets, "load_dataset", fail)
+    with pytest.raises(DataError, match=f"cannot open hf:a/b: .*{said}") as caught:
+        open_hub_data("hf:a/b", split="train")
+    assert "\n" not in str(caught.value)
+
+
+def test_without_the_package_the_extra_is_named(monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "datasets", None)
+    with pytest.raises(MissingExtraError, match=r"pip install 'mobileone\[datasets\]'"):
+        open_data("hf:a/b", split="train")
