@@ -148,6 +148,8 @@ def test_another_artifacts_manifest_is_refused(artifact):
         {"precision": ["fp32"]},
         {"source": "x" * 10_000},
         {"note": None},
+        {"licence": "mine"},
+        {"licence": ["apple"]},
         {"options": []},
         {"versions": 1},
         {"parity": {"runtime": "R"}},

@@ -7,7 +7,7 @@ from mobileone.checkpoint import resolve as source_module
 from mobileone.checkpoint.inspect import describe
 from mobileone.checkpoint.layouts import LAYOUTS
 from mobileone.checkpoint.load import load_model
-from mobileone.checkpoint.published import PUBLISHED, list_weights
+from mobileone.checkpoint.published import LICENCES, PUBLISHED, licence_of, licence_text, list_weights
 from mobileone.errors import CheckpointError
 from mobileone.variants import VARIANTS
 
@@ -48,3 +48,28 @@ def test_patterns():
     assert list_weights() == list(PUBLISHED)
     assert list_weights("*.timm") == []
     assert len(list_weights("mobileone_s4.*")) == 5
+
+
+@pytest.mark.parametrize(
+    ("source", "layout", "metadata", "wanted"),
+    [
+        ("s0.pth.tar", "apple", {}, "apple"),
+        ("s0.pth", "timm", {}, None),
+        ("s0.pth", "timm", {"licence": "apple"}, "apple"),
+        ("s0.pth", "timm", {"licence": "of my own"}, None),
+        ("s0.pth", "timm", {"licence": ["apple"]}, None),
+        ("best.safetensors", "timm", {"published": "mobileone_s1.apple_in1k"}, "apple"),
+        ("best.safetensors", "timm", {"published": ["no", "name"]}, None),
+        ("mobileone_s1.reference", "reference", {}, "apple"),
+        ("mobileone_s1.mmpretrain", "mmpretrain", {}, "apache-2.0"),
+        ("hf:timm/mobileone_s0.apple_in1k@main", "timm", {}, "apple"),
+        ("hf:me/pets", "timm", {}, None),
+    ],
+)
+def test_weights_are_under_the_licence_of_those_they_began_with(source, layout, metadata, wanted):
+    assert licence_of(source, layout, metadata) == wanted
+
+
+def test_every_licence_has_its_wording():
+    assert "Apple Inc." in licence_text("apple")
+    assert all(len(licence_text(name)) > 1000 for name in LICENCES)

@@ -6,6 +6,7 @@ import pytest
 import torch
 from safetensors import safe_open
 
+from mobileone.checkpoint.convert import convert
 from mobileone.checkpoint.inspect import describe
 from mobileone.checkpoint.load import load_model
 from mobileone.checkpoint.store import load_state, save_model, save_state
@@ -13,6 +14,7 @@ from mobileone.decision import Decision
 from mobileone.errors import CheckpointError, ConfigError, MobileOneError
 from mobileone.input_spec import InputSpec
 from mobileone.model.create import create_model
+from mobileone.reparam.fuse import reparameterize
 
 
 @pytest.mark.parametrize("name", ["a.safetensors", "a.pt", "a.pth", "a.pth.tar", "folder"])
@@ -219,3 +221,13 @@ def test_what_files_cannot_hold_is_not_saved(tmp_path, model):
     with pytest.raises(MobileOneError, match=r"a class name must be a name in UTF-8, got caf\\xe9"):
         save_model(model, tmp_path / "m.safetensors")
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("features_only", [False, True])
+def test_weights_keep_their_licence_in_every_form_and_file(tmp_path, model, features_only):
+    assert load_model(save_model(model, tmp_path / "own.safetensors")).licence is None
+    theirs = convert(tmp_path / "own.safetensors", tmp_path / "theirs.pth", to="apple")
+    copied = save_model(load_model(theirs, form="inference"), tmp_path / "copied.safetensors")
+    loaded = load_model(copied, form="train", features_only=features_only)
+    assert loaded.licence == "apple"
+    assert reparameterize(loaded.eval()).licence == "apple"

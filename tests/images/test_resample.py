@@ -208,6 +208,18 @@ def test_a_compiler_that_fails_is_said_once(own_cache, monkeypatch):
     assert resampler.choose(90) is by_pillow
 
 
+@pytest.mark.parametrize("error", [PermissionError("closed"), RuntimeError("no home directory")])
+def test_without_a_cache_pillow_resizes(monkeypatch, error):
+    def fails():
+        raise error
+
+    monkeypatch.setattr("mobileone.c_compiler.cache_dir", fails)
+    resampler = Resampler(compile_after=100)
+    assert resampler.choose(90) is by_pillow
+    with pytest.warns(MobileOneWarning, match=f"Pillow resizes, which is slower: {error}"):
+        assert resampler.choose(90) is by_pillow
+
+
 def test_a_library_that_computes_something_else_is_not_used(compiler, tmp_path):
     source, path = tmp_path / "resample.c", tmp_path / "resample.so"
     source.write_text(SOURCE.read_text().replace("a = -0.5", "a = -0.75"))

@@ -101,14 +101,15 @@ def test_a_float_model_is_quantized_on_the_way(tmp_path, tiny, flat_folder):
     assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
 
 
-def test_apples_weights_bring_their_licence(tmp_path, tiny, net, monkeypatch):
-    import mobileone.web.build_site as module
-
-    monkeypatch.setattr(module, "artifacts", lambda *given: ([net], module.APPLE_LICENCE))
-    done = build_site([net], tmp_path / "site")
-    assert done.licences == ("Apple's, see apple/ml-mobileone: tiny-int8",)
+def test_apples_weights_bring_their_licence_by_way_of_a_c_file_too(tmp_path, small_network, net, monkeypatch):
+    monkeypatch.setattr(small_network, "licence", "apple")
+    theirs = tmp_path / "theirs.c"
+    quantize(small_network, theirs, images=seeded_pictures(small_network.input_spec, number=4), format="c")
+    done = build_site([net, theirs], tmp_path / "site")
+    assert done.licences == ("Apple's, see apple/ml-mobileone: tiny-int8-2",)
     found = json.loads((tmp_path / "site" / "site.json").read_text(encoding="utf-8"))
-    assert found["networks"][0]["licence"] == found["licences"][0]["file"] == "licences/apple.txt"
+    assert found["networks"][0]["licence"] is None
+    assert found["networks"][1]["licence"] == found["licences"][0]["file"] == "licences/apple.txt"
     assert "Apple Inc." in (tmp_path / "site" / "licences" / "apple.txt").read_text(encoding="utf-8")
 
 

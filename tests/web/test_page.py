@@ -7,6 +7,8 @@ import numpy as np
 import PIL.Image
 import pytest
 
+from mobileone.web.collect import collect
+
 from .chromium import needs_browser, running_chromium
 from .conftest import network
 
@@ -280,6 +282,11 @@ def test_a_result_is_measured_copied_and_comes_back_by_its_link(tab, browser):
     )
     tab.evaluate("window.copied = ''; document.getElementById('copy-link').click()")
     link = tab.wait_for("window.copied")
+    told = collect([link])
+    assert sorted((each.network, each.threads, each.milliseconds) for each in told) == sorted(
+        (each["network"]["title"], each["threads"], tuple(each["milliseconds"]))
+        for each in result["measurements"]
+    )
     other = browser.open("about:blank#")
     other.go(link)
     other.shown("#comparison tbody tr")

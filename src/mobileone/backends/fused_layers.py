@@ -125,6 +125,7 @@ class FusedLayers:
         task: what the logits mean.
         features: where feature maps are the output, and no average: for each, the convolution behind which it
             is taken, and the output's name.
+        licence: which of others' licences the weights keep; None where none is known.
     """
 
     convs: tuple[ConvLayer, ...]
@@ -133,6 +134,7 @@ class FusedLayers:
     class_names: tuple[str, ...] | None = None
     task: Task = "singlelabel"
     features: Mapping[str, str] = field(default_factory=dict)
+    licence: str | None = None
 
     @property
     def num_outputs(self) -> int:
@@ -184,7 +186,13 @@ def layers_of(model: Network) -> FusedLayers:
     convs = tuple(_conv(name, block) for name, block in blocks if isinstance(block, InferenceBlock))
     if isinstance(model, FeatureExtractor):
         features = _features(model, convs)
-        layers = FusedLayers(convs=convs, classifier=None, input_spec=model.input_spec, features=features)
+        layers = FusedLayers(
+            convs=convs,
+            classifier=None,
+            input_spec=model.input_spec,
+            features=features,
+            licence=model.licence,
+        )
     else:
         head = model.head.fc
         layers = FusedLayers(
@@ -193,6 +201,7 @@ def layers_of(model: Network) -> FusedLayers:
             input_spec=model.input_spec,
             class_names=model.class_names,
             task=model.task,
+            licence=model.licence,
         )
     for part in layers.parts():
         if not (np.isfinite(part.weight).all() and np.isfinite(part.bias).all()):

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from mobileone.backends.table import BACKENDS, Precision, backend_of
+from mobileone.checkpoint.published import LICENCES
 from mobileone.decision import Decision
 from mobileone.errors import ArtifactError, ConfigError
 from mobileone.file_hash import sha256_of_path
@@ -200,6 +201,8 @@ class Manifest:
             each.
         decision: how its logits become probabilities and a sure answer, as `mobileone calibrate` found for
             this very file, or for the float network that it computes the same as; None where nobody did.
+        licence: which of others' licences the weights keep, a name of `checkpoint.published.LICENCES`; None
+            where none is known.
     """
 
     format: str
@@ -220,6 +223,7 @@ class Manifest:
     features: tuple[OutputSpec, ...] = ()
     task: Task = "singlelabel"
     decision: Decision | None = None
+    licence: str | None = None
     manifest_version: int = field(default=MANIFEST_VERSION)
 
     @property
@@ -285,6 +289,8 @@ class Manifest:
         if not all(isinstance(text, str) and len(text) <= MAX_TEXT for text in texts):
             raise ValueError(f"a text in it is none, or longer than {MAX_TEXT} characters")
         checked_task(self.task)
+        if self.licence is not None and self.licence not in LICENCES:
+            raise ValueError(f"licence {self.licence!r:.40}, not one of {', '.join(LICENCES)}")
         if self.precision not in get_args(Precision):
             raise ValueError(f"precision {self.precision!r:.40}")
         if not _is_count(self.num_classes, at_most=CLASSES.value):

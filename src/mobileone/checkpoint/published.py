@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import fnmatch
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from importlib import resources
 from typing import Any
 
-from mobileone.checkpoint.hub import HUB_PREFIX
+from mobileone.checkpoint.hub import HUB_PREFIX, is_on_hub
 from mobileone.checkpoint.layouts import LayoutName
 from mobileone.input_spec import InputSpec
 from mobileone.variants import Form
@@ -15,7 +16,10 @@ from mobileone.variants import Form
 APPLE_LICENCE = "Apple's, see apple/ml-mobileone"
 ORIGIN_KEY = "published"
 """Under it what was made of published weights names them, so that their licence can be told."""
-LICENCE_TEXTS = ("apple", "apache-2.0")
+LICENCE_KEY = "licence"
+"""Under it what was made of others' weights says which of `LICENCES` they keep."""
+LICENCES = {"apple": APPLE_LICENCE, "apache-2.0": "Apache-2.0"}
+"""Those whose wording is at hand, see `licence_text`, and what people call them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -160,8 +164,40 @@ PUBLISHED: dict[str, PublishedWeights] = {
 }
 
 
+def published_at(address: str) -> PublishedWeights | None:
+    """The published weights of that name, or at that place on the hub.
+
+    >>> published_at("hf:timm/mobileone_s0.apple_in1k").name
+    'mobileone_s0.apple_in1k'
+    """
+    if address in PUBLISHED or not is_on_hub(address):
+        return PUBLISHED.get(address)
+    place = address.partition(":")[2].partition("@")[0]
+    return next((each for each in PUBLISHED.values() if each.source.partition(":")[2] == place), None)
+
+
+def licence_of(source: str, layout: str, metadata: Mapping[str, Any]) -> str | None:
+    """Which of `LICENCES` weights are under; None where nothing tells that they began with others'.
+
+    Args:
+        source: where they were found.
+        layout: whose tensor names they have.
+        metadata: what their writer added.
+
+    >>> licence_of("best.safetensors", "timm", {"published": "mobileone_s0.mmpretrain"})
+    'apache-2.0'
+    """
+    said, origin = metadata.get(LICENCE_KEY), metadata.get(ORIGIN_KEY)
+    if isinstance(said, str) and said in LICENCES:
+        return said
+    weights = published_at(source) or (PUBLISHED.get(origin) if isinstance(origin, str) else None)
+    if weights is not None:  # all others are Apple's, or were taken over from there
+        return "apache-2.0" if weights.licence == "Apache-2.0" else "apple"
+    return "apple" if layout == "apple" else None
+
+
 def licence_text(name: str) -> str:
-    """The wording of a licence that others' weights or programs come under: one of `LICENCE_TEXTS`."""
+    """The wording of a licence that others' weights or programs come under: one of `LICENCES`."""
     folder = resources.files("mobileone.checkpoint") / "licences"
     return (folder / f"{name}.txt").read_text(encoding="utf-8")
 

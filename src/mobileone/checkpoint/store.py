@@ -17,6 +17,7 @@ from torch import Tensor
 from mobileone.atomic import atomic_path
 from mobileone.checkpoint.config import CONFIG_KEY, ModelConfig
 from mobileone.checkpoint.pickle_values import TORCH_NAMES
+from mobileone.checkpoint.published import LICENCE_KEY
 from mobileone.checkpoint.resume_file import SCALARS, read_resume_file
 from mobileone.errors import CheckpointError
 from mobileone.model.network import MobileOne
@@ -52,7 +53,7 @@ def config_of(model: MobileOne, *, extra: Mapping[str, Any] | None = None) -> Mo
         input_spec=model.input_spec,
         decision=model.decision,
         output_stride=model.output_stride,
-        extra=dict(extra or {}),
+        extra=({LICENCE_KEY: model.licence} if model.licence else {}) | dict(extra or {}),
         package_version=__version__,
     )
 

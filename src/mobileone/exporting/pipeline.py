@@ -197,6 +197,7 @@ def describe(
         # Integers move logits: an int8 file gets a decision of its own.
         decision=classifier.decision if classifier and precision != "int8" else None,
         features=tuple(features),
+        licence=network.licence,
         options=options,
         versions={**package_versions(), **versions},
         parity=None,

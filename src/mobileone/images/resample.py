@@ -178,9 +178,9 @@ class Resampler:
             return library
         try:
             kept = library_path(SOURCE, own_command())
-        except (MobileOneError, RuntimeError):  # no compiler, or no home
+            return agreeing(kept) if kept.exists() else None
+        except (MobileOneError, OSError, RuntimeError):  # no compiler, a cache that is closed to us, no home
             return None
-        return agreeing(kept) if kept.exists() else None
 
     def _compiled(self) -> Library | None:
         try:

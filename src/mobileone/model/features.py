@@ -36,6 +36,9 @@ class FeatureExtractor(nn.Module):
     [128, 256, 1024]
     """
 
+    licence: str | None = None
+    """Of the weights, see `MobileOne`."""
+
     def __init__(
         self,
         variant: Variant,

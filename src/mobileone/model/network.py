@@ -106,10 +106,15 @@ class MobileOne(nn.Module):
         class_names: one name a class, folder names as a rule; None where unknown.
         task: `"singlelabel"`, one class an image, or `"multilabel"`: each logit is a label of its own.
 
+    Attributes:
+        licence: which of others' licences the weights keep, a name of `checkpoint.published`; None where none
+            is known. What is saved, exported or quantized carries it.
+
     Raises:
         ConfigError: on values that do not fit together.
     """
 
+    licence: str | None = None
     _class_names: tuple[str, ...] | None = None
     task: Task = "singlelabel"
     _decided: tuple[Decision, InputSpec] | None = None

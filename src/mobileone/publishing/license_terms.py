@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from mobileone.checkpoint.inspect import ModelCard
-from mobileone.checkpoint.published import licence_text
+from mobileone.checkpoint.published import licence_of, licence_text
 from mobileone.errors import ConfigError, PublishError
 from mobileone.publishing.provenance import Provenance
 
@@ -70,15 +70,17 @@ def settle_license(given: str | None, origin: Provenance, card: ModelCard) -> Li
 
 
 def _inherited(origin: Provenance, card: ModelCard) -> LicenseTerms | None:
-    weights = origin.published
-    if weights is None and card.format != "apple":
+    weights, name = origin.published, licence_of(card.source, card.format, card.metadata)
+    if weights is not None:
+        reason = f"of {weights.name}, which {'it is' if origin.is_published else 'its training began with'}"
+        name = licence_of(weights.name, weights.layout, {})
+    elif card.format == "apple":
+        reason = "of the weights, whose tensors have Apple's names"
+    else:
+        reason = "of the weights, as their file says"
+    if name is None:
         return None
-    reason = (
-        "of the weights, whose tensors have Apple's names"
-        if weights is None
-        else f"of {weights.name}, which {'it is' if origin.is_published else 'its training began with'}"
-    )
-    if weights is not None and weights.licence == "Apache-2.0":
+    if name == APACHE:
         return LicenseTerms(license=APACHE, text=licence_text(APACHE), reason=reason)
     # Apple's own, and what timm and the reference port took over from them.
     return LicenseTerms(

@@ -10,9 +10,8 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from mobileone.checkpoint.hub import is_on_hub
 from mobileone.checkpoint.inspect import ModelCard
-from mobileone.checkpoint.published import ORIGIN_KEY, PUBLISHED, PublishedWeights
+from mobileone.checkpoint.published import ORIGIN_KEY, PUBLISHED, PublishedWeights, published_at
 from mobileone.data.fingerprint import Fingerprint
 from mobileone.data.hub_address import hub_place, is_hub_data, parse_hub_address
 from mobileone.errors import ConfigError, TrainingError
@@ -83,18 +82,6 @@ def trace(source: str | os.PathLike[str], card: ModelCard) -> Provenance:
         fingerprint=_fingerprints(files.images),
         published=published or published_at(config.init or ""),
     )
-
-
-def published_at(address: str) -> PublishedWeights | None:
-    """The published weights of that name, or at that place on the hub.
-
-    >>> published_at("hf:timm/mobileone_s0.apple_in1k").name
-    'mobileone_s0.apple_in1k'
-    """
-    if address in PUBLISHED or not is_on_hub(address):
-        return PUBLISHED.get(address)
-    place = address.partition(":")[2].partition("@")[0]
-    return next((each for each in PUBLISHED.values() if each.source.partition(":")[2] == place), None)
 
 
 def run_about(weights: Path) -> RunDir | None:

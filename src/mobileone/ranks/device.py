@@ -56,7 +56,6 @@ def pick_device(name: str, *, local_rank: int = 0) -> torch.device:
     own = count == 1 and os.environ.get("CUDA_VISIBLE_DEVICES", ",").count(",") == 0
     index = (0 if own else local_rank) if device.index is None else device.index
     if index >= count:
-        raise ConfigError(
-            f"device cuda:{index} wanted, {count} CUDA devices found; start fewer ranks or pass device=cpu"
-        )
+        advice = "start fewer ranks or pass device=cpu" if local_rank else "pass device=cpu"
+        raise ConfigError(f"device cuda:{index} wanted, {count} CUDA devices found; {advice}")
     return torch.device("cuda", index)

@@ -17,8 +17,8 @@ from mobileone.atomic import refuse_existing
 from mobileone.backends.artifact import Artifact
 from mobileone.backends.table import backend_of
 from mobileone.c_compiler import zig_compiler
-from mobileone.checkpoint.load import load_with_card
-from mobileone.checkpoint.published import APPLE_LICENCE, licence_text
+from mobileone.checkpoint.load import load_model
+from mobileone.checkpoint.published import LICENCES, licence_text
 from mobileone.errors import ConfigError, ExportError, MobileOneError
 from mobileone.exporting.export import export
 from mobileone.file_hash import sha256_of_path
@@ -32,7 +32,7 @@ from mobileone.web.litert_archive import VERSION, add_litert
 from mobileone.web.wasm_compiler import compile_network, compile_pixels
 
 SITE_FORMAT = "mobileone.site/1"
-NETWORKS, LICENCES, LITERT = "networks", "licences", "litert"
+NETWORKS, TERMS, LITERT = "networks", "licences", "litert"
 Runtime = Literal["litert"]
 
 
@@ -160,18 +160,15 @@ class _Site:
             add_litert(self.folder / LITERT, archive)
             litert = {"files": f"{LITERT}/", "version": VERSION}
         for number, model in enumerate(models):
-            files, licence = artifacts(
-                model, self.work / str(number), self.calib, self.runtime, self.weights_key
-            )
-            for file in files:
-                entry = self.add(file, {each["id"] for each in networks})
+            for file in artifacts(model, self.work / str(number), self.calib, self.runtime, self.weights_key):
+                artifact = Artifact(file, threads=1)
+                entry = self.add(artifact, {each["id"] for each in networks})
                 networks.append(entry)
+                licence = artifact.manifest.licence
                 if licence is not None:
-                    entry["licence"] = _add_licence(self.folder)
-                    known = licences.setdefault(
-                        licence, {"name": licence, "file": entry["licence"], "networks": []}
-                    )
-                    known["networks"].append(entry["id"])
+                    entry["licence"] = _add_licence(self.folder, licence)
+                    known = {"name": LICENCES[licence], "file": entry["licence"], "networks": []}
+                    licences.setdefault(licence, known)["networks"].append(entry["id"])
         _copy_page(self.folder)
         compile_pixels(self.folder / "pixels.wasm")
         description = {
@@ -188,10 +185,9 @@ class _Site:
         _finish_service_worker(self.folder, pairs)
         return description
 
-    def add(self, source: Path, taken: set[str]) -> dict[str, Any]:
+    def add(self, artifact: Artifact, taken: set[str]) -> dict[str, Any]:
         """A network's file; its entry in site.json."""
-        artifact = Artifact(source, threads=1)
-        manifest = artifact.manifest
+        manifest, source = artifact.manifest, artifact.path
         channels = manifest.input_spec.in_chans
         if channels not in (1, 3):
             raise ExportError(
@@ -247,11 +243,11 @@ def artifacts(
     calib: str | os.PathLike[str] | None,
     runtime: Runtime | None,
     weights_key: str | None,
-) -> tuple[list[Path], str | None]:
-    """A network's files, exported into a folder, and whose licence its weights have, if not its owner's."""
+) -> list[Path]:
+    """A network's files, exported into a folder."""
     if backend_of(model) is not None:
-        return [Path(model)], None
-    network, card = load_with_card(model, form="inference", weights_key=weights_key)
+        return [Path(model)]
+    network = load_model(model, form="inference", weights_key=weights_key)
     folder.mkdir()
     files = []
     if calib is not None:
@@ -260,7 +256,7 @@ def artifacts(
     if runtime is not None:
         files.append(folder / "net.tflite")
         export(network, files[-1], format=runtime, raw_input=True, source=str(model))
-    return files, APPLE_LICENCE if card.format == "apple" else None
+    return files
 
 
 def _free_name(wanted: str, taken: set[str]) -> str:
@@ -283,10 +279,10 @@ def input_entry(spec: InputSpec) -> dict[str, Any]:
     }
 
 
-def _add_licence(site: Path) -> str:
-    (site / LICENCES).mkdir(exist_ok=True)
-    (site / LICENCES / "apple.txt").write_text(licence_text("apple"), encoding="utf-8")
-    return f"{LICENCES}/apple.txt"
+def _add_licence(site: Path, name: str) -> str:
+    (site / TERMS).mkdir(exist_ok=True)
+    (site / TERMS / f"{name}.txt").write_text(licence_text(name), encoding="utf-8")
+    return f"{TERMS}/{name}.txt"
 
 
 def _copy_page(site: Path) -> None:

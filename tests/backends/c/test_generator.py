@@ -246,6 +246,18 @@ def test_weights_that_are_no_numbers(little):
         generate(replace(little, weights={**little.weights, name: bad}))
 
 
+def test_the_weights_licence_is_in_both_files(little):
+    theirs = generate(replace(little, layers=replace(little.layers, licence="apple")))
+    begin = theirs.code[: theirs.code.index("#if")]
+    assert "The weights are under this licence" in begin
+    assert " * Copyright (C) 2022 Apple Inc. All Rights Reserved.\n" in begin
+    assert begin.count("/*") == begin.count("*/") == 2
+    assert "the weights under another (Apple's, see apple/ml-mobileone), with which" in theirs.header
+    ours = generate(little)
+    assert "Apple" not in ours.code + ours.header
+    assert "the weights under that of whoever trained them" in ours.header
+
+
 def test_class_names_are_in_the_file(little, compile_source):
     names = tuple(f'class "{i}" ä?\\' for i in range(37))
     network = compile_source(generate(replace(little, layers=replace(little.layers, class_names=names))))

@@ -26,6 +26,7 @@ from mobileone.backends.c.symbols import CSymbols
 from mobileone.backends.c.workspace import Workspace, plan_workspace
 from mobileone.backends.fused_layers import ConvLayer
 from mobileone.backends.quantized_network import QuantizedNetwork
+from mobileone.checkpoint.published import LICENCES, licence_text
 from mobileone.errors import ConfigError, ExportError
 from mobileone.input_spec import InputSpec, sides
 from mobileone.variants import Pair
@@ -95,6 +96,7 @@ def generate(
     named = names is not None and quantized.layers.classifier is not None
     parts = [
         f"/* {title}. Made by mobileone {__version__}; {header_name} says how it is used. */\n",
+        *_licence(quantized.layers.licence),
         Template(template("preamble.c")).substitute(header=header_name),
         "\n".join(f"#define {name} {value}" for name, value in defines.items()) + "\n",
         template("types.c"),
@@ -149,6 +151,14 @@ def _check_finite(quantized: QuantizedNetwork) -> None:
         scale = np.ones(1) if weight is None else weight.scale
         if not all(np.isfinite(values).all() for values in (part.weight, part.bias, scale)):
             raise ExportError(f"{part.name} has NaN or infinite weights; the model is no use")
+
+
+def _licence(name: str | None) -> list[str]:
+    """The wording that the weights bring, as a comment."""
+    if name is None:
+        return []
+    lines = licence_text(name).replace("*/", "* /").splitlines()
+    return ["/* The weights are under this licence:\n *", *(f" * {line}".rstrip() for line in lines), " */\n"]
 
 
 def _places(stem: ConvLayer) -> list[str]:
@@ -222,6 +232,11 @@ def _header(
     channels = plan.stem.in_channels
     return Template(template("header.h")).substitute(
         title=title,
+        weights_licence=(
+            "that of whoever trained them"
+            if layers.licence is None
+            else f"another ({LICENCES[layers.licence]}), with which the code file begins"
+        ),
         prefix=symbols.prefix,
         upper=symbols.prefix.upper(),
         visibility=symbols.attribute,

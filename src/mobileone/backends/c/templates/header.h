@@ -10,7 +10,7 @@
  * Every call may run at the same time as any other with a workspace of its own. Nothing is allocated but by
  * ${prefix}_threads_start, ${prefix}_use_kernels and ${prefix}_self_test.
  *
- * The code is under mobileone's licence (MIT), the weights under that of whoever trained them.
+ * The code is under mobileone's licence (MIT), the weights under $weights_licence.
  */
 #ifndef ${upper}_H
 #define ${upper}_H
