@@ -2,7 +2,7 @@
 
 import pytest
 
-from mobileone.data.hub_address import is_hub_data, is_on_this_machine, parse_hub_address
+from mobileone.data.hub_address import hub_place, is_hub_data, is_saved_here, parse_hub_address
 from mobileone.errors import DataError
 
 
@@ -17,8 +17,12 @@ def test_every_part():
 def test_folders_of_this_machine(tmp_path):
     address = parse_hub_address(f"hf:{tmp_path}/saved:train")
     assert (address.folder, address.split) == (tmp_path / "saved", "train")
-    assert is_on_this_machine("hf:../saved")
-    assert not is_on_this_machine("hf:saved")
+    assert not is_saved_here(f"hf:{tmp_path}/saved")
+    (tmp_path / "saved").mkdir()
+    (tmp_path / "saved" / "state.json").touch()
+    assert is_saved_here(f"hf:{tmp_path}/saved:train")
+    assert not is_saved_here("hf:saved")
+    assert hub_place(f"hf:{tmp_path}/saved") is None
     assert is_hub_data("hf:saved")
     assert not is_hub_data("hf-hub:saved")
 

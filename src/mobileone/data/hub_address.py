@@ -11,6 +11,8 @@ from mobileone.errors import DataError
 from mobileone.outside_text import printable
 
 PREFIX = "hf:"
+SAVED = ("dataset_dict.json", "state.json")
+"""One of them lies in a folder that the library's `save_to_disk` wrote."""
 OPTIONS = ("config", "image", "label")
 
 
@@ -56,18 +58,22 @@ def hub_place(data: str) -> str | None:
     >>> hub_place("hf:owner/name:train"), hub_place("hf:./saved"), hub_place("digits")
     ('owner/name', None, None)
     """
-    if not is_hub_data(data) or is_on_this_machine(data):
+    if not is_hub_data(data):
         return None
-    return parse_hub_address(data).place
+    address = parse_hub_address(data)
+    return address.place if address.folder is None else None
 
 
-def is_on_this_machine(data: str) -> bool:
-    """Whether it names a folder here, so that nobody is asked for it.
+def is_saved_here(data: str) -> bool:
+    """Whether it names a folder that the library saved on this machine, so that nobody is asked for anything.
 
-    >>> is_on_this_machine("hf:./saved:train"), is_on_this_machine("hf:owner/name")
-    (True, False)
+    Any other folder may hold a README that sends the library to addresses of its own.
+
+    >>> is_saved_here("hf:./nowhere"), is_saved_here("hf:owner/name")
+    (False, False)
     """
-    return parse_hub_address(data).folder is not None
+    folder = parse_hub_address(data).folder
+    return folder is not None and any((folder / name).is_file() for name in SAVED)
 
 
 def parse_hub_address(data: str | os.PathLike[str]) -> HubAddress:

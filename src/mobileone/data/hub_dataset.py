@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mobileone.data.folder import PackedNames
-from mobileone.data.hub_address import HubAddress, parse_hub_address
+from mobileone.data.hub_address import HubAddress, is_saved_here, parse_hub_address
 from mobileone.data.layout import TESTING, VALIDATION
 from mobileone.data.source import Labels
 from mobileone.distribution import pip_install
@@ -23,9 +23,6 @@ from mobileone.images.decode import EncodedImage
 from mobileone.limits import IMAGE_BYTES
 from mobileone.outside_text import printable, require_unicode
 from mobileone.regular_file import read_regular
-
-SAVED = ("dataset_dict.json", "state.json")
-"""One of them lies in a folder that the library's `save_to_disk` wrote."""
 
 
 class HubImages:
@@ -191,7 +188,7 @@ def _splits(address: HubAddress) -> Mapping[str, Any]:
     if folder is not None and not folder.is_dir():
         raise DataError(f"{shown}: no such folder")
     try:
-        if folder is not None and any((folder / name).is_file() for name in SAVED):
+        if folder is not None and is_saved_here(f"{address}"):
             found = datasets.load_from_disk(str(folder))
         else:
             place = address.place if folder is None else str(folder)

@@ -201,6 +201,15 @@ def test_a_model_of_the_hub_in_a_hostile_run_folder_is_not_fetched(changes, run_
     assert main(["report", str(run_dir)]) == 0  # which has no use for it
 
 
+@pytest.mark.parametrize("place", ["a/b:train", "./parquet", "/nowhere/parquet:train"])
+def test_data_of_the_hub_in_a_hostile_run_folder_is_not_fetched(place, run_dir, foreign, capsys) -> None:
+    # A folder's README may send the hub's library to other places too.
+    foreign(data=f"hf:{place}")
+    for command in (["train", "--run-dir", str(run_dir), "--resume"], ["report", str(run_dir)]):
+        assert main(command) == 1
+        assert "nothing that a file names is executed or fetched, so pass --data" in capsys.readouterr().err
+
+
 def test_a_pipe_is_not_started_by_a_dry_run(tmp_path, capsys) -> None:
     command = ["train", "--data", f"pipe:touch {tmp_path}/was-here; cat a.tar", "--dry-run", "--run-dir"]
     assert main([*command, str(tmp_path / "run")]) == 1

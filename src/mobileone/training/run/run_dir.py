@@ -20,7 +20,7 @@ from tqdm import tqdm
 from mobileone.atomic import atomic_path, leftovers
 from mobileone.checkpoint.hub import is_on_hub
 from mobileone.data.fingerprint import Fingerprint
-from mobileone.data.hub_address import is_on_this_machine
+from mobileone.data.hub_address import is_saved_here
 from mobileone.data.shards.address import is_remote
 from mobileone.data.split_record import RECORD_NAME
 from mobileone.errors import ConfigError, MobileOneError, TrainingError
@@ -361,7 +361,7 @@ class RunDir:
 
 def _is_elsewhere(address: str) -> bool:
     """Whether data or a model would have to be fetched."""
-    return is_remote(address) or (is_on_hub(address) and not is_on_this_machine(address))
+    return is_remote(address) or (is_on_hub(address) and not is_saved_here(address))
 
 
 def _meant(config: TrainConfig) -> dict[str, Any]:
