@@ -16,7 +16,7 @@ def kinds(plan):
 
 def test_a_plain_network(make_network):
     plan = plan_network(make_network((48, 48, 128, 256), depths=(2, 2, 2, 1), size=224), (224, 224))
-    assert kinds(plan) == ["STEM_UNIT", *["UNIT"] * 5, "DEPTHWISE", "PANELS", "POOL", "CLASSIFY"]
+    assert kinds(plan) == ["STEM_UNIT", *["UNIT"] * 5, "DEPTHWISE", "PANELS", "SUM", "POOL", "CLASSIFY"]
     assert plan.stem_size == (112, 112)
     assert stem_groups(plan.stem) == 7
     assert (plan.last.height, plan.last.width, plan.last.border) == (7, 7, 0)
