@@ -1,7 +1,7 @@
-"""Runs a line of docs/results.md again, and compares: `scripts/reproduce NAME --data DIR`.
+"""Runs a line of docs/results.md again, and compares: `scripts/reproduce NAME`.
 
 A line is a row of its table: a name, a command, the best top-1, how far another run may be from that.
-DATA in the command is what `--data` says.
+DATA in the command is what `--data` says, or the set that the name begins with, in ../shared/data.
 """
 
 from __future__ import annotations
@@ -12,10 +12,17 @@ import re
 import shlex
 import subprocess
 import sys
+import tempfile
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
 RESULTS = Path(__file__).resolve().parents[1] / "docs" / "results.md"
+SHARED = RESULTS.parents[1] / ".." / "shared" / "data"
+SETS = {"clothing": "clothing_176_q80.zip", "imagenette": "imagenette_128_q70.zip"}
+WEIGHTS = SHARED / "apple_s0" / "mobileone_s0.pth.tar"
+"""Of `mobileone_s0.apple_in1k`, where they lie on this machine already."""
+
 ROW = re.compile(r"\| `([\w-]+)` \| `(mobileone train [^`]+)` \| ([\d.]+) ± ([\d.]+) \|")
 
 
@@ -52,6 +59,18 @@ def stated(text: str) -> dict[str, Line]:
     return lines
 
 
+def unpacked(archive: Path, folder: Path) -> Path:
+    """The folder with train/ of an archive, unpacked into `folder` unless it is there already."""
+    place = folder / archive.stem
+    if not place.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder) as half, zipfile.ZipFile(archive) as file:
+            file.extractall(half)
+            Path(half).rename(place)
+            Path(half).mkdir()  # for the context to remove
+    return next(place.glob("**/train")).parent
+
+
 def best_acc1(run_dir: Path) -> float:
     """Of a finished run, percent."""
     with (run_dir / "metrics.csv").open() as file:
@@ -65,13 +84,20 @@ def main(arguments: list[str] | None = None) -> int:
         prog="scripts/reproduce", description="Run a line of docs/results.md again."
     )
     parser.add_argument("name", choices=sorted(lines), help="of the line")
-    parser.add_argument("--data", required=True, help="folder with train/ and val/")
+    parser.add_argument("--data", help="folder with train/ and val/; default: from ../shared/data")
     parser.add_argument("--init", help="weights to start from, instead of those of the command")
     parser.add_argument("--run-dir", type=Path, help="default: runs/NAME")
     given = parser.parse_args(arguments)
     line = lines[given.name]
     run_dir = given.run_dir or Path("runs") / line.name
-    command = line.arguments(given.data, init=given.init, run_dir=run_dir)
+    archive = SHARED / SETS[line.name.partition("-")[0]]
+    if given.data is None and not archive.exists():
+        parser.error(f"{archive.name} is not in ../shared/data; say where the images are with --data DIR")
+    init = given.init
+    if init is None and "mobileone_s0.apple_in1k" in line.command and WEIGHTS.exists():
+        init = str(WEIGHTS)
+    data = given.data or str(unpacked(archive, Path("runs") / "data"))
+    command = line.arguments(data, init=init, run_dir=run_dir)
     print("mobileone", shlex.join(command), file=sys.stderr)
     done = subprocess.run([sys.executable, "-m", "mobileone", *command], check=False)
     if done.returncode:

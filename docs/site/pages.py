@@ -24,7 +24,7 @@ NAVIGATION = {
     "Fuse and export": ("docs/fusion.md", "docs/checkpoints.md", "docs/export.md", "docs/quantization.md"),
     "Native and web": ("docs/native.md", "docs/web.md"),
     "Measure and decide": ("docs/benchmarking.md", "docs/cost.md", "docs/decisions.md"),
-    "Operate": ("docs/deploy.md", "docs/security.md", "docs/errors.md"),
+    "Operate": ("docs/deploy.md", "docs/scale.md", "docs/security.md", "docs/errors.md"),
     "Reference": ("commands/index", "python/index"),
     "Project": ("CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md"),
 }

@@ -50,7 +50,7 @@ GROUPS = {
     ),
     "predicting": Group(
         "Predict, serve, show", "Answers for photos, from Python, by HTTP, on a page.",
-        ("inference", "serving", "web"),
+        ("inference", "parts", "serving", "web"),
     ),
     "deciding": Group(
         "Decide and curate", "What probabilities are worth; what is wrong with a data set.",
@@ -186,7 +186,9 @@ def write_commands(folder: Path) -> None:
         (folder / f"{name}.rst").write_text(command_page(name), encoding="utf-8")
         lines.append(f"- :doc:`mobileone {name} <{name}>`: {_plain(_first_line(name))}")
     exits = inspect.cleandoc(command_line.__doc__ or "").split("\n\n")[1]
-    about = [_plain(paragraph) for paragraph in (*command_line.DESCRIPTION.split("\n\n"), exits)]
+    about = [
+        _plain(paragraph) for paragraph in (*command_line.DESCRIPTION.split("\n\n"), f"Exit codes: {exits}")
+    ]
     index = [_heading("Commands", "="), *about, "\n".join(lines), _tree([*COMMANDS])]
     (folder / "index.rst").write_text("\n\n".join(index) + "\n", encoding="utf-8")
 

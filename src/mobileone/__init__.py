@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from mobileone.evaluation.explain import draw_explanations as draw_explanations
     from mobileone.evaluation.explain import explain as explain
     from mobileone.exporting.export import export as export
+    from mobileone.inference.batch_predictor import BatchPredictor as BatchPredictor
     from mobileone.inference.predictor import Predictor as Predictor
     from mobileone.input_spec import InputSpec as InputSpec
     from mobileone.model.block import InferenceBlock as InferenceBlock
@@ -54,6 +55,10 @@ if TYPE_CHECKING:
     from mobileone.model.create import create_model as create_model
     from mobileone.model.create import list_models as list_models
     from mobileone.model.network import MobileOne as MobileOne
+    from mobileone.parts.embed_parts import embed_parts as embed_parts
+    from mobileone.parts.evaluate_parts import evaluate_parts as evaluate_parts
+    from mobileone.parts.merge import merge as merge
+    from mobileone.parts.predict_parts import predict_parts as predict_parts
     from mobileone.profiling.cost import network_cost as network_cost
     from mobileone.profiling.profile import profile as profile
     from mobileone.profiling.profile_report import profile_report as profile_report
@@ -95,6 +100,7 @@ _HOME = {
     "ArtifactError": "mobileone.errors",
     "Augment": "mobileone.training.config.augmentation",
     "BadImageError": "mobileone.errors",
+    "BatchPredictor": "mobileone.inference.batch_predictor",
     "BlockSpec": "mobileone.variants",
     "Callback": "mobileone.training.watch.callback",
     "CheckpointError": "mobileone.errors",
@@ -147,7 +153,9 @@ _HOME = {
     "describe": "mobileone.checkpoint.inspect",
     "draw_explanations": "mobileone.evaluation.explain",
     "embed": "mobileone.curation.embed",
+    "embed_parts": "mobileone.parts.embed_parts",
     "evaluate": "mobileone.evaluation.evaluate",
+    "evaluate_parts": "mobileone.parts.evaluate_parts",
     "explain": "mobileone.evaluation.explain",
     "expand": "mobileone.reparam.expand",
     "export": "mobileone.exporting.export",
@@ -156,9 +164,11 @@ _HOME = {
     "list_models": "mobileone.model.create",
     "load_model": "mobileone.checkpoint.load",
     "make_app": "mobileone.serving.app",
+    "merge": "mobileone.parts.merge",
     "network_cost": "mobileone.profiling.cost",
     "open_tracker": "mobileone.training.watch.open_tracker",
     "override": "mobileone.training.config.train_config",
+    "predict_parts": "mobileone.parts.predict_parts",
     "profile": "mobileone.profiling.profile",
     "profile_report": "mobileone.profiling.profile_report",
     "push": "mobileone.publishing.push",

@@ -25,7 +25,7 @@ def test_folders_stand_for_their_images(photos):
     found = list_images([str(val / "dog" / "0.jpg"), str(val)])
     assert found == [str(val / "dog" / "0.jpg"), *sorted(map(str, val.glob("*/*.jpg")))]
     assert list(opened(found)) == found
-    with pytest.raises(ConfigError, match="at least one image file, folder or shard"):
+    with pytest.raises(ConfigError, match="at least one image file, folder, list or shard"):
         list_images([])
 
 

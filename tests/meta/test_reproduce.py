@@ -1,11 +1,12 @@
 """scripts/reproduce: every line of docs/results.md can be run again, and is held against what it says."""
 
 import subprocess
+import zipfile
 from pathlib import Path
 
 import pytest
 from benchmarks import reproduce
-from benchmarks.reproduce import RESULTS, main, stated
+from benchmarks.reproduce import RESULTS, main, stated, unpacked
 
 from mobileone.cli.main import read_command
 from mobileone.cli.usage import parse
@@ -13,7 +14,7 @@ from mobileone.cli.usage import parse
 PAGE = """
 | name | command | best top-1, % |
 |---|---|---|
-| `one` | `mobileone train --data DATA --recipe linear_probe --init weights` | 90.00 ± 0.5 | 1 | - |
+| `clothing-one` | `mobileone train --data DATA --recipe linear_probe --init weights` | 90.00 ± 0.5 | 1 | - |
 """
 
 
@@ -40,12 +41,15 @@ def test_a_line_is_run_with_the_places_given_and_compared(tmp_path, monkeypatch,
 
     monkeypatch.setattr(reproduce, "RESULTS", page)
     monkeypatch.setattr(subprocess, "run", run)
-    assert main(["one", "--data", "photos", "--init", "mine", "--run-dir", str(tmp_path / "run")]) == code
+    assert (
+        main(["clothing-one", "--data", "photos", "--init", "mine", "--run-dir", str(tmp_path / "run")])
+        == code
+    )
     assert commands[0][3:] == [
         *("train", "--data", "photos", "--recipe", "linear_probe", "--init", "mine"),
         *("--run-dir", str(tmp_path / "run")),
     ]
-    said = f"one: best top-1 {got:.2f} %, stated 90.00 ± 0.5" + (": not as stated" if code else "")
+    said = f"clothing-one: best top-1 {got:.2f} %, stated 90.00 ± 0.5" + (": not as stated" if code else "")
     assert capsys.readouterr().out.strip() == said
 
 
@@ -53,3 +57,17 @@ def test_an_unknown_line_names_those_there_are(capsys):
     with pytest.raises(SystemExit, match="2"):
         main(["none", "--data", "photos"])
     assert "clothing-s0-probe" in capsys.readouterr().err
+
+
+def test_without_data_the_set_of_the_name_is_taken_and_without_that_asked_for(tmp_path, monkeypatch, capsys):
+    archive = tmp_path / "clothes.zip"
+    with zipfile.ZipFile(archive, "w") as file:
+        file.writestr("clothes/train/hat/1.jpg", b"")
+    found = unpacked(archive, tmp_path / "data")
+    assert (found / "train" / "hat" / "1.jpg").exists()
+    assert unpacked(archive, tmp_path / "data") == found
+    assert [place.name for place in (tmp_path / "data").iterdir()] == ["clothes"]
+    monkeypatch.setattr(reproduce, "SHARED", tmp_path)
+    with pytest.raises(SystemExit, match="2"):
+        main(["clothing-s0-probe"])
+    assert "clothing_176_q80.zip is not in ../shared/data; say where" in capsys.readouterr().err

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from mobileone.errors import ConfigError
-from mobileone.ranks.distributed import Distributed, distributed, ranks_here
+from mobileone.ranks.distributed import Distributed, distributed
 
 RANKS = """
 import warnings, torch
@@ -201,15 +201,3 @@ def test_a_broken_environment_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RANK", "first")
     with pytest.raises(ConfigError, match="RANK must be a number, got 'first'"), distributed("cpu"):
         pass
-
-
-@pytest.mark.parametrize(
-    ("environment", "wanted"),
-    [({}, 1), ({"WORLD_SIZE": "4"}, 4), ({"WORLD_SIZE": "8", "LOCAL_WORLD_SIZE": "2"}, 2)],
-)
-def test_ranks_of_this_machine(monkeypatch, environment, wanted):
-    for name in ("WORLD_SIZE", "LOCAL_WORLD_SIZE"):
-        monkeypatch.delenv(name, raising=False)
-    for name, value in environment.items():
-        monkeypatch.setenv(name, value)
-    assert ranks_here() == wanted

@@ -40,5 +40,6 @@ def device_name(source: str, device: str) -> str:
     if backend_of(source) is not None:
         return wanted
     from mobileone.ranks.device import pick_device
+    from mobileone.ranks.launch import read_launch
 
-    return str(pick_device(wanted))
+    return str(pick_device(wanted, local_rank=read_launch().local_rank))

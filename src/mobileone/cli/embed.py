@@ -11,6 +11,7 @@ from tyro.conf import Positional, arg
 
 from mobileone.cli.device_option import device_name
 from mobileone.cli.output import print_json
+from mobileone.cli.parts_output import is_folder, own_threads, part_bar, tell_failure, tell_report
 from mobileone.cli.target_file import refuse_existing, require_target
 
 
@@ -28,7 +29,12 @@ class Embed:
     data: Annotated[Positional[str], arg(metavar="DIR")]
     """Folder of images; shards, a list, hf:owner/name or `digits`, of which the validation part."""
     output: Annotated[Path, arg(aliases=("-o",))]
-    """File to write: .npy, with the names in .npy.json beside it, or .parquet."""
+    """File to write: .npy, with the names in .npy.json beside it, or .parquet. A folder gets a file a part: a
+    shard, or --part-size images; it is gone on with, by any number of processes."""
+    part_size: int = 1000
+    """In a folder: images in a part, of those that are in no shard."""
+    part_format: Literal["parquet", "jsonl"] = "parquet"
+    """In a folder: what the parts are written as."""
     batch_size: int = 32
     """Images at a time."""
     workers: int = 2
@@ -52,6 +58,8 @@ class Embed:
         from mobileone.errors import DataError, MissingExtraError
         from mobileone.inference.predictor import Predictor
 
+        if is_folder(self.output):
+            return self._run_in_parts()
         check_suffix(self.output)
         refuse_existing(self.output, force=self.force)
         require_target(self.output, self.output.suffix)
@@ -83,3 +91,31 @@ class Embed:
             shares = ", ".join(f"@{k} {100 * share:.1f} %" for k, share in recall.items())
             print(f"recall of the class among the nearest others: {shares}")
         return 0
+
+    def _run_in_parts(self) -> int:
+        from mobileone.errors import ConfigError
+        from mobileone.inference.predictor import Predictor
+        from mobileone.parts.embed_parts import embed_parts
+
+        if self.force:
+            raise ConfigError(f"--force is for a single file; {self.output} is a folder, and is gone on with")
+        predictor = Predictor.load(
+            self.model,
+            device=device_name(self.model, self.device),
+            threads=own_threads(self.model, None),
+            weights_key=self.weights_key,
+        )
+        with part_bar("embedding") as show:
+            report = embed_parts(
+                predictor,
+                self.data,
+                self.output,
+                row_format=self.part_format,
+                part_size=self.part_size,
+                batch_size=self.batch_size,
+                workers=self.workers,
+                on_bad_image=self.on_bad_image,
+                on_failure=tell_failure,
+                on_progress=show,
+            )
+        return tell_report(report, as_json=self.json)

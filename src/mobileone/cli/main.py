@@ -44,6 +44,7 @@ COMMANDS = {
     "predict": ("predict", "Predict"),
     "calibrate": ("calibrate", "Calibrate"),
     "embed": ("embed", "Embed"),
+    "merge": ("merge", "Merge"),
     "similar": ("similar", "Similar"),
     "explain": ("explain", "Explain"),
     "info": ("info", "Info"),

@@ -1,16 +1,14 @@
-"""The images that a command line names: files, folders of them, shards, data sets of the hub."""
+"""The images that a command line names: files, folders and lists of them, shards, data sets of the hub."""
 
 from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 from mobileone.errors import ConfigError
-from mobileone.outside_text import printable
 
 if TYPE_CHECKING:
     from mobileone.data.hub_dataset import HubImages
@@ -56,49 +54,41 @@ ListedImage: TypeAlias = "str | PackedImage"
 
 
 def list_images(given: Iterable[str]) -> list[ListedImage]:
-    """Image files, every image below the folders among them, in the shards and in the hub's data sets.
+    """Image files, all images below the folders, of the lists, in the shards and in the hub's data sets.
 
     Raises:
         ConfigError: if nothing was given.
-        DataError: if a folder has no images, or a shard is missing or damaged.
+        DataError: if a folder has no images, a list cannot be read, or a shard is missing or damaged.
     """
     images: list[ListedImage] = []
     for each in given:
-        if each.startswith("hf:") and not os.path.exists(each):
-            images += _on_hub(each)
-        elif os.path.isdir(each):
-            images += _below(each)
-        elif ".tar" in each and not each.endswith(".tar/"):
-            images += _packed(each)
-        else:
-            images.append(each)
+        images += [each] if _is_plain(each) else _expanded(each)
     if not images:
-        raise ConfigError("predict needs at least one image file, folder or shard after MODEL")
+        raise ConfigError("predict needs at least one image file, folder, list or shard after MODEL")
     return images
 
 
-def _below(folder: str) -> list[str]:
-    from mobileone.data.folder import image_files
-    from mobileone.data.layout import find_files, ignored_text
-
-    found = find_files(folder)
-    if not found.images and any(Path(folder).glob("*.tar")):
-        raise ConfigError(
-            f"{printable(folder)} holds shards; name those that are meant, such as "
-            f"{printable(folder)}/val-{{000000..000007}}.tar"
-        )
-    if ignored := ignored_text(found.ignored):
-        print(f"{printable(folder)}: {ignored}", file=sys.stderr)
-    return list(map(str, image_files(folder)))
+def _is_plain(word: str) -> bool:
+    """Whether it can be a file's name alone, with nothing to be loaded in order to tell."""
+    return not (
+        os.path.isdir(word)
+        or ".tar" in word
+        or word.startswith("hf:")
+        or word.lower().endswith((".csv", ".json", ".jsonl"))
+    )
 
 
-def _packed(address: str) -> list[PackedImage] | list[str]:
-    from mobileone.data.shards.address import is_shards
+def _expanded(word: str) -> Sequence[ListedImage]:
+    from mobileone.data.named_files import named_files
+
+    if word.startswith("hf:") and not os.path.exists(word):
+        return _on_hub(word)
+    files = named_files(word, on_note=lambda note: print(note, file=sys.stderr))
+    if files is not None:
+        return files
     from mobileone.data.shards.shard_source import open_shards
 
-    if not is_shards(address):
-        return [address]
-    source = open_shards(address, split="val")
+    source = open_shards(word, split="val")
     return [PackedImage(source, index) for index in range(len(source))]
 
 

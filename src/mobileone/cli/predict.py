@@ -15,6 +15,7 @@ from mobileone.class_list import read_class_list
 from mobileone.cli.device_option import device_name
 from mobileone.cli.named_images import ListedImage, PackedImage, list_images, opened, still_there
 from mobileone.cli.output import print_json
+from mobileone.cli.parts_output import is_folder, own_threads, part_bar, tell_failure, tell_report
 from mobileone.cli.prediction_file import MAX_DIFFERENCE, DoneImage, PredictionFile
 from mobileone.cli.words import FILE, IMAGES, INPUT_SIZE, MODEL, OUTPUT
 from mobileone.decision import Doubt
@@ -24,6 +25,8 @@ from mobileone.outside_text import printable
 
 if TYPE_CHECKING:
     from mobileone.inference.predictor import Prediction, Predictor
+
+RowFormat = Literal["jsonl", "parquet"]
 
 DOUBTS: dict[Doubt, str] = {
     "unlikely": "its likeliest class is below the threshold",
@@ -45,21 +48,29 @@ class Predict:
     model: Annotated[str, MODEL]
     """MODEL, see mobileone --help, or an exported file."""
     images: Annotated[tuple[str, ...], IMAGES]
-    """Image files, folders of them, shards, as in DIR/val-{000000..000007}.tar, and data sets of the Hugging
-    Face hub, as in hf:owner/name:test."""
+    """Image files, folders of them, lists (.csv, .json or .jsonl with a column image), shards, as in
+    DIR/val-{000000..000007}.tar, local or behind URLs, and data sets of the Hugging Face hub, as in
+    hf:owner/name:test."""
     topk: int = 5
     """Classes to print for each image."""
     output: Annotated[Path | None, OUTPUT] = None
     """Write the predictions to this .csv (a line a class; texts that begin like a formula get an apostrophe)
-    or .jsonl (a line an image, all texts as they are) instead of printing."""
+    or .jsonl (a line an image, all texts as they are) instead of printing. A folder gets a file a part: a
+    shard, or --part-size images; it is gone on with, by any number of processes."""
     force: bool = False
     """Overwrite an existing --output."""
     resume: bool = False
-    """Go on with the OUTPUT.partial that an interrupted run has left, with the same images and options."""
+    """Go on with the OUTPUT.partial that an interrupted run has left, with the same images and options. A
+    folder is always gone on with."""
+    part_size: int = 1000
+    """In a folder: images in a part, of those that are in no shard."""
+    part_format: RowFormat = "jsonl"
+    """In a folder: what the parts are written as."""
     batch_size: int | None = None
     """Images classified at a time. Default: 8 for an exported file, or what it takes, else 32."""
     workers: int | None = None
-    """Threads that decode meanwhile. Default: measured on the first photo, and said; 2 for a few photos."""
+    """Threads that decode meanwhile. Default: measured on the first photo, and said; 2 for a few photos, and
+    for parts."""
     on_bad_image: Literal["error", "skip"] = "error"
     """Stop at an image that cannot be decoded, or name it and go on."""
     input_size: Annotated[Size, INPUT_SIZE] | None = None
@@ -90,30 +101,20 @@ class Predict:
     """Also draw the first 60 images with their likeliest class into this picture."""
 
     def run(self) -> int:
-        from mobileone.inference.predictor import Predictor
         from mobileone.inference.sheet import MAX_IMAGES, draw_sheet
         from mobileone.report.figure import require_png
 
         if self.png is not None:
             require_png(self.png)
+        if is_folder(self.output):
+            return self._run_in_parts()
         output = None if self.output is None else PredictionFile(self.output, self.force, self.resume)
         if output is None and self.resume:
             raise ConfigError("--resume goes on with an --output; give the one of the interrupted run")
         images = list_images(self.images)
         if self.png is not None and any(isinstance(image, PackedImage) for image in images):
             raise ConfigError("--png draws image files, and shards are none; leave it out")
-        predictor = Predictor.load(
-            self.model,
-            device=device_name(self.model, self.device),
-            threads=self.threads,
-            precision=self.precision,
-            input_size=self.input_size,
-            class_names=None if self.classes is None else read_class_list(self.classes),
-            weights_key=self.weights_key,
-            exif=False if self.no_exif else None,
-            scaled_decoding=self.scaled_decoding,
-            threshold=self.threshold,
-        )
+        predictor = self._load()
         done = [] if output is None else output.done()
         if output is not None and done:
             check_resumable(done, output, predictor, images, self.topk)
@@ -138,6 +139,47 @@ class Predict:
         if self.png is not None:
             draw_sheet(shown, self.png)
         return 0
+
+    def _load(self, *, threads: int | None = None) -> Predictor:
+        from mobileone.inference.predictor import Predictor
+
+        return Predictor.load(
+            self.model,
+            device=device_name(self.model, self.device),
+            threads=self.threads or threads,
+            precision=self.precision,
+            input_size=self.input_size,
+            class_names=None if self.classes is None else read_class_list(self.classes),
+            weights_key=self.weights_key,
+            exif=False if self.no_exif else None,
+            scaled_decoding=self.scaled_decoding,
+            threshold=self.threshold,
+        )
+
+    def _run_in_parts(self) -> int:
+        from mobileone.parts.predict_parts import predict_parts
+
+        if self.force or self.png is not None:
+            what = "--force" if self.force else "--png"
+            raise ConfigError(f"{what} is for a single file; {self.output} is a folder, and is gone on with")
+        assert self.output is not None
+        predictor = self._load(threads=own_threads(self.model, None))
+        with part_bar("predicting") as show:
+            report = predict_parts(
+                predictor,
+                self.images,
+                self.output,
+                topk=self.topk,
+                row_format=self.part_format,
+                part_size=self.part_size,
+                batch_size=self.batch_size,
+                workers=self.workers or 2,
+                on_bad_image=self.on_bad_image,
+                on_failure=tell_failure,
+                on_progress=show,
+                on_note=lambda note: print(note, file=sys.stderr),
+            )
+        return tell_report(report, as_json=self.json)
 
 
 def shown_progress(predictions: Iterator[Prediction], *, number: int, done: int = 0) -> Iterator[Prediction]:

@@ -12,14 +12,18 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from mobileone.backends.table import Precision, backend_of
 from mobileone.class_list import read_class_list
-from mobileone.cli.device_option import device_for
+from mobileone.cli.device_option import device_for, device_name
 from mobileone.cli.output import print_json, result_line
-from mobileone.cli.words import FILE, INPUT_SIZE, MODEL
+from mobileone.cli.parts_output import is_folder, own_threads, part_bar, tell_failure, tell_report
+from mobileone.cli.words import FILE, INPUT_SIZE, MODEL, OUTPUT
+from mobileone.errors import ConfigError
 from mobileone.input_spec import Size, size_text
 
 if TYPE_CHECKING:
     import torch
 
+    from mobileone.backends.artifact import Artifact
+    from mobileone.inference.torch_classifier import TorchClassifier
     from mobileone.ranks.distributed import Distributed
 
 
@@ -67,6 +71,13 @@ class Test:
     """Folder with val/<class>/, or with class folders itself; a list of images; shards;
     hf:owner/name on the Hugging Face hub; or `digits`. Of what
     a run of --split or --folds was trained on, the images that it held out are taken."""
+    output: Annotated[Path | None, OUTPUT] = None
+    """Folder for a result an image instead of the figures, a file a part: a shard, or --part-size images. It
+    is gone on with, by any number of processes; `mobileone merge` gives the figures."""
+    part_size: int = 1000
+    """In a folder: images in a part, of those that are in no shard."""
+    part_format: Literal["jsonl", "parquet"] = "jsonl"
+    """In a folder: what the parts are written as."""
     exclude: Annotated[Path | None, FILE] = None
     """Leave out the images that this file names: a CSV of `mobileone check-labels`, or a path a line."""
     input_size: Annotated[Size, INPUT_SIZE] | None = None
@@ -103,20 +114,11 @@ class Test:
 
     def run(self) -> int:
         from mobileone.evaluation.evaluate import evaluate
-        from mobileone.inference.classifier import load_classifier
 
+        if self.output is not None:
+            return self._run_in_parts(self.output)
         with ranks_for(self.model, self.device) as ranks:
-            classifier = load_classifier(
-                self.model,
-                device=self._device(ranks),
-                input_size=self.input_size,
-                crop=self.crop,
-                class_names=None if self.classes is None else read_class_list(self.classes),
-                exif=False if self.no_exif else None,
-                threads=self.threads,
-                precision=self.precision,
-                weights_key=self.weights_key,
-            )
+            classifier = self._load(self._device(ranks), self.threads)
             result = evaluate(
                 classifier,
                 held_out(self.model, self.data),
@@ -148,3 +150,43 @@ class Test:
         else:
             print(result_line(result))
         return 0
+
+    def _load(self, device: str | torch.device | None, threads: int | None) -> TorchClassifier | Artifact:
+        from mobileone.inference.classifier import load_classifier
+
+        return load_classifier(
+            self.model,
+            device=device,
+            input_size=self.input_size,
+            crop=self.crop,
+            class_names=None if self.classes is None else read_class_list(self.classes),
+            exif=False if self.no_exif else None,
+            threads=threads,
+            precision=self.precision,
+            weights_key=self.weights_key,
+        )
+
+    def _run_in_parts(self, output: Path) -> int:
+        from mobileone.inference.predictor import Predictor
+        from mobileone.parts.evaluate_parts import evaluate_parts
+
+        if not is_folder(output):
+            raise ConfigError(f"--output is a folder, without a suffix; got {output}")
+        threads = own_threads(self.model, self.threads)
+        predictor = Predictor(self._load(device_name(self.model, self.device), threads))
+        with part_bar("testing") as show:
+            report = evaluate_parts(
+                predictor,
+                held_out(self.model, self.data),
+                output,
+                exclude=self.exclude,
+                row_format=self.part_format,
+                part_size=self.part_size,
+                batch_size=self.batch_size,
+                workers=2 if self.workers is None else max(self.workers, 1),
+                on_bad_image=self.on_bad_image,
+                on_failure=tell_failure,
+                on_progress=show,
+                on_note=lambda note: print(note, file=sys.stderr),
+            )
+        return tell_report(report, as_json=self.json)

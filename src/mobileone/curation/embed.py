@@ -63,7 +63,7 @@ def embed(
     if batch_size < 1 or workers < 1:
         raise ConfigError(f"batch_size and workers must be at least 1, got {batch_size} and {workers}")
     predictor = model if isinstance(model, Predictor) else Predictor(model)
-    names, labels, read, folder = _images(data)
+    names, labels, read, folder = embedded_images(data)
 
     def view(index: int) -> NDArray[np.uint8] | BadImageError:
         try:
@@ -108,14 +108,14 @@ def embed_probe(predictor: Predictor) -> NDArray[np.float32]:
     return array_embeddings(predictor.classifier, np.stack(colours, 2).astype(np.uint8)[None])
 
 
-def _images(
+def embedded_images(
     data: str | Path | ImageSource,
 ) -> tuple[list[str], list[str] | None, Callable[[int], AnyImage], str]:
     """Names, labels, what reads an image by its number, and the folder."""
     if isinstance(data, str | Path) and Path(data).is_dir():
         paths = image_files(data)
         names = [printable(path.relative_to(data).as_posix()) for path in paths]
-        found = [_label(path.relative_to(data)) for path in paths]
+        found = [path_label(path.relative_to(data)) for path in paths]
         labels = [label for label in found if label is not None]
         return names, labels if len(labels) == len(names) else None, paths.__getitem__, str(data)
     if isinstance(data, str) and is_hub_data(data):
@@ -131,7 +131,11 @@ def _images(
     return names, None if several else [source.classes[label] for label in source.labels], source.read, ""
 
 
-def _label(path: Path) -> str | None:
-    """The class that a path below a folder tells: the first folder that is no split's."""
-    folders = [name for name in path.parts[:-1] if name.lower() not in SPLIT_NAMES]
+def path_label(path: str | Path) -> str | None:
+    """The class that a path below a folder tells: the first folder that is no split's.
+
+    >>> path_label("train/cat/1.jpg"), path_label("1.jpg")
+    ('cat', None)
+    """
+    folders = [name for name in Path(path).parts[:-1] if name.lower() not in SPLIT_NAMES]
     return class_name(folders[0]) if folders else None

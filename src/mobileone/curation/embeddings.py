@@ -135,12 +135,14 @@ def _read_parquet(source: Path) -> Embeddings:
     parquet = need_arrow("pyarrow.parquet")
     with open_regular(source) as file:
         table = parquet.read_table(file)
+    # A part of a large set (`embed_parts`) has a row for an image that could not be read, without a vector.
+    table = table.filter(table.column("vector").is_valid())
     told = json.loads((table.schema.metadata or {})[METADATA_KEY])
     column = table.column("vector").combine_chunks()
     size = column.type.list_size
     vectors = np.asarray(column.flatten()).reshape(-1, size)
     labels = table.column("label").to_pylist()
-    return _embeddings(vectors, table.column("image").to_pylist(), labels if any(labels) else None, told)
+    return _embeddings(vectors, table.column("image").to_pylist(), None if None in labels else labels, told)
 
 
 def _embeddings(vectors: NDArray[Any], names: Any, labels: Any, told: dict[str, Any]) -> Embeddings:

@@ -58,16 +58,7 @@ def read_rows(path: str | Path) -> tuple[list[ListRow], Task]:
             without a label where each has one, with an empty label, one that is there twice, or an unknown
             split.
     """
-    shown = printable(path)
-    try:
-        content = read_regular(path, JSON_BYTES)
-        entries = list(_entries(content, Path(path).suffix.lower()))
-    except OSError as error:
-        raise DataError(f"cannot read the list {shown}: {error.strerror or error}") from None
-    except (ValueError, csv.Error) as error:
-        raise DataError(f"the list {shown} cannot be read: {printable(str(error))[:200]}") from None
-    if not entries:
-        raise DataError(f"the list {shown} has no rows; give an image a row")
+    shown, entries = _read_entries(path)
     columns = list(dict.fromkeys(name for _, values in entries for name in values))
     named = [name for name in LABEL_COLUMNS if name in columns]
     if "image" not in columns or len(named) != 1:
@@ -85,6 +76,41 @@ def read_rows(path: str | Path) -> tuple[list[ListRow], Task]:
         except ValueError as error:
             raise DataError(f"{shown}, {place}: {error}") from None
     return rows, task
+
+
+def read_image_paths(path: str | Path) -> list[str]:
+    """The images of a list, labelled or not, from the folder where the list is.
+
+    Raises:
+        DataError: if it cannot be read, has no rows, or a row names no image.
+    """
+    shown, entries = _read_entries(path)
+    images = []
+    for place, values in entries:
+        image = values.get("image")
+        if not _is_path(image):
+            raise DataError(f"{shown}, {place}: it names no image; the list needs a column image")
+        images.append(os.path.join(os.path.dirname(path), str(image)))
+    return images
+
+
+def _read_entries(path: str | Path) -> tuple[str, list[tuple[str, dict[str, Any]]]]:
+    """The list's name for messages, and place and values of every row; at least one."""
+    shown = printable(path)
+    try:
+        content = read_regular(path, JSON_BYTES)
+        entries = list(_entries(content, Path(path).suffix.lower()))
+    except OSError as error:
+        raise DataError(f"cannot read the list {shown}: {error.strerror or error}") from None
+    except (ValueError, csv.Error) as error:
+        raise DataError(f"the list {shown} cannot be read: {printable(str(error))[:200]}") from None
+    if not entries:
+        raise DataError(f"the list {shown} has no rows; give an image a row")
+    return shown, entries
+
+
+def _is_path(image: object) -> bool:
+    return isinstance(image, str) and bool(image.strip()) and "\0" not in image
 
 
 def _entries(content: bytes, suffix: str) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -120,7 +146,7 @@ def _entries(content: bytes, suffix: str) -> Iterator[tuple[str, dict[str, Any]]
 
 def _row(place: str, values: Mapping[str, Any], label_column: str, columns: list[str]) -> ListRow:
     image = values.get("image")
-    if not isinstance(image, str) or not image.strip() or "\0" in image:
+    if not _is_path(image):
         raise ValueError("it names no image")
     labels = _labels(values.get(label_column), several=label_column == "labels")
     split = _text(values, "split", columns)
@@ -128,7 +154,7 @@ def _row(place: str, values: Mapping[str, Any], label_column: str, columns: list
         known = ", ".join(("train", *VALIDATION, *TESTING))
         raise ValueError(f"its split is {printable(split)[:40]!r}; it must be one of {known}")
     group = _text(values, "group", columns)
-    return ListRow(place, image, labels, split and split.lower(), group)
+    return ListRow(place, str(image), labels, split and split.lower(), group)
 
 
 def _labels(value: object, *, several: bool) -> tuple[str, ...]:

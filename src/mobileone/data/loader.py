@@ -28,7 +28,7 @@ from mobileone.errors import BadImageError, ConfigError, DataError
 from mobileone.images.eval_transform import EvalTransform
 from mobileone.input_spec import sides
 from mobileone.processor import num_cores
-from mobileone.ranks.distributed import ranks_here
+from mobileone.ranks.launch import ranks_here
 
 OnBadImage = Literal["error", "skip"]
 

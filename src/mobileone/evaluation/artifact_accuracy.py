@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Iterator
 from itertools import islice
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -105,7 +105,7 @@ def artifact_accuracy(
         skipped=tuple(sorted(skipped)),
         seconds=time.perf_counter() - started,
         coverage=None if artifact.decision is None or rows else 100 * sums[4] / num_images,
-        accepted_acc1=100 * sums[5] / sums[4] if sums[4] else None,
+        accepted_acc1=100 * (sums[5] / sums[4]) if sums[4] else None,
     )
 
 
@@ -124,20 +124,49 @@ def _sums(
     >>> sums[:6].round(3).tolist(), sums[6:].astype(int).tolist()
     ([2.0, 1.0, 2.0, 2.815, 0.0, 0.0], [1, 0, 1, 1, 0, 0, 2, 0, 0])
     """
+    found = outcomes(logits, labels, decision)
+    k = min(5, logits.shape[1])
+    right = found.places < 1
+    counts = [
+        np.bincount(chosen, minlength=logits.shape[1]) for chosen in (labels, labels[right], found.predicted)
+    ]
+    top5, loss = (found.places < k).sum(), found.losses.sum()
+    sums = [len(labels), right.sum(), top5, loss, found.sure.sum(), (found.sure & right).sum()]
+    return np.concatenate([sums, *counts]).astype(np.float64)
+
+
+class ImageOutcomes(NamedTuple):
+    """What answers are worth, (N,) each.
+
+    Attributes:
+        places: of the label among the logits, largest first: 0 is right. Of equal logits the first class
+            counts as the larger; a row with a NaN is wrong.
+        losses: cross-entropy, nats; of calibrated probabilities where there is a decision.
+        predicted: class of the largest logit.
+        sure: whether the answer is, by the decision; False without one.
+    """
+
+    places: NDArray[np.int64]
+    losses: NDArray[np.float64]
+    predicted: NDArray[np.int64]
+    sure: NDArray[np.bool_]
+
+
+def outcomes(
+    logits: NDArray[np.float32], labels: NDArray[np.int64], decision: Decision | None = None
+) -> ImageOutcomes:
+    """Of logits (N, K) and the labels, in [0, K), of as many images.
+
+    >>> outcomes(np.array([[2.0, 1.0, 0.0]], np.float32), np.array([1])).places
+    array([1])
+    """
     rows, sure = logits.astype(np.float64), np.zeros(len(logits), bool)
     if decision is not None:
         rows, sure = decision.calibrated(logits), decision.sure(logits)
     own = rows[np.arange(len(rows)), labels][:, None]
-    # Of equal logits the first class counts as the larger.
     before = np.arange(rows.shape[1]) < labels[:, None]
     places = ((rows > own) | ((rows == own) & before)).sum(1)
     places[np.isnan(rows).any(1)] = rows.shape[1]
     top = rows.max(1, keepdims=True)
     losses = np.log(np.exp(rows - top).sum(1)) + (top - own)[:, 0]
-    k = min(5, rows.shape[1])
-    right = places < 1
-    counts = [
-        np.bincount(chosen, minlength=rows.shape[1]) for chosen in (labels, labels[right], rows.argmax(1))
-    ]
-    sums = [len(rows), right.sum(), (places < k).sum(), losses.sum(), sure.sum(), (sure & right).sum()]
-    return np.concatenate([sums, *counts]).astype(np.float64)
+    return ImageOutcomes(places, losses, rows.argmax(1), sure)

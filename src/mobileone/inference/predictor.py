@@ -297,14 +297,16 @@ class Predictor:
             BadImageError: on a bad image, under "error".
         """
         if batch_size is None:
-            batch_size = self._own_batch_size()
+            batch_size = self.batch_size
         self._require_classes()
         _check_counts(topk=topk, batch_size=batch_size, workers=workers)
         if on_bad_image not in ("error", "skip"):
             raise ConfigError(f"on_bad_image must be error or skip, got {on_bad_image!r}")
         return self._stream(images, topk, batch_size, workers, on_bad_image)
 
-    def _own_batch_size(self) -> int:
+    @property
+    def batch_size(self) -> int:
+        """Images classified at a time, where nothing else is said."""
         if not isinstance(self.classifier, Artifact):
             return BATCH_SIZE
         return max(self.classifier.manifest.tensor.batch or 1, ARTIFACT_BATCH_SIZE)

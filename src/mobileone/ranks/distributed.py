@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import os
 import platform
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -22,6 +21,7 @@ from torch import Tensor
 
 from mobileone.errors import ConfigError, MobileOneError
 from mobileone.ranks.device import pick_device
+from mobileone.ranks.launch import read_launch
 from mobileone.ranks.rendezvous import agent_store
 
 T = TypeVar("T")
@@ -109,8 +109,7 @@ def distributed(device: str = "auto", *, timeout_s: float = 1800.0) -> Iterator[
     Raises:
         ConfigError: on an unknown device or an incomplete environment, or if ranks share a GPU.
     """
-    rank, local_rank, world_size = (_environment(name) for name in ("RANK", "LOCAL_RANK", "WORLD_SIZE"))
-    world_size = max(world_size, 1)
+    rank, local_rank, world_size, _ = read_launch()
     picked = pick_device(device, local_rank=local_rank)
     if world_size > 1 and picked.type == "cuda" and torch.device(_unnumbered(device)).index is not None:
         raise ConfigError(f"{world_size} processes cannot share {picked}; pass device=cuda or auto")
@@ -139,11 +138,6 @@ def distributed(device: str = "auto", *, timeout_s: float = 1800.0) -> Iterator[
             dist.destroy_process_group()
 
 
-def ranks_here() -> int:
-    """How many ranks share this machine and its cores, as the launcher's environment tells; alone 1."""
-    return max(_environment("LOCAL_WORLD_SIZE") or _environment("WORLD_SIZE"), 1)
-
-
 def _unnumbered(device: str) -> str:
     return "cuda" if device == "auto" else device
 
@@ -162,12 +156,3 @@ def _refuse_shared(this: Distributed) -> None:
             f"ranks {', '.join(map(str, ranks))} would share {this.device} of {gpu[0]}; start as many ranks "
             "as there are GPUs, each with one of its own in CUDA_VISIBLE_DEVICES or all with the same list"
         )
-
-
-def _environment(name: str) -> int:
-    text = os.environ.get(name, "0")
-    if not text.isdigit():
-        raise ConfigError(
-            f"the environment's {name} must be a number, got {text!r}; start ranks with torchrun"
-        )
-    return int(text)

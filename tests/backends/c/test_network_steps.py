@@ -16,7 +16,7 @@ def kinds(plan):
 
 def test_a_plain_network(make_network):
     plan = plan_network(make_network((48, 48, 128, 256), depths=(2, 2, 2, 1), size=224), (224, 224))
-    assert kinds(plan) == ["STEM_UNIT", *["UNIT"] * 5, "DEPTHWISE", "PANELS", "POOL", "CLASSIFY"]
+    assert kinds(plan) == ["STEM_UNIT", *["UNIT"] * 5, "DEPTHWISE", "PANELS", "SUM", "POOL", "CLASSIFY"]
     assert plan.stem_size == (112, 112)
     assert stem_groups(plan.stem) == 7
     assert (plan.last.height, plan.last.width, plan.last.border) == (7, 7, 0)
@@ -32,9 +32,16 @@ def test_attention_stands_behind_its_convolution(little):
             assert before.source == step.source == step.target
 
 
+def test_all_threads_sum_maps(little):
+    """Before an attention's gates and before the head, which are one thread's work."""
+    steps = plan_network(little, (67, 67)).steps
+    summed = [before for before, step in pairwise(steps) if step.kind in ("AVERAGE", "POOL")]
+    assert [step.kind for step in summed] == ["SUM"] * (1 + len([s for s in steps if s.kind == "GATE"]))
+
+
 def test_attention_in_the_first_unit_needs_the_first_map_whole(make_network):
     plan = plan_network(make_network((16, 16, 16, 16), se_blocks=(1, 0, 0, 0), size=96), (96, 96))
-    assert kinds(plan)[:4] == ["STEM", "DEPTHWISE", "AVERAGE", "GATE"]
+    assert kinds(plan)[:5] == ["STEM", "DEPTHWISE", "SUM", "AVERAGE", "GATE"]
     assert plan.stem_bytes == 0
 
 

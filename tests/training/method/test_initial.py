@@ -100,6 +100,20 @@ def test_fused_weights_get_their_branches_back_with_statistics_of_the_data(
     assert (started - expected).abs().mean() < 0.3 * scale
 
 
+@pytest.mark.parametrize("stored", ["train", "inference"])
+def test_the_fused_network_itself_can_be_trained(
+    trained: MobileOne, digits: Digits, tmp_path: Path, stored: str
+) -> None:
+    fused = reparameterize(trained)
+    path = save_model(trained if stored == "train" else fused, tmp_path / "m.safetensors")
+    model = initial_model(TrainConfig(model=None, init=str(path), form="inference"), digits)
+    assert model.form == "inference"
+    assert torch.equal(model.stem.reparam_conv.weight, fused.stem.reparam_conv.weight)
+    assert all(parameter.requires_grad for parameter in model.parameters())
+    with pytest.raises(ConfigError, match="form=inference has no BatchNorm to train from nothing with; set"):
+        TrainConfig(form="inference")
+
+
 def test_weights_of_another_network_are_refused(trained: MobileOne, digits: Digits, tmp_path: Path) -> None:
     path = save_model(trained, tmp_path / "m.safetensors")
     with pytest.raises(ConfigError, match="holds tiny, model is mobileone_s0; set model=none"):

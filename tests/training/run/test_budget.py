@@ -42,19 +42,45 @@ def test_a_longer_budget_takes_no_more_epochs_than_there_are() -> None:
 
 
 def test_where_few_epochs_fit_images_get_smaller_unless_they_must_not() -> None:
-    short = chosen(CONFIG, 200.0, PACE, 0.0)
-    assert (short.config.input_spec.size, short.config.epochs) == (160, 6)
-    shortest = chosen(CONFIG, 100.0, PACE, 0.0)
-    assert (shortest.config.input_spec.size, shortest.config.epochs) == (112, 6)
-    kept = chosen(CONFIG, 200.0, PACE, 0.0, keep={"input_spec.size"})
+    short = chosen(CONFIG, 250.0, PACE, 0.0)
+    assert (short.config.input_spec.size, short.config.epochs) == (224, 5)
+    assert [short.config.images_at(epoch).size for epoch in range(5)] == [160, 160, 160, 160, 224]
+    assert short.reasons[0].startswith("budget 4 min: 5 epochs at 160, then 224 px, for a step took 1.00 s")
+    shorter = chosen(CONFIG, 150.0, PACE, 0.0)
+    assert (shorter.config.input_spec.size, shorter.config.epochs) == (160, 6)
+    assert shorter.config.images_at(0).size == 128
+    shortest = chosen(CONFIG, 60.0, PACE, 0.0)
+    assert (shortest.config.input_spec.size, shortest.config.epochs) == (112, 5)
+    kept = chosen(CONFIG, 150.0, PACE, 0.0, keep={"input_spec.size"})
     assert (kept.config.input_spec.size, kept.config.epochs) == (224, 3)
+    least = chosen(CONFIG, 25.0, PACE, 0.0)
+    assert (least.config.input_spec.size, least.config.epochs, least.config.progressive) == (112, 1, ())
+    plain = chosen(CONFIG, 200.0, PACE, 0.0, keep={"progressive"})
+    assert (plain.config.input_spec.size, plain.config.epochs, plain.config.progressive) == (160, 6, ())
+
+
+def test_a_recipe_of_several_sizes_keeps_its_phases_and_their_proportion() -> None:
+    phased = replace(CONFIG, progressive=(Phase(until=0.5, size=160),))
+    assert chosen(phased, 7200.0, PACE, 0.0).config == phased
+    long = chosen(phased, 500.0, PACE, 0.0).config
+    assert (long.progressive, long.input_spec.size) == (phased.progressive, 224)
+    # Half the epochs cost (160 / 224)² of a whole one.
+    assert long.epochs == 10 < int(500 / 54) * 1.4
+    short = chosen(phased, 100.0, PACE, 0.0).config
+    assert (short.input_spec.size, short.progressive[0].size) == (112, 80)
+
+
+def test_time_that_is_planned_is_that_of_every_epoch_and_evaluation() -> None:
+    config = replace(CONFIG, epochs=4, eval_every=2, progressive=(Phase(until=0.5, size=112),))
+    # Two epochs of 50 s and two of a quarter; two evaluations and the report, 4 s each.
+    assert PACE.run_seconds(config, measured_at=224) == pytest.approx(2 * 50 + 2 * 12.5 + 3 * 4)
 
 
 def test_a_probe_first_takes_its_time_and_the_warm_up_fits() -> None:
     config = CONFIG.with_values(
         {"init": "x", "optim.warmup_epochs": 3, "probe": Probe(views="plain", then_train=True)}
     )
-    adapted = chosen(config, 200.0, PACE, 0.0, keep={"input_spec.size"})
+    adapted = chosen(config, 200.0, PACE, 0.0, keep={"input_spec.size", "progressive"})
     assert adapted.config.epochs == int((MARGIN * 200 - 36) / 54) == 2
     assert adapted.config.optim.warmup_epochs == 0.4
 
@@ -77,8 +103,6 @@ def test_what_a_budget_cannot_choose_is_refused(config: TrainConfig, monkeypatch
     probe = replace(config.with_values({"init": "x"}), epochs=1, augment=CONFIG.augment, optim=CONFIG.optim)
     with pytest.raises(ConfigError, match="a probe has no epochs"):
         within_budget(replace(probe, probe=Probe(views="plain")), 60.0)
-    with pytest.raises(ConfigError, match="a budget chooses one image size"):
-        within_budget(replace(config, progressive=(Phase(until=0.5, size=16),)), 60.0)
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
     with pytest.raises(ConfigError, match="measured on one process"):
         within_budget(config, 60.0)

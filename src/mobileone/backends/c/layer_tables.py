@@ -94,7 +94,7 @@ class LayerTables:
             )
             panels = f"{name}_panels"
         if step.attention is not None:
-            if step.kind == "AVERAGE":
+            if step.kind == "SUM":
                 self._gates(name, step.attention)
             attention = f"&{self._attention}_attention"
         given = "NULL, 0, 0"

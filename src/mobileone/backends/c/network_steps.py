@@ -20,6 +20,7 @@ StepKind = Literal[
     "DEPTHWISE",
     "POINTWISE",
     "PANELS",
+    "SUM",
     "AVERAGE",
     "GATE",
     "FEATURES",
@@ -223,6 +224,7 @@ class _Builder:
     def done(self, *, has_classifier: bool) -> NetworkPlan:
         if self.at.slot == "stem":  # a network of nothing else
             self._stem()
+        self._add("SUM", self.at)
         self._add("POOL", self.at)
         if has_classifier:
             self._add("CLASSIFY", self.at)
@@ -271,7 +273,7 @@ class _Builder:
 
     def _attend(self, conv: ConvLayer) -> None:
         if conv.attention is not None:
-            for kind in ("AVERAGE", "GATE"):
+            for kind in ("SUM", "AVERAGE", "GATE"):
                 self.steps.append(NetworkStep(kind=kind, source=self.at, target=self.at, attention=conv))
         if conv.name in self.features:
             self.steps.append(NetworkStep(kind="FEATURES", source=self.at, target=self.at, given=conv))

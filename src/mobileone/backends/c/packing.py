@@ -25,7 +25,7 @@ SPLIT_PIXEL = 16  # products that take as long as moving one pixel's outputs to 
 # Pixels of a tile, at most, by the vectors of sums that a pixel has. Registers hold the sums; avx512vnni has
 # room for 14, but of smaller tiles the processor rounds one while it multiplies the next.
 MOST_PIXELS = {
-    "avx512vnni": {1: 14, 2: 7, 3: 9},
+    "avx512vnni": {1: 14, 2: 7, 3: 4},
     "avxvnni": {1: 8, 2: 6, 3: 6},
     "avx2": {1: 8, 2: 5, 3: 5},
     "neon": {1: 5, 2: 5, 3: 4},

@@ -195,7 +195,7 @@ def open_shards(
             there is no such split, or a class is not among `classes`.
         MissingExtraError: without webdataset, for braces, URLs and pipes.
     """
-    addresses = _in_folder(Path(data), split) if os.path.isdir(data) else expand(str(data))
+    addresses = folder_addresses(Path(data), split) if os.path.isdir(data) else expand(str(data))
     first = read_index(addresses[0])
     if first.split != split and beside:
         others = split_addresses(addresses[0], first, split)
@@ -212,8 +212,12 @@ def open_shards(
     return kind(_absolute(addresses), indexes, classes=classes)
 
 
-def _in_folder(folder: Path, split: Split) -> tuple[str, ...]:
-    """Every shard of a split in a folder, none missing."""
+def folder_addresses(folder: Path, split: Split) -> tuple[str, ...]:
+    """Every shard of a split in a folder, none missing.
+
+    Raises:
+        DataError: if the folder has none to begin with, or its index is damaged.
+    """
     for other in (split, "val", "train"):
         name = str(folder / f"{shard_name(other, 0)}.tar")
         if Path(index_address(name)).exists() or Path(name).exists():

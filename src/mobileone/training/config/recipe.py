@@ -19,6 +19,17 @@ from mobileone.training.config.probe import Probe
 from mobileone.training.config.resources import Loading
 from mobileone.training.config.train_config import TrainConfig
 
+ADAPTIVE = Optim(
+    name="adamw",
+    base_lr=1e-3,
+    min_lr=0.0,
+    warmup_epochs=1,
+    weight_decay=0.05,
+    weight_decay_end=0.05,
+    ema_decay=0.998,
+)
+"""For short runs of AdamW and Muon: the average remembers some 500 steps."""
+
 
 def reference() -> TrainConfig:
     """The reference command line's: S0, 256 images a rank, half precision, bilinear or bicubic crops.
@@ -102,19 +113,35 @@ def digits() -> TrainConfig:
     )
 
 
+def imagenette() -> TrainConfig:
+    """S0 from scratch on a small set of small photos (Imagenette: ten classes, 9,469 images of 128 px)."""
+    return TrainConfig(
+        model="mobileone_s0",
+        data="imagenette",
+        epochs=20,
+        batch_size=64,
+        residual_start=True,
+        input_spec=InputSpec(size=128, crop=1.0),
+        augment=Augment(crop_scale=(0.35, 1.0)),
+        optim=replace(ADAPTIVE, name="muon", base_lr=0.01),
+    )
+
+
 def finetune() -> TrainConfig:
     """From published S0 weights to images of your own: the head first, by a probe, then everything.
 
-    At a tenth of the learning rate, with milder crops.
+    What is trained is the fused network, which starts from exactly what the probe saw.
     """
     return TrainConfig(
         model=None,
         init="mobileone_s0.apple_in1k",
+        form="inference",
         data="data",
         epochs=30,
         batch_size=64,
+        input_spec=InputSpec(crop=1.0),
         augment=Augment(crop_scale=(0.25, 1.0)),
-        optim=Optim(base_lr=0.02, min_lr=0.0, warmup_epochs=1),
+        optim=replace(ADAPTIVE, name="adamw", base_lr=8e-4),
         probe=Probe(views="plain", then_train=True),
     )
 
@@ -143,6 +170,7 @@ RECIPES: dict[str, Callable[[], TrainConfig]] = {
         paper_s3,
         paper_s4,
         digits,
+        imagenette,
         finetune,
         linear_probe,
     )

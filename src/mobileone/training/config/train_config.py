@@ -6,7 +6,7 @@ import dataclasses
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
 from mobileone.errors import ConfigError
 from mobileone.evaluation.metric_names import CLASS_METRICS, METRICS, is_selectable
@@ -20,9 +20,9 @@ from mobileone.training.config.objective import Distill, LossName, Mix, Objectiv
 from mobileone.training.config.optimization import Optim
 from mobileone.training.config.probe import Probe
 from mobileone.training.config.resources import Compute, Loading, Saving
-from mobileone.training.config.rules import require
+from mobileone.training.config.rules import require, require_choice
 from mobileone.training.config.short_names import SHORT_NAMES, grouped
-from mobileone.variants import VARIANTS, Variant, get_variant
+from mobileone.variants import VARIANTS, Form, Variant, get_variant
 
 CONFIG_VERSION = 2
 """Of what `TrainConfig.to_dict` gives. In version 1 there were few groups; `from_dict` reads it as well."""
@@ -58,6 +58,9 @@ class TrainConfig:
         model: variant name, or a `Variant`; None takes the network of `init`.
         init: weights to start from, anything `load_model` reads; None starts at random.
         init_weights_key: which weights of a file that has several, as of `load_model`.
+        form: of the network that is trained: `"train"`, with branches and BatchNorm (made anew where `init`
+            is fused), or `"inference"`, the chain of convolutions that `init` is or is fused to, without
+            BatchNorm: steps are several times as fast, and nothing is forgotten before it is learnt.
         data: `"digits"`, a folder with `train/<class>/` and `val/<class>/`, a list of images, or shards (see
             `open_data`).
         task: `"singlelabel"`, one class an image, or `"multilabel"`, any number of labels.
@@ -95,6 +98,7 @@ class TrainConfig:
     model: str | Variant | None = "mobileone_s0"
     init: str | None = None
     init_weights_key: str | None = None
+    form: Form = "train"
     data: str = "digits"
     task: Task = "singlelabel"
     val_data: str | None = None
@@ -132,6 +136,9 @@ class TrainConfig:
             )
         if self.freeze and self.init is None:
             raise ConfigError(f"freeze={','.join(self.freeze)} would keep random weights; set init as well")
+        require_choice("form", self.form, get_args(Form))
+        if self.form == "inference" and self.init is None:
+            raise ConfigError("form=inference has no BatchNorm to train from nothing with; set init as well")
         for name in ("data", "val_data", "exclude", "init"):  # config.json holds them
             require_unicode(getattr(self, name) or "", what=name)
         for name in ("epochs", "batch_size", "eval_every"):

@@ -22,6 +22,7 @@ from mobileone.model.block import MobileOneBlock
 from mobileone.model.create import create_model
 from mobileone.model.network import MobileOne
 from mobileone.reparam.expand import expand
+from mobileone.reparam.fuse import reparameterize
 from mobileone.training.config.train_config import TrainConfig
 from mobileone.variants import get_variant
 
@@ -55,10 +56,11 @@ def start_residual_(model: nn.Module) -> None:
 
 
 def initial_model(config: TrainConfig, source: ImageSource) -> MobileOne:
-    """The train-form network for the classes of `source`, at random or from `config.init`.
+    """The network for the classes of `source`, at random or from `config.init`, in `config.form`.
 
-    Weights in inference form get their branches back, with statistics of real images. A head for other
-    classes is replaced by a fresh one. Randomness comes from `config.seed`, through torch's own generator.
+    Weights in the other form are fused, or get their branches back with statistics of real images. A head
+    for other classes is replaced by a fresh one. Randomness comes from `config.seed`, through torch's own
+    generator.
 
     Raises:
         ConfigError: if the weights are of another network than `config.model`.
@@ -77,6 +79,8 @@ def initial_model(config: TrainConfig, source: ImageSource) -> MobileOne:
         _start_head_(fresh, config)
         return fresh
     model = load_model(config.init, weights_key=config.init_weights_key)
+    if config.form == "inference" and model.form == "train":
+        model = reparameterize(model.eval())
     if config.model is not None and replace(get_variant(config.model), name="") != replace(
         model.variant, name=""
     ):
@@ -87,7 +91,7 @@ def initial_model(config: TrainConfig, source: ImageSource) -> MobileOne:
     model.decision = None  # of weights that will change
     # What is the data's: how it is looked at. What is the weights': the statistics that they were trained on.
     model.input_spec = replace(spec, mean=model.input_spec.mean, std=model.input_spec.std)
-    if model.form == "inference":
+    if model.form != config.form:
         expanded = expand(model, _probe(source, model.input_spec, config), seed=config.seed)
         assert isinstance(expanded, MobileOne)
         model = expanded

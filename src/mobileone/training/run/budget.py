@@ -1,10 +1,10 @@
-"""A run that ends in a given time on this machine: steps are timed, then epochs and size chosen."""
+"""A run that ends in a given time on this machine: steps are timed, then epochs and sizes chosen."""
 
 from __future__ import annotations
 
 import re
 import time
-from collections.abc import Container
+from collections.abc import Container, Iterator
 from dataclasses import dataclass, replace
 
 import torch
@@ -13,7 +13,9 @@ from mobileone.errors import ConfigError
 from mobileone.inference.torch_classifier import TorchClassifier
 from mobileone.input_spec import Size, sides, size_text, square_or_sides
 from mobileone.ranks.device import pick_device
-from mobileone.ranks.distributed import Distributed, ranks_here
+from mobileone.ranks.distributed import Distributed
+from mobileone.ranks.launch import ranks_here
+from mobileone.training.config.augmentation import Phase
 from mobileone.training.config.train_config import TrainConfig
 from mobileone.training.run.adapt import MULTIPLE, Adapted
 from mobileone.training.run.run_sets import open_sets
@@ -31,7 +33,10 @@ FEW_EPOCHS = 5
 
 SHARES, SMALLEST = (7 / 8, 3 / 4, 5 / 8, 1 / 2), 96  # of the side, and the side itself, pixels
 
-BUDGETED_FIELDS = ("epochs", "input_spec.size", "optim.warmup_epochs")
+FIRST_UNTIL, FIRST_SHARE = 3 / 4, 3 / 4
+"""Share of the epochs that may come first with smaller images, and the share of the side that these have."""
+
+BUDGETED_FIELDS = ("epochs", "input_spec.size", "optim.warmup_epochs", "progressive")
 """What a budget may decide."""
 
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0}
@@ -55,13 +60,20 @@ class Pace:
     num_train: int
     num_val: int
 
-    def epoch_seconds(self, share: float) -> float:
-        """Of an epoch and its evaluation, with that share of the pixels."""
-        return share * (self.steps_per_epoch * self.step_seconds + self.num_val * self.image_seconds)
+    def run_seconds(self, config: TrainConfig, *, measured_at: Size) -> float:
+        """Of all epochs of a run, its evaluations, the features of a probe before them, and the report.
 
-    def once_seconds(self, share: float, *, probes: bool) -> float:
-        """Of what is done once: the features of all training images for a probe, and the report."""
-        return share * self.image_seconds * (self.num_train * probes + self.num_val)
+        Args:
+            config: of the run.
+            measured_at: image size of this pace; time is in proportion to pixels.
+        """
+        pixels = sum(_area(config.images_at(epoch).size) for epoch in range(config.epochs))
+        tests = sum(config.is_tested(epoch) for epoch in range(config.epochs))
+        evaluated = (tests + 1) * self.num_val + self.num_train * config.probe.comes_first
+        training = pixels * self.steps_per_epoch * self.step_seconds
+        return (training + _area(config.input_spec.size) * evaluated * self.image_seconds) / _area(
+            measured_at
+        )
 
 
 def parse_budget(text: str) -> float:
@@ -83,20 +95,19 @@ def within_budget(config: TrainConfig, budget_s: float, *, keep: Container[str] 
     """A configuration that ends in that time, evaluations included, if this machine keeps its pace.
 
     A few steps are made, of real images, and not kept. There are as many epochs as fit, up to those that the
-    configuration has. Where fewer than 5 fit, the images get smaller, down to half the side.
+    configuration has. Where fewer than 5 fit, most of them take images of three quarters of the side, and
+    where that is not enough, all images get smaller, down to half the side.
 
     Args:
         config: of the run, all else decided.
         budget_s: seconds of wall time, from the start of training.
-        keep: full names of the fields that are to stay; `"input_spec.size"` is heeded.
+        keep: full names of the fields that are to stay; `"input_spec.size"` and `"progressive"` are heeded.
 
     Raises:
         ConfigError: if not even an epoch fits, there are several ranks, or the run has no epochs to choose.
     """
     if config.probe.is_all:
         raise ConfigError("a probe has no epochs that a budget could choose; leave the budget out")
-    if config.progressive:
-        raise ConfigError("a budget chooses one image size; leave it out, or progressive=[]")
     if ranks_here() > 1:
         raise ConfigError("a budget is measured on one process; with several ranks set epochs instead")
     started = time.monotonic()
@@ -118,29 +129,46 @@ def chosen(
     Raises:
         ConfigError: if not even an epoch fits.
     """
-    room = MARGIN * budget_s - measuring_s
-    best: tuple[int, Size] | None = None
-    for size, share in _sizes(config, keep):
-        once = pace.once_seconds(share, probes=config.probe.comes_first)
-        epochs = min(int((room - once) / pace.epoch_seconds(share)), config.epochs)
-        if epochs >= 1 and (best is None or (best[0] < min(FEW_EPOCHS, config.epochs) and epochs > best[0])):
-            best = (epochs, size)
+    whole, room = config.input_spec.size, MARGIN * budget_s - measuring_s
+    best = least = None
+    for size, phases in _sizes(config, keep):
+        for epochs in range(config.epochs, 0, -1):
+            try:
+                tried = _lasting(config, epochs, size, phases)
+            except ConfigError:  # too few epochs for the phases
+                break
+            least = pace.run_seconds(tried, measured_at=whole)
+            if least <= room:
+                best = tried if best is None or best.epochs < tried.epochs else best
+                break
+        if best is not None and best.epochs >= min(FEW_EPOCHS, config.epochs):
+            break
     if best is None:
-        least = (pace.epoch_seconds(share) + once + measuring_s) / MARGIN
+        assert least is not None
+        needed = duration((least + measuring_s) / MARGIN)
         raise ConfigError(
             f"a budget of {duration(budget_s)} is too short for an epoch of {pace.num_train} images on this "
-            f"machine; it takes some {duration(least)}, so give more, or fewer images"
+            f"machine; it takes some {needed}, so give more, or fewer images"
         )
-    epochs, size = best
-    spec = replace(config.input_spec, size=size)
-    optim = replace(config.optim, warmup_epochs=min(config.optim.warmup_epochs, epochs / 5))
+    sizes = dict.fromkeys(size_text(best.images_at(epoch).size) for epoch in range(best.epochs))
     line = (
-        f"budget {duration(budget_s)}: {epochs} epochs at {size_text(size)} px, for a step took "
-        f"{pace.step_seconds:.2f} s at {size_text(config.input_spec.size)} px"
+        f"budget {duration(budget_s)}: {best.epochs} epochs at {', then '.join(sizes)} px, for a step took "
+        f"{pace.step_seconds:.2f} s at {size_text(whole)} px"
     )
-    if epochs == config.epochs:
-        line += f"; no more than the recipe's {epochs}, so it may end earlier"
-    return Adapted(config=replace(config, epochs=epochs, input_spec=spec, optim=optim), reasons=(line,))
+    if best.epochs == config.epochs:
+        line += f"; no more than the recipe's {config.epochs}, so it may end earlier"
+    return Adapted(config=best, reasons=(line,))
+
+
+def _lasting(config: TrainConfig, epochs: int, size: Size, phases: tuple[Phase, ...]) -> TrainConfig:
+    """The configuration with so many epochs, of these sizes."""
+    return replace(
+        config,
+        epochs=epochs,
+        progressive=phases,
+        input_spec=replace(config.input_spec, size=size),
+        optim=replace(config.optim, warmup_epochs=min(config.optim.warmup_epochs, epochs / 5)),
+    )
 
 
 def measured(config: TrainConfig) -> Pace:
@@ -177,18 +205,34 @@ def measured(config: TrainConfig) -> Pace:
     )
 
 
-def _sizes(config: TrainConfig, keep: Container[str]) -> list[tuple[Size, float]]:
-    """Sizes to choose from, the largest first, and their share of its pixels."""
-    whole = config.input_spec.size
-    found: list[tuple[Size, float]] = [(whole, 1.0)]
-    if "input_spec.size" in keep:
-        return found
-    for share in SHARES:
-        height, width = (max(round(share * side / MULTIPLE) * MULTIPLE, MULTIPLE) for side in sides(whole))
-        if min(height, width) >= SMALLEST:
-            area = height * width / (sides(whole)[0] * sides(whole)[1])
-            found.append((square_or_sides(height, width), area))
-    return found
+def _sizes(config: TrainConfig, keep: Container[str]) -> Iterator[tuple[Size, tuple[Phase, ...]]]:
+    """Sizes to choose from and what comes before them, the dearest first."""
+    whole, phases = config.input_spec.size, config.progressive
+    yield whole, phases
+    for share in (1.0, *SHARES):
+        size = _scaled(whole, share)
+        if share < 1 and ("input_spec.size" in keep or min(sides(size)) < SMALLEST):
+            continue
+        if phases:
+            yield size, tuple(replace(phase, size=_scaled(phase.size, share)) for phase in phases)
+            continue
+        if "progressive" not in keep:
+            yield size, (Phase(until=FIRST_UNTIL, size=_scaled(size, FIRST_SHARE)),)
+        yield size, ()
+
+
+def _scaled(size: Size, share: float) -> Size:
+    """A size of about that share of the sides."""
+    if share == 1:
+        return size
+    height, width = (max(round(share * side / MULTIPLE) * MULTIPLE, MULTIPLE) for side in sides(size))
+    return square_or_sides(height, width)
+
+
+def _area(size: Size) -> int:
+    """Pixels."""
+    height, width = sides(size)
+    return height * width
 
 
 def _finish(device: torch.device) -> None:

@@ -9,6 +9,9 @@ typedef struct {
   int threads;
 } job;
 
+static int smaller(int a, int b) { return a < b ? a : b; }
+static int divided_up(int a, int b) { return (a + b - 1) / b; }
+
 static inline map map_of(const job *j, const layout *l) {
   map m = {j->workspace + l->offset, (ptrdiff_t)(l->width + 2 * l->border) * l->pixel, l->pixel};
   return m;
@@ -146,10 +149,13 @@ static void run_stem_unit(const job *j, int thread, const step *s, int y0, int y
 
 /* ---- averages, gates, head ---- */
 
-static void sum_map(const job *j, const layout *l, int32_t *sums) {
+enum { SUM_BLOCK = 64 }; /* channels */
+
+static void sum_map(const job *j, const layout *l, int begin, int end) {
+  const int channel = SUM_BLOCK * begin, channels = smaller(SUM_BLOCK * end, l->pixel) - channel;
   map m = map_of(j, l);
-  m.data = pixel_at(m, l->border, l->border);
-  j->k->add_pixels(m, l->height, l->width, l->pixel, sums);
+  m.data = pixel_at(m, l->border, l->border) + channel;
+  j->k->add_pixels(m, l->height, l->width, channels, (int32_t *)(void *)(j->workspace + SUMS_AT) + channel);
 }
 
 #if HAS_ATTENTION || NUM_CLASSES
@@ -173,12 +179,11 @@ static inline double exponential(double x) {
 #if HAS_ATTENTION
 static void find_gates(const job *j, const step *s) {
   const attention *a = s->attention;
-  int32_t *sums = (int32_t *)(void *)(j->workspace + SUMS_AT);
+  const int32_t *sums = (const int32_t *)(const void *)(j->workspace + SUMS_AT);
   float *gates = (float *)(void *)(j->workspace + GATES_AT);
   double *averages = (double *)(void *)(j->workspace + AVERAGES_AT);
   double *hidden = (double *)(void *)(j->workspace + HIDDEN_AT);
   const int count = s->in->height * s->in->width;
-  sum_map(j, s->in, sums);
   for (int c = 0; c < a->channels; c++) {
     single mean = (float)(sums[c] - a->in_offset * count) / (float)count;
     single average = (float)rounded(mean, -255, 255) * a->step;
@@ -219,10 +224,9 @@ static void give_map(const job *j, const step *s, int y0, int y1) {
 
 /* Where maps are the output, the sums are for the self-test alone. */
 static void pool(const job *j, const step *s) {
-  int32_t *sums = (int32_t *)(void *)(j->workspace + SUMS_AT);
+  const int32_t *sums = (const int32_t *)(const void *)(j->workspace + SUMS_AT);
   const float count = (float)(s->in->height * s->in->width);
-  (void)count;
-  sum_map(j, s->in, sums);
+  (void)sums, (void)count;
 #if NUM_CLASSES
   uint8_t *features = j->workspace + FEATURES_AT;
   memset(features + NUM_FEATURES, 0, FEATURE_BYTES - NUM_FEATURES);
@@ -273,14 +277,12 @@ static int length_of(const step *s) {
     case FEATURES:
     case GATE: return s->in->height;
     case DEPTHWISE: return s->depthwise->blocks;
+    case SUM: return divided_up(s->in->pixel, SUM_BLOCK);
     case PANELS:
     case CLASSIFY: return blocks_of(s);
     default: return 1;
   }
 }
-
-static int smaller(int a, int b) { return a < b ? a : b; }
-static int divided_up(int a, int b) { return (a + b - 1) / b; }
 
 /* How a step is cut. Every thread has a share of its own, whose rows follow one another: what it reads is then mostly
    what it wrote in the step before, and lies in its cache. A share is done in chunks, as many rows as the thread's strip
@@ -343,6 +345,7 @@ static void run_chunk(const job *j, int thread, const step *s, int share, int ch
       }
       break;
     }
+    case SUM: sum_map(j, s->in, begin, end); break;
 #if HAS_ATTENTION
     case AVERAGE: find_gates(j, s); break;
     case GATE: apply_gates(j, s, begin, end); break;

@@ -22,10 +22,11 @@ enum kind {
   DEPTHWISE,  /* depthwise alone, by channels */
   POINTWISE,  /* pointwise alone, by rows */
   PANELS,     /* pointwise alone, by output channels: late maps have few rows and many channels */
-  AVERAGE,    /* gates of an attention */
+  SUM,        /* a map's sums, by channels */
+  AVERAGE,    /* gates of an attention, from sums */
   GATE,       /* its products */
   FEATURES,   /* a map is an output */
-  POOL,       /* average of the last map */
+  POOL,       /* average of the last map, from sums */
   CLASSIFY    /* linear layer */
 };
 
