@@ -21,7 +21,7 @@ from mobileone.input_spec import InputSpec
 from mobileone.model.create import create_model
 
 ROOT = Path(__file__).resolve().parents[2]
-LARGEST_MB = 1.0
+LARGEST_MB = 1.1
 
 pytestmark = pytest.mark.slow
 
@@ -154,6 +154,13 @@ def test_it_predicts_and_tests(run, network_file, photos):
     assert result["num_images"] == 6
     best = [prediction["scores"][0]["class_name"] in prediction["image"] for prediction in predictions]
     assert result["acc1"] == pytest.approx(100 * sum(best) / 6)
+
+
+def test_it_predicts_and_tests_in_parts(run, network_file, photos, tmp_path):
+    run("mobileone", "predict", network_file, photos, "-o", tmp_path / "out", "--part-size", "4")
+    assert "2 parts, 6 images, each once" in run("mobileone", "merge", tmp_path / "out").stdout
+    run("mobileone", "test", network_file, "--data", photos, "-o", tmp_path / "tested")
+    assert "n 6" in run("mobileone", "merge", tmp_path / "tested").stdout
 
 
 def test_it_benches_finished_artifacts(run, network_file, photos):
