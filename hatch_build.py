@@ -1,6 +1,8 @@
-"""Wheels bring the C that resizes pictures as libraries too, compiled by zig for some systems.
+"""What wheels hold beside what pyproject.toml names: libraries that resize pictures, and the runtime's files.
 
-Where ziglang is not installed they bring the C alone, and say so: who runs it compiles it at need.
+The libraries are compiled by zig for some systems. Where ziglang is not installed wheels bring the C alone,
+and say so: who runs it compiles it at need. The runtime's wheel is the package without the rooms of tensor
+maths, which nothing without PyTorch could import.
 """
 
 from __future__ import annotations
@@ -14,15 +16,26 @@ from typing import Any
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 SOURCE = Path(__file__).resolve().parent / "src"
+TENSOR_ROOMS = ("functional", "reparam")
 
 
-class ResampleLibraries(BuildHookInterface):  # type: ignore[type-arg]
-    """Compiles them into a folder that is there as long as the build."""
+class WheelFiles(BuildHookInterface):  # type: ignore[type-arg]
+    """Adds them; libraries lie in a folder that is there as long as the build."""
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
         """Add them to the wheel; nothing where the package runs from its sources."""
         if version == "editable":
             return
+        if self.config.get("runtime"):
+            package = SOURCE / "mobileone"
+            for path in package.rglob("*"):
+                inside = path.relative_to(package)
+                if (
+                    path.is_file()
+                    and inside.parts[0] not in TENSOR_ROOMS
+                    and "__pycache__" not in inside.parts
+                ):
+                    build_data["force_include"][str(path)] = f"mobileone/{inside}"
         if find_spec("ziglang") is None:
             self.app.display_warning("ziglang is not installed: the wheel brings resample.c uncompiled")
             return

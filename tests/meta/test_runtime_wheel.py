@@ -21,7 +21,7 @@ from mobileone.input_spec import InputSpec
 from mobileone.model.create import create_model
 
 ROOT = Path(__file__).resolve().parents[2]
-LARGEST_MB = 1.1
+LARGEST_MB = 1.0
 
 pytestmark = pytest.mark.slow
 
