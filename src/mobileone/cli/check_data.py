@@ -101,7 +101,7 @@ class CheckData:
 
         assert self.preview is not None
         config = recipe(self.recipe)
-        ends = [round(phase.until * config.epochs) for phase in config.progressive]
+        ends = [config.last_epoch(phase) for phase in config.progressive if phase.until < 1]
         at = transform_at(config)
         transforms = [
             (f"{self.recipe}, epoch {epoch + 1}: {size_text(at(epoch).size)} px", at(epoch))

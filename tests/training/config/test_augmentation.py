@@ -29,7 +29,7 @@ def test_values_out_of_range_are_refused(field: str, value: object, wanted: str)
 
 @pytest.mark.parametrize(
     "values",
-    [{"until": 1.0, "size": 160}, {"until": 0.5, "size": 0}, {"until": 0.5, "size": 160, "strength": 2.0}],
+    [{"until": 1.1, "size": 160}, {"until": 0.5, "size": 0}, {"until": 0.5, "size": 160, "strength": 2.0}],
 )
 def test_a_phase_that_is_none_is_refused(values: dict[str, float]) -> None:
     with pytest.raises(ConfigError, match=r"progressive's .* must be"):

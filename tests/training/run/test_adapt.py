@@ -43,7 +43,15 @@ def test_what_was_asked_for_stays(tmp_path: Path) -> None:
     config = photos(tmp_path, [(100, 100)])
     assert adapt(config, keep={"input_spec.size"}).config == config
     finetune = recipe("finetune").with_values({"data": str(tmp_path)})
-    assert adapt(finetune, keep={"input_spec.size", "batch_size"}).config == finetune
+    assert adapt(finetune, keep={"input_spec.size", "batch_size", "progressive"}).config == finetune
+
+
+def test_a_fused_network_is_trained_on_somewhat_smaller_images(tmp_path: Path) -> None:
+    config = recipe("finetune").with_values({"data": photos(tmp_path, [(176, 200)]).data})
+    adapted = adapt(config).config
+    assert [adapted.images_at(epoch).size for epoch in range(adapted.epochs)] == [160] * 30
+    assert adapted.input_spec.size == 176
+    assert adapt(config.with_values({"form": "train"})).config.progressive == ()
 
 
 def test_a_step_of_few_photos_is_small_and_its_rate_in_proportion(tmp_path: Path) -> None:

@@ -61,12 +61,13 @@ def test_where_few_epochs_fit_images_get_smaller_unless_they_must_not() -> None:
 
 def test_a_recipe_of_several_sizes_keeps_its_phases_and_their_proportion() -> None:
     phased = replace(CONFIG, progressive=(Phase(until=0.5, size=160),))
-    assert chosen(phased, 7200.0, PACE, 0.0).config == phased
-    long = chosen(phased, 500.0, PACE, 0.0).config
+    pace = replace(PACE, step_seconds=(160 / 224) ** 2, image_seconds=0.01 * (160 / 224) ** 2)  # of its first
+    assert chosen(phased, 7200.0, pace, 0.0).config == phased
+    long = chosen(phased, 500.0, pace, 0.0).config
     assert (long.progressive, long.input_spec.size) == (phased.progressive, 224)
     # Half the epochs cost (160 / 224)² of a whole one.
     assert long.epochs == 10 < int(500 / 54) * 1.4
-    short = chosen(phased, 100.0, PACE, 0.0).config
+    short = chosen(phased, 100.0, pace, 0.0).config
     assert (short.input_spec.size, short.progressive[0].size) == (112, 80)
 
 

@@ -16,7 +16,8 @@ class Phase:
     """An early part of the training, at another size and strength.
 
     Attributes:
-        until: where it ends, as a share of all epochs, in (0, 1).
+        until: where it ends, as a share of all epochs, in (0, 1]; 1 is no later phase, only evaluation is at
+            the input spec's size (objects look larger in random crops: arXiv 1906.06423).
         size: of the training images: side of a square, or (height, width), pixels.
         strength: factor on the magnitudes of `augment.policy`, in (0, 1].
     """
@@ -26,7 +27,7 @@ class Phase:
     strength: float = 1.0
 
     def __post_init__(self) -> None:
-        require("progressive's until", 0 < self.until < 1, "in (0, 1)", self.until)
+        require("progressive's until", 0 < self.until <= 1, "in (0, 1]", self.until)
         object.__setattr__(self, "size", checked_size(self.size, name="progressive's size"))
         require("progressive's strength", 0 < self.strength <= 1, "in (0, 1]", self.strength)
 

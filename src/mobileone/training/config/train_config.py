@@ -183,7 +183,7 @@ class TrainConfig:
         require("progressive", fits, wanted, phases)
         lasts = [self.last_epoch(phase) for phase in phases]
         for before, last, phase in zip([0, *lasts], lasts, phases, strict=False):
-            if last <= before or last >= self.epochs:
+            if last <= before or (last >= self.epochs and phase.until < 1):
                 raise ConfigError(
                     f"with epochs={self.epochs} a phase of progressive has no epoch: the one until "
                     f"{phase.until:.3g} would be epochs {before + 1} to {last}, or leave none after it; use "

@@ -9,7 +9,8 @@ from dataclasses import dataclass, replace
 from mobileone.data.open import open_data, open_whole
 from mobileone.data.source import ImageSource, StreamedSource
 from mobileone.errors import BadImageError
-from mobileone.input_spec import sides
+from mobileone.input_spec import Size, sides, square_or_sides
+from mobileone.training.config.augmentation import Phase
 from mobileone.training.config.train_config import TrainConfig
 
 LOOKED_AT = 500
@@ -17,8 +18,11 @@ LOOKED_AT = 500
 
 SMALLEST, MULTIPLE = 32, 16  # of an input's side, pixels
 
+TRAINED_SHARE = 7 / 8
+"""Side of the images that a fused network is trained on, as a share of those that it is for."""
 
-ADAPTED_FIELDS = ("input_spec.size", "batch_size")
+
+ADAPTED_FIELDS = ("input_spec.size", "batch_size", "progressive")
 """What may be decided here."""
 
 FEWEST_STEPS, SMALLEST_BATCH = 20, 8
@@ -42,7 +46,8 @@ def adapt(config: TrainConfig, *, keep: Container[str] = ()) -> Adapted:
     """Make a recipe fit the training images that it names.
 
     The input gets no larger than the images are: its side is the median of their short sides, of 500 from all
-    over the set, rounded down to a multiple of 16, at least 32, at most what the recipe says. With few images
+    over the set, rounded down to a multiple of 16, at least 32, at most what the recipe says. A fused network
+    is trained on images of 7/8 of that side (no BatchNorm keeps what it saw there). With few images
     a step has fewer, so that an epoch has some 20 steps, in halves, down to 8; the learning rate is in
     proportion (`scaled_lr`).
 
@@ -70,12 +75,20 @@ def adapt(config: TrainConfig, *, keep: Container[str] = ()) -> Adapted:
             reasons.append(
                 f"input size {side} px: half of the training images have a short side of {short} px or less"
             )
+    if "progressive" not in keep and config.form == "inference" and not config.probe.is_all:
+        config = replace(config, progressive=(Phase(until=1.0, size=_trained_size(config.input_spec.size)),))
     if "batch_size" not in keep and not config.probe.is_all:
         batch_size = suitable_batch(len(source), config.batch_size)
         if batch_size < config.batch_size:
             config = replace(config, batch_size=batch_size)
             reasons.append(f"batch size {batch_size}: there are {len(source)} training images")
     return Adapted(config=config, reasons=tuple(reasons))
+
+
+def _trained_size(size: Size) -> Size:
+    """Of training images: things look larger in their random crops, so that both see them as large."""
+    height, width = (max(round(TRAINED_SHARE * side / MULTIPLE) * MULTIPLE, MULTIPLE) for side in sides(size))
+    return square_or_sides(height, width)
 
 
 def suitable_batch(num_images: int, most: int) -> int:

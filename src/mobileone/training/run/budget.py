@@ -129,7 +129,7 @@ def chosen(
     Raises:
         ConfigError: if not even an epoch fits.
     """
-    whole, room = config.input_spec.size, MARGIN * budget_s - measuring_s
+    measured_at, room = config.images_at(0).size, MARGIN * budget_s - measuring_s
     best = least = None
     for size, phases in _sizes(config, keep):
         for epochs in range(config.epochs, 0, -1):
@@ -137,7 +137,7 @@ def chosen(
                 tried = _lasting(config, epochs, size, phases)
             except ConfigError:  # too few epochs for the phases
                 break
-            least = pace.run_seconds(tried, measured_at=whole)
+            least = pace.run_seconds(tried, measured_at=measured_at)
             if least <= room:
                 best = tried if best is None or best.epochs < tried.epochs else best
                 break
@@ -153,7 +153,7 @@ def chosen(
     sizes = dict.fromkeys(size_text(best.images_at(epoch).size) for epoch in range(best.epochs))
     line = (
         f"budget {duration(budget_s)}: {best.epochs} epochs at {', then '.join(sizes)} px, for a step took "
-        f"{pace.step_seconds:.2f} s at {size_text(whole)} px"
+        f"{pace.step_seconds:.2f} s at {size_text(measured_at)} px"
     )
     if best.epochs == config.epochs:
         line += f"; no more than the recipe's {config.epochs}, so it may end earlier"

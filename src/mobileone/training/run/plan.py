@@ -194,7 +194,7 @@ def _measured(trainer: Trainer, train_set: ImageSource, dist: Distributed) -> Ru
 def _phases(config: TrainConfig) -> list[tuple[int, int]]:
     """First epoch and number of epochs of every phase."""
     ends = [*(config.last_epoch(phase) for phase in config.progressive), config.epochs]
-    return [(first, end - first) for first, end in zip([0, *ends], ends, strict=False)]
+    return [(first, end - first) for first, end in zip([0, *ends], ends, strict=False) if end > first]
 
 
 def _groups(trainer: Trainer) -> tuple[ParameterGroup, ...]:
