@@ -49,8 +49,10 @@ def test_what_was_asked_for_stays(tmp_path: Path) -> None:
 def test_a_fused_network_is_trained_on_somewhat_smaller_images(tmp_path: Path) -> None:
     config = recipe("finetune").with_values({"data": photos(tmp_path, [(176, 200)]).data})
     adapted = adapt(config).config
-    assert [adapted.images_at(epoch).size for epoch in range(adapted.epochs)] == [160] * 30
-    assert adapted.input_spec.size == 176
+    assert [adapted.images_at(epoch).size for epoch in range(adapted.epochs)] == [176] * 30
+    assert adapted.input_spec.size == 192  # both end in 6 × 6 places
+    kept = adapt(config.with_values({"input_spec.size": (100, 64)}), keep={"input_spec.size"}).config
+    assert kept.progressive == ()
     assert adapt(config.with_values({"form": "train"})).config.progressive == ()
 
 

@@ -18,8 +18,8 @@ LOOKED_AT = 500
 
 SMALLEST, MULTIPLE = 32, 16  # of an input's side, pixels
 
-TRAINED_SHARE = 7 / 8
-"""Side of the images that a fused network is trained on, as a share of those that it is for."""
+STRIDE = 32
+"""Of the network: its last feature map has ceil(side / 32) places a side."""
 
 
 ADAPTED_FIELDS = ("input_spec.size", "batch_size", "progressive")
@@ -46,9 +46,10 @@ def adapt(config: TrainConfig, *, keep: Container[str] = ()) -> Adapted:
     """Make a recipe fit the training images that it names.
 
     The input gets no larger than the images are: its side is the median of their short sides, of 500 from all
-    over the set, rounded down to a multiple of 16, at least 32, at most what the recipe says. A fused network
-    is trained on images of 7/8 of that side (no BatchNorm keeps what it saw there). With few images
-    a step has fewer, so that an epoch has some 20 steps, in halves, down to 8; the learning rate is in
+    over the set, rounded down to a multiple of 16, at least 32, at most what the recipe says. Where a fused
+    network is trained, it is the nearest multiple of 32, and training images are 16 pixels smaller: in random
+    crops things look larger, and the last feature map, ceil(side / 32) places a side, stays as it is. With few
+    images a step has fewer, so that an epoch has some 20 steps, in halves, down to 8; the learning rate is in
     proportion (`scaled_lr`).
 
     Args:
@@ -67,16 +68,18 @@ def adapt(config: TrainConfig, *, keep: Container[str] = ()) -> Adapted:
     else:
         source = open_data(config.data, split="train", task=config.task)
     reasons: list[str] = []
+    trains_fused = config.form == "inference" and not config.probe.is_all
     if "input_spec.size" not in keep and not isinstance(source, StreamedSource):
         short = median_short_side(source)
-        side = None if short is None else max(short // MULTIPLE * MULTIPLE, SMALLEST)
+        side = None if short is None else max(_suitable_side(short, trains_fused=trains_fused), SMALLEST)
         if side is not None and side < min(sides(config.input_spec.size)):
             config = replace(config, input_spec=replace(config.input_spec, size=side))
             reasons.append(
                 f"input size {side} px: half of the training images have a short side of {short} px or less"
             )
-    if "progressive" not in keep and config.form == "inference" and not config.probe.is_all:
-        config = replace(config, progressive=(Phase(until=1.0, size=_trained_size(config.input_spec.size)),))
+    trained = _trained_size(config.input_spec.size)
+    if "progressive" not in keep and trains_fused and trained != config.input_spec.size:
+        config = replace(config, progressive=(Phase(until=1.0, size=trained),))
     if "batch_size" not in keep and not config.probe.is_all:
         batch_size = suitable_batch(len(source), config.batch_size)
         if batch_size < config.batch_size:
@@ -85,9 +88,16 @@ def adapt(config: TrainConfig, *, keep: Container[str] = ()) -> Adapted:
     return Adapted(config=config, reasons=tuple(reasons))
 
 
+def _suitable_side(short: int, *, trains_fused: bool) -> int:
+    """Of the input, for images of that short side."""
+    return (short + STRIDE // 2) // STRIDE * STRIDE if trains_fused else short // MULTIPLE * MULTIPLE
+
+
 def _trained_size(size: Size) -> Size:
-    """Of training images: things look larger in their random crops, so that both see them as large."""
-    height, width = (max(round(TRAINED_SHARE * side / MULTIPLE) * MULTIPLE, MULTIPLE) for side in sides(size))
+    """Of training images: as small as leaves the last feature map its places, in multiples of 16."""
+    height, width = (
+        side - MULTIPLE if side % STRIDE == 0 and side > 2 * STRIDE else side for side in sides(size)
+    )
     return square_or_sides(height, width)
 
 
