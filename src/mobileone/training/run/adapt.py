@@ -48,9 +48,9 @@ def adapt(config: TrainConfig, *, keep: Container[str] = ()) -> Adapted:
     The input gets no larger than the images are: its side is the median of their short sides, of 500 from all
     over the set, rounded down to a multiple of 16, at least 32, at most what the recipe says. Where a fused
     network is trained, it is the nearest multiple of 32, and training images are 16 pixels smaller: in random
-    crops things look larger, and the last feature map, ceil(side / 32) places a side, stays as it is. With few
-    images a step has fewer, so that an epoch has some 20 steps, in halves, down to 8; the learning rate is in
-    proportion (`scaled_lr`).
+    crops things look larger, and the last feature map, ceil(side / 32) places a side, stays as it is. With
+    few images a step has fewer, so that an epoch has some 20 steps, in halves, down to 8; the learning rate
+    is in proportion (`scaled_lr`).
 
     Args:
         config: of a recipe for data of your own.
