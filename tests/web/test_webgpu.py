@@ -137,6 +137,7 @@ def test_a_float_network_by_webgpu_gives_pythons_logits_and_says_what_ran(site, 
     )
     assert has is True
     assert all(isinstance(each, dict) for each in answers), answers
+    assert answers[0]["memoryBytes"] is answers[1]["memoryBytes"] is None, "not told, not zero"
     kernels = [each["kernels"] for each in answers]
     assert kernels == ["wasm", "webgpu_software", "wasm", "webgpu_software", "webgpu_software"]
     golden = [base64.b64decode(each["logits"]) for each in site.networks[0]["golden"]]

@@ -28,9 +28,9 @@ export class LiteRtNetwork {
     this.threads = 0;
   }
 
-  /** No part of it is ours to measure. */
+  /** No part of it is ours to measure. @returns {number | null} */
   get memoryBytes() {
-    return 0;
+    return null;
   }
 
   /** @param {object} request @returns {Promise<any>} */
