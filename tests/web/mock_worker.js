@@ -3,7 +3,10 @@ const wait = (milliseconds) => new Promise((done) => setTimeout(done, millisecon
 
 const answers = {
   async capabilities() {
-    return { simd: true, isolated: self.crossOriginIsolated, threads: self.crossOriginIsolated ? 2 : 1, relaxedSimd: false, webgpu: false, memoryBytes: null };
+    return { simd: true, isolated: self.crossOriginIsolated, threads: self.crossOriginIsolated ? 2 : 1, relaxedSimd: false, memoryBytes: null };
+  },
+  async webgpu() {
+    return true;
   },
   async load({ network }) {
     if (network === "lost") throw new Error("lost.bin could not be fetched: is this device online?");
@@ -44,6 +47,7 @@ const answers = {
       differing: differs ? 3 : 0,
       of: 28,
       greatest: differs ? 0.25 : 0,
+      scale: 3,
       kernels: "simd128",
       replaced: differs,
       pixels: { same: true, differing: 0, of: 4 },

@@ -43,7 +43,7 @@ class WebMeasurement:
         network: title.
         network_sha256: of its file, so that networks of the same title can be told apart.
         runtime: that computed it.
-        kernels: the set of our engine's that ran at the end; None where the result does not tell.
+        kernels: of our engine, or what LiteRT.js ran on, at the end; None where the result does not tell.
         precision: of its arithmetic.
         threads: number.
         milliseconds: of each run, in their order.

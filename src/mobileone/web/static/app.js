@@ -3,7 +3,7 @@
 import { find, make, sentence, tell } from "./elements.js";
 import { Live } from "./live.js";
 import { Measured } from "./measured.js";
-import { FORMAT, startEngine } from "./protocol.js";
+import { FORMAT, startEngine, withWebGpu } from "./protocol.js";
 import { Proved } from "./proved.js";
 
 /** @import { Capabilities, Site } from "./protocol.js" */
@@ -39,6 +39,8 @@ async function start() {
   /** @type {[Site, Capabilities]} */
   const [site, can] = await Promise.all([fetchSite(), engine.ask("capabilities")]);
   if (!can.simd) throw new Error("This browser's WebAssembly lacks SIMD, so no network can run in it. Chrome or Edge 91, Firefox 89, Safari 16.4, or newer have it.");
+  // No network of the engine's waits for a GPU to be found.
+  if (site.litert && (await engine.ask("webgpu"))) site.networks = withWebGpu(site.networks);
   const live = new Live(site, engine, can.threads);
   const proved = new Proved(site, engine, can.threads);
   const measured = new Measured(site, can.threads, proved, () => live.rest());

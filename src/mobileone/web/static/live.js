@@ -27,9 +27,8 @@ export class Live {
     this.threads = find("live-threads", HTMLSelectElement);
     for (let count = 1; count <= threads; count *= 2) this.threads.append(make("option", {}, String(count)));
     this.threads.value = threads > 1 ? "2" : "1";
-    find("live-threads-field", HTMLElement).hidden = threads < 2;
     this.map = find("live-map", HTMLInputElement);
-    this.offerMap();
+    this.offer();
     this.listen();
   }
 
@@ -39,7 +38,7 @@ export class Live {
   }
 
   listen() {
-    this.select.addEventListener("change", () => this.offerMap());
+    this.select.addEventListener("change", () => this.offer());
     onPress(find("camera", HTMLButtonElement), () => this.toggle());
     onPress(find("camera-turn", HTMLButtonElement), () => this.watch(() => this.camera.turn()));
     const files = find("files", HTMLInputElement);
@@ -77,8 +76,10 @@ export class Live {
     else tell("live-notice", otherwise);
   }
 
-  offerMap() {
+  /** Show what may be chosen of this network. */
+  offer() {
     find("live-map-field", HTMLElement).hidden = !this.network.map;
+    find("live-threads-field", HTMLElement).hidden = this.threads.options.length < 2 || this.network.accelerator !== undefined;
   }
 
   /**
@@ -88,7 +89,7 @@ export class Live {
   ask(image) {
     const request = {
       network: this.network.id,
-      threads: Number(this.threads.value),
+      threads: this.network.accelerator ? 1 : Number(this.threads.value),
       map: this.network.map && this.map.checked,
       image,
     };

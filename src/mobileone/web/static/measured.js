@@ -76,7 +76,8 @@ export class Measured {
   async measure() {
     const chosen = (/** @type {string} */ name) => [...document.querySelectorAll(`#plan input[name="${name}"]:checked`)].map((each) => /** @type {HTMLInputElement} */ (each).value);
     const networks = this.site.networks.filter((each) => chosen("network").includes(each.id));
-    const plan = networks.flatMap((network) => chosen("threads").map((threads) => ({ network, threads: Number(threads) })));
+    // What a GPU computes is fed by one thread, whatever is chosen.
+    const plan = networks.flatMap((network) => (network.accelerator ? ["1"] : chosen("threads")).map((threads) => ({ network, threads: Number(threads) })));
     tell("measured-notice", plan.length ? "" : "Choose one network and one number of threads at least.");
     if (!plan.length) return;
     this.before();

@@ -28,6 +28,7 @@
  * @property {boolean} map  whether classify can give a class activation map
  * @property {string | null} licence  file with the licence of the weights
  * @property {string} source  what it was made from
+ * @property {"webgpu"} [accelerator]  what runs it in place of the processor; not in site.json, withWebGpu says it
  *
  * @typedef {object} Input  how a picture becomes the network's input; see EvalTransform
  * @property {number} height
@@ -74,8 +75,9 @@
  * @property {number} bytes  fetched
  * @property {number} milliseconds  fetching, checking, compiling
  * @property {number} coldMilliseconds  the first run
- * @property {number} memoryBytes  of the network's memory
- * @property {string | null} kernels  of the engine: relaxed, relaxed_signed, simd128
+ * @property {number | null} memoryBytes  of the network's memory, where known
+ * @property {string | null} kernels  that compute it, as found out: the engine's relaxed, relaxed_signed, simd128;
+ *   LiteRT.js's wasm, webgpu, webgpu_software (an adapter without a GPU behind it)
  *
  * @typedef {object} Classify  type "classify"
  * @property {string} network
@@ -113,7 +115,8 @@
  * @property {number} differing  logits that differ
  * @property {number} of  logits that were compared
  * @property {number} greatest  difference of a logit; 0 where they are the same
- * @property {string | null} kernels  of the engine, that gave these numbers
+ * @property {number} scale  the greatest of Python's logits
+ * @property {string | null} kernels  that gave these numbers
  * @property {boolean} replaced  whether the kernels before them gave others, and are not used any more
  * @property {{same: boolean, differing: number, of: number}} pixels  pictures whose pre-processing differs
  * @property {{differing: number, of: number, greatest: number} | null} decoding  colour values of the site's photo that
@@ -124,11 +127,26 @@
  * @property {boolean} isolated  whether threads may share memory
  * @property {number} threads  the most that may be asked for: 1 where not isolated
  * @property {boolean} relaxedSimd  whether the browser has it; the answer to load says what the engine uses
- * @property {boolean} webgpu
  * @property {number | null} memoryBytes  of the page, where the browser tells
+ *
+ * Type "webgpu" is answered by whether workers get a WebGPU adapter here. Looking for one may take a moment.
  */
 
 export const FORMAT = "mobileone.site/1";
+
+/**
+ * What a site's networks run on where there is WebGPU: those of LiteRT.js in fp32 a second time, by names of their own.
+ * Those in int8 do not, as a GPU would compute them in floating point.
+ *
+ * @param {Network[]} networks  of site.json
+ * @returns {Network[]}
+ */
+export function withWebGpu(networks) {
+  return networks.flatMap((each) => {
+    if (each.runtime !== "litert" || each.precision !== "fp32") return [each];
+    return [each, { ...each, id: `${each.id}-webgpu`, title: `${each.title}, WebGPU`, accelerator: "webgpu" }];
+  });
+}
 
 /** The worker, as promises. */
 export class Engine {
@@ -154,7 +172,7 @@ export class Engine {
   }
 
   /**
-   * @param {"load" | "classify" | "measure" | "prove" | "capabilities"} type
+   * @param {"load" | "classify" | "measure" | "prove" | "capabilities" | "webgpu"} type
    * @param {object} [request]  its other fields
    * @param {Transferable[]} [transfer]
    * @returns {Promise<any>} what answers it; rejected with one sentence

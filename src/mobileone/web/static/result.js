@@ -11,7 +11,7 @@ import { fault } from "./schema.js";
  * @property {number} loadMilliseconds
  * @property {number} coldMilliseconds
  * @property {number | null} memoryBytes
- * @property {string | null} [kernels]  of the engine
+ * @property {string | null} [kernels]  that computed it
  * @property {{seconds: number[], milliseconds: number[]} | null} sustained
  *
  * @typedef {object} Device

@@ -8,9 +8,10 @@
 import { decode } from "./decode.js";
 import { fetchChecked, hasRelaxedSimd, hasSimd, isIsolated, mostThreads, RunningNetwork } from "./engine.js";
 import { fromBase64, goldenPicture } from "./golden.js";
-import { LiteRtNetwork } from "./litert.js";
+import { hasWebGpu, LiteRtNetwork } from "./litert.js";
 import { Pixels, pixelSource } from "./pixels.js";
 import { judge } from "./probabilities.js";
+import { withWebGpu } from "./protocol.js";
 import { sha256 } from "./sha256.js";
 
 /** @type {Promise<Site> | null} */
@@ -43,7 +44,7 @@ function readPixels() {
 
 /** @param {string} id @returns {Promise<Network>} */
 async function find(id) {
-  const network = (await readSite()).networks.find((each) => each.id === id);
+  const network = withWebGpu((await readSite()).networks).find((each) => each.id === id);
   if (network === undefined) throw new Error(`This site has no network ${id}.`);
   return network;
 }
@@ -140,28 +141,31 @@ const ANSWERS = {
       isolated: isIsolated(),
       threads: mostThreads(),
       relaxedSimd: hasRelaxedSimd(),
-      webgpu: "gpu" in navigator,
       memoryBytes: /** @type {any} */ (performance).memory?.usedJSHeapSize ?? null,
     };
   },
+
+  webgpu: hasWebGpu,
 };
 
 /**
  * @param {Network} network
  * @param {RunningNetwork | LiteRtNetwork} engine
  * @param {Pixels} module
- * @returns {Promise<{proof: {differing: number, of: number, greatest: number}, wrong: number}>} of the logits; pictures
+ * @returns {Promise<{proof: {differing: number, of: number, greatest: number, scale: number}, wrong: number}>} of the logits; pictures
  *   whose pre-processing is not Python's
  */
 async function computeGolden(network, engine, module) {
-  const proof = { differing: 0, of: 0, greatest: 0 };
+  const proof = { differing: 0, of: 0, greatest: 0, scale: 0 };
   let wrong = 0;
   for (const golden of network.golden) {
     const { pixels: input } = await module.transform(pixelSource(goldenPicture(golden)), network.input);
     if ((await sha256(input)) !== golden.pixels) wrong++;
     engine.setInput(input);
     await engine.run();
-    compare(engine.logits(), new Float32Array(fromBase64(golden.logits).buffer), proof);
+    const wanted = new Float32Array(fromBase64(golden.logits).buffer);
+    compare(engine.logits(), wanted, proof);
+    proof.scale = Math.max(proof.scale, ...wanted.map(Math.abs));
   }
   return { proof, wrong };
 }
