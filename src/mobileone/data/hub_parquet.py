@@ -42,17 +42,13 @@ class ParquetFooter:
         url: of the file, with the commit where it is on the hub; or a path.
         size: of the file, bytes.
         stamp: a hash that another content of the file does not have.
-        rows: of every row group.
-        sizes: of every row group, bytes.
-        features: types of the columns.
+        metadata: the footer itself, pyarrow's: with it every part of the file is one request.
     """
 
     url: str
     size: int
     stamp: str
-    rows: tuple[int, ...]
-    sizes: tuple[int, ...]
-    features: Any
+    metadata: Any
 
     @classmethod
     def read(cls, url: str) -> ParquetFooter:
@@ -62,36 +58,27 @@ class ParquetFooter:
             DataError: if it cannot be read, or is damaged.
         """
         with _plain_errors(url):
-            from datasets import Features
             from fsspec.core import url_to_fs
 
             fs, path = url_to_fs(url)
             info = fs.info(path)
             stamp = hashlib.sha256(repr((url, sorted(info.items(), key=str))).encode()).hexdigest()
             with _opened(url, info["size"]) as file:
-                groups = [file.metadata.row_group(number) for number in range(file.num_row_groups)]
-                return cls(
-                    url=url,
-                    size=info["size"],
-                    stamp=stamp,
-                    rows=tuple(group.num_rows for group in groups),
-                    sizes=tuple(group.total_byte_size for group in groups),
-                    features=Features.from_arrow_schema(file.schema_arrow),
-                )
+                return cls(url=url, size=info["size"], stamp=stamp, metadata=file.metadata)
 
 
 @dataclass(frozen=True, slots=True)
 class ParquetPart:
-    """A column of one row group, or of all of a file, as the cache keeps it: an Arrow file.
+    """Columns of one row group, or of all of a file, as the cache keeps them: an Arrow file.
 
     Attributes:
         footer: of the file.
-        column: name; of a struct's field, with a dot.
+        columns: names; of a struct's field, with a dot. Those that there are not are left out.
         group: number of the row group; None is all of them.
     """
 
     footer: ParquetFooter
-    column: str
+    columns: tuple[str, ...]
     group: int | None = None
 
     @property
@@ -103,12 +90,15 @@ class ParquetPart:
     @property
     def size(self) -> int:
         """About, bytes; columns that are read whole are small."""
-        return 0 if self.group is None else self.footer.sizes[self.group]
+        if self.group is None:
+            return 0
+        size: int = self.footer.metadata.row_group(self.group).total_byte_size
+        return size
 
     @property
     def file_name(self) -> str:
         """By the file's stamp and which part it is."""
-        key = repr((self.footer.stamp, self.column, self.group))
+        key = repr((self.footer.stamp, self.columns, self.group))
         return f"{hashlib.sha256(key.encode()).hexdigest()}.arrow"
 
     def fetch(self, path: Path, until: float) -> None:
@@ -120,9 +110,9 @@ class ParquetPart:
         with _plain_errors(self.footer.url):
             import pyarrow.ipc
 
-            with _opened(self.footer.url, self.footer.size) as file:
+            with _opened(self.footer.url, self.footer.size, self.footer.metadata) as file:
                 every = range(file.num_row_groups) if self.group is None else [self.group]
-                table = file.read_row_groups(every, columns=[self.column])
+                table = file.read_row_groups(every, columns=list(self.columns))
             with pyarrow.ipc.new_file(path, table.schema) as writer:
                 writer.write_table(table)
 
@@ -140,6 +130,7 @@ class ParquetTable:
         self._urls, self._features, self._given_cache = tuple(urls), features, cache
         self._tables: OrderedDict[tuple[int, str], Any] = OrderedDict()
         self._last_group = -1
+        self._small: tuple[str, ...] = ()
 
     def __getstate__(self) -> dict[str, object]:
         return self.__dict__ | {"_tables": OrderedDict()}  # every process opens its own
@@ -157,38 +148,47 @@ class ParquetTable:
     @cached_property
     def _groups(self) -> list[tuple[ParquetFooter, int]]:
         """Every row group of all files: footer and number."""
-        return [(footer, number) for footer in self._footers for number in range(len(footer.rows))]
+        return [(each, number) for each in self._footers for number in range(each.metadata.num_row_groups)]
 
     @cached_property
     def _starts(self) -> NDArray[np.int64]:
         """Number of the first row of every row group, and that of all rows."""
-        return np.cumsum([0, *(footer.rows[number] for footer, number in self._groups)], dtype=np.int64)
+        rows = (footer.metadata.row_group(number).num_rows for footer, number in self._groups)
+        return np.cumsum([0, *rows], dtype=np.int64)
 
-    @property
+    @cached_property
     def features(self) -> Mapping[str, Any]:
         """The library's types of the columns, by name."""
-        features: Mapping[str, Any] = self._features or self._footers[0].features
-        return features
+        from datasets import Features
+
+        with _plain_errors(self._urls[0]):
+            given = self._features
+            return given or Features.from_arrow_schema(self._footers[0].metadata.schema.to_arrow_schema())
 
     def __len__(self) -> int:
         return int(self._starts[-1])
 
     def values(self, column: str) -> list[Any]:
-        """All of a small column; no other is read.
+        """All of a small column. In the same requests comes what the images are called, which lies beside it.
 
         Raises:
             DataError: if a file cannot be read, is damaged, or has no such column of that type.
         """
+        from datasets import Image
+
         feature = self.features[column]
-        tables = self._whole(column)
-        return [value for table in tables for value in self._cast(table, column, feature)[column].to_pylist()]
+        named = (f"{name}.path" for name, kind in self.features.items() if isinstance(kind, Image))
+        self._small = (column, *named)
+        columns = [self._cast(table, column, feature) for table in self._whole(self._small)]
+        return [value for each in columns for value in each.column(0).to_pylist()]
 
     def paths(self, column: str) -> list[str | None]:
         """What the images of a column were called; nothing where a file does not tell."""
-        tables = self._whole(f"{column}.path")
-        if not all(table.num_columns for table in tables):
+        own = f"{column}.path"
+        tables = self._whole(self._small if own in self._small else (own,))
+        if not all(column in table.column_names for table in tables):
             return []
-        cells = [cell for table in tables for cell in table.column(0).to_pylist()]
+        cells = [cell for table in tables for cell in table[column].to_pylist()]
         return [cell["path"] if cell else None for cell in cells]
 
     def cell(self, column: str, index: int) -> Mapping[str, Any]:
@@ -218,10 +218,10 @@ class ParquetTable:
 
     def _part(self, group: int, column: str) -> ParquetPart:
         footer, number = self._groups[group]
-        return ParquetPart(footer, column, number)
+        return ParquetPart(footer, (column,), number)
 
-    def _whole(self, column: str) -> list[Any]:
-        parts = [ParquetPart(footer, column) for footer in self._footers if footer.rows]
+    def _whole(self, columns: tuple[str, ...]) -> list[Any]:
+        parts = [ParquetPart(footer, columns) for footer in self._footers if footer.metadata.num_rows]
         with ThreadPoolExecutor(INDEX_THREADS) as pool:
             return list(pool.map(self._load, parts))
 
@@ -258,21 +258,21 @@ class ParquetTable:
         from datasets.table import cast_table_to_features
 
         with _plain_errors(self._urls[0]):
-            if table.column_names != [column]:
+            if column not in table.column_names:
                 raise ValueError(f"a file of this data set has no column {column}")
-            return cast_table_to_features(table, Features({column: feature}))
+            return cast_table_to_features(table.select([column]), Features({column: feature}))
 
 
 @contextmanager
-def _opened(url: str, size: int) -> Iterator[Any]:
-    """A Parquet file; only what is asked for is read."""
+def _opened(url: str, size: int, metadata: Any = None) -> Iterator[Any]:
+    """A Parquet file; only what is asked for is read, and its footer if that is not known."""
     from fsspec.core import url_to_fs
     from pyarrow.parquet import ParquetFile
 
     fs, path = url_to_fs(url)
     with (
         fs.open(path, "rb", size=size, cache_type="none") as stream,
-        ParquetFile(stream, pre_buffer=True) as file,
+        ParquetFile(stream, metadata=metadata, pre_buffer=True) as file,
     ):
         yield file
 
