@@ -1,7 +1,7 @@
 """A hub in this process: as much of the Hugging Face hub's API as its library asks for, in memory.
 
-Repositories of models, branches and commits that build on one another, large files on their own way, tokens
-that may write and tokens that may not, and refusals on demand.
+Repositories of models and data sets (`datasets/owner/name`), branches and commits that build on one another,
+large files on their own way, tokens that may write and tokens that may not, and refusals on demand.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from urllib.parse import unquote, urlsplit
+from urllib.parse import parse_qs, unquote, urlsplit
 
 WRITE_TOKEN, READ_TOKEN = "hf_writesecret", "hf_readsecret"
 LARGE = (".safetensors", ".bin", ".onnx")
@@ -54,6 +54,7 @@ class LocalHub(ThreadingHTTPServer):
         repos: by name.
         requests: method and path of everything that was asked.
         refuse: status to answer with, by a part of the path.
+        sent: name and number of bytes of what was given of files.
         meanwhile: called right before a commit is looked at, as somebody else's push would come.
     """
 
@@ -63,6 +64,7 @@ class LocalHub(ThreadingHTTPServer):
         self.requests: list[tuple[str, str]] = []
         self.refuse: dict[str, int] = {}
         self.large: dict[str, bytes] = {}
+        self.sent: list[tuple[str, int]] = []
         self.meanwhile = lambda: None
 
     @property
@@ -143,7 +145,7 @@ class _Handler(BaseHTTPRequestHandler):
         self._send(200, json.dumps(value).encode(), {"Content-Type": "application/json"})
 
     def _repository(self, name: str) -> Repository:
-        if name == "someone/gated":
+        if name.removeprefix("datasets/") == "someone/gated":
             raise Refusal(403, "GatedRepo")
         found = self.server.repos.get(name)
         if found is None or (found.private and self._token() is None):
@@ -169,15 +171,23 @@ class _Handler(BaseHTTPRequestHandler):
         if content is None:
             raise Refusal(404, "EntryNotFound")
         etag = f'"{hashlib.sha1(content).hexdigest()}"'
-        self._send(200, content, {"X-Repo-Commit": sha, "ETag": etag, "Accept-Ranges": "bytes"})
+        headers = {"X-Repo-Commit": sha, "ETag": etag, "Accept-Ranges": "bytes"}
+        if wanted := self.headers.get("Range"):
+            first, _, last = wanted.removeprefix("bytes=").partition("-")
+            part = content[int(first) : int(last) + 1]
+            self.server.sent.append((file, len(part)))
+            self._send(206, part, headers)
+            return
+        self.server.sent.append((file, len(content)))
+        self._send(200, content, headers)
 
     def _api(self, path: str) -> object:
         if path == "validate-yaml":
             return {"errors": [], "warnings": []}
         if path == "repos/create":
             return self._create(json.loads(self.body))
-        name, _, rest = path.removeprefix("models/").partition("/")[2].partition("/")
-        name = f"{path.removeprefix('models/').partition('/')[0]}/{name}"
+        kind, owner, name, rest = [*path.split("/", 3), "", "", ""][:4]
+        name = f"{owner}/{name}" if kind == "models" else f"{kind}/{owner}/{name}"
         repository = self._repository(name)
         doing, _, revision = rest.partition("/")
         if doing in ("", "revision"):
@@ -185,6 +195,9 @@ class _Handler(BaseHTTPRequestHandler):
             sha = repository.find(revision or "main")
             siblings = [{"rfilename": file} for file in repository.commits[sha]]
             return {"id": name, "sha": sha, "private": repository.private, "siblings": siblings}
+        if doing in ("tree", "paths-info"):
+            revision, _, folder = revision.partition("/")
+            return self._listed(repository.commits[repository.find(revision)], doing, folder)
         self._require_writer()
         if doing == "branch":
             start = json.loads(self.body).get("startingPoint") or "main"
@@ -203,6 +216,22 @@ class _Handler(BaseHTTPRequestHandler):
             return {"files": modes}
         assert doing == "commit", path
         return self._commit(name, repository, revision)
+
+    def _listed(self, files: Mapping[str, bytes], doing: str, folder: str) -> object:
+        """Files, as far as they are asked for; none lies in a folder."""
+        if folder:
+            raise Refusal(404, "EntryNotFound")
+        wanted = files if doing == "tree" else parse_qs(self.body.decode())["paths"]
+        return [
+            {
+                "type": "file",
+                "path": path,
+                "size": len(files[path]),
+                "oid": hashlib.sha1(files[path]).hexdigest(),
+            }
+            for path in wanted
+            if path in files
+        ]
 
     def _create(self, asked: dict) -> object:
         self._require_writer()

@@ -14,6 +14,14 @@ def test_every_part():
     assert parse_hub_address("hf:mnist").split is None
 
 
+def test_streaming():
+    assert parse_hub_address("hf:owner/name:train?label=fine&stream=true").stream
+    assert not parse_hub_address("hf:owner/name?stream=false").stream
+    assert not parse_hub_address("hf:owner/name").stream
+    with pytest.raises(DataError, match=r"stream is true or false, got yes in hf:a/b\?stream=yes"):
+        parse_hub_address("hf:a/b?stream=yes")
+
+
 def test_folders_of_this_machine(tmp_path):
     address = parse_hub_address(f"hf:{tmp_path}/saved:train")
     assert (address.folder, address.split) == (tmp_path / "saved", "train")

@@ -1,11 +1,8 @@
 """Data sets as the hub's library writes them: folders of Arrow files, and of Parquet with the images."""
 
-import io
 import pickle
 
-import numpy as np
 import pytest
-from PIL import Image
 
 from mobileone.data.fingerprint import Fingerprint
 from mobileone.data.hub_dataset import LabelledHubImages, hub_splits, open_hub_data, open_hub_images
@@ -16,38 +13,6 @@ from mobileone.images.eval_transform import EvalTransform
 from mobileone.input_spec import InputSpec
 from mobileone.training.config.train_config import TrainConfig
 from mobileone.training.method.transforms import transform_at
-
-
-@pytest.fixture
-def datasets(monkeypatch, tmp_path):
-    library = pytest.importorskip("datasets", reason="datasets is not installed")
-    monkeypatch.setattr(library.config, "HF_DATASETS_CACHE", tmp_path / "cache")
-    library.disable_progress_bars()
-    return library
-
-
-def cell(shade, path=None):
-    content = io.BytesIO()
-    Image.fromarray(np.full((40, 48, 3), shade, np.uint8)).save(content, "PNG")
-    return {"bytes": content.getvalue(), "path": path}
-
-
-@pytest.fixture
-def table(datasets):
-    """A split of so many images, cats dark and dogs light."""
-
-    def make(number, **columns):
-        features = datasets.Features(
-            {"image": datasets.Image(), "label": datasets.ClassLabel(names=["dog", "cat"])}
-            | {name: feature for name, (feature, _) in columns.items()}
-        )
-        content = {
-            "image": [cell(100 * (index % 2) + index, f"{index}.png") for index in range(number)],
-            "label": [index % 2 for index in range(number)],
-        } | {name: values for name, (_, values) in columns.items()}
-        return datasets.Dataset.from_dict(content, features=features)
-
-    return make
 
 
 @pytest.fixture
@@ -163,7 +128,7 @@ def test_one_line_for_what_cannot_be_told(datasets, table, tmp_path, saved):
         open_validation(f"hf:{tmp_path}/two?label=coarse")
 
 
-def test_images_without_labels_and_rows_without_image(datasets, tmp_path):
+def test_images_without_labels_and_rows_without_image(datasets, cell, tmp_path):
     features = datasets.Features({"image": datasets.Image()})
     rows = [cell(3), None, cell(5)]
     datasets.Dataset.from_dict({"image": rows}, features=features).save_to_disk(tmp_path / "bare")

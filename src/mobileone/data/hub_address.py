@@ -13,12 +13,13 @@ from mobileone.outside_text import printable
 PREFIX = "hf:"
 SAVED = ("dataset_dict.json", "state.json")
 """One of them lies in a folder that the library's `save_to_disk` wrote."""
-OPTIONS = ("config", "image", "label")
+OPTIONS = ("config", "image", "label", "stream")
+ANSWERS = {"true": True, "false": False}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HubAddress:
-    """`hf:PLACE[@REVISION][:SPLIT][?config=…&image=…&label=…]`, taken apart.
+    """`hf:PLACE[@REVISION][:SPLIT][?config=…&image=…&label=…&stream=true]`, taken apart.
 
     Attributes:
         place: `owner/name` or `name` on the hub, or a folder: what begins with `/`, `./`, `../` or `~`.
@@ -27,6 +28,7 @@ class HubAddress:
         config: of the data set, where it has several.
         image: column of the images; None is the only one.
         label: column of the labels, likewise.
+        stream: whether its Parquet files are read where they are, and not downloaded first.
     """
 
     place: str
@@ -35,6 +37,7 @@ class HubAddress:
     config: str | None = None
     image: str | None = None
     label: str | None = None
+    stream: bool = False
 
     @property
     def folder(self) -> Path | None:
@@ -97,7 +100,11 @@ def parse_hub_address(data: str | os.PathLike[str]) -> HubAddress:
     if not place or unknown:
         what = f"?{unknown[0]}" if unknown else "no name"
         raise DataError(
-            "a data set on the hub is hf:owner/name[@revision][:split][?config=…&image=…&label=…], got "
-            f"{printable(what):.60} in {printable(text):.200}"
+            "a data set on the hub is hf:owner/name[@revision][:split]"
+            f"[?config=…&image=…&label=…&stream=true], got {printable(what):.60} in {printable(text):.200}"
         )
-    return HubAddress(place=place, revision=revision or None, split=split or None, **options)
+    if (answer := options.pop("stream", "false")) not in ANSWERS:
+        raise DataError(f"stream is true or false, got {printable(answer):.60} in {printable(text):.200}")
+    return HubAddress(
+        place=place, revision=revision or None, split=split or None, stream=ANSWERS[answer], **options
+    )

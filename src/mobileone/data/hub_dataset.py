@@ -1,20 +1,23 @@
 """Data sets of the Hugging Face hub, and folders that its library wrote, as `ImageSource`.
 
 The library (extra `datasets`) fetches them and keeps them as Arrow files in its own cache, from which any
-image is read by its number: order, ranks and resuming are those of a folder.
+image is read by its number: order, ranks and resuming are those of a folder. With `?stream=true` their
+Parquet files are read where they are (hub_parquet.py), in the order of shards behind URLs.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mobileone.data.folder import PackedNames
 from mobileone.data.hub_address import HubAddress, is_saved_here, parse_hub_address
+from mobileone.data.hub_parquet import ParquetTable
+from mobileone.data.hub_table import ArrowTable, HubTable, first_line, hub_reason
 from mobileone.data.layout import TESTING, VALIDATION
 from mobileone.data.source import Labels
 from mobileone.distribution import pip_install
@@ -24,12 +27,16 @@ from mobileone.limits import IMAGE_BYTES
 from mobileone.outside_text import printable, require_unicode
 from mobileone.regular_file import read_regular
 
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
 
 class HubImages:
     """The images of one split, by number.
 
     Args:
-        table: the library's data set; its images are not decoded.
+        table: the split.
         column: of the images.
         title: what it is called: `hf:owner/name:train`.
         notes: what is to be said about its choice.
@@ -38,12 +45,10 @@ class HubImages:
         files: what the images are called: their files' names where each has one of its own, else numbers.
     """
 
-    def __init__(self, table: Any, column: str, title: str, notes: Sequence[str]) -> None:
-        from datasets import Image
-
-        self._table = table.select_columns([column]).cast_column(column, Image(decode=False))
+    def __init__(self, table: HubTable, column: str, title: str, notes: Sequence[str]) -> None:
+        self._table = table
         self._column, self._title, self.notes = column, printable(title), tuple(notes)
-        self.files = PackedNames.pack(_names(self._table, column))
+        self.files = PackedNames.pack(_names(table, column))
 
     def __len__(self) -> int:
         return len(self._table)
@@ -57,13 +62,15 @@ class HubImages:
 
         Raises:
             BadImageError: if there is none, or its file cannot be read.
-            DataError: if the library's files are damaged or gone.
+            DataError: if the data set's files are damaged or gone.
         """
         name = self.name(index)
         try:
-            cell = self._table[int(index)][self._column] or {}
+            cell = self._table.cell(self._column, index)
+        except DataError:
+            raise
         except Exception as error:  # Arrow's own, of no common base
-            raise DataError(f"{name}: cannot be read ({_first_line(error)})") from error
+            raise DataError(f"{name}: cannot be read ({first_line(error)})") from error
         if cell.get("bytes"):
             return EncodedImage(name, cell["bytes"])
         if not cell.get("path"):
@@ -85,7 +92,7 @@ class LabelledHubImages(HubImages):
 
     def __init__(
         self,
-        table: Any,
+        table: HubTable,
         column: str,
         title: str,
         notes: Sequence[str],
@@ -95,6 +102,20 @@ class LabelledHubImages(HubImages):
     ) -> None:
         super().__init__(table, column, title, notes)
         self.classes, self.labels = classes, labels
+
+
+class StreamedHubImages(LabelledHubImages):
+    """The same, their files read where they are; a `StreamedSource`."""
+
+    _table: ParquetTable
+
+    def epoch_order(self, generator: torch.Generator) -> Tensor:
+        """Every image once, shuffled so that few row groups are in use at a time; int64 (num_images,)."""
+        return self._table.epoch_order(generator)
+
+    def expect(self, indices: Sequence[int]) -> None:
+        """Begin to fetch the row groups of images that will be read soon."""
+        self._table.expect(self._column, indices)
 
 
 def open_hub_data(
@@ -107,7 +128,8 @@ def open_hub_data(
     """The labelled images of a data set.
 
     Args:
-        data: `hf:owner/name[@revision][:split][?config=…&image=…&label=…]`, or `hf:FOLDER…`.
+        data: `hf:owner/name[@revision][:split][?config=…&image=…&label=…&stream=true]`, or
+            `hf:FOLDER…`.
         split: what they are for, where the address names no split. "val" takes validation, valid or val, else
             the only one of test, eval and dev. None takes a data set of a single split.
         classes: names that the labels must index into; None takes the data set's own.
@@ -124,7 +146,7 @@ def open_hub_data(
     label = _label_column(table, address)
     own, labels = _labels(table, label, title)
     names = own if classes is None else tuple(classes)
-    return LabelledHubImages(
+    return _labelled(address)(
         table, image, title, notes, classes=names, labels=_reindexed(labels, own, names, title)
     )
 
@@ -145,7 +167,7 @@ def open_hub_images(data: str | os.PathLike[str]) -> HubImages:
         own, labels = _labels(table, _label_column(table, address), title)
     except DataError:
         return HubImages(table, image, title, notes)
-    return LabelledHubImages(table, image, title, notes, classes=own, labels=labels)
+    return _labelled(address)(table, image, title, notes, classes=own, labels=labels)
 
 
 def hub_splits(data: str | os.PathLike[str]) -> set[str]:
@@ -159,9 +181,13 @@ def hub_splits(data: str | os.PathLike[str]) -> set[str]:
     return {address.split} if address.split else set(_splits(address))
 
 
+def _labelled(address: HubAddress) -> type[LabelledHubImages]:
+    return StreamedHubImages if address.stream else LabelledHubImages
+
+
 def _open(
     address: HubAddress, *, split: Literal["train", "val"] | None, beside: bool
-) -> tuple[Any, str, list[str]]:
+) -> tuple[HubTable, str, list[str]]:
     """The table of a split, what it is called, and what is to be said about its choice."""
     splits = _splits(address)
     # Beside the split for training that an address names is the one for validation.
@@ -176,7 +202,7 @@ def _open(
     return splits[wanted], f"{address}:{wanted}", notes
 
 
-def _splits(address: HubAddress) -> Mapping[str, Any]:
+def _splits(address: HubAddress) -> Mapping[str, HubTable]:
     """Every split's table, by its name."""
     try:
         import datasets
@@ -187,19 +213,41 @@ def _splits(address: HubAddress) -> Mapping[str, Any]:
     folder, shown = address.folder, printable(str(address))
     if folder is not None and not folder.is_dir():
         raise DataError(f"{shown}: no such folder")
+    saved, place = is_saved_here(f"{address}"), address.place if folder is None else str(folder)
+    if saved and address.stream:
+        raise DataError(
+            f"{shown} is on this machine as Arrow files, so nothing streams; leave out stream=true"
+        )
     try:
-        if folder is not None and is_saved_here(f"{address}"):
-            found = datasets.load_from_disk(str(folder))
+        if address.stream:
+            return _parquet_splits(
+                datasets.load_dataset_builder(place, name=address.config, revision=address.revision), shown
+            )
+        if saved:
+            found = datasets.load_from_disk(place)
         else:
-            place = address.place if folder is None else str(folder)
             found = datasets.load_dataset(place, name=address.config, revision=address.revision)
     except MobileOneError:
         raise
     except Exception as error:  # the library's, Arrow's and the network's, of no common base
-        raise DataError(f"cannot open {shown}: {_reason(error)}") from error
+        raise DataError(f"cannot open {shown}: {hub_reason(error)}") from error
     if isinstance(found, datasets.Dataset):
-        return {str(found.split or "train"): found}
-    return {str(name): table for name, table in found.items()}
+        return {str(found.split or "train"): ArrowTable(found)}
+    return {str(name): ArrowTable(table) for name, table in found.items()}
+
+
+def _parquet_splits(builder: Any, shown: str) -> Mapping[str, HubTable]:
+    """Every split's Parquet files, by its name; none is opened yet."""
+    kind = type(builder).__module__.rpartition(".")[2]  # the class may be named after the data set
+    if kind != "parquet":
+        raise DataError(
+            f"{shown} is kept as {kind}, and only Parquet streams; leave out stream=true, or "
+            "try the hub's own copy in Parquet, @refs/convert/parquet"
+        )
+    return {
+        str(name): ParquetTable(list(map(str, files)), features=builder.info.features)
+        for name, files in builder.config.data_files.items()
+    }
 
 
 def _chosen(
@@ -233,23 +281,23 @@ def _chosen(
     )
 
 
-def _image_column(table: Any, address: HubAddress) -> str:
+def _image_column(table: HubTable, address: HubAddress) -> str:
     from datasets import Image
 
     found = [name for name, feature in table.features.items() if isinstance(feature, Image)]
     return _column("image", address.image, found, table, address)
 
 
-def _label_column(table: Any, address: HubAddress) -> str:
+def _label_column(table: HubTable, address: HubAddress) -> str:
     found = [name for name, feature in table.features.items() if _class_names(feature) is not None]
-    if address.label in table.features and address.label not in found:
+    if address.label is not None and address.label in table.features and address.label not in found:
         kind = getattr(table.features[address.label], "dtype", "")
         if str(kind) == "string" or str(kind).startswith(("int", "uint", "bool")):
             return str(address.label)
     return _column("label", address.label, found, table, address)
 
 
-def _column(kind: str, named: str | None, found: list[str], table: Any, address: HubAddress) -> str:
+def _column(kind: str, named: str | None, found: list[str], table: HubTable, address: HubAddress) -> str:
     shown = printable(str(address))
     if named is not None and named not in found:
         what = "is no column of it" if named not in table.features else f"holds no {kind}s"
@@ -274,10 +322,10 @@ def _class_names(feature: Any) -> tuple[str, ...] | None:
     return None if names is None or isinstance(inner, dict) else tuple(names)
 
 
-def _labels(table: Any, column: str, title: str) -> tuple[tuple[str, ...], Labels]:
+def _labels(table: HubTable, column: str, title: str) -> tuple[tuple[str, ...], Labels]:
     """Class names and labels of a column."""
-    feature, values = table.features[column], table.with_format(None)[column]
-    values, names = list(values), _class_names(feature)
+    feature, values = table.features[column], table.values(column)
+    names = _class_names(feature)
     if names is None:  # a column of texts or numbers, which was named
         names = tuple(map(str, sorted({value for value in values if value is not None})))
         number = {name: place for place, name in enumerate(names)}
@@ -319,31 +367,10 @@ def _reindexed(labels: Labels, own: tuple[str, ...], names: tuple[str, ...], tit
     return several
 
 
-def _names(table: Any, column: str) -> list[str]:
+def _names(table: HubTable, column: str) -> list[str]:
     """The images' file names, if each has one of its own; else their numbers."""
-    paths: list[str | None] = []
-    if table._indices is None:
-        for chunk in table.data.column(column).chunks:
-            paths += chunk.field("path").to_pylist()
-    names = [os.path.basename(path) for path in paths if path]
+    names = [os.path.basename(path) for path in table.paths(column) if path]
     return names if len(set(names)) == len(table) else list(map(str, range(len(table))))
-
-
-def _reason(error: Exception) -> str:
-    text, kind = _first_line(error), {each.__name__ for each in type(error).__mro__}
-    if "gated" in text:
-        return "it is gated; accept its terms on the hub and set HF_TOKEN"
-    if "Config name is missing" in text or "BuilderConfig" in text:
-        return f"{text}; name one by ?config=NAME"
-    if "DatasetNotFoundError" in kind:
-        return "no such data set, or it is private; if so, set HF_TOKEN"
-    if kind & {"OfflineModeIsEnabled", "ConnectionError", "ConnectError", "TimeoutException"}:
-        return f"the hub is out of reach ({text})"
-    return text
-
-
-def _first_line(error: Exception) -> str:
-    return printable(" ".join(str(error).split()))[:250] or type(error).__name__
 
 
 def _listed(names: Sequence[str] | Mapping[str, Any]) -> str:
@@ -351,7 +378,7 @@ def _listed(names: Sequence[str] | Mapping[str, Any]) -> str:
     return ", ".join(shown[:8]) + (f" and {len(shown) - 8} more" if len(shown) > 8 else "")
 
 
-def _columns(table: Any) -> str:
+def _columns(table: HubTable) -> str:
     return _listed([f"{name} ({_kind(feature)})" for name, feature in table.features.items()])
 
 

@@ -7,7 +7,7 @@ from typing import Literal
 
 from mobileone.data.digits import load_digits
 from mobileone.data.folder import find_images
-from mobileone.data.hub_address import is_hub_data
+from mobileone.data.hub_address import is_hub_data, parse_hub_address
 from mobileone.data.hub_dataset import hub_splits, open_hub_data
 from mobileone.data.image_list import list_images
 from mobileone.data.layout import splits_in
@@ -33,7 +33,8 @@ def open_data(
         data: `"digits"` (the built-in set; `"./digits"` is a folder of that name), a data folder, a list of
             images (.csv, .json or .jsonl, see `list_images`), or shards (a folder of them, or
             `DIR/train-{000000..000007}.tar`, a URL or a pipe likewise), or a data set of the Hugging Face hub
-            or in its library's files, `hf:owner/name` or `hf:./folder` (see `open_hub_data`).
+            or in its library's files, `hf:owner/name` or `hf:./folder` (see `open_hub_data`), read where it
+            is with `?stream=true`.
         split: which part of a folder; shards, or a split of a hub's data set, that are named are taken,
             whatever they are for.
         classes: class names that the labels index into; None takes the folder's own, sorted.
@@ -123,6 +124,11 @@ def open_whole(data: str | Path, *, task: Task | None = None) -> ImageSource:
     if data == "digits" or is_shards(data):
         raise DataError(f"{printable(data)} has its own validation images; leave split and folds out")
     if is_hub_data(data):
+        if parse_hub_address(data).stream:
+            raise DataError(
+                f"{printable(data)} streams in an order of its own, so nothing of it can be held out; leave "
+                "out stream=true, or split and folds, with validation images named as val_data"
+            )
         return require_task(open_hub_data(data, split=None), task, name=str(data))
     return require_task(find_images(data, split=None), task, name=str(data))
 

@@ -90,14 +90,14 @@ def epoch_order(
     """What an epoch's order is drawn by; None is any permutation of the images.
 
     Raises:
-        ConfigError: for shards behind URLs and pipes, whose order is their own.
+        ConfigError: for what streams (shards behind URLs and pipes, hub data), whose order is its own.
     """
     if sampling == "shuffle":
         return None
     if isinstance(source, StreamedSource):
         raise ConfigError(
-            f"sampling={sampling} reads images in any order, shards behind URLs and pipes come in their own; "
-            "fetch them first, or use class_weights=balanced"
+            f"sampling={sampling} reads images in any order, shards behind URLs and pipes and data sets with "
+            "stream=true come in their own; fetch them first, or use class_weights=balanced"
         )
     labels = source.labels
     weights = image_weights(labels, len(source.classes), sampling=sampling, beta=beta)

@@ -124,7 +124,7 @@ def leave_out(path: str | Path, *sources: ImageSource, must_find: bool = True) -
         must_find: refuse a file that names no image of any of them.
 
     Raises:
-        ConfigError: if the file cannot be read, or a set is of shards, which are read in their own order.
+        ConfigError: if the file cannot be read, or a set streams, in an order of its own.
         DataError: if no image of any set is named, or none is left in one.
     """
     names = read_exclusions(path)
@@ -133,7 +133,8 @@ def leave_out(path: str | Path, *sources: ImageSource, must_find: bool = True) -
     for source in sources:
         if isinstance(source, StreamedSource):
             raise ConfigError(
-                f"exclusions are for folders and lists; pack the shards without those of {path}"
+                f"exclusions are for folders and lists; pack shards without those of {path}, and leave out "
+                "stream=true of a data set of the hub"
             )
         kept = []
         for index in range(len(source)):

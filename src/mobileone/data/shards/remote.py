@@ -49,7 +49,7 @@ _CURL = {
 _PASSING = {http.HTTPStatus.REQUEST_TIMEOUT, http.HTTPStatus.TOO_MANY_REQUESTS}
 
 
-class _FinalError(DataError):
+class FinalError(DataError):
     """Trying again cannot help."""
 
 
@@ -66,7 +66,7 @@ def patiently(read: Callable[[float], T]) -> T:
     for number, wait in enumerate(RETRY_S, start=1):
         try:
             return read(until)
-        except _FinalError:
+        except FinalError:
             raise
         except DataError as error:
             if time.monotonic() + wait >= until:
@@ -102,7 +102,7 @@ def open_remote(address: str, *, until: float | None = None) -> Iterator[Iterato
             with open_regular(path) as file:
                 yield iter(lambda: file.read(CHUNK_BYTES), b"")
         except OSError as error:
-            raise _FinalError(f"cannot read {address}: {error.strerror or error}") from None
+            raise FinalError(f"cannot read {address}: {error.strerror or error}") from None
 
 
 def _in_time(chunks: Iterator[bytes], address: str, until: float) -> Iterator[bytes]:
@@ -122,7 +122,7 @@ def _open_http(url: str) -> Iterator[http.client.HTTPResponse]:
         response = urllib.request.urlopen(request, timeout=STALL_SECONDS.value)
     except urllib.error.HTTPError as error:
         error.close()
-        kind = DataError if error.code >= 500 or error.code in _PASSING else _FinalError
+        kind = DataError if error.code >= 500 or error.code in _PASSING else FinalError
         raise kind(f"cannot read {url}: the server answered {error.code} {error.reason}") from None
     except (http.client.HTTPException, OSError, ValueError) as error:  # URLError is an OSError
         raise _network_error(url, error) from None
@@ -161,7 +161,7 @@ def _open_program(address: str) -> Iterator[Any]:
     try:
         stream = gopen(address, "rb", bufsize=0)
     except (OSError, ValueError, KeyError, ImportError) as error:
-        raise _FinalError(f"cannot open {address}: {error}") from None
+        raise FinalError(f"cannot open {address}: {error}") from None
     try:
         yield stream
     finally:

@@ -1,7 +1,8 @@
 """Shards from elsewhere, kept on this machine while they are used: fetched once, checked, bounded in size.
 
-Files are named by the hash of their content, so the same shard under another address is the same file and a
-changed one is another. All processes of a machine share them; a lock a shard lets one process fetch it.
+Files are named by the hash of their content, or of what it is a function of, so the same shard under another
+address is the same file and a changed one is another. All processes of a machine share them; a lock a shard
+lets one process fetch it.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import threading
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from filelock import FileLock, Timeout
 
@@ -25,6 +27,27 @@ LIMIT_VARIABLE = "MOBILEONE_SHARD_CACHE_GB"
 DEFAULT_LIMIT_GB = 64.0
 FETCH_THREADS = 4
 OPEN_TRIES = 10
+KEPT = (".tar", ".arrow")
+"""Suffixes of what the folder holds."""
+
+
+class Fetchable(Protocol):
+    """What the cache can keep: a tar file, or a part of a file that is large."""
+
+    @property
+    def address(self) -> str:
+        """What errors call it."""
+
+    @property
+    def size(self) -> int:
+        """Of its file in the cache, about, bytes."""
+
+    @property
+    def file_name(self) -> str:
+        """Of its file in the cache: the same for the same content, with a suffix of `KEPT`."""
+
+    def fetch(self, path: Path, until: float) -> None:
+        """Write it there, by `until` of `time.monotonic`. Raises DataError if it is not what it should be."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +63,33 @@ class RemoteShard:
     address: str
     size: int
     sha256: str
+
+    @property
+    def file_name(self) -> str:
+        """By its content."""
+        return f"{self.sha256}.tar"
+
+    def fetch(self, path: Path, until: float) -> None:
+        """Write it there.
+
+        Raises:
+            DataError: if it cannot be read, or is not what its index says.
+        """
+        digest, received = hashlib.sha256(), 0
+        with open_remote(self.address, until=until) as chunks, path.open("wb") as file:
+            for chunk in chunks:
+                received += len(chunk)
+                if received > self.size:
+                    break
+                digest.update(chunk)
+                file.write(chunk)
+        if received != self.size or digest.hexdigest() != self.sha256:
+            much = f"{received} bytes" if received <= self.size else f"more than {self.size} bytes"
+            raise DataError(
+                f"{self.address} is not the shard of its index: got {much} of SHA-256 "
+                f"{digest.hexdigest()[:12]}…, not {self.size} of {self.sha256[:12]}…; it is torn, or "
+                "the index is another's"
+            )
 
 
 class ShardCache:
@@ -57,7 +107,7 @@ class ShardCache:
     def __init__(self, folder: Path | None = None, *, limit_bytes: float | None = None) -> None:
         self.folder = folder or cache_dir() / "shards"
         self.limit_bytes = _limit() if limit_bytes is None else limit_bytes
-        self._wanted: queue.SimpleQueue[RemoteShard] = queue.SimpleQueue()
+        self._wanted: queue.SimpleQueue[Fetchable] = queue.SimpleQueue()
         self._known: set[str] = set()
         self._threads: list[threading.Thread] = []
 
@@ -65,7 +115,7 @@ class ShardCache:
         # Threads stay behind when workers get a copy.
         return (type(self), (self.folder,), {"limit_bytes": self.limit_bytes})
 
-    def path(self, shard: RemoteShard) -> Path:
+    def path(self, shard: Fetchable) -> Path:
         """Where a shard is in the cache; it is fetched if it is not there.
 
         Raises:
@@ -89,7 +139,7 @@ class ShardCache:
             ) from None
         return target
 
-    def open(self, shard: RemoteShard) -> int:
+    def open(self, shard: Fetchable) -> int:
         """File descriptor of a shard, as `path`; it stays readable when the file is removed.
 
         Raises:
@@ -104,12 +154,12 @@ class ShardCache:
             f"{shard.address} is removed from {self.folder} as soon as it is there; raise ${LIMIT_VARIABLE}"
         )
 
-    def expect(self, shards: Iterable[RemoteShard]) -> None:
+    def expect(self, shards: Iterable[Fetchable]) -> None:
         """Start to fetch shards that will be needed, in threads of this process; returns at once."""
         for shard in shards:
-            if shard.sha256 in self._known or self._target(shard).exists():
+            if shard.file_name in self._known or self._target(shard).exists():
                 continue
-            self._known.add(shard.sha256)
+            self._known.add(shard.file_name)
             self._wanted.put(shard)
             if len(self._threads) < FETCH_THREADS:
                 thread = threading.Thread(target=self._fetch_wanted, daemon=True, name="shards")
@@ -124,31 +174,17 @@ class ShardCache:
             except DataError:
                 pass  # whoever needs it tries again, and tells
             finally:
-                self._known.discard(shard.sha256)  # it may be removed, and wanted again in another epoch
+                self._known.discard(shard.file_name)  # it may be removed, and wanted again in another epoch
 
-    def _target(self, shard: RemoteShard) -> Path:
-        return self.folder / f"{shard.sha256}.tar"
+    def _target(self, shard: Fetchable) -> Path:
+        return self.folder / shard.file_name
 
-    def _fetch(self, shard: RemoteShard, target: Path, until: float) -> None:
+    def _fetch(self, shard: Fetchable, target: Path, until: float) -> None:
         self._make_room(shard.size)
         # One name, so that what a killed process leaves is written over, not added to.
         part = target.with_suffix(".part")
-        digest, received = hashlib.sha256(), 0
         try:
-            with open_remote(shard.address, until=until) as chunks, part.open("wb") as file:
-                for chunk in chunks:
-                    received += len(chunk)
-                    if received > shard.size:
-                        break
-                    digest.update(chunk)
-                    file.write(chunk)
-            if received != shard.size or digest.hexdigest() != shard.sha256:
-                much = f"{received} bytes" if received <= shard.size else f"more than {shard.size} bytes"
-                raise DataError(
-                    f"{shard.address} is not the shard of its index: got {much} of SHA-256 "
-                    f"{digest.hexdigest()[:12]}…, not {shard.size} of {shard.sha256[:12]}…; it is torn, or "
-                    "the index is another's"
-                )
+            shard.fetch(part, until)
             part.replace(target)
         finally:
             part.unlink(missing_ok=True)
@@ -157,8 +193,8 @@ class ShardCache:
         kept = sorted(
             (
                 (info.st_mtime_ns, info.st_size, path)
-                for path in self.folder.glob("*.tar")
-                if (info := _stat(path))
+                for path in self.folder.iterdir()
+                if path.suffix in KEPT and (info := _stat(path))
             ),
             reverse=True,
         )

@@ -2,7 +2,7 @@
 
 Local shards are read in any order, so epochs are those of the folder they were made from, to the last bit.
 Shards behind URLs and pipes are fetched whole, into a cache of bounded size (cache.py), and their epochs are
-shuffled so that few of them are in use at a time (`RemoteShards.epoch_order`). Both are deterministic, and go
+shuffled so that few of them are in use at a time (`lane_order`). Both are deterministic, and go
 on in the middle of an epoch, by the same rule: the order is a function of seed and epoch, the position is one
 number.
 """
@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mobileone.data.folder import PackedNames
 from mobileone.data.layout import Split
@@ -149,31 +150,41 @@ class RemoteShards(Shards):
         return self._cache.open(self._remote[shard])
 
     def epoch_order(self, generator: torch.Generator) -> Tensor:
-        """Every image once, shuffled so that few shards are in use at a time; int64 (num_images,).
-
-        The shards are put in random order, the images of each one too, and the whole is cut into up to 64
-        lanes of equal length; the order takes one image of each lane in turn. So images of 64 shards are
-        mixed, and a rank that takes every n-th image, n a divisor of 64, reads lanes of its own. The order
-        itself does not depend on the ranks.
-        """
-        import torch  # only training shuffles, and it has torch
-
-        images = np.argsort(self._shard, kind="stable")
-        ends = np.cumsum(np.bincount(self._shard, minlength=len(self.addresses)))
-        parts = []
-        for shard in torch.randperm(len(ends), generator=generator).tolist():
-            own = torch.from_numpy(images[(ends[shard - 1] if shard else 0) : ends[shard]])
-            parts.append(own[torch.randperm(len(own), generator=generator)])
-        order = torch.cat(parts)
-        lanes = min(LANES, len(ends))
-        even = len(order) // lanes * lanes
-        return torch.cat([order[:even].view(lanes, -1).T.reshape(-1), order[even:]])
+        """Every image once, int64 (num_images,), as `lane_order`."""
+        return lane_order(self._shard, len(self.addresses), generator)
 
     def expect(self, indices: Sequence[int]) -> None:
         """Begin to fetch the shards of images that will be read soon."""
         self._cache.expect(
             self._remote[shard] for shard in dict.fromkeys(self._shard[list(indices)].tolist())
         )
+
+
+def lane_order(shard: NDArray[np.int64], num_shards: int, generator: torch.Generator) -> Tensor:
+    """Every image once, shuffled so that few shards are in use at a time; int64 (num_images,).
+
+    The shards are put in random order, the images of each one too, and the whole is cut into up to 64 lanes
+    of equal length; the order takes one image of each lane in turn. So images of 64 shards are mixed, and a
+    rank that takes every n-th image, n a divisor of 64, reads lanes of its own. The order itself does not
+    depend on the ranks.
+
+    Args:
+        shard: number of the shard that each image lies in, (num_images,).
+        num_shards: of all of them.
+        generator: whose state alone decides.
+    """
+    import torch  # only training shuffles, and it has torch
+
+    images = np.argsort(shard, kind="stable")
+    ends = np.cumsum(np.bincount(shard, minlength=num_shards))
+    parts = []
+    for each in torch.randperm(len(ends), generator=generator).tolist():
+        own = torch.from_numpy(images[(ends[each - 1] if each else 0) : ends[each]])
+        parts.append(own[torch.randperm(len(own), generator=generator)])
+    order = torch.cat(parts)
+    lanes = min(LANES, len(ends))
+    even = len(order) // lanes * lanes
+    return torch.cat([order[:even].view(lanes, -1).T.reshape(-1), order[even:]])
 
 
 def open_shards(
