@@ -57,6 +57,24 @@ def write(tmp_path):
     return to_file
 
 
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"close": True}, "close"),
+        ({"close": False}, "differs"),
+        ({}, "differs"),
+        ({"close": True, "pixelsDiffering": 1}, "differs"),
+    ],
+)
+def test_logits_that_differ_by_rounding_are_close(write, changes, told):
+    given = result(proofs=False)
+    given["proofs"][0] |= changes
+    given["proofs"].append(given["proofs"][0] | {"threads": 2, "differing": 0})
+    (found,) = collect([write("a.json", json.dumps(given))])
+    assert (found.is_same, found.is_close) == (False, told == "close")
+    assert f" {told} " in collect_report([found])
+
+
 def test_files_lists_and_links_are_collected_once_each_the_fastest_first(write):
     slow, fast, other = result(), result("iPhone", median=4.0, threads=2, proofs=False), result(title="a0")
     found = collect(

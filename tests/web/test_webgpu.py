@@ -170,12 +170,15 @@ def test_the_whole_page_classifies_and_measures_by_webgpu(site, served, software
     (by_gpu,) = [each for each in lines if "webgpu_software" in each]
     assert re.match(r"(close|same) 1 thread: ", by_gpu)
     assert not [each for each in lines if each.startswith("differs")]
+    told = "[...document.querySelectorAll('#comparison td:last-child')].map((each) => each.textContent)"
+    assert set(tab.evaluate(told)) <= {"same", "close"}
     (tmp_path / "result.json").write_text(json.dumps(result))
     found = collect([tmp_path / "result.json"])
     ran = [(each.runtime, each.kernels, each.threads) for each in found]
     assert sorted(ran) == [("litert", "wasm", 1), ("litert", "wasm", 2), ("litert", "webgpu_software", 1)]
     assert "LiteRT.js, WebGPU" in collect_report(found)
     assert "litert (webgpu_software)" in collect_report(found)
+    assert all(each.is_close for each in found)
     chatter = re.compile("(INFO|WARNING): ")  # LiteRT.js writes those as errors
     assert [each for each in tab.faults() if not chatter.match(each)] == [], "the policy lets it run"
     tab.command("Page.close")

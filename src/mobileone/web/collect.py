@@ -52,6 +52,7 @@ class WebMeasurement:
         memory_bytes: of the network, where known.
         sustained: (second, median until then in ms) of a run without pause; empty where there was none.
         is_same: whether the device computed what Python had computed; None where that was not tried.
+        is_close: whether it did so but for rounding.
     """
 
     device: str
@@ -69,6 +70,7 @@ class WebMeasurement:
     memory_bytes: int | None
     sustained: tuple[tuple[float, float], ...]
     is_same: bool | None
+    is_close: bool | None
 
     @property
     def latency(self) -> Latency:
@@ -138,7 +140,7 @@ def collect_report(measurements: Sequence[WebMeasurement]) -> str:
                 ),
                 *(f"{value:.2f}" for value in times),
                 f"{each.sustained[-1][1]:.2f}" if each.sustained else "–",
-                {True: "same", False: "differs", None: "–"}[each.is_same],
+                _agreement(each),
                 str(len(each.milliseconds)),
             ]
         )
@@ -195,6 +197,12 @@ def _name(measurement: WebMeasurement) -> str:
     return f"{measurement.device}, {_runtime(measurement)} {measurement.precision}, {threads}"
 
 
+def _agreement(measurement: WebMeasurement) -> str:
+    if measurement.is_same is None:
+        return "–"
+    return "same" if measurement.is_same else "close" if measurement.is_close else "differs"
+
+
 def _runtime(measurement: WebMeasurement) -> str:
     return measurement.runtime + (f" ({printable(measurement.kernels)})" if measurement.kernels else "")
 
@@ -238,10 +246,13 @@ def _unpacked(link: str) -> bytes:
 
 def _measurements(result: dict[str, Any]) -> list[WebMeasurement]:
     device = result["device"]
-    proofs: dict[str, bool] = {}
+    same: dict[str, bool] = {}
+    close: dict[str, bool] = {}
     for each in result["proofs"]:
-        agrees = each["differing"] == 0 and each["pixelsDiffering"] == 0
-        proofs[each["title"]] = agrees and proofs.get(each["title"], True)
+        title, has_pixels = each["title"], each["pixelsDiffering"] == 0
+        agrees = each["differing"] == 0
+        same[title] = agrees and has_pixels and same.get(title, True)
+        close[title] = (agrees or each.get("close", False)) and has_pixels and close.get(title, True)
     found = []
     for each in result["measurements"]:
         network, curve = each["network"], each["sustained"] or {"seconds": [], "milliseconds": []}
@@ -261,7 +272,8 @@ def _measurements(result: dict[str, Any]) -> list[WebMeasurement]:
                 cold_ms=each["coldMilliseconds"],
                 memory_bytes=each["memoryBytes"],
                 sustained=tuple(zip(curve["seconds"], curve["milliseconds"], strict=False)),
-                is_same=proofs.get(network["title"]),
+                is_same=same.get(network["title"]),
+                is_close=close.get(network["title"]),
             )
         )
     return found

@@ -104,7 +104,8 @@ export class Comparison {
 function proven(result, title) {
   const found = result.proofs.filter((each) => each.title === title);
   if (!found.length) return "–";
-  return found.every((each) => each.differing === 0 && each.pixelsDiffering === 0) ? "same" : "differs";
+  if (found.every((each) => each.differing === 0 && each.pixelsDiffering === 0)) return "same";
+  return found.every((each) => (each.differing === 0 || each.close) && each.pixelsDiffering === 0) ? "close" : "differs";
 }
 
 /** @returns {string | null} */

@@ -53,8 +53,9 @@ export class Proved {
       /** @type {Proof} */
       const proof = await this.engine.ask("prove", { network: network.id, threads });
       const { differing, of, greatest, pixels } = proof;
-      this.found.push({ title: network.title, threads, differing, of, greatest, pixelsDiffering: pixels.differing, pixelsOf: pixels.of });
-      const lines = [line(proof.same || (isRounding(network, proof) && "close"), `${given}: ${numbers(network, proof)}${proof.kernels ? ` Kernels: ${proof.kernels}.` : ""}`)];
+      const close = isRounding(network, proof);
+      this.found.push({ title: network.title, threads, differing, of, greatest, close, pixelsDiffering: pixels.differing, pixelsOf: pixels.of });
+      const lines = [line(proof.same || (close && "close"), `${given}: ${numbers(network, proof)}${proof.kernels ? ` Kernels: ${proof.kernels}.` : ""}`)];
       if (proof.replaced) lines.push(make("p", { class: "soft" }, `${given}: before, relaxed SIMD gave other integers on this device; it is not used any more.`));
       if (threads > 1) return lines;
       lines.push(line(pixels.same, pixels.same ? `Pre-processing: the same pixels as in Python, ${pixels.of} of ${pixels.of} pictures.` : `Pre-processing: ${pixels.differing} of ${pixels.of} pictures differ from Python's.`));

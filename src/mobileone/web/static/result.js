@@ -24,7 +24,7 @@ import { fault } from "./schema.js";
  * @property {string | null} power
  * @property {string | null} pressure
  *
- * @typedef {{title: string, threads: number, differing: number, of: number, greatest: number, pixelsDiffering: number, pixelsOf: number}} Proven
+ * @typedef {{title: string, threads: number, differing: number, of: number, greatest: number, close?: boolean, pixelsDiffering: number, pixelsOf: number}} Proven
  * @typedef {{format: "mobileone.web/1", made: string, site: string, device: Device, measurements: Measurement[], proofs: Proven[]}} Result
  */
 
