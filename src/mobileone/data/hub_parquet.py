@@ -162,8 +162,10 @@ class ParquetTable:
         from datasets import Features
 
         with _plain_errors(self._urls[0]):
-            given = self._features
-            return given or Features.from_arrow_schema(self._footers[0].metadata.schema.to_arrow_schema())
+            features: Mapping[str, Any] = self._features or Features.from_arrow_schema(
+                self._footers[0].metadata.schema.to_arrow_schema()
+            )
+            return features
 
     def __len__(self) -> int:
         return int(self._starts[-1])
