@@ -17,6 +17,7 @@ ROOMS = [
         "errors",
         "variants",
         "input_spec",
+        "licences",
         "limits",
         "regular_file",
         "outside_text",

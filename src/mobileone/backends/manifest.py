@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from mobileone.backends.table import BACKENDS, Precision, backend_of
-from mobileone.checkpoint.published import LICENCES
 from mobileone.decision import Decision
 from mobileone.errors import ArtifactError, ConfigError
 from mobileone.file_hash import sha256_of_path
 from mobileone.input_spec import InputSpec
+from mobileone.licences import LICENCES
 from mobileone.limits import ARTIFACT_BYTES, CLASSES, INPUT_SIZE
 from mobileone.regular_file import read_json
 from mobileone.task import Task, checked_task
@@ -201,7 +201,7 @@ class Manifest:
             each.
         decision: how its logits become probabilities and a sure answer, as `mobileone calibrate` found for
             this very file, or for the float network that it computes the same as; None where nobody did.
-        licence: which of others' licences the weights keep, a name of `checkpoint.published.LICENCES`; None
+        licence: which of others' licences the weights keep, a name of `licences.LICENCES`; None
             where none is known.
     """
 

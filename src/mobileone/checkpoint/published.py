@@ -11,15 +11,13 @@ from typing import Any
 from mobileone.checkpoint.hub import HUB_PREFIX, is_on_hub
 from mobileone.checkpoint.layouts import LayoutName
 from mobileone.input_spec import InputSpec
+from mobileone.licences import APPLE_LICENCE, LICENCES
 from mobileone.variants import Form
 
-APPLE_LICENCE = "Apple's, see apple/ml-mobileone"
 ORIGIN_KEY = "published"
 """Under it what was made of published weights names them, so that their licence can be told."""
 LICENCE_KEY = "licence"
 """Under it what was made of others' weights says which of `LICENCES` they keep."""
-LICENCES = {"apple": APPLE_LICENCE, "apache-2.0": "Apache-2.0"}
-"""Those whose wording is at hand, see `licence_text`, and what people call them."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,13 +18,14 @@ from mobileone.backends.artifact import Artifact
 from mobileone.backends.table import backend_of
 from mobileone.c_compiler import zig_compiler
 from mobileone.checkpoint.load import load_model
-from mobileone.checkpoint.published import LICENCES, licence_text
+from mobileone.checkpoint.published import licence_text
 from mobileone.errors import ConfigError, ExportError, MobileOneError
 from mobileone.exporting.export import export
 from mobileone.file_hash import sha256_of_path
 from mobileone.imagenet import human_name, resolve_classes
 from mobileone.images.resample import goes_down_first
 from mobileone.input_spec import InputSpec, sides
+from mobileone.licences import LICENCES
 from mobileone.outside_text import json_text
 from mobileone.quantization.quantize import quantize
 from mobileone.web.golden import golden_values, write_photo

@@ -26,9 +26,10 @@ from mobileone.backends.c.symbols import CSymbols
 from mobileone.backends.c.workspace import Workspace, plan_workspace
 from mobileone.backends.fused_layers import ConvLayer
 from mobileone.backends.quantized_network import QuantizedNetwork
-from mobileone.checkpoint.published import LICENCES, licence_text
+from mobileone.checkpoint.published import licence_text
 from mobileone.errors import ConfigError, ExportError
 from mobileone.input_spec import InputSpec, sides
+from mobileone.licences import LICENCES
 from mobileone.variants import Pair
 
 SMALLEST_SIDE = 32
