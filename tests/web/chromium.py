@@ -102,18 +102,23 @@ class Chromium:
 
     def close(self) -> None:
         """End it, and all the processes that it started."""
-        for end in (signal.SIGTERM, signal.SIGKILL):
-            try:
-                os.killpg(self._process.pid, end)
-                self._process.wait(10)
-                break
-            except subprocess.TimeoutExpired:
-                continue
-            except ProcessLookupError:
-                break
-        self._process.wait()
+        end_group(self._process)
         os.close(self._in)
         os.close(self._out)
+
+
+def end_group(process: subprocess.Popen[bytes]) -> None:
+    """End a process that leads a group, and the group: asked first, then killed."""
+    for end in (signal.SIGTERM, signal.SIGKILL):
+        try:
+            os.killpg(process.pid, end)
+            process.wait(10)
+            break
+        except subprocess.TimeoutExpired:
+            continue
+        except ProcessLookupError:
+            break
+    process.wait()
 
 
 class Tab:

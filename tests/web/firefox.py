@@ -6,7 +6,6 @@ import base64
 import json
 import os
 import shutil
-import signal
 import socket
 import subprocess
 import time
@@ -16,6 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+from .chromium import end_group
 
 EXECUTABLE = shutil.which("firefox-esr") or shutil.which("firefox")
 needs_firefox = pytest.mark.skipif(EXECUTABLE is None, reason="no firefox on this machine")
@@ -123,16 +124,7 @@ class Firefox:
 
     def close(self) -> None:
         """End it, and all the processes that it started."""
-        for end in (signal.SIGTERM, signal.SIGKILL):
-            try:
-                os.killpg(self._process.pid, end)
-                self._process.wait(10)
-                break
-            except subprocess.TimeoutExpired:
-                continue
-            except ProcessLookupError:
-                break
-        self._process.wait()
+        end_group(self._process)
         if self._socket is not None:
             self._stream.close()
             self._socket.close()

@@ -279,13 +279,7 @@ class Manifest:
 
     def _check(self) -> None:
         """What a manifest of anybody's may claim."""
-        texts = (
-            self.variant,
-            self.source,
-            self.weights_sha256,
-            self.note,
-            *(file.name for file in self.files),
-        )
+        texts = (self.variant, self.source, self.weights_sha256, self.note, *(f.name for f in self.files))
         if not all(isinstance(text, str) and len(text) <= MAX_TEXT for text in texts):
             raise ValueError(f"a text in it is none, or longer than {MAX_TEXT} characters")
         checked_task(self.task)
