@@ -1,7 +1,8 @@
 """Products of tall matrices of pixels with small ones, by the faster of a CPU's two libraries.
 
-torch gives matrix products to MKL and convolutions to oneDNN. On AMD's processors MKL leaves half of their
-vector units unused, and a 1×1 convolution of the same numbers takes half the time (docs/online.md).
+torch gives matrix products to MKL and convolutions to oneDNN. On AMD's processors with AVX-512 MKL leaves
+half of their vector units unused, and a 1×1 convolution of the same numbers takes half the time; without
+AVX-512 it is oneDNN that is slow, at a kernel's gradient above all (docs/online.md).
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ def multiplies_by_convolution(rows: Tensor, width: int) -> bool:
         and rows.device.type == "cpu"
         and rows.dtype == torch.float32
         and len(rows) >= max(width, rows.shape[1])
+        and torch.backends.cpu.get_cpu_capability() == "AVX512"
         and torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
     )
 

@@ -9,9 +9,17 @@
 #include <stdlib.h>
 #include <string.h>
 
-typedef REAL vec __attribute__((vector_size(64)));
-typedef MASK mask __attribute__((vector_size(64)));
-enum { LANES = 64 / sizeof(REAL), MAX_TAPS = 25, MAX_LAGS = 81 };
+/* Of what the processor's registers hold: a compiler breaks up longer vectors badly, comparisons above all. */
+#if defined(__AVX512F__)
+enum { VECTOR_BYTES = 64 };
+#elif defined(__AVX__)
+enum { VECTOR_BYTES = 32 };
+#else
+enum { VECTOR_BYTES = 16 };
+#endif
+typedef REAL vec __attribute__((vector_size(VECTOR_BYTES)));
+typedef MASK mask __attribute__((vector_size(VECTOR_BYTES)));
+enum { LANES = VECTOR_BYTES / sizeof(REAL), MAX_TAPS = 25, MAX_LAGS = 81 };
 
 typedef struct {
     int64_t images, height, width, channels, out_height, out_width;
