@@ -131,6 +131,25 @@ int affine_backward_both(const Affine *p, const REAL *grad, const REAL *out, con
     return 0;
 }
 
+INLINE void behind_relu_block(const REAL *grad, const REAL *out, REAL *to, double *sums, int64_t first, int64_t last,
+                              int64_t channels, int64_t width) {
+    REAL local[BLOCK] = {0};
+    for (int64_t r = first; r < last; r++) {
+        const REAL *restrict g = grad + r * channels, *restrict o = out + r * channels;
+        REAL *restrict t = to + r * channels;
+        if (out)
+            for (int64_t i = 0; i < width; i++) {
+                const REAL value = g[i];
+                const REAL passed = o[i] <= 0 ? 0 : value;
+                t[i] = passed;
+                local[i] += passed;
+            }
+        else
+            for (int64_t i = 0; i < width; i++) local[i] += g[i];
+    }
+    for (int64_t i = 0; i < width; i++) sums[i] += local[i];
+}
+
 /* The gradient behind a ReLU whose result was out, (rows, channels), and its sums over the rows. Where out is NULL
    there was none, and only the sums are taken. sums: (tasks, channels), zero at the start. */
 int behind_relu(const REAL *grad, const REAL *out, REAL *to, double *sums, int64_t rows, int64_t channels,
@@ -139,20 +158,13 @@ int behind_relu(const REAL *grad, const REAL *out, REAL *to, double *sums, int64
     for (int64_t task = 0; task < tasks; task++) {
         int64_t end = (task + 1) * rows / tasks;
         for (int64_t first = task * rows / tasks; first < end; first += CHUNK) {
-            int64_t last = first + CHUNK < end ? first + CHUNK : end;
-            for (int64_t at = 0; at < channels; at += BLOCK) {
-                const int64_t width = channels - at < BLOCK ? channels - at : BLOCK;
-                REAL local[BLOCK] = {0};
-                for (int64_t r = first; r < last; r++) {
-                    const REAL *restrict g = grad + r * channels + at, *restrict o = out + r * channels + at;
-                    REAL *restrict t = to + r * channels + at;
-                    if (out)
-                        for (int64_t i = 0; i < width; i++) local[i] += t[i] = o[i] <= 0 ? 0 : g[i];
-                    else
-                        for (int64_t i = 0; i < width; i++) local[i] += g[i];
-                }
-                for (int64_t i = 0; i < width; i++) sums[task * channels + at + i] += local[i];
-            }
+            int64_t last = first + CHUNK < end ? first + CHUNK : end, at = 0;
+            double *sum = sums + task * channels;
+            for (; at + BLOCK <= channels; at += BLOCK)
+                behind_relu_block(grad + at, out ? out + at : NULL, to + at, sum + at, first, last, channels, BLOCK);
+            if (at < channels)
+                behind_relu_block(grad + at, out ? out + at : NULL, to + at, sum + at, first, last, channels,
+                                  channels - at);
         }
     }
     return 0;
