@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from mobileone.processor import SPIN_COUNT, num_cores, processor_name, share_cores, usable_cores
+from mobileone.processor import BLAS_SPIN, SPIN_COUNT, num_cores, processor_name, share_cores, usable_cores
 
 
 def test_cores_are_those_of_this_process():
@@ -48,8 +48,11 @@ def test_there_is_a_name_even_where_the_system_has_no_file_of_it(monkeypatch):
     assert processor_name() == "riscv64"
 
 
+SPINNING = ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY", "OPENBLAS_THREAD_TIMEOUT")
+
+
 def printed(script: str, **environment: str) -> str:
-    inherited = {k: v for k, v in os.environ.items() if k not in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")}
+    inherited = {k: v for k, v in os.environ.items() if k not in SPINNING}
     command = [sys.executable, "-c", script]
     done = subprocess.run(command, capture_output=True, text=True, env=inherited | environment, timeout=120)
     assert done.returncode == 0, done.stderr
@@ -72,11 +75,35 @@ def test_a_command_has_waiting_threads_sleep_soon_before_torch_is_loaded() -> No
     assert printed(COMMAND, OMP_WAIT_POLICY="ACTIVE") == "None False"
 
 
-def test_once_torch_is_loaded_nothing_is_set(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("GOMP_SPINCOUNT", raising=False)
-    monkeypatch.setitem(sys.modules, "torch", sys)
+@pytest.mark.parametrize(
+    ("library", "variable"), [("torch", "GOMP_SPINCOUNT"), ("numpy", "OPENBLAS_THREAD_TIMEOUT")]
+)
+def test_once_its_library_is_loaded_nothing_is_set(library, variable, monkeypatch) -> None:
+    monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setitem(sys.modules, library, sys)
     share_cores()
-    assert "GOMP_SPINCOUNT" not in os.environ
+    assert variable not in os.environ
+
+
+BLAS = """
+import os, sys, time
+from types import SimpleNamespace
+from mobileone.cli import main
+
+def run():
+    import numpy
+    others = time.process_time() - time.thread_time()
+    print(os.environ["OPENBLAS_THREAD_TIMEOUT"], others < 0.02)
+    return 0
+
+main.parse = lambda *args, **options: SimpleNamespace(run=run)
+main.main(["info"])
+"""
+
+
+def test_numpys_threads_sleep_from_the_first_on() -> None:
+    assert printed(BLAS) == f"{BLAS_SPIN} True"
+    assert printed(BLAS, OPENBLAS_THREAD_TIMEOUT="20").startswith("20 ")
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="looks at a process's memory map")

@@ -47,6 +47,9 @@ def test_reading_is_bounded_by_content_and_claimed_size(tmp_path, monkeypatch):
     monkeypatch.setenv(JSON_BYTES.variable, "10")
     (tmp_path / "fits").write_bytes(b"0123456789")
     assert read_regular(tmp_path / "fits", JSON_BYTES) == b"0123456789"
+    monkeypatch.setenv(JSON_BYTES.variable, "100000")
+    assert read_regular("/proc/self/stat", JSON_BYTES).startswith(str(os.getpid()).encode())
+    monkeypatch.setenv(JSON_BYTES.variable, "10")
     with (tmp_path / "sparse").open("wb") as file:
         file.truncate(2**40)
     for path in (tmp_path / "sparse", "/proc/self/maps"):  # the latter says that it has 0 bytes

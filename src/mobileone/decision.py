@@ -109,7 +109,7 @@ class Decision:
     def doubts(self, logits: NDArray[Any], *, task: Task = "singlelabel") -> list[Doubt | None]:
         """Why the likeliest class of each row of logits (N, K) is no sure answer; None where it is one."""
         unlikely = np.zeros(len(logits), bool)
-        if task == "singlelabel":
+        if task == "singlelabel" and any(self.thresholds):
             probabilities = self.probabilities(logits)
             thresholds = np.broadcast_to(np.array(self.thresholds), probabilities.shape[1:])
             unlikely = probabilities.max(1) < thresholds[probabilities.argmax(1)]

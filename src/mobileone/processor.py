@@ -8,6 +8,8 @@ import sys
 
 SPIN_COUNT = 4000
 """Turns that a thread of OpenMP waits in a loop before it sleeps: a tenth to a fifth of a millisecond."""
+BLAS_SPIN = 19
+"""The same for NumPy's OpenBLAS: a power of two, ticks of the processor's clock, a fifth of a millisecond."""
 
 
 def processor_name() -> str:
@@ -41,7 +43,12 @@ def share_cores() -> None:
     process a training step then takes 3.2 times as long as alone, where its share of two cores would make
     that 1.5. SPIN_COUNT turns cost a step nothing alone and give up the core sooner; fewer make it slower
     alone (docs/training.md has the figures).
-    It is the environment that says so; libgomp reads it when torch is loaded, and child processes have it.
+    NumPy's OpenBLAS starts its threads when it is loaded, and they spin for a tenth of a second, whether or
+    not anything is ever multiplied: as much as the rest of a short command.
+    It is the environment that says so; libgomp reads it when torch is loaded, OpenBLAS when NumPy is, and
+    child processes have it.
     """
+    if "numpy" not in sys.modules:
+        os.environ.setdefault("OPENBLAS_THREAD_TIMEOUT", str(BLAS_SPIN))
     if "torch" not in sys.modules and "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", str(SPIN_COUNT))

@@ -62,8 +62,10 @@ def read_regular(path: str | os.PathLike[str], limit: Limit) -> bytes:
     """
     most = limit.value
     with open_regular(path) as file:
-        size = os.fstat(file.fileno()).st_size  # that of a file that grows, or of /proc, is not the last word
-        content = b"" if size > most else file.read(most + 1)
+        size = os.fstat(file.fileno()).st_size
+        content = b"" if size > most else file.read(size + 1)
+        if len(content) > size:  # that of a file that grows, or of /proc, is not the last word
+            content += file.read(most + 1 - len(content))
     if size > most or len(content) > most:
         raise OSError(errno.EFBIG, f"larger than {limit}", os.fspath(path))
     return content

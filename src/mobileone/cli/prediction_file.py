@@ -8,6 +8,7 @@ terminal would obey is escaped; a .jsonl holds the texts as they are.
 from __future__ import annotations
 
 import csv
+import io
 import json
 import os
 import sys
@@ -140,10 +141,15 @@ class PredictionFile:
     def _writer(self, file: IO[str], *, header: bool) -> Callable[[Prediction], None]:
         if self.path.suffix.lower() == ".jsonl":
             return lambda prediction: print(json_text(prediction.to_dict()), file=file)
-        table = csv.writer(file)
         if header:
-            table.writerow(COLUMNS)
-        return lambda prediction: table.writerows(csv_rows(prediction))
+            csv.writer(file).writerow(COLUMNS)
+
+        def write(prediction: Prediction) -> None:
+            lines = io.StringIO(newline="")
+            csv.writer(lines).writerows(csv_rows(prediction))
+            file.write(lines.getvalue())  # one call of the system, not one a line
+
+        return write
 
     def _leave(self, count: int) -> None:
         if count:

@@ -390,7 +390,12 @@ def largest(values: NDArray[np.float32], number: int) -> NDArray[np.intp]:
     >>> largest(np.array([0.25, 0.5, 0.25], np.float32), 2)
     array([1, 0])
     """
-    return np.argsort(-values, kind="stable")[:number]
+    if number >= len(values):
+        return np.argsort(-values, kind="stable")
+    least = np.partition(values, -number)[-number]
+    places = np.flatnonzero(values >= least)  # a few of a thousand: sorting all takes ten times as long
+    order: NDArray[np.intp] = places[np.argsort(-values[places], kind="stable")][:number]
+    return order
 
 
 def _place(given: AnyImage) -> str | None:
