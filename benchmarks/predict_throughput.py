@@ -84,6 +84,8 @@ with open(sys.argv[3], "w") as out, torch.inference_mode():
 
 DECODING = """
 import sys
+from mobileone.processor import share_cores
+share_cores()
 from mobileone.data.folder import image_files
 from mobileone.images.decode import read_image
 for path in image_files(sys.argv[2]):
@@ -92,6 +94,8 @@ for path in image_files(sys.argv[2]):
 
 VIEWS = """
 import sys
+from mobileone.processor import share_cores
+share_cores()
 from mobileone.data.folder import image_files
 from mobileone.images.decode import read_image
 from mobileone.images.eval_transform import EvalTransform
@@ -102,6 +106,8 @@ for path in image_files(sys.argv[2]):
 
 NETWORK = """
 import sys
+from mobileone.processor import share_cores
+share_cores()
 from mobileone.backends.artifact import Artifact
 import numpy as np
 artifact = Artifact(sys.argv[1], threads=1)
@@ -110,7 +116,12 @@ for _ in range(int(sys.argv[4])):
     artifact.run(pixels)
 """
 
-NOTHING = "import sys, numpy, PIL.Image, onnxruntime"
+NOTHING = """
+import sys
+from mobileone.processor import share_cores
+share_cores()
+import numpy, PIL.Image, onnxruntime
+"""
 
 
 def cost(command: Sequence[str | Path]) -> tuple[float, float]:

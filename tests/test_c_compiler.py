@@ -29,7 +29,7 @@ def test_cc_names_the_compiler(monkeypatch):
 
 def test_zig_is_taken_where_nothing_else_is(monkeypatch):
     monkeypatch.delenv("CC", raising=False)
-    monkeypatch.setattr(module.shutil, "which", lambda name: None)
+    monkeypatch.setattr("shutil.which", lambda name: None)
     monkeypatch.setattr(module, "find_spec", lambda name: object())
     assert find_compiler() == zig_compiler() == [sys.executable, "-m", "ziglang", "cc"]
     monkeypatch.setattr(module, "find_spec", lambda name: None)

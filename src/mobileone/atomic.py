@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -33,6 +31,8 @@ def atomic_path(target: str | os.PathLike[str]) -> Iterator[Path]:
     >>> [p.name for p in folder.iterdir()]
     ['a.txt']
     """
+    import tempfile  # and three more are not loaded by who only reads
+
     target = Path(target)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -81,6 +81,9 @@ def staging(target: Path) -> Iterator[Path]:
     Raises:
         MobileOneError: if the folder of `target` cannot be written.
     """
+    import shutil
+    import tempfile
+
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         folder = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}."))
@@ -98,6 +101,8 @@ def staging(target: Path) -> Iterator[Path]:
 
 def _replace(made: Path, target: Path) -> None:
     if target.is_dir():  # a folder is not replaced in one step
+        import shutil
+
         shutil.rmtree(target)
     made.replace(target)
 

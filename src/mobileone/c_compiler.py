@@ -6,9 +6,7 @@ import hashlib
 import os
 import platform
 import shlex
-import shutil
 import sys
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -83,6 +81,8 @@ def find_compiler() -> list[str]:
         ConfigError: if CC names none that is there.
         MissingExtraError: if there is none.
     """
+    import shutil
+
     if given := shlex.split(os.environ.get("CC", "")):
         if shutil.which(given[0]) is None:
             raise ConfigError(
@@ -121,7 +121,8 @@ def compile_c(command: Sequence[str], source: Path, output: Path) -> None:
     Raises:
         ExportError: if the compiler does not run, or refuses: its first error.
     """
-    import subprocess  # not loaded by who looks up a library in the cache
+    import subprocess  # these are not loaded by who finds a library
+    import tempfile
 
     with tempfile.TemporaryDirectory(dir=output.parent) as folder:
         made = Path(folder) / output.name

@@ -8,13 +8,13 @@ University, https://wordnet.princeton.edu), in the database's order, underscores
 from __future__ import annotations
 
 from collections.abc import Sequence
-from importlib import resources
+from pathlib import Path
 
 from mobileone.errors import ConfigError
 
 
 def _read_table() -> dict[str, str]:
-    text = resources.files("mobileone").joinpath("imagenet_classes.tsv").read_text(encoding="utf-8")
+    text = Path(__file__).with_name("imagenet_classes.tsv").read_text(encoding="utf-8")
     return dict(line.split("\t", 1) for line in text.splitlines())
 
 

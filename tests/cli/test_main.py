@@ -1,5 +1,6 @@
 """From arguments to an exit code, with one line on stderr where something is wrong."""
 
+import gc
 import os
 import subprocess
 import sys
@@ -7,7 +8,7 @@ import warnings
 
 import pytest
 
-from mobileone.cli.main import COMMANDS, find_command, guard, read_command
+from mobileone.cli.main import COMMANDS, find_command, guard, read_command, run_and_end
 from mobileone.errors import ConfigError, MobileOneWarning, PreemptedError
 
 
@@ -74,3 +75,12 @@ def test_a_reader_that_goes_away_is_no_error():
     command = f"{sys.executable} -m mobileone weights | head -1; exit ${{PIPESTATUS[0]}}"
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_process_ends_with_the_commands_code_and_looks_through_nothing_once_more(monkeypatch):
+    monkeypatch.setattr("mobileone.cli.main.main", lambda: 7)
+    try:
+        assert run_and_end() == 7
+        assert gc.get_freeze_count()
+    finally:
+        gc.unfreeze()

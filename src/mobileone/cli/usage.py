@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import io
 import os
 import re
@@ -104,6 +103,8 @@ def _names(lines: Iterable[str]) -> Iterator[str]:
 
 
 def _near(word: str, known: Sequence[str]) -> str:
+    import difflib  # not loaded by who makes no mistake
+
     near = difflib.get_close_matches(word, known, n=1, cutoff=NEAR)
     near = near or [each for each in known if len(word) > 3 and each.startswith(word)][:1]
     return f"; did you mean {near[0]}?" if near else ""
