@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from mobileone.training.config.objective import Mix
-from mobileone.training.method.mix import Mixer, cutmix, mixup, neighbours
+from mobileone.training.method.mix import Mixer, cutmix, mixed_logits, mixup, neighbours
 
 
 def numbered(n: int = 3, size: int = 8) -> torch.Tensor:
@@ -78,3 +78,22 @@ def test_a_batch_is_mixed_with_the_share_that_is_really_left() -> None:
         mixed, blend = Mixer(options=Mix(mixup=1.0), seed=0)(images, step=step)
         assert blend is not None
         assert mixed[1].mean().item() == pytest.approx(10 * blend.share, rel=1e-5)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
+@pytest.mark.parametrize("temperature", [1.0, 4.0])
+def test_mixed_logits_are_those_of_mixed_probabilities(share: float, temperature: float) -> None:
+    logits = 3 * torch.randn(4, 5, generator=torch.Generator().manual_seed(0))
+    for task, chances in (("singlelabel", lambda z: z.softmax(1)), ("multilabel", torch.sigmoid)):
+        own = chances(logits / temperature)
+        mixed = mixed_logits(logits, share=share, temperature=temperature, task=task)
+        expected = share * own + (1 - share) * neighbours(own)
+        torch.testing.assert_close(chances(mixed / temperature), expected)
+
+
+def test_probabilities_too_small_for_float32_stay_numbers() -> None:
+    logits = torch.tensor([[500.0, 0.0], [0.0, 500.0]])
+    for share in (0.0, 0.5, 1.0):
+        assert mixed_logits(logits, share=share, temperature=1.0).isfinite().all()
+    labels = mixed_logits(logits, share=0.5, temperature=1.0, task="multilabel")
+    torch.testing.assert_close(labels.sigmoid(), torch.tensor([[0.75, 0.75]] * 2))

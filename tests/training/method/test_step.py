@@ -14,6 +14,7 @@ from mobileone.ranks.distributed import Distributed
 from mobileone.training.config.objective import Mix
 from mobileone.training.config.optimization import Optim
 from mobileone.training.method.ema import ModelEma
+from mobileone.training.method.lessons import Lessons
 from mobileone.training.method.loss import TrainLoss
 from mobileone.training.method.mix import Mixer, mixup, neighbours
 from mobileone.training.method.optim import create_optimizer
@@ -215,6 +216,23 @@ def test_the_teacher_sees_what_the_student_sees() -> None:
     expected = F.kl_div(logits.log_softmax(1), torch.full((4, 3), 1 / 3), reduction="batchmean")
     torch.testing.assert_close(step(batch(), lr=0.1, weight_decay=0.0).loss, expected.detach())
     torch.testing.assert_close(seen[0], mixup(batch().images, share=step.mixer.draw(0).share))
+
+
+@pytest.mark.parametrize("mixes", [False, True])
+def test_lessons_are_of_the_images_and_mix_as_they_do(mixes: bool) -> None:
+    model, images = Frozen(), batch()
+    images.indices = torch.tensor([5, 0, 2, 5])
+    logits = torch.randn(6, 3, generator=torch.Generator().manual_seed(1))
+    step = make_step(model, ema=False)
+    step.lessons, step.loss, step.accumulate = Lessons(logits), TrainLoss(teacher_weight=1.0), 2
+    pixels, targets = batch().images.float(), logits[images.indices].softmax(1)
+    if mixes:
+        step.mixer = Mixer(options=Mix(mixup=1.0), seed=5)
+        share = step.mixer.draw(0).share
+        pixels, targets = mixup(pixels, share=share), neighbours(targets).lerp(targets, share)
+    student = model((pixels / 255 - 0.5) / 0.25).log_softmax(1)
+    expected = F.kl_div(student, targets, reduction="batchmean")
+    torch.testing.assert_close(step(images, lr=0.1, weight_decay=0.0).loss, expected.detach())
 
 
 def test_an_fp16_overflow_is_told_and_moves_no_running_statistics(tiny: Variant) -> None:

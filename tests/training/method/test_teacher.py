@@ -10,6 +10,7 @@ from mobileone.checkpoint.store import save_model
 from mobileone.data.pixels import normalize
 from mobileone.errors import ConfigError
 from mobileone.exporting.export import export
+from mobileone.imagenet import WNIDS, human_name
 from mobileone.input_spec import InputSpec
 from mobileone.model.create import create_model
 from mobileone.reparam.fuse import reparameterize
@@ -69,13 +70,91 @@ def test_an_exported_file_teaches_other_sizes_and_mixed_pixels(teacher: nn.Modul
 
 
 def test_other_classes_are_refused_in_one_line(teacher: nn.Module) -> None:
-    with pytest.raises(ConfigError, match="gives 3 logits, the data has 2 classes"):
-        opened(teacher, ("cat", "dog"))
-    with pytest.raises(ConfigError, match="class 1 is 'dog', not 'cow'"):
+    with pytest.raises(
+        ConfigError, match=r"lacks 1 of the data's 3 classes: 'cow'; it has 3, 'cat' to 'owl'"
+    ):
         opened(teacher, ("cat", "cow", "owl"))
+    many = tuple(f"c{index}" for index in range(12))
+    with pytest.raises(
+        ConfigError, match=r"lacks 12 of the data's 12 classes: 'c0', .*'c9' and 2 more; it has"
+    ):
+        opened(teacher, many)
     with pytest.raises(ConfigError, match="Conv2d gives 3×32×32 logits"):
         opened(nn.Conv2d(3, 3, 1))
     with pytest.raises(ConfigError, match="the teacher Linear cannot take images of 3×32×32"):
         opened(nn.Linear(7, 3))
     with pytest.raises(ConfigError, match=r"mobileone_s4 is a variant without weights; .*apple_in1k"):
         opened("mobileone_s4")
+
+
+def test_the_students_classes_are_picked_by_name_in_its_order(teacher: nn.Module, tmp_path: Path) -> None:
+    images = pixels()
+    whole = opened(teacher)(images)
+    assert torch.equal(opened(teacher, ("owl", "cat"))(images), whole[:, [2, 0]])
+    path = save_model(teacher, tmp_path / "teacher.safetensors")
+    torch.testing.assert_close(opened(path, ("dog",))(images), whole[:, [1]], rtol=1e-3, atol=1e-3)
+    exported = tmp_path / "teacher.pt2"
+    export(reparameterize(teacher), exported, format="torch")
+    torch.testing.assert_close(
+        opened(exported, ("dog", "cat"))(images), whole[:, [1, 0]], rtol=1e-3, atol=1e-3
+    )
+
+
+def test_classes_of_imagenet_are_known_by_synset_and_by_words(tiny: Variant) -> None:
+    known = create_model(tiny, num_classes=1000)
+    images = pixels()
+    whole = opened(known, WNIDS)(images)
+    assert torch.equal(opened(known, ("n01443537", "n01440764"))(images), whole[:, [1, 0]])
+    assert torch.equal(opened(known, ("tench, Tinca tinca",))(images), whole[:, [0]])
+    in_words = create_model(tiny, num_classes=2, class_names=("great white shark", "tench, Tinca tinca"))
+    picked = opened(in_words, ("n01440764",))
+    assert torch.equal(picked(images), opened(in_words, in_words.class_names)(images)[:, [1]])
+    with pytest.raises(
+        ConfigError, match=r"lacks 1 of the data's 2 classes: 'tench'; it has 1000, 'n01440764'"
+    ):
+        opened(known, ("n01443537", "tench"))
+    # Two synsets have the same words, so the words are no name.
+    assert human_name("n02012849") == human_name("n03126707") == "crane"
+    with pytest.raises(ConfigError, match="lacks 1 of the data's 1 classes: 'crane'"):
+        opened(known, ("crane",))
+
+
+def test_a_module_may_say_its_classes() -> None:
+    module = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    with pytest.raises(
+        ConfigError, match=r"gives 3 logits, the data has 1 classes, .* does not name its own"
+    ):
+        opened(module, ("dog",))
+    module.class_names = list(CLASSES)  # type: ignore[assignment]
+    images = pixels()
+    torch.testing.assert_close(opened(module, ("dog",))(images), normalize(images, SPEC).mean((2, 3))[:, 1:2])
+    module.class_names = ["cat", "dog"]  # type: ignore[assignment]
+    with pytest.raises(ConfigError, match="2 class names for a model of 3 classes"):
+        opened(module)
+
+
+def test_a_teacher_that_looks_once_has_its_own_size_or_the_one_that_is_asked_for(
+    teacher: nn.Module, tmp_path: Path
+) -> None:
+    options = {"classes": CLASSES, "input_spec": InputSpec(size=64), "device": CPU, "looks_once": True}
+    assert open_teacher(teacher, **options).input_spec == teacher.input_spec
+    assert open_teacher(teacher, **options, size=48).input_spec.size == 48
+    path = tmp_path / "teacher.pt2"
+    export(reparameterize(teacher), path, format="torch")
+    assert open_teacher(path, **options, size=32).input_spec.size == 32
+    with pytest.raises(ConfigError, match=r"exported for 32 px, so distill.size=48 does not fit it"):
+        open_teacher(path, **options, size=48)
+
+
+def test_a_digest_tells_weights_views_and_classes_apart(teacher: nn.Module, tmp_path: Path) -> None:
+    digests = [opened(teacher).digest(), opened(teacher, ("owl", "cat")).digest()]
+    assert opened(teacher).digest() == digests[0]
+    exported = tmp_path / "teacher.pt2"
+    export(reparameterize(teacher), exported, format="torch")
+    digests += [opened(exported).digest(), opened(exported, ("owl", "cat")).digest()]
+    options = {"classes": CLASSES, "input_spec": SPEC, "device": CPU, "looks_once": True}
+    digests.append(open_teacher(teacher, **options, size=48).digest())
+    with torch.no_grad():
+        next(teacher.parameters()).view(-1)[0] += 1
+    digests.append(opened(teacher).digest())
+    assert len(set(digests)) == len(digests)

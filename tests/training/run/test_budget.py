@@ -1,11 +1,15 @@
 """Epochs and image size that end in time."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
+from mobileone.checkpoint.store import save_model
 from mobileone.errors import ConfigError
+from mobileone.model.create import create_model
 from mobileone.training.config.augmentation import Phase
+from mobileone.training.config.objective import Distill
 from mobileone.training.config.probe import Probe
 from mobileone.training.config.train_config import TrainConfig
 from mobileone.training.run.budget import MARGIN, Pace, chosen, measured, parse_budget, within_budget
@@ -98,6 +102,22 @@ def test_a_pace_is_that_of_real_steps(config: TrainConfig) -> None:
     assert 0 < pace.image_seconds < 60
     adapted = within_budget(config, 3600.0)
     assert (adapted.config.epochs, adapted.config.input_spec) == (config.epochs, config.input_spec)
+
+
+def test_a_teacher_that_looks_once_takes_its_time(config: TrainConfig, tmp_path: Path) -> None:
+    assert config.model is not None
+    path = save_model(create_model(config.model, num_classes=1000), tmp_path / "teacher.safetensors")
+    taught = replace(config, distill=Distill(teacher=str(path), views="plain", size=32))
+    for name in ("dark", "light"):  # classes of ImageNet
+        wnid = {"dark": "n01440764", "light": "n01443537"}[name]
+        for split in ("train", "val"):
+            (Path(config.data) / split / name).rename(Path(config.data) / split / wnid)
+    assert measured(config).teacher_seconds == 0
+    pace = measured(taught)
+    assert 0 < pace.teacher_seconds < 60
+    assert measured(taught.with_values({"distill.views": "same", "distill.size": None})).teacher_seconds == 0
+    with_teacher = replace(PACE, teacher_seconds=100.0)
+    assert with_teacher.run_seconds(CONFIG, measured_at=64) == PACE.run_seconds(CONFIG, measured_at=64) + 100
 
 
 def test_what_a_budget_cannot_choose_is_refused(config: TrainConfig, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,9 +6,11 @@ import math
 from dataclasses import dataclass
 from typing import Literal, get_args
 
+from mobileone.input_spec import Size, checked_size
 from mobileone.training.config.rules import is_finite_from, require, require_choice
 
 LossName = Literal["auto", "cross_entropy", "bce", "asymmetric"]
+TeacherViews = Literal["same", "plain", "mirrored"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,6 +95,10 @@ class Distill:
             module that is handed to `fit`.
         weight: share of the teacher in the loss, in (0, 1].
         temperature: both softmaxes are taken of logits divided by it, above 0.
+        views: what the teacher looks at: `"same"`, in every step what the student sees; `"plain"`, every
+            training image once, before the first step, as the teacher is used in evaluation, whatever the
+            student sees of it later; `"mirrored"`, that and its mirror image, the mean of both logits.
+        size: of the images of a teacher that looks once, pixels; None is its own.
 
     Raises:
         ConfigError: on a value out of range.
@@ -101,8 +107,20 @@ class Distill:
     teacher: str | None = None
     weight: float = 0.5
     temperature: float = 1.0
+    views: TeacherViews = "same"
+    size: Size | None = None
 
     def __post_init__(self) -> None:
+        require_choice("distill.views", self.views, get_args(TeacherViews))
+        if self.size is not None:
+            wanted = "none with distill.views=same, which has the size of the student's images"
+            require("distill.size", self.looks_once, wanted, self.size)
+            object.__setattr__(self, "size", checked_size(self.size))
         require("distill.weight", 0 < self.weight <= 1, "in (0, 1]", self.weight)
         fits = 0 < self.temperature < math.inf
         require("distill.temperature", fits, "above 0", self.temperature)
+
+    @property
+    def looks_once(self) -> bool:
+        """Whether the teacher's logits are computed before the first step, and kept."""
+        return self.views != "same"

@@ -11,8 +11,11 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 import numpy as np
+import torch
 from torch import Tensor
+from torch.nn import functional as F
 
+from mobileone.task import Task
 from mobileone.training.config.objective import Mix
 
 # The loader's keys have one number (an epoch's order) or two (an image of an epoch).
@@ -86,6 +89,32 @@ def cutmix(images: Tensor, *, share: float, center: tuple[float, float]) -> tupl
 def neighbours(batch: Tensor) -> Tensor:
     """What each image (or label) is mixed with: the one before it, the last one for the first."""
     return batch.roll(1, 0)
+
+
+def mixed_logits(logits: Tensor, *, share: float, temperature: float, task: Task = "singlelabel") -> Tensor:
+    """Logits whose probabilities, at that temperature, are those of each image and its neighbour, mixed.
+
+    Args:
+        logits: of the images before they were mixed, float32 (N, K).
+        share: of the image itself, in [0, 1].
+        temperature: that logits are divided by before softmax, or before sigmoid where an image has several
+            labels.
+        task: which of the two.
+
+    >>> logits = torch.tensor([[0.2, 0.8], [0.6, 0.4]]).log()
+    >>> mixed_logits(logits, share=0.75, temperature=1.0).softmax(1)
+    tensor([[0.3000, 0.7000],
+            [0.5000, 0.5000]])
+    """
+    own, other = (math.log(part) if part > 0 else -math.inf for part in (share, 1 - share))
+    scaled = logits / temperature
+
+    def mixed(log_probabilities: Tensor) -> Tensor:  # as logarithms, for the small ones are 0 in float32
+        return torch.logaddexp(log_probabilities + own, neighbours(log_probabilities) + other)
+
+    if task == "singlelabel":
+        return temperature * mixed(scaled.log_softmax(1))
+    return temperature * (mixed(F.logsigmoid(scaled)) - mixed(F.logsigmoid(-scaled)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,8 +18,9 @@ from mobileone.input_spec import InputSpec
 from mobileone.precision import AmpDtype, autocast
 from mobileone.ranks.distributed import Distributed
 from mobileone.training.method.ema import ModelEma
+from mobileone.training.method.lessons import Lessons
 from mobileone.training.method.loss import TrainLoss
-from mobileone.training.method.mix import Blend, Mixer, neighbours
+from mobileone.training.method.mix import Blend, Mixer, mixed_logits, neighbours
 from mobileone.training.method.optim import set_schedule_
 from mobileone.training.method.rollback import Rollback
 from mobileone.training.method.schedule import batch_norm_momentum
@@ -44,11 +45,13 @@ class _Targets(NamedTuple):
     labels: Tensor
     partners: Tensor | None
     blend: Blend | None
+    taught: Tensor | None
+    """Logits of a teacher that has looked at the images before, mixed as they are."""
 
     def of(self, part: slice) -> _Targets:
         """The targets of the images of `part` alone."""
-        partners = None if self.partners is None else self.partners[part]
-        return _Targets(self.labels[part], partners, self.blend)
+        partners, taught = (None if each is None else each[part] for each in (self.partners, self.taught))
+        return _Targets(self.labels[part], partners, self.blend, taught)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -71,7 +74,8 @@ class TrainStep:
         channels_last: whether activations lie as (N, H, W, C).
         loss: of logits and labels.
         mixer: mixes a batch's images, or None.
-        teacher: what the loss compares with beside the labels, or None.
+        teacher: what the loss compares with beside the labels, and looks at what the student sees; or None.
+        lessons: of a teacher that has looked at the training images before, in its stead; or None.
         clip_norm: largest norm of all gradients together; 0 is no limit.
         accumulate: parts that the rank's images are taken in, one after the other. The step is that of the
             whole batch but for BatchNorm, whose statistics are a part's.
@@ -92,6 +96,7 @@ class TrainStep:
     loss: TrainLoss = field(default_factory=TrainLoss)
     mixer: Mixer | None = None
     teacher: Teacher | None = None
+    lessons: Lessons | None = None
     clip_norm: float = 0.0
     accumulate: int = 1
     fresh_norms: Sequence[tuple[_BatchNorm, float]] = ()
@@ -116,7 +121,9 @@ class TrainStep:
         blend = None
         if self.mixer is not None:
             images, blend = self.mixer(images, step=step)
-        targets = _Targets(labels, neighbours(labels) if blend else None, blend)
+        targets = _Targets(
+            labels, neighbours(labels) if blend else None, blend, self._taught(batch.indices, blend)
+        )
         self.optimizer.zero_grad(set_to_none=True)
         self._rollback.remember()
         mean = self.dist.reduce_sum(self._gradients(images, targets, step)) / self.dist.world_size
@@ -155,8 +162,18 @@ class TrainStep:
             total += loss.detach()
         return total
 
+    def _taught(self, indices: Tensor, blend: Blend | None) -> Tensor | None:
+        """What a teacher said before of these images, mixed as they are."""
+        if self.lessons is None:
+            return None
+        taught = self.lessons(indices, device=self.device)
+        if blend is None:
+            return taught
+        loss = self.loss
+        return mixed_logits(taught, share=blend.share, temperature=loss.temperature, task=loss.task)
+
     def _forward(self, images: Tensor, targets: _Targets) -> Tensor:
-        taught = None if self.teacher is None else self.teacher(images)
+        taught = targets.taught if self.teacher is None else self.teacher(images)
         with autocast(self.device, self.amp):
             logits = self.model(normalize(images, self.input_spec))
             return self.loss(

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
-from typing import Protocol
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -13,22 +16,35 @@ from mobileone.backends.artifact import Artifact
 from mobileone.backends.table import backend_of
 from mobileone.checkpoint.load import load_model
 from mobileone.errors import ConfigError
-from mobileone.imagenet import resolve_classes
-from mobileone.inference.classifier import Classifier
+from mobileone.imagenet import human_name, resolve_classes
 from mobileone.inference.torch_classifier import torch_logits
-from mobileone.input_spec import InputSpec, sides
+from mobileone.input_spec import InputSpec, Size, sides, size_text
 from mobileone.model.network import MobileOne
 from mobileone.model.wrapped import unwrap
+from mobileone.outside_text import printable
 from mobileone.precision import AmpDtype
 from mobileone.task import Task
 from mobileone.variants import VARIANTS
 
+NAMED_CLASSES = 10  # of those that a teacher lacks, in the message
+
 
 class Teacher(Protocol):
-    """Pixels of the student's batch in, logits out: the same views, mixed or not (arXiv 2106.05237)."""
+    """Pixels in, logits of the student's classes out (arXiv 2106.05237)."""
 
     def __call__(self, pixels: Tensor) -> Tensor:
         """Logits (N, K) on the device of `pixels`, which are uint8 or float32 in 0..255, (N, C, H, W)."""
+
+
+class SourceTeacher(Teacher, Protocol):
+    """A teacher that knows what it is."""
+
+    @property
+    def input_spec(self) -> InputSpec:
+        """How it sees an image in evaluation."""
+
+    def digest(self) -> str:
+        """A hash of all that its logits depend on."""
 
 
 class ModuleTeacher:
@@ -36,7 +52,7 @@ class ModuleTeacher:
 
     Args:
         module: takes images (N, C, H, W), normalised, and gives logits (N, K).
-        input_spec: gives mean and std.
+        input_spec: gives mean and std, and the rest where it sees images as in evaluation.
         device: where to run it; the module is moved there.
         amp: mixed precision, or None.
     """
@@ -52,25 +68,73 @@ class ModuleTeacher:
         """Logits, float32."""
         return torch_logits(self.module, pixels, self.input_spec, amp=self.amp)
 
+    def digest(self) -> str:
+        """Of the weights by name, the kind of the module, and the input spec."""
+        found = hashlib.sha256(f"{type(self.module).__qualname__} {self.input_spec}\n".encode())
+        for name, value in self.module.state_dict().items():
+            found.update(f"{name} {tuple(value.shape)} {value.dtype}\n".encode())
+            found.update(value.detach().cpu().reshape(-1).view(torch.uint8).numpy())
+        return found.hexdigest()
+
 
 class FileTeacher:
-    """An exported file in its own runtime, on the CPU, or any `Classifier`.
+    """An exported file in its own runtime, on the CPU.
 
     Its images have one size: those of another are resized. What is mixed is rounded to whole grey levels.
     """
 
-    def __init__(self, classifier: Classifier) -> None:
-        self.classifier = classifier
+    def __init__(self, artifact: Artifact) -> None:
+        self.artifact = artifact
+        self.input_spec = artifact.input_spec
 
     @torch.no_grad()
     def __call__(self, pixels: Tensor) -> Tensor:
         """Logits, float32, brought back to the device of `pixels`."""
-        size = sides(self.classifier.input_spec.size)
+        size = sides(self.input_spec.size)
         if tuple(pixels.shape[-2:]) != size:
             pixels = F.interpolate(pixels.float(), size, mode="bilinear", antialias=True)
         if pixels.dtype != torch.uint8:
             pixels = pixels.round().clamp(0, 255).to(torch.uint8)
-        return self.classifier.logits(pixels.cpu()).to(pixels.device)
+        return self.artifact.logits(pixels.cpu()).to(pixels.device)
+
+    def digest(self) -> str:
+        """Of the hashes in its manifest, and the input spec."""
+        files = " ".join(file.sha256 for file in self.artifact.manifest.files)
+        return hashlib.sha256(f"{files} {self.input_spec}".encode()).hexdigest()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PickedTeacher:
+    """A teacher of more classes than the student's, or in another order.
+
+    Attributes:
+        teacher: of all of them.
+        places: where in its logits the student's classes are, int64 (K,), on its device.
+    """
+
+    teacher: SourceTeacher
+    places: Tensor
+
+    @property
+    def input_spec(self) -> InputSpec:
+        """The teacher's."""
+        return self.teacher.input_spec
+
+    def __call__(self, pixels: Tensor) -> Tensor:
+        """The teacher's logits of the student's classes."""
+        return self.teacher(pixels)[:, self.places]
+
+    def digest(self) -> str:
+        """Of the teacher, and of which classes these are."""
+        return hashlib.sha256(f"{self.teacher.digest()} {self.places.tolist()}".encode()).hexdigest()
+
+
+class _Opened(NamedTuple):
+    """A teacher, what its logits are called as far as that is known, and what they mean."""
+
+    teacher: SourceTeacher
+    names: tuple[str, ...] | None
+    task: Task
 
 
 def open_teacher(
@@ -81,30 +145,33 @@ def open_teacher(
     device: torch.device,
     amp: AmpDtype | None = None,
     task: Task = "singlelabel",
-) -> Teacher:
-    """A teacher that is known to have the student's classes.
+    looks_once: bool = False,
+    size: Size | None = None,
+) -> SourceTeacher:
+    """A teacher that is known to give logits of the student's classes, in their order.
+
+    A teacher that has more classes than the student gives the logits of the student's: of those that have the
+    same name, or are the same synset of ImageNet.
 
     Args:
         source: an exported file, anything `load_model` reads, or a module; a module without an `input_spec`
-            of its own gets the student's images as the student does.
+            of its own gets the student's images as the student does, one without `class_names` is taken to
+            have the student's classes, or with 1000 logits ImageNet's.
         classes: the student's.
         input_spec: the student's.
         device: where the student trains.
         amp: mixed precision, or None.
         task: the student's; a module that does not say its own is taken to have the same.
+        looks_once: whether it will see images as in its own evaluation, not the student's.
+        size: of these, pixels; None is its own.
 
     Raises:
-        ConfigError: if the teacher has another task, other classes, or is no classifier of such images.
+        ConfigError: if the teacher has another task, lacks a class, or is no classifier of such images.
         CheckpointError, ArtifactError, MissingExtraError: if it cannot be loaded.
     """
     name = type(source).__name__ if isinstance(source, nn.Module) else os.fspath(source)
-    teacher: Teacher
-    known: tuple[str, ...] | None = None
-    own_task = task
     if not isinstance(source, nn.Module) and backend_of(source) is not None:
-        artifact = Artifact(source, threads=torch.get_num_threads())  # a rank's share of the machine
-        teacher = FileTeacher(artifact)
-        known, own_task = resolve_classes(artifact.num_classes, artifact.class_names), artifact.task
+        opened = _opened_file(source, size=size)
     elif source in VARIANTS:
         raise ConfigError(
             f"the teacher {name} is a variant without weights; take weights, {name}.apple_in1k say"
@@ -113,28 +180,43 @@ def open_teacher(
         module = source if isinstance(source, nn.Module) else load_model(source, form="inference")
         network = unwrap(module)
         own = getattr(network, "input_spec", None)
-        teacher = ModuleTeacher(
-            module, input_spec=own if isinstance(own, InputSpec) else input_spec, device=device, amp=amp
-        )
+        spec = own if isinstance(own, InputSpec) else input_spec
+        if size is not None:
+            spec = replace(spec, size=size)
+        given = getattr(network, "class_names", None)
+        names = None if given is None else tuple(map(str, given))
         if isinstance(network, MobileOne):
-            known = resolve_classes(network.num_classes, network.class_names)
-            own_task = network.task
-    if own_task != task:
-        raise ConfigError(f"the teacher {name} is of task={own_task}, the student of task={task}")
-    _check(teacher, name, classes=classes, known=known, size=sides(input_spec.size), device=device)
-    return teacher
+            names = resolve_classes(network.num_classes, names)
+        opened = _Opened(
+            ModuleTeacher(module, input_spec=spec, device=device, amp=amp),
+            names,
+            network.task if isinstance(network, MobileOne) else task,
+        )
+    if opened.task != task:
+        raise ConfigError(f"the teacher {name} is of task={opened.task}, the student of task={task}")
+    teacher = opened.teacher
+    seen = sides(teacher.input_spec.size if looks_once else input_spec.size)
+    num_logits = _num_logits(teacher, name, size=seen, device=device)
+    places = _places(classes, opened.names, num_logits, name)
+    if places == list(range(num_logits)):
+        return teacher
+    return PickedTeacher(teacher, torch.tensor(places, device=device))
 
 
-def _check(
-    teacher: Teacher,
-    name: str,
-    *,
-    classes: tuple[str, ...],
-    known: tuple[str, ...] | None,
-    size: tuple[int, int],
-    device: torch.device,
-) -> None:
-    """Refuse, before the first step, a teacher whose logits mean something else."""
+def _opened_file(source: str | os.PathLike[str], *, size: Size | None) -> _Opened:
+    artifact = Artifact(source, threads=torch.get_num_threads())  # a rank's share of the machine
+    own = artifact.input_spec.size
+    if size is not None and size != own:
+        raise ConfigError(
+            f"the teacher {os.fspath(source)} is exported for {size_text(own)} px, so distill.size="
+            f"{size_text(size)} does not fit it; leave it out, or export it with that input_size"
+        )
+    names = resolve_classes(artifact.num_classes, artifact.class_names)
+    return _Opened(FileTeacher(artifact), names, artifact.task)
+
+
+def _num_logits(teacher: Teacher, name: str, *, size: tuple[int, int], device: torch.device) -> int:
+    """How many logits an image gets, by trying it before the first step."""
     try:
         logits = teacher(torch.zeros(2, 3, *size, dtype=torch.uint8, device=device))
     except (RuntimeError, ValueError, TypeError) as error:
@@ -144,14 +226,47 @@ def _check(
         raise ConfigError(
             f"the teacher {name} cannot take images of 3×{size[0]}×{size[1]}: {reason}"
         ) from error
-    if logits.ndim != 2 or logits.shape[1] != len(classes):
+    if logits.ndim != 2:
         raise ConfigError(
-            f"the teacher {name} gives {'×'.join(map(str, logits.shape[1:]))} logits, the data has "
-            f"{len(classes)} classes; take a teacher trained on these classes"
+            f"the teacher {name} gives {'×'.join(map(str, logits.shape[1:]))} logits, not one a class; take "
+            "a classifier"
         )
-    if known is not None and known != classes:
-        first = next(i for i, (a, b) in enumerate(zip(known, classes, strict=True)) if a != b)
+    return logits.shape[1]
+
+
+def _places(
+    classes: Sequence[str], names: tuple[str, ...] | None, num_logits: int, teacher: str
+) -> list[int]:
+    """Where in the teacher's logits the student's classes are.
+
+    Raises:
+        ConfigError: if one is not there, or nobody knows.
+    """
+    if names is None and num_logits == len(classes):
+        return list(range(num_logits))
+    known = resolve_classes(num_logits, names)
+    if known is None:
         raise ConfigError(
-            f"the teacher {name} has other classes than the data: class {first} is {known[first]!r}, not "
-            f"{classes[first]!r}; take a teacher trained on these classes"
+            f"the teacher {teacher} gives {num_logits} logits, the data has {len(classes)} classes, and the "
+            "teacher does not name its own; take one with class names, or trained on these classes"
         )
+    if known == tuple(classes):
+        return list(range(num_logits))
+    place = {name: index for index, name in enumerate(known)}
+    in_words: dict[str, list[int]] = {}  # some of ImageNet's synsets are called alike
+    for index, name in enumerate(known):
+        in_words.setdefault(human_name(name), []).append(index)
+    found = {}
+    for name in classes:
+        alike = in_words.get(human_name(name), [])
+        if name in place or len(alike) == 1:
+            found[name] = place[name] if name in place else alike[0]
+    missing = [repr(printable(name)) for name in classes if name not in found]
+    if missing:
+        more = f" and {len(missing) - NAMED_CLASSES} more" if len(missing) > NAMED_CLASSES else ""
+        raise ConfigError(
+            f"the teacher {teacher} lacks {len(missing)} of the data's {len(classes)} classes: "
+            f"{', '.join(missing[:NAMED_CLASSES])}{more}; it has {len(known)}, {printable(known[0])!r} to "
+            f"{printable(known[-1])!r}; take a teacher that has them under these names"
+        )
+    return [found[name] for name in classes]

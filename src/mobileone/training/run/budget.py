@@ -52,6 +52,7 @@ class Pace:
         steps_per_epoch: optimizer steps.
         num_train: training images.
         num_val: validation images.
+        teacher_seconds: of a teacher that looks at all training images before the first step.
     """
 
     step_seconds: float
@@ -59,9 +60,10 @@ class Pace:
     steps_per_epoch: int
     num_train: int
     num_val: int
+    teacher_seconds: float = 0.0
 
     def run_seconds(self, config: TrainConfig, *, measured_at: Size) -> float:
-        """Of all epochs of a run, its evaluations, the features of a probe before them, and the report.
+        """Of all epochs of a run, its evaluations, what comes before (features, teacher), and the report.
 
         Args:
             config: of the run.
@@ -71,9 +73,8 @@ class Pace:
         tests = sum(config.is_tested(epoch) for epoch in range(config.epochs))
         evaluated = (tests + 1) * self.num_val + self.num_train * config.probe.comes_first
         training = pixels * self.steps_per_epoch * self.step_seconds
-        return (training + _area(config.input_spec.size) * evaluated * self.image_seconds) / _area(
-            measured_at
-        )
+        evaluating = _area(config.input_spec.size) * evaluated * self.image_seconds
+        return self.teacher_seconds + (training + evaluating) / _area(measured_at)
 
 
 def parse_budget(text: str) -> float:
@@ -202,7 +203,25 @@ def measured(config: TrainConfig) -> Pace:
         steps_per_epoch=trainer.steps_per_epoch,
         num_train=len(train_set),
         num_val=len(val_set),
+        teacher_seconds=_teacher_seconds(trainer),
     )
+
+
+def _teacher_seconds(trainer: Trainer) -> float:
+    """What a teacher takes that looks at all images once; one that looks in every step is timed in these."""
+    distill, teacher = trainer.config.distill, trainer.teacher
+    if teacher is None or not distill.looks_once:
+        return 0.0
+    count, device = min(trainer.config.batch_size, len(trainer.train_set)), trainer.dist.device
+    pixels = torch.zeros(count, 3, *sides(teacher.input_spec.size), dtype=torch.uint8, device=device)
+    teacher(pixels)
+    _finish(device)
+    started = time.perf_counter()
+    teacher(pixels)
+    _finish(device)
+    views = 2 if distill.views == "mirrored" else 1
+    # As for an evaluation, its loading has not been timed.
+    return 1.5 * views * len(trainer.train_set) / count * (time.perf_counter() - started)
 
 
 def _sizes(config: TrainConfig, keep: Container[str]) -> Iterator[tuple[Size, tuple[Phase, ...]]]:

@@ -24,6 +24,7 @@ from mobileone.training.run.random_state import seed_everything
 from mobileone.training.run.run_dir import RunDir
 from mobileone.training.run.savepoints import Savepoints
 from mobileone.training.run.stop_signal import StopSignal
+from mobileone.training.run.teaching import Teaching
 from mobileone.training.run.trainer import Trainer
 from mobileone.training.watch.callback import Callback
 from mobileone.training.watch.curves import draw_curves
@@ -86,6 +87,8 @@ class TrainLoop:
         """
         for callback in self.callbacks:
             callback.on_start(self.files.path, self.config, step=self.progress.step)
+        if self.config.distill.looks_once and self.progress.now.epoch < self.config.epochs:
+            self._hear_teacher()
         if self.config.probe.comes_first and not self.progress.step:
             self._start_head()
         while self.progress.now.epoch < self.config.epochs and not self._has_waited_enough():
@@ -148,6 +151,21 @@ class TrainLoop:
         self.progress.now.bad += first.bad
         self._note_bad_images()
         self.log(f"the head was fitted first, in {first.seconds:.1f} s")
+
+    def _hear_teacher(self) -> None:
+        """What a teacher that looks once says of the training images."""
+        teacher = self.trainer.teacher
+        assert teacher is not None
+        teaching = Teaching(
+            self.trainer,
+            self.progress,
+            self.files,
+            log=self.log,
+            show=self.show,
+            check_stop=self._leave_alone,
+        )
+        teaching(teacher)
+        self._note_bad_images()
 
     def _fit_head(self) -> Rates:
         """The whole run of a probe. One that was stopped begins anew."""

@@ -112,6 +112,11 @@ class RunDir:
         return self.checkpoints / "full_rate"
 
     @property
+    def lessons(self) -> Path:
+        """teacher_logits.safetensors: what a teacher that looks once said of every training image."""
+        return self.path / "teacher_logits.safetensors"
+
+    @property
     def curves(self) -> Path:
         """curves.png: the metrics as a picture."""
         return self.path / "curves.png"

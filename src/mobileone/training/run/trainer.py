@@ -30,7 +30,7 @@ from mobileone.training.method.mix import Mixer
 from mobileone.training.method.optim import create_optimizer
 from mobileone.training.method.schedule import Schedule, scaled_lr
 from mobileone.training.method.step import StepResult, TrainStep
-from mobileone.training.method.teacher import Teacher, open_teacher
+from mobileone.training.method.teacher import SourceTeacher, open_teacher
 from mobileone.training.method.transforms import transform_at
 from mobileone.training.run.ddp import wrap_ddp
 from mobileone.training.run.prefetch import Prefetched
@@ -61,6 +61,7 @@ class Trainer:
         schedule: learning rate and weight decay of every step.
         steps_per_epoch: optimizer steps an epoch, the same on every rank.
         step_images: images a step over all ranks.
+        teacher: what the run learns from beside the labels, or None.
         step: one step of the network; `take` does it at the schedule's rates.
         loader: of this rank's share of the training images; to be closed at the end.
     """
@@ -87,7 +88,9 @@ class Trainer:
         # The average stays a plain network: copied before the conversion for several ranks.
         averages = config.optim.ema_decay > 0 and not config.probe.is_all
         self.ema = ModelEma(self.network, decay=config.optim.ema_decay) if averages else None
-        self.step = self._step(teacher)
+        amp = resolve_amp(config.compute.amp, dist.device)
+        self.teacher = self._teacher(teacher, amp)
+        self.step = self._step(amp)
 
     def _network(self) -> MobileOne:
         """The network before its first step, on its device."""
@@ -126,10 +129,9 @@ class Trainer:
                 + f", or input_size above {level['reduction']}"
             )
 
-    def _step(self, teacher: nn.Module | None) -> TrainStep:
+    def _step(self, amp: AmpDtype | None) -> TrainStep:
         """A step of the network, as the configuration wants it."""
         config, network, dist = self.config, self.network, self.dist
-        amp = resolve_amp(config.compute.amp, dist.device)
         return TrainStep(
             model=wrap_ddp(self._compiled(network), config, dist),
             network=network,
@@ -144,7 +146,7 @@ class Trainer:
             channels_last=config.compute.channels_last,
             loss=TrainLoss.of(config, self.train_set.labels, network.num_classes, device=dist.device),
             mixer=Mixer(options=config.mix, seed=config.seed) if config.mix.is_on else None,
-            teacher=self._teacher(teacher, amp),
+            teacher=None if config.distill.looks_once else self.teacher,
             clip_norm=config.optim.clip_norm,
             accumulate=config.compute.accumulate,
             # Statistics that come with weights are worth more than the first batch's.
@@ -210,7 +212,7 @@ class Trainer:
             "optimizer": self.step.optimizer.state_dict(),
             "scaler": self.step.scaler.state_dict(),
             "ema": None if self.ema is None else self.ema.state_dict(),
-            "is_taught": self.step.teacher is not None,
+            "is_taught": self.teacher is not None,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -219,7 +221,7 @@ class Trainer:
         Raises:
             TrainingError: if the run was taught, and there is no teacher now, or the other way round.
         """
-        if state["is_taught"] is not (self.step.teacher is not None):
+        if state["is_taught"] is not (self.teacher is not None):
             was = "learnt from a teacher" if state["is_taught"] else "had no teacher"
             raise TrainingError(f"the run {was} so far; resume it with the same `teacher`")
         self.network.load_state_dict(state["network"])
@@ -228,14 +230,20 @@ class Trainer:
         if self.ema is not None:
             self.ema.load_state_dict(state["ema"])
 
-    def _teacher(self, module: nn.Module | None, amp: AmpDtype | None) -> Teacher | None:
-        named = self.config.distill.teacher
+    def _teacher(self, module: nn.Module | None, amp: AmpDtype | None) -> SourceTeacher | None:
+        distill = self.config.distill
+        named = distill.teacher
         if module is not None and self.config.probe.is_all:
             raise ConfigError("a probe has no teacher; leave it out, or train by steps (probe.views=none)")
         if module is not None and named is not None:
             raise ConfigError(f"there are two teachers: distill.teacher={named} and a module; pass one")
         source = named if module is None else module
         if source is None:
+            if distill.looks_once:
+                raise ConfigError(
+                    f"distill.views={distill.views} needs a teacher; set distill.teacher, or pass the same "
+                    "`teacher` to fit"
+                )
             return None
         classes = tuple(self.train_set.classes)
         return open_teacher(
@@ -245,6 +253,8 @@ class Trainer:
             device=self.dist.device,
             amp=amp,
             task=self.config.task,
+            looks_once=distill.looks_once,
+            size=distill.size,
         )
 
     def report_worker(self, line: str) -> None:

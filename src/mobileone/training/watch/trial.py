@@ -33,7 +33,8 @@ class Trial:
     def alone(cls, step: TrainStep) -> Trial:
         """Like the steps of `step`, but of a fresh network on this rank alone, which waits for no other.
 
-        Without what stands beside the network for good: average, momentum. In as many parts as the step.
+        Without what stands beside the network for good: average, momentum, lessons. In as many parts as the
+        step.
         """
         network = step.network
         assert isinstance(network, MobileOne)
@@ -59,6 +60,7 @@ class Trial:
                 ema=None,
                 dist=Distributed(device=step.device),
                 step_images=None,
+                lessons=None,
                 fresh_norms=(),
             )
         )

@@ -1,0 +1,180 @@
+"""A teacher that looks once: its logits of every training image, by all ranks, kept in the run's folder."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from mobileone.atomic import atomic_path
+from mobileone.checkpoint.safetensors_header import read_header
+from mobileone.data.loader import eval_loader
+from mobileone.data.subset import image_name
+from mobileone.errors import CheckpointError, TrainingError
+from mobileone.images.eval_transform import EvalTransform
+from mobileone.input_spec import size_text
+from mobileone.progress_bar import progress_bar
+from mobileone.training.method.lessons import Lessons
+from mobileone.training.method.teacher import SourceTeacher
+from mobileone.training.run.progress import RunProgress
+from mobileone.training.run.run_dir import RunDir
+from mobileone.training.run.trainer import Trainer
+
+NAME = "logits"  # of the one tensor in the file
+
+
+class Teaching:
+    """Gives a trainer's step the lessons of its teacher.
+
+    Args:
+        trainer: of a configuration whose teacher looks once.
+        progress: of the run; told of images that cannot be read.
+        files: the run's folder.
+        log: takes a line of the log.
+        show: whether to draw a bar on stderr.
+        check_stop: called between batches; may raise, and nothing is kept then.
+    """
+
+    def __init__(
+        self,
+        trainer: Trainer,
+        progress: RunProgress,
+        files: RunDir,
+        *,
+        log: Callable[[str], None],
+        show: bool,
+        check_stop: Callable[[], None],
+    ) -> None:
+        self.trainer, self.progress, self.files = trainer, progress, files
+        self.log, self.show, self.check_stop = log, show, check_stop
+
+    def __call__(self, teacher: SourceTeacher) -> None:
+        """Read them, if they are in the folder, or compute and write them.
+
+        A file of another teacher, other views or other images is written anew, but not in the middle of a
+        run, where a teacher stays the same.
+
+        Raises:
+            TrainingError: if the run has begun with another teacher, a logit is not finite, or no image can
+                be read.
+            BadImageError: on an unreadable image under `"error"`.
+            MobileOneError: if the folder cannot be written.
+        """
+        dist, path = self.trainer.dist, self.files.lessons
+        num_images, num_classes = len(self.trainer.train_set), len(self.trainer.train_set.classes)
+        key = self._key(teacher)
+        if dist.from_main(lambda: self._is_there(key)):
+            logits = load_file(path)[NAME] if dist.is_main else torch.empty(num_images, num_classes)
+            dist.broadcast_([logits])
+            self.log(f"the teacher's logits are those of {path.name}")
+        else:
+            logits = self._computed(teacher)
+            dist.from_main(lambda: _write(path, logits, key))
+        self.trainer.step.lessons = Lessons(logits)
+
+    def _key(self, teacher: SourceTeacher) -> dict[str, str]:
+        """What the logits depend on."""
+        source = self.trainer.train_set
+        images = hashlib.sha256()
+        for index in range(len(source)):
+            images.update(f"{image_name(source, index)}\n".encode())
+        return {
+            "teacher": teacher.digest(),
+            "views": self.trainer.config.distill.views,
+            "images": images.hexdigest(),
+        }
+
+    def _is_there(self, key: dict[str, str]) -> bool:
+        """Whether the folder has these logits.
+
+        Raises:
+            TrainingError: if it has another teacher's, and the run has begun with them.
+        """
+        path = self.files.lessons
+        if not path.exists():
+            return False
+        try:
+            tensors, found = read_header(path, size=path.stat().st_size)
+        except CheckpointError as error:
+            self.log(f"{error}; the teacher looks again")
+            return False
+        begun = self.progress.step > 0
+        if begun and (found.get("teacher"), found.get("views")) != (key["teacher"], key["views"]):
+            raise TrainingError(
+                f"{path} is of another teacher than distill.teacher is now; resume the run with the one that "
+                "it began with, or remove the file to go on with the new one"
+            )
+        source = self.trainer.train_set
+        fits = NAME in tensors and tensors[NAME] == ((len(source), len(source.classes)), "F32")
+        return fits and found == key
+
+    def _computed(self, teacher: SourceTeacher) -> Tensor:
+        """Logits of all images, float32 (N, K) on the CPU; NaN where one could not be read.
+
+        Every rank computes its share, and all get all.
+        """
+        started = time.perf_counter()
+        trainer, dist, config = self.trainer, self.trainer.dist, self.trainer.config
+        source, spec = trainer.train_set, teacher.input_spec
+        logits, seen = torch.zeros(len(source), len(source.classes)), torch.zeros(len(source))
+        loader = eval_loader(
+            source,
+            EvalTransform.from_spec(spec),
+            batch_size=config.batch_size,
+            rank=dist.rank,
+            world_size=dist.world_size,
+            num_workers=config.loading.num_workers,
+            on_bad_image=config.loading.on_bad_image,
+            pin_memory=dist.device.type == "cuda",
+            on_dead_worker=trainer.report_worker,
+        )
+        try:
+            for batch in progress_bar(
+                loader, title="teacher", unit="batch", hidden=not self.show, total=len(loader)
+            ):
+                self.progress.now.bad += batch.bad
+                if len(batch):
+                    pixels = batch.images.to(dist.device, non_blocking=True)
+                    told = teacher(pixels)
+                    if config.distill.views == "mirrored":
+                        told = (told + teacher(pixels.flip(-1))) / 2
+                    logits[batch.indices] = told.cpu()
+                    seen[batch.indices] = 1
+                self.check_stop()
+        finally:
+            loader.close()
+        # Where a rank has none there are zeros, so the sum is everybody's.
+        logits, read = dist.reduce_sum(logits), dist.reduce_sum(seen) > 0
+        if not read.any():
+            raise TrainingError("no training image could be read, so the teacher has nothing to say")
+        if not logits.isfinite().all():
+            raise TrainingError(
+                "a logit of the teacher is NaN or infinite; its weights, or the precision that it computes "
+                "in, are no use (amp=off is float32)"
+            )
+        logits[~read] = torch.nan
+        what = f"{config.distill.views} views of {size_text(spec.size)} px, {spec.view}"
+        took = time.perf_counter() - started
+        self.log(f"the teacher looked at {int(read.sum())} images once ({what}) in {took:.1f} s")
+        right = _share_right(logits, trainer, read)
+        if right is not None:
+            self.log(f"the teacher's first of the {logits.shape[1]} classes is the label in {right:.1f} %")
+        return logits
+
+
+def _share_right(logits: Tensor, trainer: Trainer, read: Tensor) -> float | None:
+    """Training images whose label the teacher would give, %; None where an image has several."""
+    labels = torch.as_tensor(trainer.train_set.labels)
+    if labels.ndim == 2:
+        return None
+    return 100 * float((logits.argmax(1) == labels)[read].float().mean())
+
+
+def _write(path: Path, logits: Tensor, key: dict[str, str]) -> None:
+    with atomic_path(path) as temporary:
+        save_file({NAME: logits.contiguous()}, temporary, metadata=key)
