@@ -79,5 +79,6 @@ def test_commands_that_need_pytorch_say_so_in_one_line(command):
     done = without_torch(f"from mobileone.cli.main import main; raise SystemExit(main({command.split()!r}))")
     assert (done.returncode, done.stdout) == (1, "")
     assert "needs PyTorch" in done.stderr
+    assert ("mobileone_s0, which is no exported file" in done.stderr) == ("mobileone_s0" in command)
     assert "pip install mobileone" in done.stderr
     assert done.stderr.count("\n") == 1

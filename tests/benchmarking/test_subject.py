@@ -60,3 +60,13 @@ def test_networks_take_another_size_and_artifacts_keep_theirs(tiny, tmp_path):
     assert subject.input_spec.size == subject.shapes.input_size == (64, 48)
     with pytest.raises(ConfigError, match="exported files are for one size"):
         read_subjects([tmp_path / "net.onnx"], input_size=64)
+
+
+def test_class_names_can_be_given(model, tmp_path):
+    export(model, tmp_path / "mine.pt2", format="torch")
+    both = [model, tmp_path / "mine.pt2"]
+    number = model.num_classes
+    names = tuple(f"class {index}" for index in range(number))
+    assert [each.class_names for each in read_subjects(both, class_names=names)] == [names, names]
+    with pytest.raises(ConfigError, match=f"1 class names for a model of {number} classes"):
+        read_subjects(both, class_names=["one"])

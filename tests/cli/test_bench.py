@@ -97,7 +97,7 @@ def test_int8_is_made_from_photos(run, model, photos, tmp_path):
     assert (row["backend"], row["precision"], row["reason"]) == ("litert", "int8", None)
     assert row["latency"]["runs"] == 4
     code, _, err = run(file, *arguments, "--calib", file)
-    assert (code, "--calib takes a folder of photos" in err) == (1, True)
+    assert (code, "photos are a folder, a list of images, shards" in err) == (1, True)
 
 
 def keys_of(value):

@@ -68,6 +68,8 @@ def test_the_division_of_cores_is_said_where_there_are_many_photos(run, model_fi
     assert " cores decode: a photo takes " in err
     assert " cores decode" not in run("predict", model_file, *many[:3])[2]
     assert " cores decode" not in run("predict", model_file, *many, "--workers", 1)[2]
+    code, _, err = run("predict", model_file, *many, "--workers", 0)
+    assert (code, "workers must be at least 1, got 0" in err) == (1, True)
 
 
 def test_no_bar_is_loaded_for_what_is_done_at_once(monkeypatch, capsys):

@@ -167,3 +167,19 @@ def test_functions_of_source_code_get_names(needs_backend, capsys, model_file, p
         code, _, err = run(capsys, model_file, "--calib", photos, "-o", tmp_path / name, *option)
         assert (code, wanted in err) == (1, True), err
         assert not (tmp_path / name).exists()
+
+
+def test_a_list_to_calibrate_on_and_names_of_the_classes(needs_backend, capsys, model_file, photos, tmp_path):
+    needs_backend("onnx")
+    listed, names, target = tmp_path / "list.csv", tmp_path / "names.txt", tmp_path / "t.onnx"
+    paths = sorted(photos.rglob("*.png"))
+    listed.write_text("image,label\n" + "".join(f"{path},{path.parent.name}\n" for path in paths))
+    names.write_text("dog\nbird\ncat\n")
+    options = ("--classes", names, "--eval", listed)
+    code, out, err = run(capsys, model_file, "--calib", listed, "-o", target, *options, "--json")
+    assert code == 0, err
+    assert json.loads(out)["eval"]["float_acc1"] is not None
+    assert Artifact(target).class_names == ("dog", "bird", "cat")
+    names.write_text("dog\n")
+    code, _, err = run(capsys, model_file, "--calib", listed, "-o", tmp_path / "u.onnx", *options)
+    assert (code, "1 class names given for 3 classes" in err) == (1, True)

@@ -6,8 +6,9 @@ import pytest
 import torch
 
 from mobileone.class_list import guessed_order
-from mobileone.data.photos import photo_pixels, read_photos
+from mobileone.data.photos import photo_pixels, read_photos, unlabelled_photos
 from mobileone.data.pixels import to_tensor
+from mobileone.data.shards.write import write_shards
 from mobileone.errors import BadImageError, ConfigError, DataError
 from mobileone.images.decode import read_image
 from mobileone.images.eval_transform import EvalTransform
@@ -104,3 +105,25 @@ def test_what_does_not_fit_is_refused(labelled, tmp_path):
     (labelled / "class0" / "0.png").write_bytes(b"no picture")
     with pytest.raises(BadImageError, match=r"class0/0\.png"):
         read_photos(labelled, **ANY_TWO).views(SPEC, progress=False)
+
+
+def test_photos_without_labels_come_from_every_kind_of_place(labelled, tmp_path):
+    everything = sorted(map(str, labelled.rglob("*.png")))
+    assert list(unlabelled_photos(labelled)) == everything
+    assert list(unlabelled_photos(everything[0])) == everything[:1]
+    rows = "".join(f"{path}\n" for path in everything[:3])
+    (tmp_path / "list.csv").write_text(f"image\n{rows}")
+    assert list(unlabelled_photos(tmp_path / "list.csv")) == everything[:3]
+    labelled.rename(tmp_path / "val")
+    (tmp_path / "set").mkdir()
+    (tmp_path / "val").rename(tmp_path / "set" / "val")
+    write_shards(tmp_path / "set", tmp_path / "shards", num_workers=0)
+    (shard,) = (tmp_path / "shards").glob("val-*.tar")
+    assert photo_pixels(unlabelled_photos(shard), SPEC).shape == (5, 3, 32, 32)
+
+
+@pytest.mark.parametrize("name", ["nowhere", "model.onnx"])
+def test_what_holds_no_photos_is_refused_before_anything_is_read(name, tmp_path):
+    (tmp_path / "model.onnx").write_bytes(b"x")
+    with pytest.raises(DataError, match=f"photos are a folder, .*{name} is none"):
+        unlabelled_photos(tmp_path / name)

@@ -41,8 +41,8 @@ def test_what_there_is_not_is_refused(folder):
         calibration_images(folder, SPEC, num_images=0)
     with pytest.raises(DataError, match=r"121 calibration images are wanted, .* holds 120"):
         calibration_images(folder, SPEC, num_images=121)
-    with pytest.raises(DataError, match="takes a folder of photos"):
-        calibration_images(folder / "part0" / "000.png", SPEC)
+    with pytest.raises(DataError, match=r"photos are a folder, .* nowhere is none"):
+        calibration_images("nowhere", SPEC)
     (folder / "part1" / "001.png").write_bytes(b"no picture")
     with pytest.raises(BadImageError, match=r"001\.png"):
         calibration_images(folder, SPEC, num_images=120)

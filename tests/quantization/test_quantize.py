@@ -52,7 +52,7 @@ def test_the_result_tells_what_was_done(small_network, small_pictures, tmp_path)
         ({"format": "c", "prefix": "9"}, ConfigError, "must be a C identifier.*got '9'"),
         ({"format": "c", "visibility": "none"}, ConfigError, "one of public, hidden, static, got 'none'"),
         ({"batch_size": 0}, ConfigError, "batch_size must be at least 1, got 0"),
-        ({"images": "no such folder"}, DataError, "takes a folder of photos"),
+        ({"images": "no such folder"}, DataError, "photos are a folder"),
         ({"images": torch.zeros(1, 3, 32, 32)}, ConfigError, r"must be uint8 \(N, 3, 32, 32\), got float32"),
         ({"images": torch.zeros(1, 3, 9, 9, dtype=torch.uint8)}, ConfigError, r"got uint8 \(1, 3, 9, 9\)"),
         ({"images": torch.zeros(0, 3, 32, 32, dtype=torch.uint8)}, ConfigError, "at least one"),

@@ -1,5 +1,6 @@
 """An upload gets its own answer, a hostile one a refusal, and nobody waits for anybody else's fault."""
 
+import json
 import socket
 from concurrent.futures import ThreadPoolExecutor
 
@@ -109,8 +110,18 @@ def test_health_says_what_runs(server):
 
 def test_other_paths_and_methods_are_none(server):
     client = server()
-    assert client.ask("GET", "/predict")[0] == 405
-    assert client.ask("GET", "/other")[0] == 404
+    for path, status in (("/predict", 405), ("/other", 404)):
+        got, text = client.ask("GET", path)
+        assert (got, list(json.loads(text))) == (status, ["error"])
+        assert "POST an image to /predict" in text
+
+
+def test_a_form_is_told_to_send_the_file_itself(server, image):
+    client = server()
+    kind = {"content-type": "multipart/form-data; boundary=x"}
+    status, text = client.ask("POST", "/predict", b"--x\r\n\r\n" + image(0) + b"\r\n--x--\r\n", **kind)
+    assert (status, "not a form: curl --data-binary" in text) == (415, True)
+    assert client.predict(image(0))[0] == 200
 
 
 def test_a_calibrated_network_says_whether_it_is_sure(server, image):

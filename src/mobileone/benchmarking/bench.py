@@ -54,6 +54,7 @@ def bench(
     threads: Sequence[int] = (1,),
     batch_sizes: Sequence[int] = (1,),
     input_size: Size | None = None,
+    class_names: Sequence[str] | None = None,
     eval_data: str | os.PathLike[str] | None = None,
     eval_images: int = 1000,
     tolerance: float = 1.0,
@@ -81,6 +82,7 @@ def bench(
         threads: numbers of threads.
         batch_sizes: images a run.
         input_size: of networks: side of a square, or (height, width), pixels; None is their own.
+        class_names: one an output, in their order; None is the models' own.
         eval_data: where accuracy comes from: a data folder with class folders or `digits` (top-1), a flat
             folder of images (agreement with PyTorch in float alone); None measures none.
         eval_images: more images are left out, by a seeded draw.
@@ -124,7 +126,7 @@ def bench(
         device=device,
     )
     choose_backends(backends, for_networks=False)  # names first, for reading networks takes a while
-    subjects = read_subjects(models, input_size=input_size, weights_key=weights_key)
+    subjects = read_subjects(models, input_size=input_size, class_names=class_names, weights_key=weights_key)
     formats, notes = choose_backends(
         backends,
         for_networks=any(subject.artifact is None for subject in subjects),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +13,7 @@ from mobileone.backends.table import backend_of
 from mobileone.benchmarking.floor import NetworkShapes
 from mobileone.distribution import needing_pytorch
 from mobileone.errors import ConfigError
+from mobileone.imagenet import resolve_classes
 from mobileone.input_spec import InputSpec, Size
 from mobileone.variants import VARIANTS
 
@@ -53,6 +54,7 @@ def read_subjects(
     sources: Sequence[str | os.PathLike[str] | MobileOne],
     *,
     input_size: Size | None = None,
+    class_names: Sequence[str] | None = None,
     weights_key: str | None = None,
 ) -> list[BenchSubject]:
     """Load every MODEL: what `load_model` takes, a network in eval mode, or the file of an artifact.
@@ -60,10 +62,12 @@ def read_subjects(
     Args:
         sources: them.
         input_size: of the networks; None is their own.
+        class_names: of all, one an output; None is their own.
         weights_key: which weights of the checkpoints, as of `load_model`.
 
     Raises:
-        ConfigError: if there is none, one has no classifier, or there are but artifacts for another size.
+        ConfigError: if there is none, one has no classifier, there are but artifacts for another size, or one
+            has another number of classes than there are names.
         CheckpointError, ArtifactError: if one cannot be read.
     """
     if not sources:
@@ -80,7 +84,9 @@ def read_subjects(
             found.append(_network(source, titles, input_size, weights_key))
         else:
             found.append(_artifact(Path(source), titles))  # type: ignore[arg-type]
-    return found
+    if class_names is None:
+        return found
+    return [replace(each, class_names=resolve_classes(each.num_classes, class_names)) for each in found]
 
 
 def _is_artifact(source: str | os.PathLike[str] | MobileOne) -> bool:

@@ -9,10 +9,11 @@ from typing import Annotated
 
 from tyro.conf import Positional, arg
 
+from mobileone.class_list import read_class_list
 from mobileone.cli.arguments import NAMES, NUMBERS
 from mobileone.cli.output import print_json
 from mobileone.cli.target_file import require_target
-from mobileone.cli.words import INPUT_SIZE
+from mobileone.cli.words import FILE, INPUT_SIZE
 from mobileone.errors import ConfigError
 from mobileone.input_spec import Size
 
@@ -37,12 +38,17 @@ class Bench:
     input_size: Annotated[Size, INPUT_SIZE] | None = None
     """Side of a square input, or height and width such as 256x192, pixels; exported files have their own.
     Default: the model's."""
-    calib: Annotated[Path | None, arg(metavar="DIR")] = None
-    """Folder of photos that int8 is calibrated on; without it int8 is for exported int8 files alone."""
-    eval: Annotated[str | None, arg(metavar="DIR")] = None
-    """Images for accuracy: a folder of class folders, `digits`, or a flat folder for agreement alone."""
+    calib: Annotated[str | None, arg(metavar="PHOTOS")] = None
+    """Photos that int8 is calibrated on, as of `mobileone quantize`; without them int8 is for exported int8
+    files alone."""
+    eval: Annotated[str | None, arg(metavar="DATA")] = None
+    """Images for accuracy, as of `mobileone test`: class folders, a list, shards, `digits`; or a flat folder
+    for agreement alone."""
     eval_images: int = 1000
     """Of those, at most so many, by a seeded draw."""
+    classes: Annotated[Path | None, FILE] = None
+    """The models' class names in the order of their outputs, a line each or a JSON list; the names that the
+    evaluation's folders have. Default: the models' own."""
     tolerance: float = 1.0
     """Points of top-1 (of agreement, without labels) that what is recommended may lose against PyTorch."""
     runs: int = 200
@@ -76,12 +82,12 @@ class Bench:
         from mobileone.benchmarking.bench import bench
         from mobileone.benchmarking.bench_report import bench_report
 
-        if self.calib is not None and not self.calib.is_dir():
-            raise ConfigError(f"--calib takes a folder of photos, got {self.calib}")
         quantizer = None
         if self.calib is not None:
+            from mobileone.data.photos import unlabelled_photos
             from mobileone.quantization.quantize import Quantizer
 
+            unlabelled_photos(self.calib)  # minutes before they are read
             quantizer = Quantizer(self.calib)
         result = bench(
             *self.models,
@@ -90,6 +96,7 @@ class Bench:
             threads=self.threads,
             batch_sizes=self.batch_sizes,
             input_size=self.input_size,
+            class_names=None if self.classes is None else read_class_list(self.classes),
             eval_data=self.eval,
             eval_images=self.eval_images,
             tolerance=self.tolerance,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from mobileone.backends.table import backend_of
+from mobileone.distribution import needing_pytorch
 from mobileone.errors import ConfigError
 
 
@@ -39,7 +40,8 @@ def device_name(source: str, device: str) -> str:
     wanted = device_for(source, device)
     if backend_of(source) is not None:
         return wanted
-    from mobileone.ranks.device import pick_device
-    from mobileone.ranks.launch import read_launch
+    with needing_pytorch(f"{source}, which is no exported file,"):
+        from mobileone.ranks.device import pick_device
+        from mobileone.ranks.launch import read_launch
 
     return str(pick_device(wanted, local_rank=read_launch().local_rank))

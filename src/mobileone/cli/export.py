@@ -48,8 +48,8 @@ class Export:
     """Side of a square input, or height and width such as 256x192, pixels. Default: the model's."""
     half: bool = False
     """Store the weights as float16."""
-    images: Path | None = None
-    """Folder of photos to compare on, the first 16. Default: eight seeded pictures."""
+    images: str | None = None
+    """Photos to compare on, the first 16 of a folder, a list or shards. Default: eight seeded pictures."""
     weights_key: str | None = None
     """Which weights of a file that has several, by their key (`mobileone info` names them). Default: averaged
     ones before raw ones."""
@@ -96,14 +96,12 @@ class Export:
         return 0
 
 
-def _first_photos(folder: Path, spec: InputSpec) -> Tensor:
-    """The first photos below a folder as the model sees them, uint8 (N, 3, size, size)."""
-    from mobileone.data.folder import image_files
-    from mobileone.data.photos import photo_pixels
+def _first_photos(place: str, spec: InputSpec) -> Tensor:
+    """The first photos of a place as the model sees them, uint8 (N, 3, size, size)."""
+    from mobileone.data.photos import photo_pixels, unlabelled_photos
 
-    if not folder.is_dir():
-        raise ConfigError(f"--images takes a folder of photos, got {folder}")
-    return photo_pixels(image_files(folder)[:NUM_PHOTOS], spec)
+    photos = unlabelled_photos(place)
+    return photo_pixels((photos[i] for i in range(min(len(photos), NUM_PHOTOS))), spec)
 
 
 def interface(manifest: Manifest) -> str:

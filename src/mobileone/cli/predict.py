@@ -122,7 +122,7 @@ class Predict:
             opened(images[len(done) :]),
             topk=self.topk,
             batch_size=self.batch_size,
-            workers=self.workers or decoding_threads(predictor, images),
+            workers=decoding_threads(predictor, images) if self.workers is None else self.workers,
             on_bad_image=self.on_bad_image,
         )
         shown: list[Prediction] = []
@@ -146,7 +146,7 @@ class Predict:
         return Predictor.load(
             self.model,
             device=device_name(self.model, self.device),
-            threads=self.threads or threads,
+            threads=threads if self.threads is None else self.threads,
             precision=self.precision,
             input_size=self.input_size,
             class_names=None if self.classes is None else read_class_list(self.classes),
@@ -173,7 +173,7 @@ class Predict:
                 row_format=self.part_format,
                 part_size=self.part_size,
                 batch_size=self.batch_size,
-                workers=self.workers or 2,
+                workers=2 if self.workers is None else self.workers,
                 on_bad_image=self.on_bad_image,
                 on_failure=tell_failure,
                 on_progress=show,

@@ -12,10 +12,11 @@ from tyro.conf import Positional, arg
 
 from mobileone.backends.manifest import manifest_path
 from mobileone.backends.table import backend_of, writing
+from mobileone.class_list import read_class_list
 from mobileone.cli.arguments import format_choice
 from mobileone.cli.output import megabytes, print_json
 from mobileone.cli.target_file import refuse_existing
-from mobileone.cli.words import INPUT_SIZE
+from mobileone.cli.words import FILE, INPUT_SIZE
 from mobileone.errors import ConfigError
 from mobileone.input_spec import Size
 from mobileone.report.aligned_table import aligned_table
@@ -35,8 +36,9 @@ class Quantize:
 
     model: Annotated[Positional[str], arg(metavar="MODEL")]
     """MODEL, see mobileone --help, with float weights; one with branches is fused."""
-    calib: Path
-    """Folder of photos of the kind that the model will see; labels are not needed."""
+    calib: str
+    """Photos of the kind that the model will see, labels not needed: a folder, a list (.csv, .json or .jsonl
+    with a column image), shards, or hf:owner/name on the Hugging Face hub."""
     output: Annotated[Path, arg(aliases=("-o",))]
     """File to write, or a folder; its manifest lies beside it, with .json behind its name."""
     format: Annotated[str | None, format_choice("int8")] = None
@@ -47,8 +49,12 @@ class Quantize:
     """Of the choice of photos."""
     ranges: Literal["mse", "minmax", "percentile"] = "mse"
     """How the range of activations is chosen."""
-    eval: Path | None = None
-    """Folder to compare float and int8 on: class folders, or any photos, which give agreement alone."""
+    eval: str | None = None
+    """Images to compare float and int8 on, labelled as for `mobileone test`; or photos without labels in a
+    folder, which give agreement alone."""
+    classes: Annotated[Path | None, FILE] = None
+    """The model's class names in the order of its outputs, a line each or a JSON list, for the artifact too.
+    Default: the model's own."""
     batch_size: int = 1
     """Images at a time."""
     prefix: str | None = None
@@ -87,6 +93,8 @@ class Quantize:
         model = load_model(self.model, form="inference", weights_key=self.weights_key)
         if self.input_size is not None:
             model.set_input_size(self.input_size)
+        if self.classes is not None:
+            model.class_names = read_class_list(self.classes)
         photos = calibration_images(self.calib, model.input_spec, num_images=self.num_images, seed=self.seed)
         done = quantize(
             model,
@@ -119,17 +127,13 @@ def _refuse_unwritable(output: Path) -> None:
         raise ConfigError(f"cannot write {output}: {folder} is no folder that may be written to")
 
 
-def _compare(model: MobileOne, artifact: Path, folder: Path) -> Int8Comparison:
-    """Float against int8 on every photo below a folder."""
+def _compare(model: MobileOne, artifact: Path, data: str) -> Int8Comparison:
+    """Float against int8 on every photo of a place."""
     from mobileone.backends.artifact import Artifact
     from mobileone.data.photos import read_photos
     from mobileone.quantization.compare_int8 import compare_int8
 
-    if not folder.is_dir():
-        raise ConfigError(f"--eval takes a folder of photos, got {folder}")
-    photos = read_photos(
-        folder, num_classes=model.num_classes, class_names=model.class_names, task=model.task
-    )
+    photos = read_photos(data, num_classes=model.num_classes, class_names=model.class_names, task=model.task)
     return compare_int8(model, Artifact(artifact), photos)
 
 

@@ -38,8 +38,8 @@ class Web:
     """Networks, see mobileone --help: float ones, which are quantized, or *.c files of quantize."""
     output: Annotated[Path | None, arg(aliases=("-o",))] = None
     """Folder to make; without MODEL, one that was made before, to serve."""
-    calib: Path | None = None
-    """Folder of photos of the kind that the networks will see, to quantize float ones with."""
+    calib: str | None = None
+    """Photos of the kind that the networks will see, to quantize float ones with; as of `quantize`."""
     runtime: Literal["litert"] | None = None
     """Another runtime beside our engine: LiteRT.js, for networks in fp32 too, or only so without --calib."""
     runtime_archive: Path | None = None
@@ -101,7 +101,7 @@ class Web:
             raise ConfigError("--runtime-archive needs --runtime litert")
         floats = [each for each in self.models if backend_of(each) is None]
         if floats and self.calib is None and self.runtime is None:
-            raise ConfigError(f"{floats[0]} is a float model; give --calib, a folder of photos")
+            raise ConfigError(f"{floats[0]} is a float model; give --calib with photos")
 
     def _build(self, output: Path) -> None:
         from mobileone.web.build_site import build_site

@@ -6,20 +6,27 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mobileone.class_list import guessed_order
+from mobileone.data.digits import load_digits
 from mobileone.data.folder import image_files
+from mobileone.data.hub_address import is_hub_data
+from mobileone.data.hub_dataset import HubImages, open_hub_images
 from mobileone.data.layout import is_image_name, is_seen
+from mobileone.data.named_files import named_files
 from mobileone.data.open import open_data
-from mobileone.errors import ConfigError
+from mobileone.data.shards.shard_source import open_shards
+from mobileone.data.source import ImageSource
+from mobileone.errors import ConfigError, DataError
 from mobileone.imagenet import resolve_classes
 from mobileone.images.any_image import AnyImage, as_image
 from mobileone.images.eval_transform import EvalTransform
 from mobileone.input_spec import InputSpec
+from mobileone.outside_text import printable
 from mobileone.progress_bar import progress_bar
 from mobileone.task import Task
 
@@ -46,6 +53,45 @@ def photo_pixels(photos: Iterable[AnyImage], spec: InputSpec) -> Tensor:
 
     transform = EvalTransform.from_spec(spec)
     return torch.stack([to_tensor(transform(as_image(photo))) for photo in photos])
+
+
+def unlabelled_photos(source: str | os.PathLike[str]) -> Sequence[AnyImage]:
+    """The images of a place, whose labels do not matter, read as they are needed.
+
+    Args:
+        source: a folder, of which all images below it are meant; a list of images (.csv, .json, .jsonl, a
+            column image); shards; a data set of the hub; `digits`; or an image file.
+
+    Raises:
+        DataError: if there are no images.
+        ConfigError: on a folder that holds shards alone.
+        MissingExtraError: as `open_data`.
+    """
+    name = os.fspath(source)
+    if name == "digits":
+        return _Unlabelled(load_digits("train"))
+    if is_hub_data(name):
+        return _Unlabelled(open_hub_images(name))
+    files = named_files(name, on_note=lambda note: None)
+    if files is None:
+        return _Unlabelled(open_shards(name, split="val"))
+    if files == [name] and not (os.path.isfile(name) and is_image_name(name)):
+        raise DataError(
+            f"photos are a folder, a list of images, shards, a data set of the hub or an image file; "
+            f"{printable(name)} is none"
+        )
+    return files
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Unlabelled(Sequence[AnyImage]):
+    source: ImageSource | HubImages
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def __getitem__(self, index: Any) -> Any:
+        return self.source.read(index)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from mobileone.data.folder import image_files
-from mobileone.data.photos import photo_pixels
+from mobileone.data.photos import photo_pixels, unlabelled_photos
 from mobileone.errors import ConfigError, DataError
 from mobileone.input_spec import InputSpec
 
@@ -21,33 +19,31 @@ FLAT = 2.0
 
 
 def calibration_images(
-    folder: str | os.PathLike[str], spec: InputSpec, *, num_images: int | None = None, seed: int = 0
+    source: str | os.PathLike[str], spec: InputSpec, *, num_images: int | None = None, seed: int = 0
 ) -> Tensor:
-    """Photos below a folder, chosen by a seed, resized and cut as the network will see them.
+    """Photos of a place, chosen by a seed, resized and cut as the network will see them.
 
     Args:
-        folder: of images, in class folders or not; labels are not used.
+        source: as of `unlabelled_photos`: a folder, a list, shards and so on.
         spec: the network's.
         num_images: how many; None takes 100, or all where there are fewer.
-        seed: of the choice, which does not depend on the order of the folder's listing.
+        seed: of the choice, which does not depend on the order of a folder's listing.
 
     Returns:
         uint8 (N, 3, size, size).
 
     Raises:
-        DataError: if there is no folder, no image or fewer than `num_images`.
+        DataError: if there is no such place, no image or fewer than `num_images`.
         BadImageError: if a chosen image cannot be decoded; the message names it.
     """
     if num_images is not None and num_images < 1:
         raise ConfigError(f"num_images must be at least 1, got {num_images}")
-    if not Path(folder).is_dir():
-        raise DataError(f"calibration takes a folder of photos, got {folder}, which is none")
-    paths = image_files(Path(folder))
-    if num_images is not None and num_images > len(paths):
-        raise DataError(f"{num_images} calibration images are wanted, {folder} holds {len(paths)}")
+    photos = unlabelled_photos(source)
+    if num_images is not None and num_images > len(photos):
+        raise DataError(f"{num_images} calibration images are wanted, {source} holds {len(photos)}")
     generator = torch.Generator().manual_seed(seed)
-    chosen = torch.randperm(len(paths), generator=generator)[: num_images or DEFAULT_IMAGES]
-    return photo_pixels((paths[i] for i in sorted(chosen.tolist())), spec)
+    chosen = torch.randperm(len(photos), generator=generator)[: num_images or DEFAULT_IMAGES]
+    return photo_pixels((photos[i] for i in sorted(chosen.tolist())), spec)
 
 
 def doubts(pixels: Tensor, logits: Tensor) -> Sequence[str]:

@@ -98,8 +98,9 @@ def quantize(
     Args:
         model: a MobileOne or a FeatureExtractor in eval mode, in float; it is fused where it is not.
         path: the file to write, with the format's suffix; or a folder, where it is named after the variant.
-        images: photos of the kind that the network will see: a folder, of which 100 are taken (fewer where
-            there are fewer), or pixels cut to the network's size, uint8 (N, C, size, size).
+        images: photos of the kind that the network will see: a folder, a list, shards or a data set of the
+            hub, of which 100 are taken (fewer where there are fewer), or pixels cut to the network's size,
+            uint8 (N, C, size, size).
         format: a backend that backends/table.py has written in int8, such as onnx or litert.
         rule: how the ranges of activations are chosen.
         batch_size: images at a time.
@@ -111,7 +112,7 @@ def quantize(
     Raises:
         ConfigError: on images of another size, a format without int8, a prefix that is no C identifier or for
             another format than c, or an existing file without `force`.
-        DataError: on a folder without images, or with one that cannot be decoded.
+        DataError: on a place without images, or with one that cannot be decoded.
         ExportError: if the network cannot be quantised or gives NaN; nothing is written then.
         MissingExtraError: if a library is not installed.
 

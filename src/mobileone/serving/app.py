@@ -130,6 +130,8 @@ class PredictionService:
             self.pending -= 1
 
     async def _upload(self, request: Request) -> bytes:
+        if request.headers.get("content-type", "").lower().startswith("multipart/"):
+            raise RefusedError(415, "send the image file itself, not a form: curl --data-binary @photo.jpg")
         most = self.limits.max_bytes
         declared = request.headers.get("content-length", "0")
         data, too_large = bytearray(), RefusedError(413, f"larger than {most} bytes")
@@ -179,7 +181,7 @@ def make_app(predictor: Predictor, limits: ServeLimits | None = None) -> Starlet
         service.requests.labels(status).inc()
         service.latency.observe(time.perf_counter() - started)
         headers = {"retry-after": "1"} if status in (429, 503) else {}
-        if status in (408, 413):  # the rest of the upload is not read
+        if status in (408, 413, 415):  # the rest of the upload is not read
             headers["connection"] = "close"
         answer: Response = responses.JSONResponse(content, status, headers)
         return answer
@@ -197,6 +199,11 @@ def make_app(predictor: Predictor, limits: ServeLimits | None = None) -> Starlet
         )
         return answer
 
+    async def refuse(_: Request, error: Any) -> Response:
+        reason = "POST an image to /predict, or GET /health or /metrics"
+        answer: Response = responses.JSONResponse({"error": reason}, error.status_code, error.headers)
+        return answer
+
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
         yield
@@ -208,7 +215,9 @@ def make_app(predictor: Predictor, limits: ServeLimits | None = None) -> Starlet
         route("/health", health),
         route("/metrics", metrics),
     ]
-    app: Starlette = need("starlette.applications").Starlette(routes=routes, lifespan=lifespan)
+    app: Starlette = need("starlette.applications").Starlette(
+        routes=routes, lifespan=lifespan, exception_handlers={404: refuse, 405: refuse}
+    )
     return app
 
 
