@@ -64,10 +64,10 @@ def no_kernels_yet(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[
     folder = tmp_path / "cache"
     monkeypatch.setenv("MOBILEONE_CACHE", str(folder))
     native.load.cache_clear()
-    native.warn_without_kernels.cache_clear()
+    native.reasons_told.clear()
     yield folder
     native.load.cache_clear()
-    native.warn_without_kernels.cache_clear()
+    native.reasons_told.clear()
 
 
 @pytest.fixture

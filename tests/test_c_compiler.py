@@ -14,6 +14,7 @@ from mobileone.c_compiler import (
     find_compiler,
     find_target,
     library_suffix,
+    machine_compiler,
     zig_compiler,
 )
 from mobileone.errors import ConfigError, ExportError, MissingExtraError
@@ -25,12 +26,18 @@ def test_cc_names_the_compiler(monkeypatch):
     monkeypatch.setenv("CC", "no-such-compiler -O3")
     with pytest.raises(ConfigError, match="CC names the C compiler 'no-such-compiler', which is not there"):
         find_compiler()
+    monkeypatch.setenv("CC", "gcc '")
+    with pytest.raises(
+        ConfigError, match='CC is no command, No closing quotation: "gcc \'"; name a C compiler'
+    ):
+        find_compiler()
 
 
 def test_zig_is_taken_where_nothing_else_is(monkeypatch):
     monkeypatch.delenv("CC", raising=False)
     monkeypatch.setattr("shutil.which", lambda name: None)
     monkeypatch.setattr(module, "find_spec", lambda name: object())
+    assert machine_compiler() is None
     assert find_compiler() == zig_compiler() == [sys.executable, "-m", "ziglang", "cc"]
     monkeypatch.setattr(module, "find_spec", lambda name: None)
     with pytest.raises(MissingExtraError, match=re.escape("no C compiler found")):

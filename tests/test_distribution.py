@@ -7,7 +7,7 @@ from importlib.metadata import PackageNotFoundError
 
 import pytest
 
-from mobileone.distribution import distribution_name, needing_pytorch, pip_install
+from mobileone.distribution import distribution_name, needing_pytorch, pip_install, version_text
 from mobileone.errors import MissingExtraError
 
 # In this process PyTorch cannot be imported, nor what comes with it; only the runtime is installed.
@@ -38,6 +38,22 @@ def test_advice_names_the_package_that_is_installed(monkeypatch):
     assert pip_install("litert") == "pip install 'mobileone-runtime[litert]'"
     there.add("mobileone")
     assert distribution_name() == "mobileone"
+
+
+def test_version_names_what_is_there(monkeypatch):
+    there = {}
+
+    def version(name):
+        if name not in there:
+            raise PackageNotFoundError(name)
+        return there[name]
+
+    monkeypatch.setattr(importlib.metadata, "version", version)
+    assert version_text() == "mobileone, not installed"
+    there["mobileone-runtime"] = "1.2"
+    assert version_text() == "mobileone-runtime 1.2"
+    there |= {"mobileone": "1.3", "torch": "2.9+cpu"}
+    assert version_text() == "mobileone 1.3, torch 2.9+cpu"
 
 
 def test_a_missing_package_of_the_whole_is_explained_and_any_other_is_not():

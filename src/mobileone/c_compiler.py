@@ -74,24 +74,35 @@ def find_target(name: str) -> CompileTarget:
     return TARGETS[name]
 
 
-def find_compiler() -> list[str]:
-    """The command of this machine's C compiler: CC's, else cc, gcc, clang, or zig's where it is installed.
+def machine_compiler() -> list[str] | None:
+    """The command of this machine's own C compiler: CC's, else cc, gcc or clang; None if there is none.
 
     Raises:
-        ConfigError: if CC names none that is there.
-        MissingExtraError: if there is none.
+        ConfigError: if CC names none that is there, or is no command.
     """
     import shutil
 
-    if given := shlex.split(os.environ.get("CC", "")):
-        if shutil.which(given[0]) is None:
-            raise ConfigError(
-                f"CC names the C compiler {given[0]!r}, which is not there; name another or unset CC"
-            )
-        return given
-    for name in ("cc", "gcc", "clang"):
-        if shutil.which(name):
-            return [name]
+    text = os.environ.get("CC", "")
+    try:
+        given = shlex.split(text)
+    except ValueError as error:
+        raise ConfigError(f"CC is no command, {error}: {text!r}; name a C compiler or unset CC") from error
+    if given and shutil.which(given[0]) is None:
+        raise ConfigError(
+            f"CC names the C compiler {given[0]!r}, which is not there; name another or unset CC"
+        )
+    return given or next(([name] for name in ("cc", "gcc", "clang") if shutil.which(name)), None)
+
+
+def find_compiler() -> list[str]:
+    """The same command, or that of zig's where only that is installed.
+
+    Raises:
+        ConfigError: as `machine_compiler`.
+        MissingExtraError: if there is none.
+    """
+    if (own := machine_compiler()) is not None:
+        return own
     if find_spec("ziglang") is not None:
         return zig_compiler()
     raise MissingExtraError(
@@ -111,7 +122,7 @@ def zig_compiler() -> list[str]:
 
 
 def compile_c(command: Sequence[str], source: Path, output: Path) -> None:
-    """Run a compiler on a C file; `output` is whole or not there.
+    """Run a compiler on a C file, or on an object file; `output` is whole or not there.
 
     Args:
         command: the compiler and its flags, all but the source and the output.

@@ -7,7 +7,7 @@ PyTorch, and runs exported files.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from mobileone.errors import MissingExtraError
 
@@ -27,6 +27,21 @@ def distribution_name() -> str:
             continue
         return name
     return WHOLE
+
+
+def version_text() -> str:
+    """What is installed, in a line: the package and its version, and PyTorch's, which is not loaded for that.
+
+    >>> version_text().startswith("mobileone")
+    True
+    """
+    from importlib.metadata import PackageNotFoundError, version
+
+    shown = []
+    for name in (distribution_name(), "torch"):
+        with suppress(PackageNotFoundError):
+            shown.append(f"{name} {version(name)}")
+    return ", ".join(shown) or f"{WHOLE}, not installed"
 
 
 def pip_install(extra: str) -> str:

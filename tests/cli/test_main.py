@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import warnings
+from importlib.metadata import version
 
 import pytest
 
@@ -56,6 +57,18 @@ def test_wrong_usage_is_one_line(run, arguments, wanted):
     assert err.startswith("mobileone: usage: ")
     assert wanted in err
     assert err.count("\n") == 1
+
+
+def test_version_is_told_without_loading_torch(run):
+    code, out, err = run("--version")
+    assert (code, err) == (0, "")
+    assert out == f"mobileone {version('mobileone')}, torch {version('torch')}\n"
+    assert "mobileone --version" in " ".join(run("--help")[1].split())
+    code = """
+import sys; from mobileone.cli.main import main
+main(['--version']); sys.exit('torch' in sys.modules)"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout) == (0, out)
 
 
 @pytest.mark.parametrize("name", COMMANDS)

@@ -13,6 +13,7 @@ from PIL import Image
 from mobileone.checkpoint.load import load_model
 from mobileone.checkpoint.store import save_model
 from mobileone.model.create import create_model
+from mobileone.training.config.recipe import RECIPES
 
 
 def test_train_then_resume_then_use(run, photos, tiny, tmp_path):
@@ -39,6 +40,20 @@ def test_train_then_resume_then_use(run, photos, tiny, tmp_path):
     assert "holds a run already (config.json); go on with it by --resume, or choose another --run-dir" in err
     code, out, _ = run("train", "--run-dir", tmp_path / "run", "--resume", "--json")
     assert (code, len(json.loads(out)["records"])) == (0, 2)
+
+
+def test_help_names_every_recipe_of_the_table():
+    # In a process of its own: help shall cost nobody the import of torch.
+    code = (
+        "import sys; from mobileone.cli.main import main\n"
+        "try: main(['train', '--help'])\n"
+        "except SystemExit: print('torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.stdout.endswith("\nFalse\n"), done.stderr
+    text = " ".join(done.stdout.replace("│", " ").split())
+    told = text.partition("--recipe {None}|STR ")[2].partition(". Default: digits;")[0]
+    assert told.replace(" or ", ", ").split(", ") == [*RECIPES]
 
 
 def test_resuming_with_another_recipe_is_refused(run, photos, tmp_path):

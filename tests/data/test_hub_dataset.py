@@ -1,6 +1,7 @@
 """Data sets as the hub's library writes them: folders of Arrow files, and of Parquet with the images."""
 
 import pickle
+import tarfile
 
 import pytest
 
@@ -137,6 +138,64 @@ def test_images_without_labels_and_rows_without_image(datasets, cell, tmp_path):
     assert [source.name(index)[-8:] for index in (0, 2)] == ["train: 0", "train: 2"]
     with pytest.raises(BadImageError, match=r"bare:train: 1: there is no image in this row"):
         source.read(1)
+
+
+@pytest.fixture
+def by_path(datasets, cell, tmp_path):
+    """`by_path(folder, *paths)`: a data set of the library's that names its images."""
+
+    def make(*paths):
+        features = datasets.Features({"image": datasets.Image()})
+        rows = [{"bytes": None, "path": str(path)} for path in paths]
+        return datasets.Dataset.from_dict({"image": rows}, features=features)
+
+    (tmp_path / "secret.png").write_bytes(cell(7)["bytes"])
+    (tmp_path / "set").mkdir()
+    (tmp_path / "set" / "own.png").write_bytes(cell(9)["bytes"])
+    return make
+
+
+def test_a_local_set_names_files_of_its_own_folder_alone(by_path, tmp_path):
+    own, secret, link = tmp_path / "set" / "own.png", tmp_path / "secret.png", tmp_path / "set" / "link.png"
+    link.symlink_to(secret)
+    by_path(own, secret, link).to_parquet(tmp_path / "set" / "train.parquet")
+    source = open_hub_images(f"hf:{tmp_path}/set:train")
+    assert source.read(0).data == own.read_bytes()
+    for row in (1, 2):
+        with pytest.raises(
+            DataError, match=rf"set:train: row {row} names the file .*png, which is not"
+        ) as no:
+            source.read(row)
+        assert "\n" not in str(no.value)
+        assert not isinstance(no.value, BadImageError)  # nothing to skip and go on
+
+
+def test_a_set_of_the_hub_names_files_of_the_caches_alone(by_path, datasets, cell, monkeypatch, tmp_path):
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    (tmp_path / "hub").mkdir()
+    (tmp_path / "hub" / "blob").write_bytes(cell(5)["bytes"])
+    (tmp_path / "hub" / "0.png").symlink_to(tmp_path / "hub" / "blob")  # as the cache has them
+    found = by_path(tmp_path / "hub" / "0.png", tmp_path / "secret.png", tmp_path / "set" / "own.png")
+    monkeypatch.setattr(datasets, "load_dataset", lambda *_, **__: found)
+    source = open_hub_images("hf:a/b:train")
+    assert source.read(0).data == cell(5)["bytes"]
+    for row in (1, 2):
+        with pytest.raises(DataError, match=rf"hf:a/b:train: row {row} names the file"):
+            source.read(row)
+
+
+def test_folders_and_archives_of_images_are_read(datasets, cell, tmp_path):
+    for name in ("red", "blue"):
+        (tmp_path / "plain" / "train" / name).mkdir(parents=True)
+        (tmp_path / "plain" / "train" / name / "1.png").write_bytes(cell(3)["bytes"])
+    (tmp_path / "packed").mkdir()
+    with tarfile.open(tmp_path / "packed" / "train.tar.gz", "w:gz") as archive:
+        archive.add(tmp_path / "plain" / "train" / "red", "red")
+    for folder, number in (("plain", 2), ("packed", 1)):
+        source = open_hub_images(f"hf:{tmp_path}/{folder}:train")
+        assert [source.read(index).data for index in range(len(source))] == [cell(3)["bytes"]] * number
 
 
 @pytest.mark.parametrize(

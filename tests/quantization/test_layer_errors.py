@@ -7,7 +7,13 @@ import torch
 
 from mobileone.backends.quantized_network import Int8Encoding
 from mobileone.quantization import layer_errors
-from mobileone.quantization.layer_errors import compare_logits, to_integers, trace_errors
+from mobileone.quantization.layer_errors import (
+    LayerError,
+    compare_logits,
+    noisy_layer,
+    to_integers,
+    trace_errors,
+)
 
 
 def test_errors_are_traced_to_layers(quantized, small_pictures):
@@ -44,6 +50,18 @@ def test_what_the_next_bias_makes_up_for_is_not_counted(quantized, small_picture
         shares.append(trace_errors(quantized, small_pictures)[2].logit_share)
     assert shares[0] == pytest.approx(plain[2].logit_share, rel=1e-3)
     assert shares[1] > 2 * plain[2].logit_share
+
+
+def test_the_noisiest_layer_is_named_with_what_to_do():
+    layers = [
+        LayerError(name=name, kind="dense", sqnr_db=db, logit_share=0.5)
+        for name, db in (("stem", 9.9), ("stages.2.18", 6.49), ("stages.3.1", 10.0))
+    ]
+    told = noisy_layer(layers, 20, enough=100)
+    assert told.startswith("calibrated on 20 photos, layer stages.2.18 keeps 6.5 dB of signal over noise")
+    assert "less than 10: take more of what the network will see, 100 as a rule" in told
+    assert noisy_layer(layers, 100, enough=100) is None
+    assert noisy_layer(layers[2:], 20, enough=100) is None
 
 
 def test_both_networks_are_counted_against_the_labels():

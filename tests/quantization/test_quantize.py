@@ -1,13 +1,16 @@
 """Quantising refuses what it cannot calibrate, and calibrates once for any number of runtimes."""
 
 import copy
+from dataclasses import replace
 
 import pytest
 import torch
 
+from mobileone.backends.fused_layers import layers_of
 from mobileone.backends.manifest import read_manifest
+from mobileone.backends.quantized_network import Int8Encoding
 from mobileone.decision import Decision
-from mobileone.errors import ConfigError, DataError, ExportError
+from mobileone.errors import ConfigError, DataError, ExportError, MobileOneWarning
 from mobileone.quantization import quantize as module
 from mobileone.quantization.quantize import Quantizer, check_target, quantize
 
@@ -106,6 +109,24 @@ def test_a_network_is_calibrated_once_for_all_runtimes(small_network, small_pict
         path = quantizer(small_network, tmp_path / f"net{suffix}", format, 1)
         assert read_manifest(path).precision == "int8"
     assert calls == [16]
+
+
+def test_a_layer_that_few_photos_leave_noisy_is_a_note(small_network, small_pictures, tmp_path, monkeypatch):
+    """Few photos are stood in for by a rounding that a tenth of the steps is left to."""
+    original = module.quantize_layers
+
+    def coarse(layers, pixels, **options):
+        found = original(layers, pixels, **options)
+        step = Int8Encoding((20 * found.activations[conv].step,), found.activations[conv].zero_point)
+        return replace(found, activations={**found.activations, conv: step})
+
+    conv = layers_of(small_network).convs[2].name
+    monkeypatch.setattr(module, "quantize_layers", coarse)
+    with pytest.warns(
+        MobileOneWarning, match=r"on 16 photos, layer stages\.1\S+ keeps \S+ dB .*, 100"
+    ) as told:
+        quantize(small_network, tmp_path, images=small_pictures, format="onnx")
+    assert len(told) == 1
 
 
 def test_averages_are_not_taken_for_classes(small_network, tmp_path):

@@ -19,7 +19,7 @@ from typing import Any, Protocol
 from mobileone.cli.terminal import Terminated, cleaned_up_on_signals, safe_streams
 from mobileone.cli.usage import parse
 from mobileone.cli.words import for_parser, read_plainly
-from mobileone.distribution import needing_pytorch
+from mobileone.distribution import needing_pytorch, version_text
 from mobileone.errors import MobileOneError, MobileOneWarning, PreemptedError
 from mobileone.processor import share_cores
 
@@ -27,7 +27,9 @@ DESCRIPTION = """Train, test, use, fuse, convert and export MobileOne.
 
 MODEL is a variant name (mobileone_s0 … mobileone_s4, fresh weights), a run folder, a checkpoint file of any
 format (ours, timm, Apple, the reference port, mmpretrain), a published weights name (see `mobileone weights`)
-or hf:owner/name on the Hugging Face hub. test, predict and bench also take what export writes."""
+or hf:owner/name on the Hugging Face hub. test, predict and bench also take what export writes.
+
+`mobileone --version` says which package is installed, and which PyTorch."""
 
 
 class Command(Protocol):
@@ -172,10 +174,17 @@ def read_by_parser(arguments: Sequence[str]) -> Command:
     return command
 
 
+def _print_version() -> int:
+    print(version_text())
+    return 0
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the `mobileone` command line; the exit code."""
     share_cores()
     given = sys.argv[1:] if arguments is None else arguments
+    if list(given) == ["--version"]:
+        return guard(_print_version, prog="mobileone")
     return guard(lambda: parse(read_command, given, prog="mobileone").run(), prog="mobileone")
 
 

@@ -23,6 +23,7 @@ from mobileone.evaluation.metric_names import title_of
 from mobileone.input_spec import Size, size_text
 from mobileone.report.aligned_table import aligned_table
 from mobileone.task import Task
+from mobileone.training.config.recipe import RECIPES
 
 if TYPE_CHECKING:
     from mobileone.training.config.train_config import TrainConfig
@@ -39,6 +40,10 @@ RESUME = PrimitiveConstructorSpec(
     str_from_instance=lambda value: [value],
 )
 
+RECIPE_HELP = (
+    f"{', '.join([*RECIPES][:-1])} or {[*RECIPES][-1]}. Default: digits; with --resume, the run's own "
+    "settings, and a recipe that asks for others is refused."
+)
 
 # What the library says of its arguments, and what the flags are called.
 FLAGS = {
@@ -94,9 +99,7 @@ class Train:
     split_by: Literal["group", "looks"] | None = None
     """With --split or --folds, keep on one side: the images of a list's group (the default), or besides
     these the pictures of the same photo, which decodes all of them."""
-    recipe: str | None = None
-    """reference, paper_s0 … paper_s4, digits, finetune or linear_probe. Default: digits; with --resume, the
-    run's own settings, and a recipe that asks for others is refused."""
+    recipe: Annotated[str | None, arg(help=RECIPE_HELP)] = None
     exclude: Annotated[str | None, arg(metavar="FILE")] = None
     """Leave out the images that this file names: a CSV of `mobileone check-labels`, or a path a line."""
     run_dir: Path | None = None

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from mobileone.data.folder import PackedNames
 from mobileone.data.hub_address import HubAddress, is_saved_here, parse_hub_address
+from mobileone.data.hub_files import own_places, path_inside
 from mobileone.data.hub_parquet import ParquetTable
 from mobileone.data.hub_table import ArrowTable, HubTable, first_line, hub_reason
 from mobileone.data.layout import TESTING, VALIDATION
@@ -62,7 +63,7 @@ class HubImages:
 
         Raises:
             BadImageError: if there is none, or its file cannot be read.
-            DataError: if the data set's files are damaged or gone.
+            DataError: if the data set's files are damaged or gone, or a row names a file of somebody else's.
         """
         name = self.name(index)
         try:
@@ -75,8 +76,14 @@ class HubImages:
             return EncodedImage(name, cell["bytes"])
         if not cell.get("path"):
             raise BadImageError(f"{name}: there is no image in this row")
+        path = path_inside(cell["path"], self._table.places)
+        if path is None:
+            raise DataError(
+                f"{self._title}: row {index} names the file {printable(cell['path']):.200}, which is not the "
+                "data set's own, so it is not read; its images must lie in its folder or in its rows"
+            )
         try:
-            return EncodedImage(name, read_regular(cell["path"], IMAGE_BYTES))
+            return EncodedImage(name, read_regular(path, IMAGE_BYTES))
         except OSError as error:
             raise BadImageError(f"{name}: cannot be read ({error.strerror or error})") from error
 
@@ -232,8 +239,9 @@ def _splits(address: HubAddress) -> Mapping[str, HubTable]:
     except Exception as error:  # the library's, Arrow's and the network's, of no common base
         raise DataError(f"cannot open {shown}: {hub_reason(error)}") from error
     if isinstance(found, datasets.Dataset):
-        return {str(found.split or "train"): ArrowTable(found)}
-    return {str(name): ArrowTable(table) for name, table in found.items()}
+        found = {found.split or "train": found}
+    places = own_places(folder)
+    return {str(name): ArrowTable(table, places=places) for name, table in found.items()}
 
 
 def _parquet_splits(builder: Any, shown: str) -> Mapping[str, HubTable]:

@@ -126,6 +126,8 @@ class ParquetTable:
         cache: None is that of shards behind URLs.
     """
 
+    places: Sequence[Path] = ()
+
     def __init__(self, urls: Sequence[str], *, features: Any = None, cache: ShardCache | None = None) -> None:
         self._urls, self._features, self._given_cache = tuple(urls), features, cache
         self._tables: OrderedDict[tuple[int, str], Any] = OrderedDict()

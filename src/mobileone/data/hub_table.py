@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, Protocol
 
 from mobileone.outside_text import printable
@@ -26,16 +27,21 @@ class HubTable(Protocol):
     def cell(self, column: str, index: int) -> Mapping[str, Any]:
         """An image: its `bytes`, its `path`, or neither."""
 
+    @property
+    def places(self) -> Sequence[Path]:
+        """Folders that paths may lead into; any other is not followed."""
+
 
 class ArrowTable:
     """A split that the library has downloaded, or wrote.
 
     Args:
         table: the library's data set.
+        places: folders that paths in it may lead into.
     """
 
-    def __init__(self, table: Any) -> None:
-        self._table = table
+    def __init__(self, table: Any, *, places: Sequence[Path] = ()) -> None:
+        self._table, self.places = table, places
         self._images: dict[str, Any] = {}
 
     @property

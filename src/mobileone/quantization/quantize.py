@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -18,7 +19,7 @@ from mobileone.backends.manifest import Manifest
 from mobileone.backends.quantized_network import QuantizedNetwork
 from mobileone.backends.table import BACKENDS, find_backend
 from mobileone.backends.writer import find_int8_writer
-from mobileone.errors import ConfigError, ExportError
+from mobileone.errors import ConfigError, ExportError, MobileOneWarning
 from mobileone.exporting.pipeline import (
     Evidence,
     choose_target,
@@ -35,8 +36,8 @@ from mobileone.inference.torch_classifier import TorchClassifier
 from mobileone.input_spec import Size, sides
 from mobileone.model.features import Network
 from mobileone.model.network import MobileOne
-from mobileone.quantization.calibration_images import calibration_images, doubts
-from mobileone.quantization.layer_errors import LayerError, trace_errors
+from mobileone.quantization.calibration_images import DEFAULT_IMAGES, calibration_images, doubts
+from mobileone.quantization.layer_errors import LayerError, noisy_layer, trace_errors
 from mobileone.quantization.quantize_layers import quantize_layers
 from mobileone.quantization.ranges import Range
 
@@ -109,6 +110,9 @@ def quantize(
         source: where the model came from, for the manifest.
         force: replace what is there.
 
+    Warns:
+        MobileOneWarning: where few photos leave a layer less than 10 dB of signal over its noise.
+
     Raises:
         ConfigError: on images of another size, a format without int8, a prefix that is no C identifier or for
             another format than c, or an existing file without `force`.
@@ -151,10 +155,13 @@ def quantize(
         options=options,
         symbols=symbols,
     )
+    layers = trace_errors(quantized, images)
+    if (noisy := noisy_layer(layers, len(images), enough=DEFAULT_IMAGES)) is not None:
+        warnings.warn(noisy, MobileOneWarning, stacklevel=2)
     return QuantizeResult(
         path=target,
         manifest=manifest,
-        layers=trace_errors(quantized, images),
+        layers=layers,
         float_bytes=4 * quantized.layers.num_parameters,
         # Averages are no classes: which one is largest says nothing of the images.
         warnings=[

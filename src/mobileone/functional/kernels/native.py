@@ -9,11 +9,7 @@ from __future__ import annotations
 import ctypes
 import functools
 import hashlib
-import os
 import platform
-import shlex
-import shutil
-import subprocess
 import tempfile
 import warnings
 from pathlib import Path
@@ -22,12 +18,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from mobileone.c_compiler import compile_c, machine_compiler
 from mobileone.cache import cache_dir
+from mobileone.errors import MobileOneError
 
 SOURCES = Path(__file__).parent
 FLAGS = ("-O3", "-march=native", "-fopenmp", "-fPIC", "-w")
 REALS = {torch.float32: ("float", "int32_t"), torch.float64: ("double", "int64_t")}
-TIMEOUT_S = 120
+reasons_told: list[str] = []
 
 
 class BuildError(Exception):
@@ -87,13 +85,15 @@ def compiled(source: Path, dtype: torch.dtype = torch.float32) -> ctypes.CDLL:
     """
     try:
         return ctypes.CDLL(str(_build(source, REALS[dtype])))
-    except (BuildError, OSError) as error:
+    except (MobileOneError, OSError) as error:
         raise BuildError(str(error).strip().partition("\n")[0]) from error
 
 
-@functools.cache
 def warn_without_kernels(reason: str) -> None:
-    """Say once a process and reason that plain torch takes the kernels' place."""
+    """Say once a process that plain torch takes the kernels' place, and the first reason."""
+    if reasons_told:
+        return
+    reasons_told.append(reason)
     warnings.warn(
         f"the compiled CPU kernels are not available ({reason}); training runs as plain torch, which is "
         "slower. Install a C compiler with OpenMP (gcc or clang), or name one in CC",
@@ -103,7 +103,9 @@ def warn_without_kernels(reason: str) -> None:
 
 
 def _build(source: Path, real: tuple[str, str]) -> Path:
-    command = shlex.split(os.environ.get("CC", "")) or [_first_compiler()]
+    command = machine_compiler()  # not zig's: it calls LLVM's OpenMP, and torch for Linux loads GNU's
+    if command is None:
+        raise BuildError("no C compiler found")
     code = b"".join(path.read_bytes() for path in (source, *sorted(SOURCES.glob("*.h"))))
     key = hashlib.sha256(code + repr((command, FLAGS, real, _processor())).encode()).hexdigest()[:16]
     try:
@@ -114,36 +116,17 @@ def _build(source: Path, real: tuple[str, str]) -> Path:
     library = folder / f"{source.stem}-{real[0]}-{key}.so"
     if not library.exists():
         with tempfile.TemporaryDirectory(dir=folder) as work:
-            made = Path(work) / "kernels.so"
+            made = Path(work) / "kernels.o"
             defines = [f"-DREAL={real[0]}", f"-DMASK={real[1]}"]
-            objects = [str(Path(work) / "kernels.o")]
-            _run([*command, *FLAGS, *defines, "-c", str(source), "-o", objects[0]])
+            compile_c([*command, *FLAGS, *defines, "-c"], source, made)
             # Linked without OpenMP: the symbols are those of the copy torch has loaded. A second OpenMP in
             # the process would bring threads of its own, which fight with torch's.
-            _run([*command, "-shared", *_undefined_allowed(), *objects, "-o", str(made)])
-            os.replace(made, library)  # many ranks may build at once
+            compile_c([*command, "-shared", *_undefined_allowed()], made, library)
     return library
-
-
-def _first_compiler() -> str:
-    for name in ("cc", "gcc", "clang"):
-        if shutil.which(name):
-            return name
-    raise BuildError("no C compiler found")
 
 
 def _undefined_allowed() -> list[str]:
     return ["-undefined", "dynamic_lookup"] if platform.system() == "Darwin" else []
-
-
-def _run(command: list[str]) -> None:
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=TIMEOUT_S)
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise BuildError(f"{command[0]} did not run: {error}") from error
-    if done.returncode:
-        lines = [line for line in done.stderr.splitlines() if "error" in line] or done.stderr.splitlines()
-        raise BuildError(f"{command[0]} failed: {lines[0] if lines else done.returncode}")
 
 
 def _processor() -> str:
