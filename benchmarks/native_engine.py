@@ -4,7 +4,8 @@ Each figure is of processes of their own, a few runs each, candidate after candi
 that what disturbs the machine disturbs all. Images are bytes in, logits out. "warm" is one run after the
 other; "cold" reads and writes 48 MB between runs, which throws the weights out of the caches. The spread is
 from the lowest to the highest median of a round. The floor is what the processor's dot products alone would
-take, padding included, at the rate that a loop of nothing else reaches in the same round.
+take, padding included, at the rate that a loop of nothing else reaches in the same round. On a processor
+whose best is AVX2 all candidates run with that, and there are no narrower kernels to compare.
 
 S0 has Apple's weights, calibrated on photos; the others have fresh weights, which do not matter for speed,
 calibrated on seeded pictures. Cold caches, narrower kernels, the start and exactness are S0's. Exactness is
@@ -21,7 +22,6 @@ import datetime
 import json
 import os
 import pickle
-import platform
 import statistics
 import subprocess
 import sys
@@ -35,33 +35,15 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.dot_products import dots_per_second, instruction_sets
+from mobileone.processor import num_cores, processor_name
+
 WEIGHTS = Path("../shared/data/apple_s0/mobileone_s0.pth.tar")
 PHOTOS = Path("../shared/data/imagenet_val_300")
 RUNTIMES = ("c", "openvino", "litert", "onnx", "executorch")
 PACKAGES = ("openvino", "ai-edge-litert", "onnxruntime", "executorch", "torch")
 COLD_BYTES = 48 * 2**20
 WARM_UP = 20
-FLOOR_C = """
-#include <immintrin.h>
-#include <time.h>
-#define TWELVE(X) X(0) X(1) X(2) X(3) X(4) X(5) X(6) X(7) X(8) X(9) X(10) X(11)
-#define CLEAR(i) __m512i c##i = _mm512_setzero_si512();
-#define DOT(i) __asm__ volatile("vpdpbusd %1, %1, %0" : "+v"(c##i) : "v"(a));
-__attribute__((target("avx512f,avx512vnni"))) double rate(void) {
-  double best = 1e9;
-  for (int r = 0; r < 300; r++) {
-    struct timespec t0, t1;
-    __m512i a = _mm512_set1_epi32(1);
-    TWELVE(CLEAR)
-    clock_gettime(CLOCK_MONOTONIC, &t0);
-    for (int k = 0; k < 20000; k++) { TWELVE(DOT) }
-    clock_gettime(CLOCK_MONOTONIC, &t1);
-    const double t = (t1.tv_sec - t0.tv_sec) + 1e-9 * (t1.tv_nsec - t0.tv_nsec);
-    if (t < best) best = t;
-  }
-  return 12.0 * 20000 / best;
-}
-"""
 
 
 @dataclass(frozen=True)
@@ -187,23 +169,6 @@ def padded_dots(path: Path) -> int:
     return total
 
 
-def dots_per_second() -> float | None:
-    """Of 64 bytes, one core; None where the processor has none."""
-    import ctypes
-
-    from mobileone.c_compiler import compile_c, find_compiler
-
-    if "avx512_vnni" not in Path("/proc/cpuinfo").read_text(encoding="utf-8"):
-        return None
-    with tempfile.TemporaryDirectory() as folder:
-        source, library = Path(folder) / "floor.c", Path(folder) / "floor.so"
-        source.write_text(FLOOR_C, encoding="utf-8")
-        compile_c([*find_compiler(), "-O2", "-shared", "-fPIC"], source, library)
-        rate = ctypes.CDLL(str(library)).rate
-        rate.restype = ctypes.c_double
-        return float(rate())
-
-
 def subjects(paths: dict[str, Path], threads: Sequence[int], *, closely: bool) -> Iterator[Subject]:
     """All candidates for one network, in the order of a round; closely: cold caches, narrower kernels."""
     for count in threads:
@@ -213,9 +178,10 @@ def subjects(paths: dict[str, Path], threads: Sequence[int], *, closely: bool) -
         return
     for name, path in paths.items():
         yield Subject(f"{name} cold", path, 1, cold=True)
-    if "openvino" in paths:
+    narrower = instruction_sets()[1:]  # the best are what the others have run with
+    if "openvino" in paths and "avx2" in narrower:
         yield Subject("openvino avx2", paths["openvino"], 1, environment={"ONEDNN_MAX_CPU_ISA": "AVX2"})
-    for kernels in ("avxvnni", "avx2"):
+    for kernels in narrower:
         yield Subject(f"c {kernels}", paths["c"], 1, kernels=kernels)
 
 
@@ -361,17 +327,10 @@ def header() -> str:
             found.append(f"{name} {version(name)}")
         except PackageNotFoundError:
             continue
-    model = next(
-        (
-            line.partition(":")[2].strip()
-            for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-            if line.startswith("model name")
-        ),
-        platform.processor(),
-    )
     load = os.getloadavg()[0]
     today = datetime.date.today().isoformat()
-    return f"{model}, {os.cpu_count()} cores, load {load:.1f}; {', '.join(found)}; {today}"
+    machine = f"{processor_name()} ({', '.join(instruction_sets())}), {num_cores()} cores, load {load:.1f}"
+    return f"{machine}; {', '.join(found)}; {today}"
 
 
 def main() -> None:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from mobileone import __version__
 from mobileone.backends.c.c_text import byte_array, c_float, c_string, section, string_array
+from mobileone.backends.c.channel_order import order_channels
 from mobileone.backends.c.decision_block import decision_block
 from mobileone.backends.c.integers import run_integers
 from mobileone.backends.c.kernel_sets import all_kernels, template
@@ -80,6 +81,7 @@ def generate(
     if min(size) < SMALLEST_SIDE:
         raise ConfigError(f"the C engine takes images of at least 32×32, got {size[0]}×{size[1]}")
     _check_finite(quantized)
+    quantized = order_channels(quantized)
     plan, tables = plan_network(quantized, size), LayerTables(quantized)
     stem_panels = tables.stem(plan.stem, image_width=size[1], width=plan.stem_size[1])
     steps = [tables.step(index, step) for index, step in enumerate(plan.steps)]

@@ -98,7 +98,7 @@ KERNEL_SETS = (
     KernelSet(
         "avx2",
         "avx2",
-        ("vectors_avx2.c", _256_BITS, "products_of_words.c", "pointwise.c", *_SHARED),
+        ("vectors_avx2.c", _256_BITS, "products_of_words.c", "pointwise_pairs.c", *_SHARED),
         "HAS_X86_KERNELS",
     ),
     KernelSet("i8mm", "neon", ("neon_i8mm.c", *_NEON), "HAS_ARM_KERNELS"),

@@ -26,6 +26,7 @@ from mobileone.backends.c.packing import (
     settle_constants,
     tile_shape,
 )
+from mobileone.backends.c.pair_order import pair_orders
 from mobileone.backends.fused_layers import ConvLayer
 from mobileone.backends.quantized_network import QuantizedNetwork
 
@@ -192,15 +193,24 @@ class LayerTables:
         lines = []
         for index, panel in enumerate(panels):
             constants = self._layer(f"{name}_{index}", what, panel.layer)
-            shape = 0  # the classifier has a kernel of its own
+            shape, order = 0, "NULL"  # the classifier has a kernel of its own
             if pixels:
                 tiles = tile_shape(pitch, panel.vectors, pixels, groups=panel.groups, width=width)
-                shape = self._shape(tiles)
+                shape, order = self._shape(tiles), self._order(f"{name}_{index}", panel)
             lines.append(
-                f"  {{{constants}, {start}, {panel.groups}, {panel.vectors}, {panel.blocks}, "
+                f"  {{{constants}, {order}, {start}, {panel.groups}, {panel.vectors}, {panel.blocks}, "
                 f"{panel.channel}, {shape}, {pitch}}}"
             )
         self.tables.append(f"static const panel {name}_panels[] = {{\n" + ",\n".join(lines) + "};")
+
+    def _order(self, name: str, panel: PackedPanel) -> str:
+        """In which a processor without dot products of bytes takes the groups of input channels."""
+        orders = pair_orders(panel)
+        text = number_array(f"{name}_order", orders)
+        self._constant(
+            f"#if HAS_X86_KERNELS\n{text}\n#else\n#define {name}_order NULL\n#endif", orders.nbytes
+        )
+        return f"{name}_order"
 
     def _shape(self, shape: TileShape) -> int:
         if shape not in self.shapes:

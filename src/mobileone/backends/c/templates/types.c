@@ -29,6 +29,7 @@ typedef struct { /* Output channels of a matrix product, 16 · vectors a block; 
   const int8_t *weights;
   const int32_t *bias[2];
   const float *scale;
+  const uint16_t *order; /* of groups, where dot products of bytes saturate; see pair_orders */
   int32_t offset;
   int32_t is_lifted; /* sums may begin 2^23 higher; see V_round */
   int32_t groups;    /* of four input channels */

@@ -8,10 +8,9 @@ V_INLINE V_ints V_add(V_ints a, V_ints b) { return _mm256_add_epi32(a, b); }
 V_INLINE void V_store_ints(int32_t *p, V_ints a) { _mm256_storeu_si256((__m256i *)p, a); }
 V_INLINE void V_store_sums(int32_t *p, V_ints a) { V_store_ints(p, a); }
 V_INLINE V_ints V_start(const int32_t *bias, int is_lifted) { return (void)is_lifted, V_load(bias); }
-V_INLINE V_ints V_weights(const V_weight *p) { return V_load(p); }
 
 /* Four bytes, or two of 16 bits, to all lanes. */
-V_INLINE V_ints V_broadcast(const V_pixel *p) {
+V_INLINE V_ints V_broadcast(const void *p) {
   int32_t all;
   memcpy(&all, p, 4);
   return _mm256_set1_epi32(all);

@@ -5,7 +5,8 @@
 #define V_KERNEL V_TARGET static __attribute__((noinline))
 enum { V_TURN = 1, V_MOST_PIXELS = 8, V_SIGNED = 0 };
 typedef __m256i V_ints, V_bytes;
-typedef int16_t V_pixel, V_weight;
+typedef uint8_t V_pixel;
+typedef int16_t V_weight;
 
 /* sums + the products of two values and two weights a lane. The sum is an instruction: gcc 12 would first add products
    to one another, and run out of registers. */

@@ -9,6 +9,8 @@ typedef uint8_t V_pixel;
 typedef int8_t V_weight;
 typedef V_ints V_held;
 
+V_INLINE V_ints V_weights(const V_weight *p) { return _mm256_loadu_si256((const __m256i *)(const void *)p); }
+
 V_INLINE V_ints V_dot(V_ints sums, V_ints bytes, V_ints weights) {
 #ifdef __clang__
   return _mm256_dpbusd_avx_epi32(sums, bytes, weights);
