@@ -248,7 +248,11 @@ def measure_latency(
     print(
         f"{'ms, ' + str(options.rounds * options.runs) + ' runs':36}      min      p10   median   min / ours"
     )
-    ours = {threads: min(found[name]) for name, (_, _, threads) in zip(names, candidates[:2], strict=False)}
+    ours = {
+        threads: min(found[name])
+        for name, (runtime, _, threads) in zip(names, candidates, strict=True)
+        if runtime == "engine"
+    }
     for name, (_, _, threads) in zip(names, candidates, strict=True):
         times = sorted(found[name])
         figures = (times[0], times[len(times) // 10], statistics.median(times), times[0] / ours[threads])

@@ -41,12 +41,13 @@ const answers = {
     return { milliseconds: Array.from({ length: runs }, (_, index) => (7 + ((index * 7919) % 100) / 50 + warmup * 0) / threads), kernels: "simd128" };
   },
   async prove({ network, threads = 1 }) {
-    const differs = network === "odd";
+    if (network === "lost") throw new Error("lost.bin could not be fetched: is this device online?");
+    const differs = network === "odd", rounds = network === "rounding";
     return {
-      same: !differs,
-      differing: differs ? 3 : 0,
+      same: !differs && !rounds,
+      differing: differs || rounds ? 3 : 0,
       of: 28,
-      greatest: differs ? 0.25 : 0,
+      greatest: differs ? 0.25 : rounds ? 4.8e-7 : 0,
       scale: 3,
       kernels: "simd128",
       replaced: differs,

@@ -348,6 +348,16 @@ def test_what_differs_from_python_is_said(tab):
     assert "3.9 % of its values, by 2 at most. That is allowed." in text
 
 
+def test_what_only_rounds_is_close_and_what_is_lost_is_not_run(browser, mock_site, served):
+    rounding = network("rounding", runtime="litert")
+    tab = browser.open(f"{served(mock_site(rounding, network('lost')))}#proved")
+    tab.wait_for("document.querySelectorAll('#proofs .badge').length === 5")
+    text = tab.evaluate("document.getElementById('proofs').innerText")
+    assert "close 1 thread: 3 of 28 numbers differ from Python's, by 1.6e-7 of the greatest at most." in text
+    assert "not run 2 threads: lost.bin could not be fetched" in text
+    tab.command("Page.close")
+
+
 def test_everything_has_a_name_and_is_reached_by_keyboard(tab):
     unnamed = """[...document.querySelectorAll('button, a, input, select, textarea, progress, video')]
       .filter((each) => !(each.innerText || each.getAttribute('aria-label') || each.labels?.length))

@@ -5,7 +5,8 @@ import { find, make, onPress, sentence } from "./elements.js";
 /** @import { Engine, Network, Proof, Site } from "./protocol.js" */
 /** @import { Proven } from "./result.js" */
 
-/** Share of the greatest logit by which fp32 may differ from Python's: what `export` allows. fp16 differs by more. */
+/** Share of the greatest logit by which floats may differ from Python's: what `export` allows. fp16 differs by more, and so
+ *  does one step of an int8 network. */
 const ROUNDING = 1e-4;
 
 export class Proved {
@@ -55,24 +56,31 @@ export class Proved {
       const { differing, of, greatest, pixels } = proof;
       const close = isRounding(network, proof);
       this.found.push({ title: network.title, threads, differing, of, greatest, close, pixelsDiffering: pixels.differing, pixelsOf: pixels.of });
-      const lines = [line(proof.same || (close && "close"), `${given}: ${numbers(network, proof)}${proof.kernels ? ` Kernels: ${proof.kernels}.` : ""}`)];
+      const lines = [line(proof.same ? "same" : close ? "close" : "differs", `${given}: ${numbers(network, proof)}${proof.kernels ? ` Kernels: ${proof.kernels}.` : ""}`)];
       if (proof.replaced) lines.push(make("p", { class: "soft" }, `${given}: before, relaxed SIMD gave other integers on this device; it is not used any more.`));
       if (threads > 1) return lines;
-      lines.push(line(pixels.same, pixels.same ? `Pre-processing: the same pixels as in Python, ${pixels.of} of ${pixels.of} pictures.` : `Pre-processing: ${pixels.differing} of ${pixels.of} pictures differ from Python's.`));
+      lines.push(line(pixels.same ? "same" : "differs", pixels.same ? `Pre-processing: the same pixels as in Python, ${pixels.of} of ${pixels.of} pictures.` : `Pre-processing: ${pixels.differing} of ${pixels.of} pictures differ from Python's.`));
       if (proof.decoding) lines.push(make("p", { class: "soft" }, decoding(proof.decoding)));
       return lines;
     } catch (error) {
-      return [line(false, `${given}: ${sentence(error)}`)];
+      return [line("not run", `${given}: ${sentence(error)}`)];
     }
   }
 }
+
+/**
+ * Whether logits are integers times one number a class, the same everywhere; LiteRT.js rounds in between.
+ *
+ * @param {Network} network
+ */
+const givesIntegers = ({ runtime, precision }) => runtime === "engine" && precision === "int8";
 
 /**
  * @param {Network} network
  * @param {Proof} proof
  */
 function isRounding(network, { greatest, scale, pixels }) {
-  return network.precision === "fp32" && pixels.same && greatest <= ROUNDING * scale;
+  return !givesIntegers(network) && pixels.same && greatest <= ROUNDING * scale;
 }
 
 /**
@@ -80,7 +88,7 @@ function isRounding(network, { greatest, scale, pixels }) {
  * @param {Proof} proof
  */
 function numbers(network, { same, differing, of, greatest, scale }) {
-  const kind = network.precision === "int8" ? "integers" : "numbers";
+  const kind = givesIntegers(network) ? "integers" : "numbers";
   if (same) return `the same ${kind} as in Python, all ${of} to the last bit.`;
   const most = kind === "integers" ? greatest.toPrecision(2) : `${(greatest / scale).toExponential(1)} of the greatest`;
   return `${differing} of ${of} ${kind} differ from Python's, by ${most} at most.`;
@@ -93,9 +101,10 @@ function decoding({ differing, of, greatest }) {
 }
 
 /**
- * @param {boolean | "close"} isGood
+ * @param {"same" | "close" | "differs" | "not run"} found
  * @param {string} text
  */
-function line(isGood, text) {
-  return make("p", {}, make("span", { class: `badge ${isGood ? "good" : "bad"}` }, isGood === "close" ? isGood : isGood ? "same" : "differs"), ` ${text}`);
+function line(found, text) {
+  const isGood = found === "same" || found === "close";
+  return make("p", {}, make("span", { class: `badge ${isGood ? "good" : "bad"}` }, found), ` ${text}`);
 }

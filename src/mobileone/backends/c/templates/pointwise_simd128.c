@@ -10,8 +10,13 @@ V_INLINE void V_groups(V_ints sums[V_MOST_PIXELS][2], const V_pixel *pixels, con
     UNROLL for (int p = 0; p < size; p++) {
       V_ints four;
       V_LOAD_AT(four, "v128.load64_splat", pixels, 2 * (p * pitch + 4 * k));
+      V_ints products[2]; /* both before either is added: that keeps an x86's multipliers busier */
       UNROLL for (int half = 0; half < 2; half++) {
-        sums[p][half] = V_dot(sums[p][half], four, w[half]);
+        products[half] = wasm_i32x4_dot_i16x8(four, w[half]);
+        V_IN_PLACE(products[half]);
+      }
+      UNROLL for (int half = 0; half < 2; half++) {
+        sums[p][half] = V_add(sums[p][half], products[half]);
         V_IN_PLACE(sums[p][half]);
       }
     }

@@ -3,7 +3,7 @@
 enum { V_LANES = 4, V_SLICE = 4, V_TURN = 2, V_SUMS = 12, V_TAPS = 256, V_TAPS_ROOM = 6 * V_TAPS };
 typedef uint8_t V_pixel;
 typedef int8_t V_weight;
-typedef v128_t V_held;
+typedef v128_t V_bytes, V_held;
 
 V_INLINE V_ints V_dot(V_ints sums, V_bytes bytes, V_ints weights) {
   return wasm_i32x4_relaxed_dot_i8x16_i7x16_add(weights, bytes, sums);

@@ -2,7 +2,7 @@
 
 #define V_INLINE static inline __attribute__((always_inline))
 #define V_KERNEL static __attribute__((noinline))
-typedef v128_t V_ints, V_bytes;
+typedef v128_t V_ints;
 
 /* Loads with their offset in the instruction, which LLVM computes instead; and a sum that it may not move, for engines
    keep few registers apart: without both, tiles run at half the speed. */
@@ -20,11 +20,17 @@ V_INLINE void V_store_ints(int32_t *p, V_ints a) { wasm_v128_store(p, a); }
    machine that the kernels are for. */
 V_INLINE V_ints V_whole(v128_t values) { return wasm_i32x4_relaxed_trunc_f32x4(wasm_f32x4_nearest(values)); }
 #else
-/* To whole numbers, half to even, by way of the fraction's low bits, once nothing is too large for them. */
+/* Read from memory: engines make a constant of instructions, anew wherever it is used. */
+ALIGNED static const float V_lowest[4] = {-512, -512, -512, -512};
+ALIGNED static const float V_shift[4] = {12582912, 12582912, 12582912, 12582912};
+
+/* To whole numbers, half to even, by way of the fraction's low bits, once nothing is too small for them; what is too
+   large stays large. */
 V_INLINE V_ints V_whole(v128_t values) {
-  values = wasm_f32x4_pmax(wasm_f32x4_const_splat(-512), wasm_f32x4_pmin(wasm_f32x4_const_splat(512), values));
-  return wasm_i32x4_sub(wasm_f32x4_add(values, wasm_f32x4_const_splat(12582912.0f)),
-                        wasm_i32x4_const_splat(0x4B400000));
+  v128_t lowest, shift;
+  V_LOAD_AT(lowest, "v128.load", V_lowest, 0);
+  V_LOAD_AT(shift, "v128.load", V_shift, 0);
+  return wasm_i32x4_sub(wasm_f32x4_add(wasm_f32x4_pmax(lowest, values), shift), shift);
 }
 #endif
 
