@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 
@@ -9,6 +10,7 @@ from mobileone.errors import ConfigError
 from mobileone.training.config.recipe import RECIPES, recipe
 from mobileone.training.config.train_config import TrainConfig
 from mobileone.training.method.schedule import scaled_lr
+from mobileone.variants import Variant, get_variant
 
 
 @pytest.mark.parametrize("name", RECIPES)
@@ -76,3 +78,14 @@ def test_recipes_are_read_without_torch() -> None:
 @pytest.mark.parametrize("name", RECIPES)
 def test_a_recipe_leaves_the_number_of_workers_to_the_machine(name: str) -> None:
     assert recipe(name).loading.num_workers == (0 if name == "digits" else None)
+
+
+def test_imagenette_trains_one_branch_a_unit_and_is_s0_when_fused() -> None:
+    config = recipe("imagenette")
+    variant = config.model
+    assert isinstance(variant, Variant)
+    assert variant.num_conv_branches == 1
+    assert replace(variant, name="mobileone_s0", num_conv_branches=4) == get_variant("mobileone_s0")
+    sizes = [config.images_at(epoch).size for epoch in (0, 7, 8, 15, 16, 19)]
+    assert sizes == [64, 64, 96, 96, 112, 112]
+    assert config.input_spec.size == 128

@@ -11,8 +11,8 @@ from mobileone.training.config.rules import is_finite_from, require, require_cho
 OptimizerName = Literal["sgd", "adamw", "muon"]
 ScheduleName = Literal["cosine", "wsd"]
 
-MOST_ADAPTIVE_LR = 0.02
-"""Of `base_lr` with steps that are as long as the rate says; SGD's default is five times as much."""
+MOST_ADAPTIVE_LR = 0.05
+"""Of `base_lr` with steps that are as long as the rate says; SGD's default is twice as much."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
