@@ -89,7 +89,7 @@ def test_bad_input_is_one_line(checkpoint, photos, tmp_path, capsys):
     assert "pass --format" in error_of(["export", checkpoint, "-o", tmp_path / "out"], capsys)
     assert "no model" in error_of(["export", "nothing", "-o", target], capsys)
     assert "got 7" in error_of(["export", checkpoint, "-o", target, "--input-size", "7"], capsys)
-    assert "takes a folder" in error_of(["export", checkpoint, "-o", target, "--images", photo], capsys)
+    assert "photos are" in error_of(["export", checkpoint, "-o", target, "--images", checkpoint], capsys)
     assert not target.exists()
     assert "is not there" in error_of(["predict", target, photo], capsys)
     assert main(["export", checkpoint, "-o", str(target)]) == 0

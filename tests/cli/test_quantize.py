@@ -103,7 +103,7 @@ def test_bad_calibration_folders(needs_backend, capsys, model_file, photos, tmp_
     target = ("-o", tmp_path / "t.onnx")
     (tmp_path / "empty").mkdir()
     assert "no images below" in refused(capsys, tmp_path, model_file, "--calib", tmp_path / "empty", *target)
-    assert "which is none" in refused(capsys, tmp_path, model_file, "--calib", tmp_path / "no", *target)
+    assert "no is none" in refused(capsys, tmp_path, model_file, "--calib", tmp_path / "no", *target)
     wanted = (model_file, "--calib", photos, *target, "--num-images")
     assert "50 calibration images are wanted" in refused(capsys, tmp_path, *wanted, 50)
     assert "at least 1, got 0" in refused(capsys, tmp_path, *wanted, 0)
