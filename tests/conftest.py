@@ -30,18 +30,15 @@ from mobileone.variants import Variant
 SHARED_DATA = Path(__file__).resolve().parents[1] / ".." / "shared" / "data"
 
 
+# Small tensors gain nothing by threads, which wait for each other at full speed: on a busy machine of 2 cores
+# quantising a tiny network took ten times as long with two. A test that wants more says so.
+torch.set_num_threads(1)
+
+
 @pytest.fixture(autouse=True)
 def _seeded() -> None:
     torch.manual_seed(0)
-
-
-@pytest.fixture
-def one_thread() -> Iterator[None]:
-    """Small tensors gain nothing by threads, and other tests run beside these."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+    torch.set_num_threads(1)  # what a test has set, or a backend's session, is no other's
 
 
 @pytest.fixture

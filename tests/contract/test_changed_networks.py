@@ -25,8 +25,6 @@ from mobileone.reparam.fuse import reparameterize
 from mobileone.reparam.verify import verify
 from mobileone.variants import Variant
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 SMALL = Variant("small", (16, 16, 16, 16), num_conv_branches=2, depths=(1, 1, 1, 1), se_blocks=(0, 1, 0, 0))
 
 

@@ -12,6 +12,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+import torch
+
+
+@pytest.fixture(autouse=True)
+def _several_threads() -> None:
+    """The kernels' division of work among threads is under test here."""
+    torch.set_num_threads(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 2)
 
 
 @pytest.fixture(scope="session")

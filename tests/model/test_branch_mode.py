@@ -14,8 +14,6 @@ from mobileone.model.branch_mode import runs_online, set_branch_mode
 from mobileone.reparam.fuse import reparameterize
 from mobileone.variants import BlockSpec
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 
 def network(tiny, mode="auto"):
     return set_branch_mode(mobileone.create_model(tiny, num_classes=5), mode)

@@ -18,8 +18,6 @@ from mobileone.model.block import MobileOneBlock
 from mobileone.model.branch_mode import set_branch_mode
 from mobileone.variants import BlockSpec
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 
 def build(spec, *, dtype=torch.float64, seed=0):
     """A block in training mode whose BatchNorms have gains, shifts and histories of their own."""

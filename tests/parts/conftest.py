@@ -63,7 +63,7 @@ def photos(tmp_path) -> Path:
 
 
 @pytest.fixture
-def predictor(tiny, one_thread) -> Predictor:
+def predictor(tiny) -> Predictor:
     """Of a small network of cats and dogs."""
     model = create_model(tiny, num_classes=2, form="inference", class_names=("cat", "dog")).eval()
     model.set_input_size(32)

@@ -48,7 +48,7 @@ def test_of_an_exported_file_and_of_shards(predictor, photos, tmp_path, needs_ba
     assert found.loss == pytest.approx(one.loss, rel=1e-6)
 
 
-def test_several_labels_an_image(tiny, photos, tmp_path, one_thread):
+def test_several_labels_an_image(tiny, photos, tmp_path):
     pytest.importorskip("sklearn", reason="these figures need scikit-learn")
     model = create_model(
         tiny, num_classes=2, form="inference", class_names=("hat", "red"), task="multilabel"
@@ -77,7 +77,7 @@ def test_exclusions_and_notes(predictor, photos, tmp_path):
         evaluate_parts(predictor, str(tmp_path / "s"), tmp_path / "o", exclude=photos / "out.txt")
 
 
-def test_a_network_without_class_names_takes_the_shards_own(tiny, photos, tmp_path, one_thread):
+def test_a_network_without_class_names_takes_the_shards_own(tiny, photos, tmp_path):
     pytest.importorskip("webdataset", reason="shards need webdataset, an extra")
     torch.manual_seed(1)
     model = create_model(tiny, num_classes=2, form="inference").eval()

@@ -19,11 +19,6 @@ from mobileone.variants import Variant
 NEEDS_PROFILE = "needs mobileone[profile]"
 
 
-@pytest.fixture(autouse=True)
-def _one_thread(one_thread):
-    """Networks this small only lose by sharing their work out."""
-
-
 class Residual(nn.Module):
     """Convolution, BatchNorm, strided and grouped convolution with a shortcut, pool, linear."""
 

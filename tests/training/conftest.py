@@ -18,11 +18,6 @@ from mobileone.variants import Variant
 AtStep = Callable[[int, Callable[[], None]], None]
 
 
-@pytest.fixture(autouse=True)
-def _one_thread(one_thread: None) -> None:
-    """Small tensors gain nothing by threads, and other tests run beside these."""
-
-
 @pytest.fixture
 def tiny() -> Variant:
     return Variant("tiny", (8, 8, 16, 16), num_conv_branches=2, depths=(1, 1, 1, 1))
