@@ -42,7 +42,7 @@ def pair_orders(panel: PackedPanel) -> NDArray[np.uint16]:
 
 def _order(sums: NDArray[np.int16]) -> NDArray[np.uint16]:
     """One column's, of the weights that each group adds to each sum of 16 bits (groups, sums)."""
-    exact = (sums <= MOST_WEIGHT).all(1)
+    exact = np.asarray((sums <= MOST_WEIGHT).all(1))
     candidates = np.flatnonzero(exact)
     candidates = candidates[np.argsort(sums[candidates].sum(1), kind="stable")]
     parts = -(-len(candidates) // PARTNERS)
@@ -56,7 +56,7 @@ def _order(sums: NDArray[np.int16]) -> NDArray[np.uint16]:
 
 def _twos(sums: NDArray[np.int16]) -> NDArray[np.intp]:
     """Groups that fit, two after two."""
-    fits = (sums[:, None] <= MOST_WEIGHT - sums).all(-1)
+    fits = np.asarray((sums[:, None] <= MOST_WEIGHT - sums).all(-1))
     np.fill_diagonal(fits, val=False)
     hardest = np.argsort(fits.sum(1), kind="stable")  # those that fit few others choose first, and such
     fits = fits[np.ix_(hardest, hardest)]
