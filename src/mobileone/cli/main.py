@@ -191,5 +191,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def run_and_end() -> int:
     """The same as the last that a process does."""
     code = main()
-    gc.freeze()  # else the interpreter looks through all that it loaded once more: a tenth of a short command
+    if "torch" not in sys.modules:  # what torch brings along would take frozen objects for leaks, and say so
+        gc.freeze()  # else the interpreter looks through all that it loaded: a tenth of a short command
     return code

@@ -10,13 +10,13 @@ onnx = pytest.importorskip("onnx", reason="needs mobileone[onnx]")
 ort = pytest.importorskip("onnxruntime", reason="needs mobileone[onnx]")
 
 
-def test_any_number_of_images(quantized, other_pictures):
+def test_any_number_of_images(quantized, unsaturated_pictures):
     """A fixed number is in tests/contract, for every runtime."""
     options = ort.SessionOptions()
     options.intra_op_num_threads = 1
     session = ort.InferenceSession(onnx_int8_model(quantized, batch=None), options)
-    wanted = simulate(quantized, other_pictures, head="static").numpy()
-    images = other_pictures.permute(0, 2, 3, 1).contiguous().numpy()
+    wanted = simulate(quantized, unsaturated_pictures, head="static").numpy()
+    images = unsaturated_pictures.permute(0, 2, 3, 1).contiguous().numpy()
     for batch in (images, images[:1]):
         (got,) = session.run(None, {"images": batch})
         np.testing.assert_allclose(got, wanted[: len(batch)], rtol=0, atol=0.04 * wanted.std())
