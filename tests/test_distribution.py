@@ -13,8 +13,13 @@ from mobileone.errors import MissingExtraError
 # In this process PyTorch cannot be imported, nor what comes with it; only the runtime is installed.
 WITHOUT_TORCH = """
 import sys
-for name in ("torch", "safetensors", "huggingface_hub"):
-    sys.modules[name] = None
+
+class Missing:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in ("torch", "safetensors", "huggingface_hub"):
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+sys.meta_path.insert(0, Missing())
 """
 
 
