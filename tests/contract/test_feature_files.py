@@ -188,9 +188,11 @@ def test_a_file_of_other_maps_is_refused(trunk, other_pictures, tmp_path):
     ],
 )
 def test_int8_files_give_nearly_pytorchs_maps(
-    needs_backend, trunk, small_pictures, other_pictures, tmp_path, name
+    needs_backend, trunk, small_pictures, other_pictures, byte_sums_saturate, tmp_path, name
 ):
     needs_backend(name)
+    if byte_sums_saturate and name in ("onnx", "openvino"):
+        pytest.skip(f"{name}'s sums of bytes saturate on AVX2 without VNNI (docs/quantization.md)")
     done = quantize(trunk, tmp_path / f"net{BACKENDS[name].suffix}", images=small_pictures, format=name)
     assert [each.name for each in done.manifest.features] == ["features_0", "features_2", "features_4"]
     assert done.manifest.precision == "int8"
