@@ -390,12 +390,9 @@ def largest(values: NDArray[np.float32], number: int) -> NDArray[np.intp]:
     >>> largest(np.array([0.25, 0.5, 0.25], np.float32), 2)
     array([1, 0])
     """
-    if number >= len(values):
-        return np.argsort(-values, kind="stable")
-    least = np.partition(values, -number)[-number]
+    least = np.partition(values, -number)[-number] if number < len(values) else -np.inf
     places = np.flatnonzero(values >= least)  # a few of a thousand: sorting all takes ten times as long
-    order: NDArray[np.intp] = places[np.argsort(-values[places], kind="stable")][:number]
-    return order
+    return np.asarray(places[np.argsort(-values[places], kind="stable")][:number])
 
 
 def _place(given: AnyImage) -> str | None:
