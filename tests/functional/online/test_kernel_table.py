@@ -156,15 +156,20 @@ def test_the_output_has_the_layout_of_the_row(spec, layout):
     assert block(x).is_contiguous(memory_format=wanted)
 
 
-def test_online_pays_where_it_was_measured_to():
+def test_online_pays_where_it_was_measured_to(monkeypatch):
     x = lambda *shape: torch.zeros(shape)  # noqa: E731
     wide, one = BlockSpec(256, 256, 1, num_conv_branches=4), BlockSpec(96, 96, 1)
     depthwise = BlockSpec(64, 64, 3, groups=64, num_conv_branches=4)
+    only_avx2 = torch.backends.cpu.get_cpu_capability() == "AVX2"
+    assert 1 << (12 if only_avx2 else 17) == kernel_table.MIN_ELEMENTS_SEVERAL
     assert online_pays(wide, x(16, 256, 10, 10))
     assert not online_pays(one, x(16, 96, 40, 40)), "there is next to nothing to save"
     assert not online_pays(wide, x(16, 256, 1, 1)), "a Gram product of 256 channels over 16 pixels is a loss"
     assert online_pays(depthwise, x(16, 64, 20, 20))
-    assert not online_pays(depthwise, x(16, 64, 4, 4)), "too small for its calls"
+    for least, pays in ((1 << 17, False), (1 << 12, True)):
+        monkeypatch.setattr(kernel_table, "MIN_ELEMENTS_SEVERAL", least)
+        assert online_pays(depthwise, x(16, 64, 4, 4)) is pays, "too small for its calls with AVX-512 alone"
+        assert not online_pays(depthwise, x(1, 64, 4, 4)), "too small anywhere"
     assert not online_pays(depthwise, x(16, 64, 20, 20).bfloat16()), "not measured"
     assert not online_pays(wide, torch.zeros(16, 256, 10, 10, device="meta")), "not measured"
     with torch.autocast("cpu", dtype=torch.bfloat16):

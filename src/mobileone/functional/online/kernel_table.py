@@ -39,8 +39,10 @@ MOMENTS_C = ("depthwise_moments", "depthwise_convolution")
 CHANNELS_LAST = torch.channels_last
 
 # The rule of "auto", measured unit by unit on a CPU (docs/online.md). Input elements from which the online
-# form won: below, the calls for its small tensors cost more than it saves.
+# form won: below, the calls for its small tensors cost more than it saves. With AVX2 alone oneDNN takes far
+# longer for a depthwise kernel's gradient, which every branch wants, so several branches lose much earlier.
 MIN_ELEMENTS_DEPTHWISE = 1 << 17
+MIN_ELEMENTS_SEVERAL = 1 << (12 if torch.backends.cpu.get_cpu_capability() == "AVX2" else 17)
 # As multiply-accumulates: those calls, and what a branch of its own costs an output element beyond products
 # (writing its output, normalising it, adding it, and all that backward).
 CALLS_MACS = 50_000_000
@@ -231,13 +233,13 @@ def online_pays(spec: BlockSpec, x: Tensor) -> bool:
     if x.device.type != "cpu" or x.dtype not in C_DTYPES or torch.is_autocast_enabled("cpu"):
         return False
     depthwise = spec.groups == spec.in_channels
-    large = x.numel() >= MIN_ELEMENTS_DEPTHWISE
     if has_one_branch(spec):
+        large = x.numel() >= MIN_ELEMENTS_DEPTHWISE
         return depthwise and large and unit_kernel(spec, x) == "normalized"
     if max(spec.kernel) > MAX_SIDE or not kernels_are_there(MOMENTS_C, x.dtype):
         return False
     if depthwise:
-        return large
+        return x.numel() >= MIN_ELEMENTS_SEVERAL
     return spec.groups == 1 and _saves_products(spec, x)
 
 
