@@ -1,5 +1,10 @@
 """A network small enough to train inside a test, and a run of it."""
 
+import dataclasses
+import json
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,6 +21,20 @@ from mobileone.training.method.step import TrainStep
 from mobileone.variants import Variant
 
 AtStep = Callable[[int, Callable[[], None]], None]
+FitOnTwoRanks = Callable[[TrainConfig], Path]
+
+A_RANK = """
+import glob, json, sys, torch, warnings
+from mobileone.training.config.train_config import TrainConfig
+from mobileone.training.run.fit import fit
+
+warnings.simplefilter("error")
+torch.set_num_threads(1)
+fit(TrainConfig.from_dict(json.loads(sys.argv[1])), run_dir=sys.argv[2], progress=False)
+# A group that outlives fit may abort the interpreter on its way out.
+threads = [open(path).read().strip() for path in glob.glob("/proc/self/task/*/comm")]
+assert not any("gloo" in name for name in threads), threads
+"""
 
 
 @pytest.fixture
@@ -68,3 +87,26 @@ def at_step(monkeypatch: pytest.MonkeyPatch) -> AtStep:
         monkeypatch.setattr(TrainStep, "__call__", step)
 
     return arrange
+
+
+@pytest.fixture
+def fit_on_two_ranks(tmp_path: Path) -> FitOnTwoRanks:
+    """Runs a configuration under torchrun, half of the batch on each rank; gives the run's folder."""
+
+    def run(config: TrainConfig) -> Path:
+        script, run_dir = tmp_path / "rank.py", tmp_path / "two"
+        script.write_text(A_RANK)
+        halved = json.dumps(dataclasses.replace(config, batch_size=config.batch_size // 2).to_dict())
+        torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+        done = subprocess.run(
+            [*torchrun, str(script), halved, str(run_dir)],
+            env=os.environ | {"OMP_NUM_THREADS": "1"},
+            capture_output=True,
+            text=True,
+            timeout=240,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr[-4000:]
+        return run_dir
+
+    return run

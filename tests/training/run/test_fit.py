@@ -3,9 +3,7 @@
 import csv
 import dataclasses
 import json
-import os
-import subprocess
-import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -217,21 +215,9 @@ def test_a_rate_that_is_far_too_high_ends_in_one_line(config: TrainConfig, tmp_p
     assert not (tmp_path / "run" / "last.safetensors").exists()
 
 
-RANKS = """
-import glob, json, sys, torch, warnings
-from mobileone.training.config.train_config import TrainConfig
-from mobileone.training.run.fit import fit
-
-warnings.simplefilter("error")
-torch.set_num_threads(1)
-fit(TrainConfig.from_dict(json.loads(sys.argv[1])), run_dir=sys.argv[2], progress=False)
-# A group that outlives fit may abort the interpreter on its way out.
-threads = [open(path).read().strip() for path in glob.glob("/proc/self/task/*/comm")]
-assert not any("gloo" in name for name in threads), threads
-"""
-
-
-def test_two_ranks_train_like_one_with_the_whole_batch(config: TrainConfig, tmp_path: Path) -> None:
+def test_two_ranks_train_like_one_with_the_whole_batch(
+    config: TrainConfig, fit_on_two_ranks: Callable[[TrainConfig], Path], tmp_path: Path
+) -> None:
     (Path(config.data) / "val" / "dark" / "00.jpg").unlink()  # 7 images: ranks have different numbers
     # Parts of a step hold the same images on one rank and on two; so do clipping and weights.
     config = config.with_values(
@@ -243,29 +229,17 @@ def test_two_ranks_train_like_one_with_the_whole_batch(config: TrainConfig, tmp_
         }
     )
     alone = fit(config, run_dir=tmp_path / "one", progress=False)
-    script = tmp_path / "train.py"
-    script.write_text(RANKS)
-    halved = json.dumps(dataclasses.replace(config, batch_size=4).to_dict())
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    done = subprocess.run(
-        [*command, str(script), halved, str(tmp_path / "two")],
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-4000:]
-    two = rows(tmp_path / "two")
+    run_dir = fit_on_two_ranks(config)
+    two = rows(run_dir)
     # The same images, weights and statistics; float32 sums in another order.
     assert [float(r["train_loss"]) for r in two] == pytest.approx(
         [r.train_loss for r in alone.records], rel=1e-3
     )
     assert float(two[-1]["val_loss"]) == pytest.approx(alone.last.loss, rel=1e-2)
     assert float(two[-1]["lr"]) == pytest.approx(alone.records[-1].lr, rel=1e-5)
-    content = json.loads((tmp_path / "two" / "config.json").read_text())
+    content = json.loads((run_dir / "config.json").read_text())
     assert content["environment"]["world_size"] == 2
-    assert (tmp_path / "two" / "train.log").read_text().count("epoch 2/2") == 1
+    assert (run_dir / "train.log").read_text().count("epoch 2/2") == 1
 
 
 def test_the_module_that_teaches_is_needed_again(config: TrainConfig, tmp_path: Path) -> None:

@@ -2,8 +2,6 @@
 
 import os
 import signal
-import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -183,26 +181,10 @@ def test_training_starts_from_the_fitted_head_and_goes_on_to_the_bit(
 
 
 @pytest.mark.slow
-def test_two_ranks_share_the_features_and_find_what_one_does(config: TrainConfig, tmp_path: Path) -> None:
+def test_two_ranks_share_the_features_and_find_what_one_does(
+    config: TrainConfig, fit_on_two_ranks: Callable[[TrainConfig], Path], tmp_path: Path
+) -> None:
     fit(config, run_dir=tmp_path / "one", progress=False)
-    code = (
-        "import sys, json\n"
-        "from mobileone.training.config.train_config import TrainConfig\n"
-        "from mobileone.training.run.fit import fit\n"
-        "config = TrainConfig.from_dict(json.load(open(sys.argv[1]))['config'])\n"
-        "fit(config, run_dir=sys.argv[2], progress=False)\n"
-    )
-    script = tmp_path / "run.py"
-    script.write_text(code)
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    command = [*torchrun, script, tmp_path / "one" / "config.json", tmp_path / "two"]
-    done = subprocess.run(
-        [str(part) for part in command],
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
+    fit_on_two_ranks(config)
     heads = [load_model(tmp_path / name / "last.safetensors").get_classifier() for name in ("one", "two")]
     torch.testing.assert_close(heads[0].weight, heads[1].weight, rtol=1e-3, atol=1e-4)

@@ -1,10 +1,7 @@
 """A teacher that looks once: what it is shown, what is kept, when it looks again, and what is learnt."""
 
 import dataclasses
-import json
-import os
-import subprocess
-import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -201,36 +198,13 @@ def test_a_plan_needs_no_logits(taught: TrainConfig) -> None:
     assert plan(taught).steps_per_epoch == 3
 
 
-RANKS = """
-import json, sys, torch
-from mobileone.training.config.train_config import TrainConfig
-from mobileone.training.run.fit import fit
-torch.set_num_threads(1)
-fit(TrainConfig.from_dict(json.loads(sys.argv[1])), run_dir=sys.argv[2], progress=False)
-"""
-
-
 def test_two_ranks_share_the_work_and_all_have_all(
-    taught: TrainConfig, teacher: nn.Module, tmp_path: Path
+    taught: TrainConfig, teacher: nn.Module, fit_on_two_ranks: Callable[[TrainConfig], Path], tmp_path: Path
 ) -> None:
     alone = fit(taught, run_dir=tmp_path / "one", progress=False)
-    script = tmp_path / "train.py"
-    script.write_text(RANKS)
-    halved = json.dumps(dataclasses.replace(taught, batch_size=4).to_dict())
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    done = subprocess.run(
-        [*command, str(script), halved, str(tmp_path / "two")],
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=240,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-4000:]
+    run_dir = fit_on_two_ranks(taught)
     one, two = (load_file(tmp_path / name / LOGITS)["logits"] for name in ("one", "two"))
     torch.testing.assert_close(one, two, rtol=1e-4, atol=1e-4)
-    losses = [
-        float(line.split(",")[2]) for line in (tmp_path / "two" / "metrics.csv").read_text().splitlines()[1:]
-    ]
+    losses = [float(line.split(",")[2]) for line in (run_dir / "metrics.csv").read_text().splitlines()[1:]]
     # BatchNorm sees half the images on each rank.
     assert losses == pytest.approx([record.train_loss for record in alone.records], rel=0.3)

@@ -9,9 +9,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from mobileone.data.loader import eval_loader
 from mobileone.errors import ConfigError, TrainingError
-from mobileone.images.eval_transform import EvalTransform
 from mobileone.inference.torch_classifier import TorchClassifier
 from mobileone.progress_bar import progress_bar
 from mobileone.training.method.logistic_fit import LogisticFit, fit_logistic
@@ -95,17 +93,7 @@ class LinearProbe:
         shape = (num_images, trainer.network.num_features)
         views = [torch.zeros(shape, device=dist.device) for _ in range(1 + mirrored)]
         seen = torch.zeros(num_images, device=dist.device)
-        loader = eval_loader(
-            trainer.train_set,
-            EvalTransform.from_spec(network.input_spec),
-            batch_size=config.batch_size,
-            rank=dist.rank,
-            world_size=dist.world_size,
-            num_workers=config.loading.num_workers,
-            on_bad_image=config.loading.on_bad_image,
-            pin_memory=dist.device.type == "cuda",
-            on_dead_worker=trainer.report_worker,
-        )
+        loader = trainer.plain_views(network.input_spec)
         waits = Waits(loader, dist.device)
         try:
             for batch in progress_bar(

@@ -13,10 +13,8 @@ from torch import Tensor
 
 from mobileone.atomic import atomic_path
 from mobileone.checkpoint.safetensors_header import read_header
-from mobileone.data.loader import eval_loader
 from mobileone.data.subset import image_name
 from mobileone.errors import CheckpointError, TrainingError
-from mobileone.images.eval_transform import EvalTransform
 from mobileone.input_spec import size_text
 from mobileone.progress_bar import progress_bar
 from mobileone.training.method.lessons import Lessons
@@ -122,17 +120,7 @@ class Teaching:
         trainer, dist, config = self.trainer, self.trainer.dist, self.trainer.config
         source, spec = trainer.train_set, teacher.input_spec
         logits, seen = torch.zeros(len(source), len(source.classes)), torch.zeros(len(source))
-        loader = eval_loader(
-            source,
-            EvalTransform.from_spec(spec),
-            batch_size=config.batch_size,
-            rank=dist.rank,
-            world_size=dist.world_size,
-            num_workers=config.loading.num_workers,
-            on_bad_image=config.loading.on_bad_image,
-            pin_memory=dist.device.type == "cuda",
-            on_dead_worker=trainer.report_worker,
-        )
+        loader = trainer.plain_views(spec)
         try:
             for batch in progress_bar(
                 loader, title="teacher", unit="batch", hidden=not self.show, total=len(loader)

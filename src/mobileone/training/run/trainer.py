@@ -10,12 +10,13 @@ import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from mobileone.data.loader import Batch, BatchLoader, train_loader
+from mobileone.data.loader import Batch, BatchLoader, eval_loader, train_loader
 from mobileone.data.source import ImageSource
 from mobileone.errors import ConfigError, InferenceError, TrainingError
 from mobileone.evaluation.evaluate import evaluate
 from mobileone.evaluation.metrics import EvalResult
-from mobileone.input_spec import Size, sides, size_text
+from mobileone.images.eval_transform import EvalTransform
+from mobileone.input_spec import InputSpec, Size, sides, size_text
 from mobileone.model.branch_mode import set_branch_mode
 from mobileone.model.network import MobileOne
 from mobileone.precision import AmpDtype, resolve_amp
@@ -255,6 +256,20 @@ class Trainer:
             task=self.config.task,
             looks_once=distill.looks_once,
             size=distill.size,
+        )
+
+    def plain_views(self, spec: InputSpec) -> BatchLoader:
+        """The training images once each, as in an evaluation by `spec`: this rank's share, to be closed."""
+        return eval_loader(
+            self.train_set,
+            EvalTransform.from_spec(spec),
+            batch_size=self.config.batch_size,
+            rank=self.dist.rank,
+            world_size=self.dist.world_size,
+            num_workers=self.config.loading.num_workers,
+            on_bad_image=self.config.loading.on_bad_image,
+            pin_memory=self.dist.device.type == "cuda",
+            on_dead_worker=self.report_worker,
         )
 
     def report_worker(self, line: str) -> None:
