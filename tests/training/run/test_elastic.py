@@ -38,8 +38,8 @@ def wait_for(condition: Callable[[], bool], seconds: float = 60.0) -> None:
 
 
 def test_elastic_ranks_two_one_two_go_on_with_the_same_steps(tmp_path: Path) -> None:
-    # 22 steps of 128 images; a low rate, for rounding grows from step to step.
-    config = configuration(ranks=2, epochs=2).with_values({"optim.base_lr": 0.02})
+    # 22 steps of 128 images; at any rate that learns, rounding would grow until it hides what was seen.
+    config = configuration(ranks=2, epochs=2).with_values({"optim.base_lr": 1e-4})
     assert finish(start(config, tmp_path / "whole", ranks=2))
     for ranks, until in ((2, 4), (1, 12)):
         processes = start(config, tmp_path / "parts", ranks=ranks)
@@ -55,7 +55,7 @@ def test_elastic_ranks_two_one_two_go_on_with_the_same_steps(tmp_path: Path) -> 
     assert parts is not None
     for record, expected in zip(parts.state["records"], whole.state["records"], strict=True):
         assert (record["lr"], record["weight_decay"]) == (expected["lr"], expected["weight_decay"])
-        assert record["train_loss"] == pytest.approx(expected["train_loss"], rel=5e-3)
+        assert record["train_loss"] == pytest.approx(expected["train_loss"], rel=2e-4)
     assert parts.state["trainer"]["ema"]["num_updates"] == 22
     log = (tmp_path / "parts" / "train.log").read_text()
     assert "128 images each as with the 2 ranks at the start, now on 1" in log

@@ -54,7 +54,7 @@ def best_order(weight: NDArray[np.int8]) -> NDArray[np.intp]:
     """The input channels of a matrix (out, in), two that go well together after two, the worst first.
 
     >>> best_order(np.array([[100, 90, 3, 2]], np.int8)).tolist()
-    [0, 3, 1, 2]
+    [0, 2, 1, 3]
     """
     clashes = _clashes(weight)
     number = len(clashes)
