@@ -89,6 +89,7 @@ def generate(
     workspace = plan_workspace(plan, quantized.layers, test_bytes=test_image_bytes(plan))
     defines = _defines(quantized, plan, workspace, stem_panels) | {
         "HAS_PLAIN_SUMS": str(int(tables.has_plain_sums)),
+        "HAS_LOW_SUMS": str(int(tables.has_low_sums)),
         "TEST_IMAGE_BYTES": str(test_image_bytes(plan)),
         "TEST_ROW_BYTES": str(TEST_ROW_BYTES),
         "TEST_HASH": f"0x{run_integers(quantized, image).digest:08X}u",
@@ -200,13 +201,17 @@ def _defines(
         "HAS_ATTENTION": int(any(conv.attention is not None for conv in layers.convs)),
         "HAS_FEATURES": int(bool(layers.features)),
         "SHARED_BYTES": workspace.shared_bytes,
-        "THREAD_BYTES": workspace.thread_bytes,
         **workspace.offsets,
+    }
+    more = f"(HAS_WASM_KERNELS ? {workspace.more_in_wasm} : 0)"
+    texts = {
+        "WIDE_WEIGHTS_BYTES": f"({workspace.wide_weights} + {more})",
+        "THREAD_BYTES": f"({workspace.thread_bytes} + {more})",
     }
     floats = {"LAST_STEP": c_float(activations[last.output_name].step)}
     if layers.classifier is not None:
         floats["POOLED_STEP"] = c_float(activations["pooled"].step)
-    return {name: str(value) for name, value in numbers.items()} | floats
+    return {name: str(value) for name, value in numbers.items()} | texts | floats
 
 
 def _preprocessing(spec: InputSpec) -> str:
@@ -257,6 +262,7 @@ def _header(
         weight_bytes=weight_bytes,
         workspace_bytes=workspace.shared_bytes + workspace.thread_bytes,
         thread_bytes=workspace.thread_bytes,
+        more_in_wasm=workspace.more_in_wasm,
     )
 
 

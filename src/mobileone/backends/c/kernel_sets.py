@@ -15,7 +15,10 @@ POINTWISE_ARGUMENTS = (
     "const uint8_t *strip, int pixels, const panel *p, int begin, int end, cursor out, uint8_t *scratch"
 )
 
-MACROS = ("TARGET", "INLINE", "KERNEL", "dot_lane", "LOAD_AT", "IN_PLACE", "AS_BYTES")  # of the files
+MACROS = (  # of the files
+    *("TARGET", "INLINE", "KERNEL", "dot_lane", "LOAD_AT", "IN_PLACE", "AS_BYTES"),
+    *("HOLDS_TAPS", "interleave_1", "store_turn_1"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +115,8 @@ KERNEL_SETS = (
             "vectors_simd128.c",
             "products_simd128.c",
             "pointwise_simd128.c",
-            *_SHARED,
+            "depthwise_columns.c",
+            "elementwise.c",
         ),
         "HAS_WASM_KERNELS",
     ),

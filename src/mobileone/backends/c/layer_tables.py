@@ -20,6 +20,7 @@ from mobileone.backends.c.packing import (
     PackedPanel,
     TileShape,
     can_lift,
+    falls_low,
     pack_depthwise,
     pack_panels,
     safe_bias,
@@ -47,7 +48,8 @@ class LayerTables:
         shapes: of pointwise kernels, in the order of their numbers.
         maps: in the order of their numbers.
         weight_bytes: of all arrays that a processor's kernels read.
-        has_plain_sums: whether a matrix product has sums that cannot be lifted; see `packing.can_lift`.
+        has_plain_sums: whether a layer has sums that cannot be lifted; see `packing.can_lift`.
+        has_low_sums: whether one has sums that stand for very little; see `packing.falls_low`.
         given_values: floats of all maps that are outputs, so far.
     """
 
@@ -58,7 +60,7 @@ class LayerTables:
         self.shapes: list[TileShape] = []
         self.maps: list[MapSpec] = []
         self.weight_bytes = self.given_values = 0
-        self.has_plain_sums = False
+        self.has_plain_sums = self.has_low_sums = False
         self._attention = ""
         self._sources, before = {}, "image"
         for conv in quantized.layers.convs:
@@ -149,6 +151,15 @@ class LayerTables:
         assert weight.bias is not None
         return safe_bias(conv.name, weight.values, weight.bias, scale)
 
+    def _looked_at(
+        self, rows: NDArray[np.int8], bias: NDArray[np.int32], scale: NDArray[np.float32], offset: int
+    ) -> bool:
+        """Whether a matrix's sums can be lifted; what the C file says of all layers follows from each."""
+        is_lifted = not offset and can_lift(rows, bias, scale)
+        self.has_plain_sums |= not is_lifted
+        self.has_low_sums |= falls_low(rows, bias, scale)
+        return is_lifted
+
     def _offset(self, conv: ConvLayer) -> int:
         return zero_offset(self.quantized.activations[conv.name])
 
@@ -166,8 +177,7 @@ class LayerTables:
         scale, offset = self._scale(conv), self._offset(conv)
         bias, scale = settle_constants(rows, self._bias(conv, scale), scale)
         panels = pack_panels(rows, bias, scale, groups=groups)
-        is_lifted = not offset and can_lift(rows, bias, scale)
-        self.has_plain_sums |= not is_lifted
+        is_lifted = self._looked_at(rows, bias, scale, offset)
         self._panels(
             name,
             conv.name,
@@ -231,14 +241,15 @@ class LayerTables:
         return f"{name}_weights, {{{name}_bias, {name}_signed_bias}}, {name}_scale"
 
     def _depthwise(self, name: str, conv: ConvLayer) -> None:
-        weight, scale = self.quantized.weights[conv.name], self._scale(conv)
-        layer = pack_depthwise(weight.values, self._bias(conv, scale), scale, stride=conv.stride[0])
-        constants, blocks = (
-            self._layer(f"{name}_depthwise", conv.name, layer),
-            len(layer.bias) // DEPTHWISE_BLOCK,
-        )
+        weight, scale, offset = self.quantized.weights[conv.name], self._scale(conv), self._offset(conv)
+        rows = weight.values.reshape(conv.in_channels, -1)
+        bias, scale = settle_constants(rows, self._bias(conv, scale), scale)
+        layer = pack_depthwise(weight.values, bias, scale, stride=conv.stride[0])
+        is_lifted = self._looked_at(rows, bias, scale, offset)
+        constants = self._layer(f"{name}_depthwise", conv.name, layer)
+        blocks = len(layer.bias) // DEPTHWISE_BLOCK
         self.tables.append(
-            f"static const filters {name}_filters = {{{constants}, {self._offset(conv)}, {blocks}}};"
+            f"static const filters {name}_filters = {{{constants}, {offset}, {int(is_lifted)}, {blocks}}};"
         )
 
     def _gates(self, name: str, conv: ConvLayer) -> None:

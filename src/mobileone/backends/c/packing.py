@@ -21,6 +21,7 @@ Float32s: TypeAlias = NDArray[np.float32]
 UINT8_MAX, INT32_MAX = 255, 2**31 - 1
 LIFT, LIFT_BITS = 2**23, 0x4B000000  # a float, and its bits
 KERNEL_TAPS = 3
+LOWEST_STEPS = -float(1 << 22)
 SPLIT_PIXEL = 16  # products that take as long as moving one pixel's outputs to another row
 # Pixels of a tile, at most, by the vectors of sums that a pixel has. Registers hold the sums; avx512vnni has
 # room for 14, but of smaller tiles the processor rounds one while it multiplies the next.
@@ -29,7 +30,6 @@ MOST_PIXELS = {
     "avxvnni": {1: 8, 2: 6, 3: 6},
     "avx2": {1: 8, 2: 4, 3: 4},
     "neon": {1: 5, 2: 5, 3: 4},
-    "simd128": {1: 5, 2: 5, 3: 5},
 }
 
 
@@ -242,6 +242,16 @@ def can_lift(weight: Int8s, bias: Int32s, scale: Float32s) -> bool:
     steps = scale.astype(np.float64)
     fits = (high <= LIFT) | (LIFT * steps > UINT8_MAX + 1)
     return bool(fits.all() and (lifted * steps < INT32_MAX).all())
+
+
+def falls_low(weight: Int8s, bias: Int32s, scale: Float32s) -> bool:
+    """Whether a sum of a matrix (out, in) can stand for less than -2^22 steps of the output.
+
+    Above that, adding 1.5 · 2^23 to the product in float32 leaves the nearest whole number in the low bits.
+    """
+    wide, steps = UINT8_MAX * weight.astype(np.int64), scale.astype(np.float64)
+    ends = [bias.astype(np.int64) + end.sum(1) for end in (np.minimum(wide, 0), np.maximum(wide, 0))]
+    return bool(min((end * steps).min() for end in ends) < LOWEST_STEPS)
 
 
 def _packed(

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from mobileone.backends.c.network_steps import LINE, NetworkPlan, round_up
+from mobileone.backends.c.network_steps import LINE, VECTOR, NetworkPlan, round_up, stem_groups
 from mobileone.backends.fused_layers import FusedLayers
 
 INT_BYTES, FLOAT_BYTES, DOUBLE_BYTES = 4, 4, 8
 WIDE_BYTES = 2  # of a value in products of 16 bits
 TILE_SLACK = 16  # pixels that a kernel may read behind the last
 MOST_WIDE_WEIGHTS = 64  # of a group of input channels: four of each of two vectors' lanes
+KEPT_BYTES = 64  # that say whose wide weights are kept
 SINK_BYTES = 1024  # of a tile's outputs that do not lie behind one another
 MOST_LANES = 48  # of a block of the classifier
 
@@ -24,12 +25,16 @@ class Workspace:
         offsets: macros of the C file, by name.
         shared_bytes: of what all threads share.
         thread_bytes: of each thread's own.
+        wide_weights: bytes of a thread's weights in 16 bits, of a few output channels at a time.
+        more_in_wasm: bytes that they take more in WebAssembly, where those of a whole layer are kept.
     """
 
     slots: dict[str, int]
     offsets: dict[str, int]
     shared_bytes: int
     thread_bytes: int
+    wide_weights: int
+    more_in_wasm: int
 
 
 def plan_workspace(plan: NetworkPlan, layers: FusedLayers, *, test_bytes: int) -> Workspace:
@@ -71,21 +76,28 @@ def plan_workspace(plan: NetworkPlan, layers: FusedLayers, *, test_bytes: int) -
         0,
     )
     groups = max(round_up(conv.weight[0].size, 4) // 4 for conv in layers.convs)
-    wide_weights = WIDE_BYTES * MOST_WIDE_WEIGHTS * groups
+    wide_weights = round_up(KEPT_BYTES + WIDE_BYTES * MOST_WIDE_WEIGHTS * groups, LINE)
+    kept = [4 * stem_groups(plan.stem) * round_up(plan.stem.out_channels, VECTOR)]
+    for step in plan.steps:
+        if step.pointwise is not None and step.rows:
+            inputs, outputs = step.pointwise.in_channels, step.pointwise.out_channels
+            kept.append(round_up(inputs, 4) * round_up(outputs, VECTOR))
     own, thread = _laid_out(
         LINE,  # of which the first bytes say which rows of the first convolution are kept
         {
             "STRIP_AT": plan.strip_bytes,
             "STEM_AT": plan.stem_bytes,
             "GATHER_AT": plan.gather_bytes,
-            "SCRATCH_AT": SINK_BYTES + wide_weights + WIDE_BYTES * wide,
+            "SCRATCH_AT": SINK_BYTES + WIDE_BYTES * wide,  # and between the two the wide weights
         },
     )
     return Workspace(
         slots=slots,
-        offsets={**offsets, **own, "FEATURE_BYTES": features, "WIDE_WEIGHTS_BYTES": wide_weights},
+        offsets={**offsets, **own, "FEATURE_BYTES": features},
         shared_bytes=shared,
-        thread_bytes=thread,
+        thread_bytes=thread + wide_weights,
+        wide_weights=wide_weights,
+        more_in_wasm=max(0, round_up(KEPT_BYTES + WIDE_BYTES * max(kept), LINE) - wide_weights),
     )
 
 

@@ -6,6 +6,7 @@
  * Output   float32, $num_outputs $output_kind.$maps
  * Memory   $weight_bytes bytes of constants; a workspace of ${prefix}_workspace() bytes a call at a time
  *          ($workspace_bytes, and $thread_bytes for every further thread).
+ *          In WebAssembly each thread takes $more_in_wasm more.
  *
  * Every call may run at the same time as any other with a workspace of its own. Nothing is allocated but by
  * ${prefix}_threads_start, ${prefix}_use_kernels and ${prefix}_self_test.

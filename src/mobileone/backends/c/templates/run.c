@@ -7,6 +7,7 @@ static void begin_run(const job *j) {
     kept_rows *kept = (kept_rows *)(void *)thread_block(j, thread);
     kept->next = -1;
     kept->slot = 0;
+    memset(thread_block(j, thread) + SCRATCH_AT + SINK_BYTES, 0, KEPT_BYTES);
   }
 }
 

@@ -20,6 +20,7 @@ typedef struct { /* A depthwise convolution, 64 channels a block; see pack_depth
   const int32_t *bias[2]; /* for activations as they are; for activations less 128 */
   const float *scale;
   int32_t offset; /* of the output's zero; 0 but before an attention */
+  int32_t is_lifted; /* sums may begin 2^23 higher, with stride 1; see V_round */
   int32_t blocks;
 } filters;
 
@@ -69,6 +70,7 @@ typedef struct { /* One instruction set's functions. */
 } kernels;
 
 enum { SINK_PIXEL = 64, SINK_BYTES = 1024 }; /* a tile's outputs that do not lie behind one another */
+enum { KEPT_BYTES = 64 }; /* behind them: whose weights are kept, where kernels keep some; NULL at the start of a run */
 
 static inline cursor advanced(cursor c, int pixels) {
   c.at += (ptrdiff_t)pixels * c.pixel;

@@ -118,6 +118,27 @@ V_INLINE void V_store_turn(uint8_t *out, const V_ints *sums, const float *scale,
   _mm512_storeu_si512(out, _mm512_packus_epi16(low, high));
 }
 
+/* Half of that, vectors number `turn` and the next, with the taps of both rows of output in registers beside the sums. */
+#define V_HOLDS_TAPS 1
+enum { V_TURN_1 = 2 };
+typedef V_scales V_steps;
+V_INLINE V_steps V_load_steps(const float *p, int is_lifted) { return V_load_scales(p, V_TURN_1, is_lifted); }
+
+V_INLINE void V_interleave_1(const uint8_t *r0, const uint8_t *r1, const uint8_t *r2, const uint8_t *r3, int turn,
+                             V_ints *d) {
+  const V_ints a = V_load(r0), b = V_load(r1), c = V_load(r2), e = V_load(r3);
+  const V_ints above = turn ? _mm512_unpackhi_epi8(a, b) : _mm512_unpacklo_epi8(a, b);
+  const V_ints below = turn ? _mm512_unpackhi_epi8(c, e) : _mm512_unpacklo_epi8(c, e);
+  d[0] = _mm512_unpacklo_epi16(above, below);
+  d[1] = _mm512_unpackhi_epi16(above, below);
+}
+
+/* Of every sixteen channels the first eight or the last. */
+V_INLINE void V_store_turn_1(uint8_t *out, const V_ints *sums, V_steps scale, int32_t offset, int turn) {
+  const V_ints half = V_halve(sums, &scale, 0, 1, offset);
+  _mm512_mask_storeu_epi64(out, turn ? 0xAA : 0x55, _mm512_packus_epi16(half, half));
+}
+
 enum { V_DOUBLES = 8 };
 typedef __m512d V_doubles;
 V_INLINE V_doubles V_load_doubles(const double *p) { return _mm512_loadu_pd(p); }

@@ -18,24 +18,29 @@ V_INLINE void V_store_ints(int32_t *p, V_ints a) { wasm_v128_store(p, a); }
 #ifdef V_AS_BYTES
 /* To whole numbers, half to even. None is too large for 32 bits, and what is too small becomes the smallest, on every
    machine that the kernels are for. */
-V_INLINE V_ints V_whole(v128_t values) { return wasm_i32x4_relaxed_trunc_f32x4(wasm_f32x4_nearest(values)); }
+V_INLINE V_ints V_whole(v128_t values, int may_be_low) {
+  return (void)may_be_low, wasm_i32x4_relaxed_trunc_f32x4(wasm_f32x4_nearest(values));
+}
 #else
 /* Read from memory: engines make a constant of instructions, anew wherever it is used. */
 ALIGNED static const float V_lowest[4] = {-512, -512, -512, -512};
 ALIGNED static const float V_shift[4] = {12582912, 12582912, 12582912, 12582912};
 
-/* To whole numbers, half to even, by way of the fraction's low bits, once nothing is too small for them; what is too
-   large stays large. */
-V_INLINE V_ints V_whole(v128_t values) {
+/* To whole numbers, half to even, by way of the fraction's low bits, once nothing is too small for them, which is below
+   -2^22; what is too large stays large. */
+V_INLINE V_ints V_whole(v128_t values, int may_be_low) {
   v128_t lowest, shift;
-  V_LOAD_AT(lowest, "v128.load", V_lowest, 0);
   V_LOAD_AT(shift, "v128.load", V_shift, 0);
-  return wasm_i32x4_sub(wasm_f32x4_add(wasm_f32x4_pmax(lowest, values), shift), shift);
+  if (may_be_low) {
+    V_LOAD_AT(lowest, "v128.load", V_lowest, 0);
+    values = wasm_f32x4_pmax(lowest, values);
+  }
+  return wasm_i32x4_sub(wasm_f32x4_add(values, shift), shift);
 }
 #endif
 
 V_INLINE V_ints V_round(V_ints sums, v128_t scale, int32_t offset) {
-  const V_ints whole = V_whole(wasm_f32x4_mul(wasm_f32x4_convert_i32x4(sums), scale));
+  const V_ints whole = V_whole(wasm_f32x4_mul(wasm_f32x4_convert_i32x4(sums), scale), HAS_LOW_SUMS);
   return offset ? V_add(whole, wasm_i32x4_splat(offset)) : whole;
 }
 
@@ -56,12 +61,12 @@ V_INLINE V_ints V_widen(const uint8_t *p) {
 V_INLINE V_ints V_gate(V_ints value, int in_offset, const float *gates, float scale, int out_offset) {
   const v128_t x = wasm_f32x4_convert_i32x4(wasm_i32x4_sub(value, wasm_i32x4_splat(in_offset)));
   const v128_t gated = wasm_f32x4_mul(x, wasm_v128_load(gates));
-  return V_add(V_whole(wasm_f32x4_mul(gated, wasm_f32x4_splat(scale))), wasm_i32x4_splat(out_offset));
+  return V_add(V_whole(wasm_f32x4_mul(gated, wasm_f32x4_splat(scale)), 1), wasm_i32x4_splat(out_offset));
 }
 
 V_INLINE V_ints V_average(V_ints sums, float count, float step, float unit) {
   const v128_t mean = wasm_f32x4_div(wasm_f32x4_convert_i32x4(sums), wasm_f32x4_splat(count));
-  return V_whole(wasm_f32x4_div(wasm_f32x4_mul(mean, wasm_f32x4_splat(step)), wasm_f32x4_splat(unit)));
+  return V_whole(wasm_f32x4_div(wasm_f32x4_mul(mean, wasm_f32x4_splat(step)), wasm_f32x4_splat(unit)), 1);
 }
 
 V_INLINE void V_narrow(uint8_t *p, V_ints a) {
