@@ -39,7 +39,9 @@ def test_the_best_come_first_and_plain_c_last():
     lists = re.findall(r"#define ALL_KERNELS (.*)", all_kernels(SHAPES))
     assert [each.split(", ")[-1] for each in lists] == ["&plain_kernels"] * 5
     assert lists[0].startswith("&avx512vnni_kernels, &avxvnni_kernels")
-    assert lists[2] == "&relaxed_kernels, &relaxed_signed_kernels, &simd128_kernels, &plain_kernels"
+    assert lists[2] == (
+        "&relaxed_kernels, &relaxed_signed_kernels, &relaxed_pairs_kernels, &simd128_kernels, &plain_kernels"
+    )
 
 
 def test_no_template_lies_about_unused(little):

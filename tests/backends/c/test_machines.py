@@ -109,7 +109,8 @@ def test_cplusplus_reads_the_header(little, tmp_path):
         (None, "simd128"),
         ("UNSIGNED", "relaxed"),
         ("SIGNED", "relaxed_signed"),
-        ("SATURATING", "simd128"),
+        ("SATURATING", "relaxed_pairs"),
+        ("STRANGE", "simd128"),
     ],
 )
 def test_wasm(little, noise, tmp_path, machine, kernels):

@@ -37,9 +37,8 @@ def test_nothing_that_is_taken_as_bytes_saturates(out, inputs, spread):
         orders = pair_orders(panel)
         columns = list(columns_of(panel))
         assert orders.shape == (len(columns), COUNTS + panel.groups)
-        for (twos, ones, *places), column in zip(orders.tolist(), columns, strict=True):
-            assert sorted(places) == [4 * group for group in range(panel.groups)]
-            order = [place // 4 for place in places]
+        for (twos, ones, *order), column in zip(orders.tolist(), columns, strict=True):
+            assert sorted(order) == list(range(panel.groups))
             for i in range(0, 2 * twos, 2):
                 assert not sums_saturate(column[order[i : i + 2]])
             for i in range(2 * twos, 2 * twos + ones):

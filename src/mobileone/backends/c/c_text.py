@@ -36,8 +36,8 @@ def byte_array(name: str, values: NDArray[np.int8] | NDArray[np.uint8], *, kind:
     return f"static const ALIGNED {kind} {name}[{len(data)} + 1] =\n" + "\n".join(lines) + ";"
 
 
-def number_array(name: str, values: NDArray[np.int32] | NDArray[np.uint16] | NDArray[np.float32]) -> str:
-    """An array of int32_t, uint16_t or float; floats exactly.
+def number_array(name: str, values: NDArray[np.integer] | NDArray[np.float32], *, kind: str = "") -> str:
+    """An array of `kind`, by default int32_t or float; floats exactly.
 
     >>> print(number_array("b", np.array([1, -2], np.int32)))
     static const ALIGNED int32_t b[2] = {
@@ -47,9 +47,9 @@ def number_array(name: str, values: NDArray[np.int32] | NDArray[np.uint16] | NDA
       0.100000001f};
     """
     if values.dtype == np.float32:
-        kind, texts = "float", [c_float(value) for value in values.ravel().tolist()]
+        kind, texts = kind or "float", [c_float(value) for value in values.ravel().tolist()]
     else:
-        kind = "uint16_t" if values.dtype == np.uint16 else "int32_t"
+        kind = kind or "int32_t"
         texts = [_int(int(value)) for value in values.ravel().tolist()]
     return f"static const ALIGNED {kind} {name}[{len(texts)}] = {{\n" + _wrapped(texts) + "};"
 

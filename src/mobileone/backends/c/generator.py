@@ -90,6 +90,7 @@ def generate(
     defines = _defines(quantized, plan, workspace, stem_panels) | {
         "HAS_PLAIN_SUMS": str(int(tables.has_plain_sums)),
         "HAS_LOW_SUMS": str(int(tables.has_low_sums)),
+        "GROUP_NUMBER": f"uint{8 * tables.group_bytes}_t",
         "TEST_IMAGE_BYTES": str(test_image_bytes(plan)),
         "TEST_ROW_BYTES": str(TEST_ROW_BYTES),
         "TEST_HASH": f"0x{run_integers(quantized, image).digest:08X}u",

@@ -87,6 +87,7 @@ _SHARED = ("depthwise.c", "elementwise.c")
 _BYTES = ("products_of_bytes.c", "pointwise.c", *_SHARED)
 _NEON = ("vectors_neon.c", "products_of_bytes.c", "pointwise_neon.c", *_SHARED)
 _256_BITS = "vectors_256_bits.c"
+_COLUMNS = ("depthwise_columns.c", "elementwise.c")
 _RELAXED = (
     "vectors_simd128.c",
     "products_relaxed.c",
@@ -109,15 +110,15 @@ KERNEL_SETS = (
     KernelSet("relaxed", "relaxed", ("relaxed_unsigned.c", *_RELAXED), "HAS_RELAXED_KERNELS"),
     KernelSet("relaxed_signed", "relaxed", ("relaxed_signed.c", *_RELAXED), "HAS_RELAXED_KERNELS"),
     KernelSet(
+        "relaxed_pairs",
+        "relaxed",
+        ("vectors_simd128.c", "products_simd128.c", "pointwise_relaxed_pairs.c", *_COLUMNS),
+        "HAS_RELAXED_KERNELS",
+    ),
+    KernelSet(
         "simd128",
         "simd128",
-        (
-            "vectors_simd128.c",
-            "products_simd128.c",
-            "pointwise_simd128.c",
-            "depthwise_columns.c",
-            "elementwise.c",
-        ),
+        ("vectors_simd128.c", "products_simd128.c", "pointwise_simd128.c", *_COLUMNS),
         "HAS_WASM_KERNELS",
     ),
 )

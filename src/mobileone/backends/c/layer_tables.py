@@ -16,6 +16,7 @@ from mobileone.backends.c.network_steps import (
     stem_pitch,
 )
 from mobileone.backends.c.packing import (
+    UINT8_MAX,
     PackedLayer,
     PackedPanel,
     TileShape,
@@ -50,6 +51,7 @@ class LayerTables:
         weight_bytes: of all arrays that a processor's kernels read.
         has_plain_sums: whether a layer has sums that cannot be lifted; see `packing.can_lift`.
         has_low_sums: whether one has sums that stand for very little; see `packing.falls_low`.
+        group_bytes: that the number of a group of four input channels takes.
         given_values: floats of all maps that are outputs, so far.
     """
 
@@ -60,6 +62,8 @@ class LayerTables:
         self.shapes: list[TileShape] = []
         self.maps: list[MapSpec] = []
         self.weight_bytes = self.given_values = 0
+        groups = max(-(-conv.weight[0].size // 4) for conv in quantized.layers.convs)
+        self.group_bytes = 1 if groups <= UINT8_MAX else 2
         self.has_plain_sums = self.has_low_sums = False
         self._attention = ""
         self._sources, before = {}, "image"
@@ -216,9 +220,10 @@ class LayerTables:
     def _order(self, name: str, panel: PackedPanel) -> str:
         """In which a processor without dot products of bytes takes the groups of input channels."""
         orders = pair_orders(panel)
-        text = number_array(f"{name}_order", orders)
+        text = number_array(f"{name}_order", orders, kind="group_number")
+        uses = "#if HAS_X86_KERNELS || HAS_RELAXED_KERNELS"
         self._constant(
-            f"#if HAS_X86_KERNELS\n{text}\n#else\n#define {name}_order NULL\n#endif", orders.nbytes
+            f"{uses}\n{text}\n#else\n#define {name}_order NULL\n#endif", orders.size * self.group_bytes
         )
         return f"{name}_order"
 

@@ -24,7 +24,7 @@ def pair_orders(panel: PackedPanel) -> NDArray[np.uint16]:
     """(columns, 2 + groups): for each column that a kernel computes at a time, in its order.
 
     A column is a slice of 8 lanes of two vectors, of one where a block has one more. Its numbers are how many
-    twos and ones it has, then where each group's input channels begin.
+    twos and ones it has, then the groups' numbers.
     """
     blocks, groups, vectors = panel.blocks, panel.groups, panel.vectors
     weights = panel.layer.weights.reshape(blocks, groups, vectors, -1, SLICE, 2, 2)
@@ -51,7 +51,7 @@ def _order(sums: NDArray[np.int16]) -> NDArray[np.uint16]:
     others = np.setdiff1d(np.arange(len(sums)), twos)
     order = np.concatenate([twos, others[exact[others]], others[~exact[others]]])
     counts = len(twos) // 2, int(exact[others].sum())
-    return np.concatenate([counts, 4 * order]).astype(np.uint16)
+    return np.concatenate([counts, order]).astype(np.uint16)
 
 
 def _twos(sums: NDArray[np.int16]) -> NDArray[np.intp]:

@@ -76,7 +76,7 @@
  * @property {number} milliseconds  fetching, checking, compiling
  * @property {number} coldMilliseconds  the first run
  * @property {number | null} memoryBytes  of the network's memory, where known
- * @property {string | null} kernels  that compute it, as found out: the engine's relaxed, relaxed_signed, simd128;
+ * @property {string | null} kernels  that compute it, as found out: the engine's relaxed, relaxed_signed, relaxed_pairs, simd128;
  *   LiteRT.js's wasm, webgpu, webgpu_software (an adapter without a GPU behind it)
  *
  * @typedef {object} Classify  type "classify"

@@ -26,15 +26,15 @@ V_INLINE V_ints V_dot_twos(V_ints sums, V_ints a, V_ints b, V_ints v, V_ints w) 
   return sums;
 }
 
-/* sums + the products of one or two groups, that begin at `at`. `step` is what their weights are apart, by that. */
+/* sums + the products of one or two groups, numbers at[0] and at[1]. `step` is what groups' weights are apart. */
 V_INLINE void V_bytes_group(V_ints sums[V_MOST_PIXELS][2], const uint8_t *pixels, const int8_t *weights,
-                            const uint16_t *at, int count, int pitch, int size, int vectors, int step) {
+                            const group_number *at, int count, int pitch, int size, int vectors, int step) {
   V_ints w[2][2];
   UNROLL for (int i = 0; i < count; i++)
     UNROLL for (int v = 0; v < vectors; v++) w[i][v] = V_load(weights + at[i] * step + 64 * v);
   UNROLL for (int p = 0; p < size; p++) {
     V_ints four[2];
-    UNROLL for (int i = 0; i < count; i++) four[i] = V_broadcast(pixels + at[i] + p * pitch);
+    UNROLL for (int i = 0; i < count; i++) four[i] = V_broadcast(pixels + 4 * at[i] + p * pitch);
     UNROLL for (int v = 0; v < vectors; v++)
       sums[p][v] = count == 2 ? V_dot_twos(sums[p][v], four[0], four[1], w[0][v], w[1][v])
                               : V_dot_one(sums[p][v], four[0], w[0][v]);
@@ -61,7 +61,7 @@ V_INLINE void V_words_group(V_ints sums[V_MOST_PIXELS][2], const uint8_t *pixels
 }
 
 typedef struct { /* What one column of a tile multiplies. */
-  const uint16_t *order, *words, *end; /* of groups: from the first, from the first of words, to the last */
+  const group_number *order, *words, *end; /* of groups: from the first, from the first of words, to the last */
   const int8_t *weights;
   const V_weight *wide; /* those of words */
   const int32_t *bias;
@@ -78,14 +78,14 @@ V_INLINE cursor V_tile(const uint8_t *pixels, const V_column_weights *c, int32_t
     UNROLL for (int p = 0; p < size; p++) sums[p][v] = start;
   }
   const int8_t *weights = c->weights;
-  const uint16_t *at = c->order + V_COUNTS;
-  ROLLED for (const uint16_t *end = at + 2 * c->order[0]; at < end; at += 2)
+  const group_number *at = c->order + V_COUNTS;
+  ROLLED for (const group_number *end = at + 2 * c->order[0]; at < end; at += 2)
     V_bytes_group(sums, pixels, weights, at, 2, pitch, size, vectors, step);
-  ROLLED for (const uint16_t *end = c->words; at < end; at++)
+  ROLLED for (const group_number *end = c->words; at < end; at++)
     V_bytes_group(sums, pixels, weights, at, 1, pitch, size, vectors, step);
   const V_weight *wide = c->wide;
-  ROLLED for (const uint16_t *end = c->end; at < end; at++, wide += V_WEIGHTS * vectors)
-    V_words_group(sums, pixels + *at, wide, pitch, size, vectors);
+  ROLLED for (const group_number *end = c->end; at < end; at++, wide += V_WEIGHTS * vectors)
+    V_words_group(sums, pixels + 4 * *at, wide, pitch, size, vectors);
   /* Mostly the pixels go to one row; where they do not, by way of the sink. */
   const int straight = fits(&out, size, valid);
   uint8_t *to = straight ? out.at : sink;
@@ -101,21 +101,21 @@ V_INLINE cursor V_tile(const uint8_t *pixels, const V_column_weights *c, int32_t
 
 /* All pixels of a strip by `count` vectors from number `vector` on, a slice of their lanes at a time; the order of the
    column behind. */
-V_INLINE const uint16_t *V_columns(const uint8_t *strip, int pixels, const panel *p, const uint16_t *order, int32_t offset,
+V_INLINE const group_number *V_columns(const uint8_t *strip, int pixels, const panel *p, const group_number *order, int32_t offset,
                                    int block, int vector, int count, cursor out,
                                    uint8_t *sink, int pitch, int size, int vectors) {
   ROLLED for (int slice = 0; slice < 16; slice += V_SLICE, order += V_COUNTS + p->groups) {
     const int lane = 16 * (block * vectors + vector) + slice;
     const int8_t *weights = p->weights + (ptrdiff_t)block * p->groups * 64 * vectors + 64 * vector + 4 * slice;
-    const uint16_t *rest = order + V_COUNTS + 2 * order[0] + order[1], *end = order + V_COUNTS + p->groups;
+    const group_number *rest = order + V_COUNTS + 2 * order[0] + order[1], *end = order + V_COUNTS + p->groups;
     const V_column_weights c = {order, rest, end, weights,
-                                V_prepare_weights(weights, rest, end, 16 * vectors, count, sink),
+                                V_prepare_weights(weights, rest, end, 64 * vectors, count, sink),
                                 p->bias[V_SIGNED] + lane, p->scale + lane};
     cursor to = out;
     to.at += 16 * (block * vectors + vector) + slice * count;
     ROLLED for (int at = 0; at < pixels; at += size)
       to = V_tile(strip + at * pitch, &c, offset, to, pixels - at, sink, pitch, size, count,
-                  16 * vectors);
+                  64 * vectors);
   }
   return order;
 }
@@ -123,7 +123,7 @@ V_INLINE const uint16_t *V_columns(const uint8_t *strip, int pixels, const panel
 V_INLINE void V_blocks(const uint8_t *strip, int pixels, const panel *p, int32_t offset,
                        int begin, int end, cursor out, uint8_t *sink, int pitch, int size, int vectors) {
   const int columns = 2 * ((vectors + 1) / 2);
-  const uint16_t *order = p->order + (ptrdiff_t)begin * columns * (V_COUNTS + p->groups);
+  const group_number *order = p->order + (ptrdiff_t)begin * columns * (V_COUNTS + p->groups);
   ROLLED for (int block = begin; block < end; block++) {
     if (vectors > 1)
       order = V_columns(strip, pixels, p, order, offset, block, 0, 2, out, sink, pitch, size, vectors);

@@ -1,5 +1,8 @@
 /* ---- pointwise convolution: eight output channels at a time, which lie behind one another ---- */
 
+enum { V_PIXELS = 4 }; /* of a tile */
+static int V_is_supported(void) { return 1; } /* else the module could not have been loaded */
+
 typedef struct { /* Where the two slices of four lanes that hold them are, in bytes of weights and in lanes. */
   int weights[2], lane[2];
 } V_eight;

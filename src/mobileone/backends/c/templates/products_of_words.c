@@ -28,8 +28,8 @@ V_INLINE const V_pixel *V_prepare(const uint8_t *strip, int pixels, int pitch, i
   return (void)pixels, (void)pitch, (void)size, (void)scratch, strip;
 }
 
-/* The weights of some groups, whose input channels begin at `at`; `step` is what they are apart, by that. */
-V_INLINE const V_weight *V_prepare_weights(const int8_t *weights, const uint16_t *at, const uint16_t *end, int step,
+/* The weights of some groups, numbers from *at on; `step` is what they are apart. */
+V_INLINE const V_weight *V_prepare_weights(const int8_t *weights, const group_number *at, const group_number *end, int step,
                                            int vectors, uint8_t *scratch) {
   V_weight *wide = (V_weight *)(void *)(scratch + SINK_BYTES), *to = wide;
   for (; at < end; at++)

@@ -1,8 +1,7 @@
-/* ==== WebAssembly: products of 16 bits, which are exact on every machine ================================= */
+/* ---- WebAssembly: products of 16 bits, which are exact on every machine ---- */
 
-enum { V_LANES = 4, V_SLICE = 2, V_PIXELS = 4, V_SIGNED = 0 };
+enum { V_LANES = 4, V_SLICE = 2, V_SIGNED = 0 };
 typedef int16_t V_pixel, V_weight;
-static int V_is_supported(void) { return 1; } /* else the module could not have been loaded */
 
 /* The strip in 16 bits, up to the end of the last tile. */
 V_INLINE const V_pixel *V_prepare(const uint8_t *strip, int pixels, int pitch, int size, uint8_t *scratch) {
@@ -25,6 +24,7 @@ V_INLINE V_twos V_split(const int8_t *weights) {
   const v128_t split = wasm_i16x8_shuffle(bytes, bytes, 0, 2, 4, 6, 1, 3, 5, 7);
   return (V_twos){wasm_i16x8_extend_low_i8x16(split), wasm_i16x8_extend_high_i8x16(split)};
 }
+
 /* In the classifier a vector holds two lanes, with two sums each: of the first two and the last two of four inputs. */
 V_INLINE V_ints V_start(const int32_t *bias, int is_lifted) { return (void)is_lifted, wasm_u64x2_load32x2(bias); }
 V_INLINE V_ints V_dot_group(V_ints sums, const V_pixel *four, const int8_t *weights) {

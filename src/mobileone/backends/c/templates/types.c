@@ -26,11 +26,13 @@ typedef struct { /* A depthwise convolution, 64 channels a block; see pack_depth
 
 enum { LIFT = 0x4B000000 }; /* the bits of 2^23 as a float */
 
+typedef GROUP_NUMBER group_number; /* of four input channels, counted from 0 */
+
 typedef struct { /* Output channels of a matrix product, 16 · vectors a block; see pack_panel. */
   const int8_t *weights;
   const int32_t *bias[2];
   const float *scale;
-  const uint16_t *order; /* of groups, where dot products of bytes saturate; see pair_orders */
+  const group_number *order; /* where dot products of bytes saturate; see pair_orders */
   int32_t offset;
   int32_t is_lifted; /* sums may begin 2^23 higher; see V_round */
   int32_t groups;    /* of four input channels */
