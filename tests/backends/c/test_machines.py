@@ -115,15 +115,27 @@ def test_cplusplus_reads_the_header(little, tmp_path):
 )
 def test_wasm(little, noise, tmp_path, machine, kernels):
     """Relaxed dot products as each kind of machine computes them: used where they are exact, only there."""
+    check_wasm(little, noise(little, 1), tmp_path, machine, kernels)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("widths", [(80, 80, 112, 48), (48, 128, 80, 256)])
+@pytest.mark.parametrize(("machine", "kernels"), [(None, "simd128"), ("SATURATING", "relaxed_pairs")])
+def test_wasm_in_many_chunks(make_network, noise, tmp_path, widths, machine, kernels):
+    """Weights that are widened once for many chunks of rows, of layers with one kind of block and with two."""
+    network = make_network(widths, size=144, depths=(2, 2, 1, 1), stem_width=80)
+    check_wasm(network, noise(network, 1), tmp_path, machine, kernels)
+
+
+def check_wasm(network, image, tmp_path, machine, kernels):
     need("node")
     pytest.importorskip("ziglang", reason="needs mobileone[c]")
-    source, target = generate(little), find_target("wasm32")
+    source, target = generate(network), find_target("wasm32")
     (tmp_path / "net.c").write_text(source.code, encoding="utf-8")
     (tmp_path / "net.h").write_text(source.header, encoding="utf-8")
     relaxed = ["-D__wasm_relaxed_simd__", f"-DMACHINE={machine}", "-include", RELAXED_DOT] if machine else []
     command = [*zig_compiler(), "-target", target.triple, "-O2", *target.flags, *relaxed]
     subprocess.run([*command, "net.c", "-o", "net.wasm"], cwd=tmp_path, check=True)
-    (image,) = noise(little, 1)
     image.tofile(tmp_path / "image")
     done = subprocess.run(
         ["node", WASM_RUNNER, tmp_path / "net.wasm", tmp_path / "image"], capture_output=True, text=True
@@ -131,7 +143,8 @@ def test_wasm(little, noise, tmp_path, machine, kernels):
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
     assert found["kernels"] == kernels
-    np.testing.assert_array_equal(np.array(found["outputs"], np.float32), run_integers(little, image).outputs)
+    outputs = run_integers(network, image[0]).outputs
+    np.testing.assert_array_equal(np.array(found["outputs"], np.float32), outputs)
 
 
 def innermost_loops(assembly):

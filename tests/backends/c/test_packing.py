@@ -8,6 +8,7 @@ from mobileone.backends.c.packing import (
     LIFT_BITS,
     MOST_PIXELS,
     can_lift,
+    falls_low,
     depthwise_lane_channels,
     gather_places,
     lane_channels,
@@ -132,6 +133,28 @@ def test_which_sums_can_be_lifted(weight, bias, scale, expected):
     rows = np.full((2, 4), weight, np.int8)
     found = can_lift(rows, np.array([0, bias], np.int32), np.array([1e-3, scale], np.float32))
     assert found is expected
+
+
+@pytest.mark.parametrize(
+    ("weight", "bias", "scale", "expected"),
+    [
+        (100, 0, 1e-3, False),
+        (-100, 0, 1.0, False),
+        (-100, 0, 41.2, True),  # four bytes of 255
+        (-100, 0, 41.0, False),
+        (100, -(2**30), 3e-3, False),
+        (100, -(2**30), 4e-3, True),
+    ],
+)
+def test_which_sums_fall_too_low_to_be_rounded_by_adding(weight, bias, scale, expected):
+    rows = np.full((2, 4), weight, np.int8)
+    found = falls_low(rows, np.array([0, bias], np.int32), np.array([1e-3, scale], np.float32))
+    assert found is expected
+    # What the proof is for, at the lowest sum: adding and taking away rounds as it should where it says so.
+    lowest = np.float32(bias + 4 * 255 * min(weight, 0)) * np.float32(scale)
+    shift = np.float32(12582912)
+    rounded = (lowest + shift).view(np.int32) - shift.view(np.int32)
+    assert expected or rounded == np.rint(lowest)
 
 
 def test_channels_without_weights_keep_their_output_and_can_be_lifted():
