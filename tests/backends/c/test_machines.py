@@ -122,7 +122,7 @@ def test_wasm(little, noise, tmp_path, machine, kernels):
 @pytest.mark.parametrize("widths", [(80, 80, 112, 48), (48, 128, 80, 256)])
 @pytest.mark.parametrize(("machine", "kernels"), [(None, "simd128"), ("SATURATING", "relaxed_pairs")])
 def test_wasm_in_many_chunks(make_network, noise, tmp_path, widths, machine, kernels):
-    """Weights that are widened once for many chunks of rows, of layers with one kind of block and with two."""
+    """Weights that are widened once for many chunks of rows, in layers of one kind of block and of two."""
     network = make_network(widths, size=144, depths=(2, 2, 1, 1), stem_width=80)
     check_wasm(network, noise(network, 1), tmp_path, machine, kernels)
 
