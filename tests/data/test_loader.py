@@ -344,12 +344,13 @@ def test_a_dead_worker_is_one_line(flat_folder):
 
 
 INTERRUPTED = """
-import multiprocessing, sys
+import multiprocessing, signal, sys
 from mobileone.data.augment import TrainTransform
 from mobileone.data.folder import find_images
 from mobileone.data.loader import train_loader
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs inherit that it is ignored
     source = find_images(sys.argv[1], split="val")
     loader = train_loader(source, TrainTransform(size=16), batch_size=2, seed=0, num_workers=1)
     epoch = 0
