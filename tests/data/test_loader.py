@@ -408,8 +408,8 @@ def ends(pid: int) -> bool:
 def interrupt(process):
     """What Ctrl-C in a terminal does, and what the process then says.
 
-    Again where nothing happens: Python drops an interrupt that arrives while a finaliser runs, and with so few
-    images one runs half of the time.
+    Again where nothing happens: Python drops an interrupt that arrives while a finaliser runs, and with so
+    few images one runs half of the time.
     """
     for attempt in range(ATTEMPTS):
         os.killpg(process.pid, signal.SIGINT)
