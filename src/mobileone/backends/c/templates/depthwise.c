@@ -30,6 +30,7 @@ typedef struct { /* Taps of three columns, for the upper row of output, then for
 } V_kept;
 
 V_INLINE void V_keep(V_kept *kept, const V_weight *w, const int32_t *bias, int is_lifted) {
+  if (!V_HOLDS_TAPS) return;
   UNROLL for (int j = 0; j < V_TURN_1; j++) {
     kept->bias[j] = V_start(bias + 16 * j, is_lifted);
     UNROLL for (int k = 0; k < 6; k++) kept->taps[k][j] = V_hold(w + V_TAPS * k + 64 * j);
@@ -60,7 +61,7 @@ V_INLINE void V_two_rows(const uint8_t *r, ptrdiff_t row, ptrdiff_t pixel, const
                          ptrdiff_t out_pixel, int width, int turn) {
   const uint8_t *r2 = r + 2 * row;
   V_kept kept;
-  if (V_HOLDS_TAPS) V_keep(&kept, w, bias, is_lifted);
+  V_keep(&kept, w, bias, is_lifted);
   const V_steps steps = V_load_steps(scale, is_lifted);
   V_pair first, second, third;
 #define V_NEXT                                                        \
