@@ -155,7 +155,7 @@ class LayerTables:
         assert weight.bias is not None
         return safe_bias(conv.name, weight.values, weight.bias, scale)
 
-    def _looked_at(
+    def _note_sums(
         self, rows: NDArray[np.int8], bias: NDArray[np.int32], scale: NDArray[np.float32], offset: int
     ) -> bool:
         """Whether a matrix's sums can be lifted; what the C file says of all layers follows from each."""
@@ -181,7 +181,7 @@ class LayerTables:
         scale, offset = self._scale(conv), self._offset(conv)
         bias, scale = settle_constants(rows, self._bias(conv, scale), scale)
         panels = pack_panels(rows, bias, scale, groups=groups)
-        is_lifted = self._looked_at(rows, bias, scale, offset)
+        is_lifted = self._note_sums(rows, bias, scale, offset)
         self._panels(
             name,
             conv.name,
@@ -250,7 +250,7 @@ class LayerTables:
         rows = weight.values.reshape(conv.in_channels, -1)
         bias, scale = settle_constants(rows, self._bias(conv, scale), scale)
         layer = pack_depthwise(weight.values, bias, scale, stride=conv.stride[0])
-        is_lifted = self._looked_at(rows, bias, scale, offset)
+        is_lifted = self._note_sums(rows, bias, scale, offset)
         constants = self._layer(f"{name}_depthwise", conv.name, layer)
         blocks = len(layer.bias) // DEPTHWISE_BLOCK
         self.tables.append(

@@ -3,7 +3,8 @@
 /* A row's bytes are interleaved with those of the rows below, so that one dot product takes a whole column of the
    kernel. Walking along the row, each interleaved column serves three outputs: it ends one, goes on with the next and
    starts the one after, so three sets of sums take turns. With stride 1, four rows serve two rows of output: the
-   second one's weights are the same, one byte further. V_TURN vectors of channels at a time, as registers allow. */
+   second one's weights are the same, one byte further. V_TURN vectors of channels at a time, with stride 1 V_TURN_1,
+   as registers allow. */
 
 /* Where an engine has few registers, pointers that walk are not multiplied into one for every column of the loop. */
 #ifndef V_IN_PLACE

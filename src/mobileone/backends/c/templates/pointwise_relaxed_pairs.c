@@ -72,19 +72,15 @@ V_INLINE cursor V_tile(const uint8_t *pixels, const int8_t *weights, const group
   ROLLED for (const group_number *last = at + order[1]; at < last; at++)
     V_bytes_group(sums, pixels, weights, at, 1, pitch, size, step, ones);
   ROLLED for (; at < end; at++) V_words_group(sums, pixels + 4 * *at, weights + *at * step, pitch, size);
-  uint8_t *to[V_MOST_PIXELS]; /* mostly in one row; what lies beyond `valid` is thrown away */
-  const int straight = fits(&out, size, valid);
-  UNROLL for (int p = 0; p < size; p++) {
-    to[p] = straight ? out.at + p * out.pixel : p < valid ? out.at : sink;
-    if (!straight && p < valid) out = advanced(out, 1);
-  }
+  uint8_t *to[V_MOST_PIXELS];
+  out = V_places(to, size, out, valid, sink);
   UNROLL for (int p = 0; p < size; p += 2) {
     const v128_t words = wasm_i16x8_narrow_i32x4(V_round(sums[p], scale, offset), V_round(sums[p + 1], scale, offset));
     const v128_t bytes = wasm_u8x16_narrow_i16x8(words, words);
     wasm_v128_store32_lane(to[p], bytes, 0);
     wasm_v128_store32_lane(to[p + 1], bytes, 1);
   }
-  return straight ? advanced(out, size) : out;
+  return out;
 }
 
 /* A column is sixteen lanes of a pair of vectors, or eight of a single one, which share an order. */

@@ -52,16 +52,8 @@ V_INLINE cursor V_tile(const V_pixel *pixels, const V_weight *weights, const v12
   const int rest = groups <= 8 ? groups : groups % 4; /* a loop costs what two groups do */
   ROLLED for (int k = rest; k < groups; k += 4, pixels += 16, weights += 128) V_groups(sums, pixels, weights, 4, pitch);
   V_groups(sums, pixels, weights, rest, pitch);
-  uint8_t *to[V_PIXELS]; /* mostly in one row; what lies beyond `valid` is thrown away */
-  if (fits(&out, V_PIXELS, valid)) {
-    UNROLL for (int p = 0; p < V_PIXELS; p++) to[p] = out.at + p * out.pixel;
-    out = advanced(out, V_PIXELS);
-  } else {
-    UNROLL for (int p = 0; p < V_PIXELS; p++) {
-      to[p] = p < valid ? out.at : sink;
-      if (p < valid) out = advanced(out, 1);
-    }
-  }
+  uint8_t *to[V_PIXELS];
+  out = V_places(to, V_PIXELS, out, valid, sink);
   UNROLL for (int p = 0; p < V_PIXELS; p += 2) {
     const v128_t first = wasm_i16x8_narrow_i32x4(V_round(sums[p][0], scale[0], offset),
                                                  V_round(sums[p][1], scale[1], offset));

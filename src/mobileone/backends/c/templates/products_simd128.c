@@ -33,3 +33,13 @@ V_INLINE V_ints V_dot_group(V_ints sums, const V_pixel *four, const int8_t *weig
 V_INLINE void V_store_sums(int32_t *p, V_ints a) {
   wasm_v128_store64_lane(p, V_add(wasm_i32x4_shuffle(a, a, 0, 2, 0, 2), wasm_i32x4_shuffle(a, a, 1, 3, 1, 3)), 0);
 }
+
+/* Where a tile's pixels go: mostly into one row; what lies beyond `valid` into the sink. Where the next tile begins. */
+V_INLINE cursor V_places(uint8_t **to, int size, cursor out, int valid, uint8_t *sink) {
+  const int straight = fits(&out, size, valid);
+  UNROLL for (int p = 0; p < size; p++) {
+    to[p] = straight ? out.at + p * out.pixel : p < valid ? out.at : sink;
+    if (!straight && p < valid) out = advanced(out, 1);
+  }
+  return straight ? advanced(out, size) : out;
+}
