@@ -12,7 +12,7 @@ static inline v128_t odd_of(const v128_t *words) {
   return wasm_i16x8_shuffle(words[0], words[1], 1, 3, 5, 7, 9, 11, 13, 15);
 }
 
-static inline void multiply(v128_t *products, v128_t weights, v128_t bytes, int is_signed) {
+static inline void multiply_bytes(v128_t *products, v128_t weights, v128_t bytes, int is_signed) {
   const v128_t low = is_signed ? wasm_i16x8_extend_low_i8x16(bytes) : wasm_u16x8_extend_low_u8x16(bytes);
   const v128_t high = is_signed ? wasm_i16x8_extend_high_i8x16(bytes) : wasm_u16x8_extend_high_u8x16(bytes);
   products[0] = wasm_i16x8_mul(wasm_i16x8_extend_low_i8x16(weights), low);
@@ -21,13 +21,13 @@ static inline void multiply(v128_t *products, v128_t weights, v128_t bytes, int 
 
 static inline v128_t dot_of_two(v128_t weights, v128_t bytes) {
   v128_t products[2];
-  multiply(products, weights, bytes, MACHINE == SIGNED || MACHINE == STRANGE);
+  multiply_bytes(products, weights, bytes, MACHINE == SIGNED || MACHINE == STRANGE);
   return wasm_i16x8_add_sat(even_of(products), odd_of(products));
 }
 
 static inline v128_t dot(v128_t weights, v128_t bytes, v128_t sums) {
   v128_t products[2];
-  multiply(products, weights, bytes, MACHINE == SIGNED);
+  multiply_bytes(products, weights, bytes, MACHINE == SIGNED);
 #if MACHINE == SATURATING || MACHINE == STRANGE
   const v128_t pairs = wasm_i16x8_add_sat(even_of(products), odd_of(products));
   return wasm_i32x4_add(sums, wasm_i32x4_extadd_pairwise_i16x8(pairs));
