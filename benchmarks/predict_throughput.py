@@ -5,7 +5,8 @@ are installed, torchvision's transforms with timm's fused network; and against d
 which is what cannot be saved, resizing apart from it. One thread for the network, whole processes from start
 to end, CPU time (so that other work on the machine matters little), interleaved rounds. Modules are compiled,
 as pip leaves them, and so is the C that resizes, as a first long run leaves it. Small photos are the given
-ones; large ones are the same, enlarged to 1500×1000 and coded at quality 90.
+ones; large ones are the same, enlarged to 1500×1000 and coded at quality 90. As many of both are read, so
+that the start of a process has the same share.
 
 Run: python -m benchmarks.predict_throughput --photos ../shared/data/imagenet_val_300 --weights WEIGHTS
 """
@@ -138,12 +139,21 @@ def cost(command: Sequence[str | Path]) -> tuple[float, float]:
     return usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024
 
 
-def enlarge(photos: Sequence[Path], folder: Path) -> None:
-    for index, path in enumerate(photos):
+def enlarge(photos: Sequence[Path], folder: Path) -> list[Path]:
+    folder.mkdir()
+    large = [folder / f"{index:05d}.jpg" for index in range(len(photos))]
+    for path, target in zip(photos, large, strict=True):
         with PIL.Image.open(path) as photo:
-            photo.convert("RGB").resize(LARGE, PIL.Image.Resampling.BICUBIC).save(
-                folder / f"{index:05d}.jpg", quality=90
-            )
+            photo.convert("RGB").resize(LARGE, PIL.Image.Resampling.BICUBIC).save(target, quality=90)
+    return large
+
+
+def link(photos: Sequence[Path], folder: Path, number: int) -> Path:
+    """A folder of so many photos, which come again and again where there are fewer."""
+    folder.mkdir(parents=True)
+    for index in range(number):
+        (folder / f"{index:05d}.jpg").symlink_to(photos[index % len(photos)].resolve())
+    return folder
 
 
 def candidates(artifact: Path, folder: Path, out: Path, number: int) -> dict[str, list[str | Path]]:
@@ -206,19 +216,15 @@ def main() -> None:
     if not found:
         sys.exit(f"no JPEG below {arguments.photos}")
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    photos = [found[index % len(found)] for index in range(arguments.number)]
+    photos = found[: arguments.number]
     versions = ", ".join(
         f"{name} {version(name)}" for name in ("onnxruntime", "numpy", "pillow", "simplejpeg")
     )
     print(f"# {processor_name()}, Python {platform.python_version()}, {versions}")
     with tempfile.TemporaryDirectory() as name:
         out = Path(name)
-        small, large = out / "small" / "photos", out / "large" / "photos"
-        for folder in (small, large):
-            folder.mkdir(parents=True)
-        for index, path in enumerate(photos):
-            (small / f"{index:05d}.jpg").symlink_to(path.resolve())
-        enlarge(photos[: max(1, arguments.number // 5)], large)
+        small = link(photos, out / "small" / "photos", arguments.number)
+        large = link(enlarge(photos, out / "enlarged"), out / "large" / "photos", arguments.number)
         fp32, int8 = out / "s0.onnx", out / "s0_int8.onnx"
         ours = [sys.executable, "-m", "mobileone"]
         os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
@@ -230,18 +236,14 @@ def main() -> None:
         # In processes of their own: a child's peak counts that of the process that it was started from.
         cost([*ours, "export", arguments.weights, "-o", fp32])
         cost([*ours, "quantize", arguments.weights, "--calib", arguments.photos, "-o", int8])
-        first = out / "first" / "photos"
-        first.mkdir(parents=True)
-        (first / "0.jpg").symlink_to(photos[0].resolve())
+        first = link(photos, out / "first" / "photos", 1)
         for command in candidates(fp32, first, out, 1).values():
             cost(command)  # compiles the modules
+        number, rounds = arguments.number, arguments.rounds
         for folder in (small, large):
-            number = len(list(folder.iterdir()))
             for artifact in (fp32, int8):
                 title = f"{folder.parent.name} photos, {artifact.stem}"
-                compare(
-                    title, candidates(artifact, folder, out, number), number=number, rounds=arguments.rounds
-                )
+                compare(title, candidates(artifact, folder, out, number), number=number, rounds=rounds)
 
 
 if __name__ == "__main__":

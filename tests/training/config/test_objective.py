@@ -21,6 +21,7 @@ from mobileone.training.config.objective import Distill, Mix, Objective
         (lambda: Mix(probability=0.0), r"mix\.probability must be in \(0, 1\]"),
         (lambda: Distill(weight=0.0), r"distill\.weight must be in \(0, 1\]"),
         (lambda: Distill(temperature=0.0), r"distill\.temperature must be above 0"),
+        (lambda: Distill(features=-1.0), r"distill\.features must be 0 or more"),
     ],
 )
 def test_values_out_of_range_are_refused(make: Callable[[], object], message: str) -> None:

@@ -153,6 +153,7 @@ def test_a_task_decides_loss_and_best_epoch_unless_they_are_named() -> None:
         (["loading.effective_beta=1"], r"effective_beta must be in \[0, 1\)"),
         (["gamma_negative=0.5"], "gamma_negative must be 0, or 1 and more"),
         (["margin=1"], r"margin must be in \[0, 1\)"),
+        (["distill.features=1", "compute.compile=true"], "compute.compile must be off with distill.features"),
         (["distill.views=none"], "distill.views must be one of same, plain, mirrored"),
         (["distill.size=128"], "distill.size must be none with distill.views=same"),
         (["distill.size=0", "distill.views=plain"], "input size must be in 1"),

@@ -78,7 +78,7 @@ def host_waits(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
 
 def teacher(tiny: Variant, step: TrainStep) -> ModuleTeacher:
     module = create_model(tiny, num_classes=3, form="inference")
-    return ModuleTeacher(module, input_spec=step.input_spec, device=step.device)
+    return ModuleTeacher(module, input_spec=step.input_spec, device=step.device, features=True)
 
 
 def make(tiny: Variant, mode: str, device: str, **options: Any) -> TrainStep:
@@ -93,7 +93,7 @@ def make(tiny: Variant, mode: str, device: str, **options: Any) -> TrainStep:
         scaler=torch.amp.GradScaler(device, enabled=amp == "fp16"),
         ema=ModelEma(model, decay=0.99),
         device=torch.device(device),
-        loss=TrainLoss(smoothing=0.1, teacher_weight=0.5)
+        loss=TrainLoss(smoothing=0.1, teacher_weight=0.5, feature_weight=1.0)
         if "teaches" in options
         else TrainLoss(smoothing=0.1),
         **{name: value for name, value in options.items() if name != "teaches"},

@@ -1,5 +1,6 @@
 """The loss against its definition."""
 
+import dataclasses
 import math
 
 import numpy as np
@@ -14,12 +15,14 @@ from mobileone.training.method.loss import (
     class_weights,
     distillation,
     label_distillation,
+    similarity_distillation,
     smoothed_cross_entropy,
     smoothed_targets,
     soft_binary_cross_entropy,
     soft_cross_entropy,
 )
 from mobileone.training.method.mix import Blend
+from mobileone.training.method.taught import Taught
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.1, 0.5])
@@ -118,10 +121,31 @@ def test_the_loss_of_a_run_puts_its_parts_together() -> None:
     taught = TrainLoss(smoothing=0.1, teacher_weight=0.3, temperature=2.0)
     teacher = torch.tensor([[0.0, 1.0, 2.0]])
     both = 0.7 * plain(LOGITS, labels) + 0.3 * distillation(LOGITS, teacher, temperature=2.0)
-    torch.testing.assert_close(taught(LOGITS, labels, teacher_logits=teacher), both)
+    torch.testing.assert_close(taught(LOGITS, labels, taught=Taught(teacher)), both)
     torch.testing.assert_close(taught(LOGITS, labels), plain(LOGITS, labels))
+    compared = dataclasses.replace(taught, feature_weight=3.0)
+    features, wanted = torch.randn(1, 4), torch.tensor([[1.0, 2.0]])
+    said = Taught(teacher, wanted)
+    alike = similarity_distillation(features, wanted)
+    torch.testing.assert_close(compared(LOGITS, labels, taught=said, features=features), both + 3 * alike)
+    torch.testing.assert_close(compared(LOGITS, labels, taught=said), both)
     binary = TrainLoss(kind="bce")(LOGITS, labels).item()
     assert binary == pytest.approx(-math.log(4 / 5) + 2 * math.log(2))
+
+
+def test_likeness_by_hand() -> None:
+    """Two images that are alike to the student, and have nothing in common to the teacher."""
+    student = torch.tensor([[1.0, 0.0], [2.0, 0.0]], requires_grad=True)
+    teacher = torch.tensor([[0.0, 5.0, 0.0], [3.0, 0.0, 0.0]])
+    own = torch.tensor([1.0, 2.0]) / 5**0.5  # a row (1, 2) and one (2, 4), each of norm 1
+    wanted = ((own[0] - 1) ** 2 + own[1] ** 2 + own[0] ** 2 + (own[1] - 1) ** 2) / 2
+    loss = similarity_distillation(student, teacher)
+    torch.testing.assert_close(loss.detach(), wanted)
+    loss.backward()
+    assert student.grad is not None
+    assert student.grad[0, 1] == 0  # by symmetry; along the axis that the two share it is not
+    assert student.grad[0, 0] != 0
+    torch.testing.assert_close(similarity_distillation(7 * student, teacher).detach(), wanted)
 
 
 def test_targets_of_several_labels_are_smoothed_alike() -> None:
@@ -166,7 +190,7 @@ def test_a_teacher_of_labels_is_followed_label_by_label() -> None:
     expected = 4 * (p * math.log(p / 0.5) + (1 - p) * math.log((1 - p) / 0.5))
     assert label_distillation(student, teacher, temperature=2.0).item() == pytest.approx(expected)
     loss = TrainLoss(kind="bce", task="multilabel", teacher_weight=1.0, temperature=2.0)
-    taught = loss(student, torch.tensor([[1.0, 0.0]]), teacher_logits=teacher)
+    taught = loss(student, torch.tensor([[1.0, 0.0]]), taught=Taught(teacher))
     assert taught.item() == pytest.approx(expected)
 
 

@@ -8,6 +8,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from mobileone.data.loader import Batch
+from mobileone.data.pixels import normalize
 from mobileone.input_spec import InputSpec
 from mobileone.model.create import create_model
 from mobileone.ranks.distributed import Distributed
@@ -15,10 +16,11 @@ from mobileone.training.config.objective import Mix
 from mobileone.training.config.optimization import Optim
 from mobileone.training.method.ema import ModelEma
 from mobileone.training.method.lessons import Lessons
-from mobileone.training.method.loss import TrainLoss
+from mobileone.training.method.loss import TrainLoss, similarity_distillation
 from mobileone.training.method.mix import Mixer, mixup, neighbours
 from mobileone.training.method.optim import create_optimizer
 from mobileone.training.method.step import TrainStep
+from mobileone.training.method.taught import Taught
 from mobileone.variants import Variant
 
 SPEC = InputSpec(size=32, mean=(0.5, 0.5, 0.5), std=(0.25, 0.25, 0.25))
@@ -205,9 +207,9 @@ def test_the_teacher_sees_what_the_student_sees() -> None:
     torch.manual_seed(0)
     model, seen = Frozen(), []
 
-    def teacher(pixels: torch.Tensor) -> torch.Tensor:
+    def teacher(pixels: torch.Tensor) -> Taught:
         seen.append(pixels)
-        return torch.zeros(len(pixels), 3)
+        return Taught(torch.zeros(len(pixels), 3))
 
     step = make_step(model, ema=False)
     step.mixer, step.teacher = Mixer(options=Mix(mixup=1.0), seed=5), teacher
@@ -224,7 +226,7 @@ def test_lessons_are_of_the_images_and_mix_as_they_do(mixes: bool) -> None:
     images.indices = torch.tensor([5, 0, 2, 5])
     logits = torch.randn(6, 3, generator=torch.Generator().manual_seed(1))
     step = make_step(model, ema=False)
-    step.lessons, step.loss, step.accumulate = Lessons(logits), TrainLoss(teacher_weight=1.0), 2
+    step.lessons, step.loss, step.accumulate = Lessons(Taught(logits)), TrainLoss(teacher_weight=1.0), 2
     pixels, targets = batch().images.float(), logits[images.indices].softmax(1)
     if mixes:
         step.mixer = Mixer(options=Mix(mixup=1.0), seed=5)
@@ -233,6 +235,29 @@ def test_lessons_are_of_the_images_and_mix_as_they_do(mixes: bool) -> None:
     student = model((pixels / 255 - 0.5) / 0.25).log_softmax(1)
     expected = F.kl_div(student, targets, reduction="batchmean")
     torch.testing.assert_close(step(images, lr=0.1, weight_decay=0.0).loss, expected.detach())
+
+
+@pytest.mark.parametrize("mixes", [False, True])
+def test_features_are_compared_with_the_teachers_mixed_as_the_images_are(tiny: Variant, mixes: bool) -> None:
+    model = create_model(tiny, num_classes=3).train()
+    taught = Taught(torch.randn(4, 3), torch.randn(4, 6))
+    step = make_step(model, ema=False)
+    step.lessons, step.loss = Lessons(taught), TrainLoss(feature_weight=2.0)
+    pixels, wanted = batch().images.float(), taught.features
+    assert wanted is not None
+    plain = TrainLoss()
+    if mixes:
+        step.mixer = Mixer(options=Mix(mixup=1.0), seed=5)
+        share = step.mixer.draw(0).share
+        pixels, wanted = mixup(pixels, share=share), neighbours(wanted).lerp(wanted, share)
+    twin = copy.deepcopy(model)
+    features = twin.forward_head(twin.forward_features(normalize(pixels, step.input_spec)), pre_logits=True)
+    alone = make_step(copy.deepcopy(model), ema=False)
+    alone.mixer, alone.loss = step.mixer, plain
+    expected = alone(batch(), lr=0.1, weight_decay=0.0).loss + 2 * similarity_distillation(features, wanted)
+    torch.testing.assert_close(step(batch(), lr=0.1, weight_decay=0.0).loss, expected.detach())
+    ours, others = (next(iter(each.network.parameters())) for each in (step, alone))
+    assert not torch.equal(ours, others)  # the loss has a gradient
 
 
 def test_an_fp16_overflow_is_told_and_moves_no_running_statistics(tiny: Variant) -> None:

@@ -14,7 +14,7 @@ from mobileone.imagenet import WNIDS, human_name
 from mobileone.input_spec import InputSpec
 from mobileone.model.create import create_model
 from mobileone.reparam.fuse import reparameterize
-from mobileone.training.method.teacher import Teacher, open_teacher
+from mobileone.training.method.teacher import SourceTeacher, open_teacher
 from mobileone.variants import Variant
 
 CLASSES = ("cat", "dog", "owl")
@@ -22,8 +22,15 @@ SPEC = InputSpec(size=32)
 CPU = torch.device("cpu")
 
 
-def opened(source: object, classes: tuple[str, ...] = CLASSES, size: int = 32) -> Teacher:
+def opened(source: object, classes: tuple[str, ...] = CLASSES, size: int = 32) -> SourceTeacher:
     return open_teacher(source, classes=classes, input_spec=InputSpec(size=size), device=CPU)  # type: ignore[arg-type]
+
+
+def said(
+    source: object, images: torch.Tensor, classes: tuple[str, ...] = CLASSES, size: int = 32
+) -> torch.Tensor:
+    """The logits of a teacher."""
+    return opened(source, classes, size)(images).logits
 
 
 @pytest.fixture
@@ -42,18 +49,18 @@ def test_a_model_teaches_with_its_own_preprocessing_and_stays_as_it_is(
     path = save_model(teacher, tmp_path / "teacher.safetensors")
     images = pixels()
     expected = teacher(normalize(images, teacher.input_spec)).detach()
-    taught = opened(path)(images)
+    taught = said(path, images)
     torch.testing.assert_close(taught, expected, rtol=1e-3, atol=1e-3)
     assert not taught.requires_grad
-    assert torch.equal(opened(teacher)(images), expected)
-    torch.testing.assert_close(opened(path)(images.float()), taught)
+    assert torch.equal(said(teacher, images), expected)
+    torch.testing.assert_close(said(path, images.float()), taught)
 
 
 def test_any_module_gets_the_images_as_the_student_does() -> None:
     module = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())  # three means, three "classes"
     images = pixels()
     expected = normalize(images, SPEC).mean((2, 3))
-    torch.testing.assert_close(opened(module)(images), expected)
+    torch.testing.assert_close(said(module, images), expected)
     assert not module.training
 
 
@@ -62,11 +69,11 @@ def test_an_exported_file_teaches_other_sizes_and_mixed_pixels(teacher: nn.Modul
     export(reparameterize(teacher), path, format="torch")
     images = pixels()
     expected = teacher(normalize(images, teacher.input_spec)).detach()
-    torch.testing.assert_close(opened(path)(images), expected, rtol=1e-3, atol=1e-3)
-    torch.testing.assert_close(opened(path)(images.float() + 0.4), expected, rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(said(path, images), expected, rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(said(path, images.float() + 0.4), expected, rtol=1e-3, atol=1e-3)
     smaller = torch.full((2, 3, 24, 24), 77, dtype=torch.uint8)
     flat = torch.full((2, 3, 32, 32), 77, dtype=torch.uint8)
-    torch.testing.assert_close(opened(path, size=24)(smaller), opened(path)(flat))
+    torch.testing.assert_close(said(path, smaller, size=24), said(path, flat))
 
 
 def test_other_classes_are_refused_in_one_line(teacher: nn.Module) -> None:
@@ -89,26 +96,24 @@ def test_other_classes_are_refused_in_one_line(teacher: nn.Module) -> None:
 
 def test_the_students_classes_are_picked_by_name_in_its_order(teacher: nn.Module, tmp_path: Path) -> None:
     images = pixels()
-    whole = opened(teacher)(images)
-    assert torch.equal(opened(teacher, ("owl", "cat"))(images), whole[:, [2, 0]])
+    whole = said(teacher, images)
+    assert torch.equal(said(teacher, images, ("owl", "cat")), whole[:, [2, 0]])
     path = save_model(teacher, tmp_path / "teacher.safetensors")
-    torch.testing.assert_close(opened(path, ("dog",))(images), whole[:, [1]], rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(said(path, images, ("dog",)), whole[:, [1]], rtol=1e-3, atol=1e-3)
     exported = tmp_path / "teacher.pt2"
     export(reparameterize(teacher), exported, format="torch")
-    torch.testing.assert_close(
-        opened(exported, ("dog", "cat"))(images), whole[:, [1, 0]], rtol=1e-3, atol=1e-3
-    )
+    torch.testing.assert_close(said(exported, images, ("dog", "cat")), whole[:, [1, 0]], rtol=1e-3, atol=1e-3)
 
 
 def test_classes_of_imagenet_are_known_by_synset_and_by_words(tiny: Variant) -> None:
     known = create_model(tiny, num_classes=1000)
     images = pixels()
-    whole = opened(known, WNIDS)(images)
-    assert torch.equal(opened(known, ("n01443537", "n01440764"))(images), whole[:, [1, 0]])
-    assert torch.equal(opened(known, ("tench, Tinca tinca",))(images), whole[:, [0]])
+    whole = said(known, images, WNIDS)
+    assert torch.equal(said(known, images, ("n01443537", "n01440764")), whole[:, [1, 0]])
+    assert torch.equal(said(known, images, ("tench, Tinca tinca",)), whole[:, [0]])
     in_words = create_model(tiny, num_classes=2, class_names=("great white shark", "tench, Tinca tinca"))
-    picked = opened(in_words, ("n01440764",))
-    assert torch.equal(picked(images), opened(in_words, in_words.class_names)(images)[:, [1]])
+    picked = said(in_words, images, ("n01440764",))
+    assert torch.equal(picked, said(in_words, images, in_words.class_names)[:, [1]])
     with pytest.raises(
         ConfigError, match=r"lacks 1 of the data's 2 classes: 'tench'; it has 1000, 'n01440764'"
     ):
@@ -127,7 +132,7 @@ def test_a_module_may_say_its_classes() -> None:
         opened(module, ("dog",))
     module.class_names = list(CLASSES)  # type: ignore[assignment]
     images = pixels()
-    torch.testing.assert_close(opened(module, ("dog",))(images), normalize(images, SPEC).mean((2, 3))[:, 1:2])
+    torch.testing.assert_close(said(module, images, ("dog",)), normalize(images, SPEC).mean((2, 3))[:, 1:2])
     module.class_names = ["cat", "dog"]  # type: ignore[assignment]
     with pytest.raises(ConfigError, match="2 class names for a model of 3 classes"):
         opened(module)
@@ -158,3 +163,24 @@ def test_a_digest_tells_weights_views_and_classes_apart(teacher: nn.Module, tmp_
         next(teacher.parameters()).view(-1)[0] += 1
     digests.append(opened(teacher).digest())
     assert len(set(digests)) == len(digests)
+
+
+def test_features_are_what_the_last_linear_layer_is_given(teacher: nn.Module, tmp_path: Path) -> None:
+    options = {"input_spec": SPEC, "device": CPU, "features": True}
+    images = pixels()
+    x = normalize(images, teacher.input_spec)
+    expected = teacher.forward_head(teacher.forward_features(x), pre_logits=True).detach()
+    opened = open_teacher(teacher, classes=("owl", "cat"), **options)
+    assert opened.num_features == expected.shape[1]
+    taught = opened(images)
+    assert taught.features is not None
+    torch.testing.assert_close(taught.features, expected)
+    assert taught.logits.shape == (4, 2)
+    assert not [hook for module in teacher.modules() for hook in module._forward_pre_hooks]
+    assert open_teacher(teacher, classes=CLASSES, input_spec=SPEC, device=CPU)(images).features is None
+    with pytest.raises(ConfigError, match="a Flatten has no linear layer, so it has no features"):
+        open_teacher(nn.Flatten(), classes=CLASSES, **options)
+    path = tmp_path / "teacher.pt2"
+    export(reparameterize(teacher), path, format="torch")
+    with pytest.raises(ConfigError, match=r"is an exported file, .* set distill\.features=0"):
+        open_teacher(path, classes=CLASSES, **options)

@@ -120,11 +120,30 @@ def test_what_is_kept_is_what_is_learnt_whatever_the_order(
     assert told.found == pytest.approx(plain.found, rel=1e-3)
 
 
-@pytest.mark.parametrize("mix", [Mix(), Mix(mixup=0.5, cutmix=1.0)])
-def test_a_run_that_was_stopped_takes_the_logits_that_are_there(
-    taught: TrainConfig, tmp_path: Path, mix: Mix
+def test_features_are_kept_where_they_are_wanted(
+    taught: TrainConfig, teacher: nn.Module, tmp_path: Path
 ) -> None:
-    taught = dataclasses.replace(taught, mix=mix).with_values({"saving.checkpoint_every": "1steps"})
+    fit(taught, run_dir=tmp_path / "run", progress=False)
+    wanted = taught.with_values({"distill.features": 1.0, "distill.views": "mirrored"})
+    fresh = tmp_path / "fresh"
+    fresh.mkdir()
+    (fresh / LOGITS).write_bytes((tmp_path / "run" / LOGITS).read_bytes())  # has none: made anew
+    fit(wanted, run_dir=fresh, progress=False)
+    kept = load_file(fresh / LOGITS)
+    assert kept["features"].shape == (24, teacher.num_features)
+    # The head is linear, so it may look at the mean of both views.
+    logits = teacher.get_classifier()(kept["features"])[:, [2, 0]].detach()
+    torch.testing.assert_close(kept["logits"], logits, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("mix", [Mix(), Mix(mixup=0.5, cutmix=1.0)])
+@pytest.mark.parametrize("features", [0.0, 2.0])
+def test_a_run_that_was_stopped_takes_what_was_said(
+    taught: TrainConfig, tmp_path: Path, mix: Mix, features: float
+) -> None:
+    taught = dataclasses.replace(taught, mix=mix).with_values(
+        {"saving.checkpoint_every": "1steps", "distill.features": features}
+    )
     fit(taught, run_dir=tmp_path / "whole", progress=False)
     with pytest.raises(StoppedError):
         fit(taught, run_dir=tmp_path / "run", callbacks=[StopAt(4)], progress=False)
@@ -188,7 +207,7 @@ def test_logits_that_are_no_numbers_are_refused(taught: TrainConfig, tmp_path: P
             return x.mean((2, 3))[:, :2] / 0
 
     config = taught.with_values({"distill.teacher": None})
-    with pytest.raises(TrainingError, match="a logit of the teacher is NaN or infinite"):
+    with pytest.raises(TrainingError, match="a logit or feature of the teacher is NaN or infinite"):
         fit(config, run_dir=tmp_path / "run", teacher=Broken(), progress=False)
     with pytest.raises(ConfigError, match=r"distill\.views=plain needs a teacher"):
         fit(config, run_dir=tmp_path / "none", progress=False)

@@ -95,6 +95,8 @@ class Distill:
             module that is handed to `fit`.
         weight: share of the teacher in the loss, in (0, 1].
         temperature: both softmaxes are taken of logits divided by it, above 0.
+        features: weight of a loss of features beside these two, 0 or more: which images of a batch are alike
+            to the student is to be as it is to the teacher (arXiv 1907.09682).
         views: what the teacher looks at: `"same"`, in every step what the student sees; `"plain"`, every
             training image once, before the first step, as the teacher is used in evaluation, whatever the
             student sees of it later; `"mirrored"`, that and its mirror image, the mean of both logits.
@@ -107,6 +109,7 @@ class Distill:
     teacher: str | None = None
     weight: float = 0.5
     temperature: float = 1.0
+    features: float = 0.0
     views: TeacherViews = "same"
     size: Size | None = None
 
@@ -119,6 +122,7 @@ class Distill:
         require("distill.weight", 0 < self.weight <= 1, "in (0, 1]", self.weight)
         fits = 0 < self.temperature < math.inf
         require("distill.temperature", fits, "above 0", self.temperature)
+        require("distill.features", is_finite_from(self.features, 0), "0 or more", self.features)
 
     @property
     def looks_once(self) -> bool:

@@ -171,6 +171,8 @@ class TrainConfig:
             raise ConfigError(
                 f"mean and std need 3 values, images are read as RGB; got {self.input_spec.in_chans}"
             )
+        compiles = self.distill.features > 0 and self.compute.compile
+        require("compute.compile", not compiles, "off with distill.features above 0", self.compute.compile)
         self._check_phases()
         self._check_probe()
 

@@ -8,20 +8,21 @@ import torch
 from torch import Tensor
 
 from mobileone.errors import TrainingError
+from mobileone.training.method.taught import Taught
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Lessons:
-    """A teacher's logits of the training images, to be looked up by their indices.
+    """What a teacher said of the training images, to be looked up by their indices.
 
     Attributes:
-        logits: float32 (N, K) on the CPU, perhaps in a file; NaN for images that could not be read.
+        taught: float32 on the CPU, perhaps in a file; logits are NaN for images that could not be read.
     """
 
-    logits: Tensor
+    taught: Taught
 
-    def __call__(self, indices: Tensor, *, device: torch.device) -> Tensor:
-        """Those of some images, float32 (len(indices), K) on `device`, which is not waited for.
+    def __call__(self, indices: Tensor, *, device: torch.device) -> Taught:
+        """What it said of some images, float32 on `device`, which is not waited for.
 
         Args:
             indices: of images in the training set, int64, on the CPU.
@@ -30,13 +31,11 @@ class Lessons:
         Raises:
             TrainingError: if the teacher could not see one of them.
         """
-        chosen = self.logits[indices]
-        missing = indices[chosen.isnan().any(1)]
+        chosen = self.taught.of(indices)
+        missing = indices[chosen.logits.isnan().any(1)]
         if len(missing):
             raise TrainingError(
                 f"training image {int(missing[0])} could not be read when the teacher looked at it, and can "
                 "be now; begin the run anew, or keep it out by exclude"
             )
-        if device.type == "cuda":
-            chosen = chosen.pin_memory()
-        return chosen.to(device, non_blocking=True)
+        return chosen.to(device)

@@ -16,6 +16,7 @@ from mobileone.task import Task
 from mobileone.training.config.objective import LossName
 from mobileone.training.config.train_config import TrainConfig
 from mobileone.training.method.mix import Blend
+from mobileone.training.method.taught import Taught
 
 
 def smoothed_cross_entropy(logits: Tensor, labels: Tensor, *, smoothing: float) -> Tensor:
@@ -160,6 +161,25 @@ def distillation(logits: Tensor, teacher_logits: Tensor, *, temperature: float) 
     return temperature**2 * F.kl_div(student, teacher, reduction="batchmean", log_target=True)
 
 
+def similarity_distillation(features: Tensor, teacher_features: Tensor) -> Tensor:
+    """Σⱼ (sᵢⱼ − tᵢⱼ)², the mean over images i of a batch: which images are alike (arXiv 1907.09682).
+
+    sᵢⱼ is the scalar product of the features of images i and j, divided so that a row has norm 1. So features
+    of any two networks can be compared, whatever their number, scale and rotation, and nothing more is
+    trained. The paper divides by the number of images once more, and has weights in the thousands for it.
+
+    Args:
+        features: the student's, (N, C), any floating dtype.
+        teacher_features: (N, D).
+
+    >>> features = torch.tensor([[1.0, 0.0], [0.0, 2.0]])
+    >>> similarity_distillation(features, 3 * features @ torch.tensor([[0.0, 1.0], [1.0, 0.0]]))
+    tensor(0.)
+    """
+    alike, wanted = (F.normalize(wide @ wide.T) for wide in map(_wide, (features, teacher_features)))
+    return (alike - wanted).square().sum(1).mean()
+
+
 def balanced_weights(labels: Labels, num_classes: int) -> Tensor:
     """A weight for every class, so that all classes with images count the same; their mean over images is 1.
 
@@ -210,6 +230,7 @@ class TrainLoss:
         class_weights: (K,) on the logits' device, or None.
         teacher_weight: share of the teacher, in [0, 1]; the labels have the rest.
         temperature: of the distillation.
+        feature_weight: of the loss of features, beside all else.
         task: whether images have one label or several.
         gamma_positive: of the asymmetric loss, as the next two.
         gamma_negative: likewise.
@@ -224,6 +245,7 @@ class TrainLoss:
     class_weights: Tensor | None = None
     teacher_weight: float = 0.0
     temperature: float = 1.0
+    feature_weight: float = 0.0
     task: Task = "singlelabel"
     gamma_positive: float = 0.0
     gamma_negative: float = 4.0
@@ -243,6 +265,7 @@ class TrainLoss:
             class_weights=None if weights is None else weights.to(device),
             teacher_weight=config.distill.weight,
             temperature=config.distill.temperature,
+            feature_weight=config.distill.features,
             task=config.task,
             gamma_positive=config.objective.gamma_positive,
             gamma_negative=config.objective.gamma_negative,
@@ -256,7 +279,8 @@ class TrainLoss:
         *,
         blend: Blend | None = None,
         partners: Tensor | None = None,
-        teacher_logits: Tensor | None = None,
+        taught: Taught | None = None,
+        features: Tensor | None = None,
     ) -> Tensor:
         """The loss of a batch, a scalar.
 
@@ -265,14 +289,18 @@ class TrainLoss:
             labels: int64 (N,), or of several an image 0 or 1, float32 (N, K).
             blend: how the images were mixed, if they were.
             partners: labels of the images they were mixed with, likewise, with `blend`.
-            teacher_logits: (N, K), where there is a teacher.
+            taught: by the teacher, if there is one.
+            features: the logits', (N, C), where the teacher's are to be compared with.
         """
         loss = self._of_labels(logits, labels, blend, partners)
-        if teacher_logits is None:
+        if taught is None:
             return loss
         distil = distillation if self.task == "singlelabel" else label_distillation
-        taught = distil(logits, teacher_logits, temperature=self.temperature)
-        return (1 - self.teacher_weight) * loss + self.teacher_weight * taught
+        of_teacher = distil(logits, taught.logits, temperature=self.temperature)
+        loss = (1 - self.teacher_weight) * loss + self.teacher_weight * of_teacher
+        if features is None or taught.features is None:
+            return loss
+        return loss + self.feature_weight * similarity_distillation(features, taught.features)
 
     def _of_labels(
         self, logits: Tensor, labels: Tensor, blend: Blend | None, partners: Tensor | None

@@ -20,10 +20,11 @@ from mobileone.ranks.distributed import Distributed
 from mobileone.training.method.ema import ModelEma
 from mobileone.training.method.lessons import Lessons
 from mobileone.training.method.loss import TrainLoss
-from mobileone.training.method.mix import Blend, Mixer, mixed_logits, neighbours
+from mobileone.training.method.mix import Blend, Mixer, neighbours
 from mobileone.training.method.optim import set_schedule_
 from mobileone.training.method.rollback import Rollback
 from mobileone.training.method.schedule import batch_norm_momentum
+from mobileone.training.method.taught import Taught, features_of
 from mobileone.training.method.teacher import Teacher
 
 
@@ -45,12 +46,13 @@ class _Targets(NamedTuple):
     labels: Tensor
     partners: Tensor | None
     blend: Blend | None
-    taught: Tensor | None
-    """Logits of a teacher that has looked at the images before, mixed as they are."""
+    taught: Taught | None
+    """By a teacher that has looked at the images before, mixed as they are."""
 
     def of(self, part: slice) -> _Targets:
         """The targets of the images of `part` alone."""
-        partners, taught = (None if each is None else each[part] for each in (self.partners, self.taught))
+        partners = None if self.partners is None else self.partners[part]
+        taught = None if self.taught is None else self.taught.of(part)
         return _Targets(self.labels[part], partners, self.blend, taught)
 
 
@@ -162,7 +164,7 @@ class TrainStep:
             total += loss.detach()
         return total
 
-    def _taught(self, indices: Tensor, blend: Blend | None) -> Tensor | None:
+    def _taught(self, indices: Tensor, blend: Blend | None) -> Taught | None:
         """What a teacher said before of these images, mixed as they are."""
         if self.lessons is None:
             return None
@@ -170,18 +172,25 @@ class TrainStep:
         if blend is None:
             return taught
         loss = self.loss
-        return mixed_logits(taught, share=blend.share, temperature=loss.temperature, task=loss.task)
+        return taught.mixed(share=blend.share, temperature=loss.temperature, task=loss.task)
 
     def _forward(self, images: Tensor, targets: _Targets) -> Tensor:
         taught = targets.taught if self.teacher is None else self.teacher(images)
+        pixels, features = normalize(images, self.input_spec), None
         with autocast(self.device, self.amp):
-            logits = self.model(normalize(images, self.input_spec))
+            if taught is None or taught.features is None:
+                logits = self.model(pixels)
+            else:
+                with features_of(self.network) as heard:
+                    logits = self.model(pixels)
+                features = heard[0]
             return self.loss(
                 logits,
                 targets.labels,
                 blend=targets.blend,
                 partners=targets.partners,
-                teacher_logits=taught,
+                taught=taught,
+                features=features,
             )
 
     def _exchange(self, *, last: bool) -> AbstractContextManager[object]:

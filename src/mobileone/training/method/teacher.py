@@ -24,16 +24,17 @@ from mobileone.model.wrapped import unwrap
 from mobileone.outside_text import printable
 from mobileone.precision import AmpDtype
 from mobileone.task import Task
+from mobileone.training.method.taught import Taught, features_of, last_linear
 from mobileone.variants import VARIANTS
 
 NAMED_CLASSES = 10  # of those that a teacher lacks, in the message
 
 
 class Teacher(Protocol):
-    """Pixels in, logits of the student's classes out (arXiv 2106.05237)."""
+    """Pixels in, logits of the student's classes out (arXiv 2106.05237), with features where wanted."""
 
-    def __call__(self, pixels: Tensor) -> Tensor:
-        """Logits (N, K) on the device of `pixels`, which are uint8 or float32 in 0..255, (N, C, H, W)."""
+    def __call__(self, pixels: Tensor) -> Taught:
+        """What it says, on the device of `pixels`, which are uint8 or float32 in 0..255, (N, C, H, W)."""
 
 
 class SourceTeacher(Teacher, Protocol):
@@ -42,6 +43,10 @@ class SourceTeacher(Teacher, Protocol):
     @property
     def input_spec(self) -> InputSpec:
         """How it sees an image in evaluation."""
+
+    @property
+    def num_features(self) -> int | None:
+        """Of those that it says of an image; None if it does not."""
 
     def digest(self) -> str:
         """A hash of all that its logits depend on."""
@@ -55,18 +60,33 @@ class ModuleTeacher:
         input_spec: gives mean and std, and the rest where it sees images as in evaluation.
         device: where to run it; the module is moved there.
         amp: mixed precision, or None.
+        features: whether it says them too.
+
+    Raises:
+        ConfigError: if features are wanted of a module without a linear layer.
     """
 
     def __init__(
-        self, module: nn.Module, *, input_spec: InputSpec, device: torch.device, amp: AmpDtype | None = None
+        self,
+        module: nn.Module,
+        *,
+        input_spec: InputSpec,
+        device: torch.device,
+        amp: AmpDtype | None = None,
+        features: bool = False,
     ) -> None:
         self.module = module.to(device).eval()
         self.input_spec, self.amp = input_spec, amp
+        self.num_features = last_linear(module).in_features if features else None
 
     @torch.no_grad()
-    def __call__(self, pixels: Tensor) -> Tensor:
-        """Logits, float32."""
-        return torch_logits(self.module, pixels, self.input_spec, amp=self.amp)
+    def __call__(self, pixels: Tensor) -> Taught:
+        """Logits and features, float32."""
+        if self.num_features is None:
+            return Taught(torch_logits(self.module, pixels, self.input_spec, amp=self.amp))
+        with features_of(self.module) as features:
+            logits = torch_logits(self.module, pixels, self.input_spec, amp=self.amp)
+        return Taught(logits, features[0].float())
 
     def digest(self) -> str:
         """Of the weights by name, the kind of the module, and the input spec."""
@@ -83,19 +103,21 @@ class FileTeacher:
     Its images have one size: those of another are resized. What is mixed is rounded to whole grey levels.
     """
 
+    num_features = None
+
     def __init__(self, artifact: Artifact) -> None:
         self.artifact = artifact
         self.input_spec = artifact.input_spec
 
     @torch.no_grad()
-    def __call__(self, pixels: Tensor) -> Tensor:
+    def __call__(self, pixels: Tensor) -> Taught:
         """Logits, float32, brought back to the device of `pixels`."""
         size = sides(self.input_spec.size)
         if tuple(pixels.shape[-2:]) != size:
             pixels = F.interpolate(pixels.float(), size, mode="bilinear", antialias=True)
         if pixels.dtype != torch.uint8:
             pixels = pixels.round().clamp(0, 255).to(torch.uint8)
-        return self.artifact.logits(pixels.cpu()).to(pixels.device)
+        return Taught(self.artifact.logits(pixels.cpu()).to(pixels.device))
 
     def digest(self) -> str:
         """Of the hashes in its manifest, and the input spec."""
@@ -120,9 +142,15 @@ class PickedTeacher:
         """The teacher's."""
         return self.teacher.input_spec
 
-    def __call__(self, pixels: Tensor) -> Tensor:
-        """The teacher's logits of the student's classes."""
-        return self.teacher(pixels)[:, self.places]
+    @property
+    def num_features(self) -> int | None:
+        """The teacher's."""
+        return self.teacher.num_features
+
+    def __call__(self, pixels: Tensor) -> Taught:
+        """The teacher's logits of the student's classes, and its features."""
+        taught = self.teacher(pixels)
+        return Taught(taught.logits[:, self.places], taught.features)
 
     def digest(self) -> str:
         """Of the teacher, and of which classes these are."""
@@ -147,6 +175,7 @@ def open_teacher(
     task: Task = "singlelabel",
     looks_once: bool = False,
     size: Size | None = None,
+    features: bool = False,
 ) -> SourceTeacher:
     """A teacher that is known to give logits of the student's classes, in their order.
 
@@ -164,13 +193,20 @@ def open_teacher(
         task: the student's; a module that does not say its own is taken to have the same.
         looks_once: whether it will see images as in its own evaluation, not the student's.
         size: of these, pixels; None is its own.
+        features: whether it is to say its features too.
 
     Raises:
-        ConfigError: if the teacher has another task, lacks a class, or is no classifier of such images.
+        ConfigError: if the teacher has another task, lacks a class, is no classifier of such images, or lacks
+            the features that are wanted.
         CheckpointError, ArtifactError, MissingExtraError: if it cannot be loaded.
     """
     name = type(source).__name__ if isinstance(source, nn.Module) else os.fspath(source)
     if not isinstance(source, nn.Module) and backend_of(source) is not None:
+        if features:
+            raise ConfigError(
+                f"the teacher {name} is an exported file, which gives logits alone; set distill.features=0, "
+                "or take the model that it was exported from"
+            )
         opened = _opened_file(source, size=size)
     elif source in VARIANTS:
         raise ConfigError(
@@ -188,7 +224,7 @@ def open_teacher(
         if isinstance(network, MobileOne):
             names = resolve_classes(network.num_classes, names)
         opened = _Opened(
-            ModuleTeacher(module, input_spec=spec, device=device, amp=amp),
+            ModuleTeacher(module, input_spec=spec, device=device, amp=amp, features=features),
             names,
             network.task if isinstance(network, MobileOne) else task,
         )
@@ -218,7 +254,7 @@ def _opened_file(source: str | os.PathLike[str], *, size: Size | None) -> _Opene
 def _num_logits(teacher: Teacher, name: str, *, size: tuple[int, int], device: torch.device) -> int:
     """How many logits an image gets, by trying it before the first step."""
     try:
-        logits = teacher(torch.zeros(2, 3, *size, dtype=torch.uint8, device=device))
+        logits = teacher(torch.zeros(2, 3, *size, dtype=torch.uint8, device=device)).logits
     except (RuntimeError, ValueError, TypeError) as error:
         if isinstance(error, ConfigError):
             raise

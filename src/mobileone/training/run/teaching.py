@@ -1,4 +1,4 @@
-"""A teacher that looks once: its logits of every training image, by all ranks, kept in the run's folder."""
+"""A teacher that looks once: what it says of every training image, by all ranks, kept in the run's folder."""
 
 from __future__ import annotations
 
@@ -18,12 +18,11 @@ from mobileone.errors import CheckpointError, TrainingError
 from mobileone.input_spec import size_text
 from mobileone.progress_bar import progress_bar
 from mobileone.training.method.lessons import Lessons
+from mobileone.training.method.taught import FEATURES, LOGITS, Taught
 from mobileone.training.method.teacher import SourceTeacher
 from mobileone.training.run.progress import RunProgress
 from mobileone.training.run.run_dir import RunDir
 from mobileone.training.run.trainer import Trainer
-
-NAME = "logits"  # of the one tensor in the file
 
 
 class Teaching:
@@ -64,16 +63,17 @@ class Teaching:
             MobileOneError: if the folder cannot be written.
         """
         dist, path = self.trainer.dist, self.files.lessons
-        num_images, num_classes = len(self.trainer.train_set), len(self.trainer.train_set.classes)
         key = self._key(teacher)
+        shapes = self._shapes()
         if dist.from_main(lambda: self._is_there(key)):
-            logits = load_file(path)[NAME] if dist.is_main else torch.empty(num_images, num_classes)
-            dist.broadcast_([logits])
+            kept = load_file(path) if dist.is_main else {}
+            tensors = {name: kept[name] if kept else torch.empty(shape) for name, shape in shapes.items()}
+            dist.broadcast_(tensors.values())
             self.log(f"the teacher's logits are those of {path.name}")
         else:
-            logits = self._computed(teacher)
-            dist.from_main(lambda: _write(path, logits, key))
-        self.trainer.step.lessons = Lessons(logits)
+            tensors = self._computed(teacher)
+            dist.from_main(lambda: _write(path, tensors, key))
+        self.trainer.step.lessons = Lessons(Taught(tensors[LOGITS], tensors.get(FEATURES)))
 
     def _key(self, teacher: SourceTeacher) -> dict[str, str]:
         """What the logits depend on."""
@@ -107,19 +107,29 @@ class Teaching:
                 f"{path} is of another teacher than distill.teacher is now; resume the run with the one that "
                 "it began with, or remove the file to go on with the new one"
             )
-        source = self.trainer.train_set
-        fits = NAME in tensors and tensors[NAME] == ((len(source), len(source.classes)), "F32")
-        return fits and found == key
+        return found == key and all(
+            tensors.get(name) == (shape, "F32") for name, shape in self._shapes().items()
+        )
 
-    def _computed(self, teacher: SourceTeacher) -> Tensor:
-        """Logits of all images, float32 (N, K) on the CPU; NaN where one could not be read.
+    def _shapes(self) -> dict[str, tuple[int, int]]:
+        """Of the tensors in the file."""
+        source, teacher = self.trainer.train_set, self.trainer.teacher
+        assert teacher is not None
+        shapes = {LOGITS: (len(source), len(source.classes))}
+        if teacher.num_features is not None:
+            shapes[FEATURES] = (len(source), teacher.num_features)
+        return shapes
+
+    def _computed(self, teacher: SourceTeacher) -> dict[str, Tensor]:
+        """What it says of all images, float32 on the CPU; logits are NaN where one could not be read.
 
         Every rank computes its share, and all get all.
         """
         started = time.perf_counter()
         trainer, dist, config = self.trainer, self.trainer.dist, self.trainer.config
         source, spec = trainer.train_set, teacher.input_spec
-        logits, seen = torch.zeros(len(source), len(source.classes)), torch.zeros(len(source))
+        said = {name: torch.zeros(shape) for name, shape in self._shapes().items()}
+        seen = torch.zeros(len(source))
         loader = trainer.plain_views(spec)
         try:
             for batch in progress_bar(
@@ -128,22 +138,23 @@ class Teaching:
                 self.progress.now.bad += batch.bad
                 if len(batch):
                     pixels = batch.images.to(dist.device, non_blocking=True)
-                    told = teacher(pixels)
-                    if config.distill.views == "mirrored":
-                        told = (told + teacher(pixels.flip(-1))) / 2
-                    logits[batch.indices] = told.cpu()
+                    views = [pixels, pixels.flip(-1)] if config.distill.views == "mirrored" else [pixels]
+                    heard = [teacher(view).tensors() for view in views]
+                    for name, value in said.items():
+                        value[batch.indices] = torch.stack([one[name] for one in heard]).mean(0).cpu()
                     seen[batch.indices] = 1
                 self.check_stop()
         finally:
             loader.close()
         # Where a rank has none there are zeros, so the sum is everybody's.
-        logits, read = dist.reduce_sum(logits), dist.reduce_sum(seen) > 0
+        said = {name: dist.reduce_sum(value) for name, value in said.items()}
+        logits, read = said[LOGITS], dist.reduce_sum(seen) > 0
         if not read.any():
             raise TrainingError("no training image could be read, so the teacher has nothing to say")
-        if not logits.isfinite().all():
+        if not all(value.isfinite().all() for value in said.values()):
             raise TrainingError(
-                "a logit of the teacher is NaN or infinite; its weights, or the precision that it computes "
-                "in, are no use (amp=off is float32)"
+                "a logit or feature of the teacher is NaN or infinite; its weights, or the precision that it "
+                "computes in, are no use (amp=off is float32)"
             )
         logits[~read] = torch.nan
         what = f"{config.distill.views} views of {size_text(spec.size)} px, {spec.view}"
@@ -152,7 +163,7 @@ class Teaching:
         right = _share_right(logits, trainer, read)
         if right is not None:
             self.log(f"the teacher's first of the {logits.shape[1]} classes is the label in {right:.1f} %")
-        return logits
+        return said
 
 
 def _share_right(logits: Tensor, trainer: Trainer, read: Tensor) -> float | None:
@@ -163,6 +174,6 @@ def _share_right(logits: Tensor, trainer: Trainer, read: Tensor) -> float | None
     return 100 * float((logits.argmax(1) == labels)[read].float().mean())
 
 
-def _write(path: Path, logits: Tensor, key: dict[str, str]) -> None:
+def _write(path: Path, tensors: dict[str, Tensor], key: dict[str, str]) -> None:
     with atomic_path(path) as temporary:
-        save_file({NAME: logits.contiguous()}, temporary, metadata=key)
+        save_file(tensors, temporary, metadata=key)

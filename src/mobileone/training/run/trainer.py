@@ -256,6 +256,7 @@ class Trainer:
             task=self.config.task,
             looks_once=distill.looks_once,
             size=distill.size,
+            features=distill.features > 0,
         )
 
     def plain_views(self, spec: InputSpec) -> BatchLoader:
