@@ -32,6 +32,7 @@ from mobileone.c_compiler import compiled_library
 from mobileone.errors import MissingExtraError
 from mobileone.images.resample_library import SOURCE, own_command
 from mobileone.processor import processor_name
+from mobileone.telemetry import ONNX_RUNTIME
 
 LARGE = (1500, 1000)
 
@@ -216,6 +217,7 @@ def main() -> None:
     if not found:
         sys.exit(f"no JPEG below {arguments.photos}")
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    os.environ[ONNX_RUNTIME] = "1"  # as we import it, so that the plain loop has no more to do
     photos = found[: arguments.number]
     versions = ", ".join(
         f"{name} {version(name)}" for name in ("onnxruntime", "numpy", "pillow", "simplejpeg")

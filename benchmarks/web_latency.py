@@ -129,7 +129,7 @@ def main() -> None:
                 tab.evaluate(PAGE)
                 measure_latency(tab, candidates, options)
                 tab.command("Page.close")
-            report_size(site)
+            report_size(build_site([engine_file(work, options)], work / "alone"))
             first_visits(run_chromium, work, address, candidates[0][1], options.visits)
             with run_chromium(work / "another") as browser:
                 large_photo(browser.open(f"{address}site.json"), candidates[0][1])
@@ -159,6 +159,12 @@ def browser_of_the_tests() -> Any:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module.running_chromium
+
+
+def engine_file(work: Path, options: argparse.Namespace) -> Path:
+    """Our network's."""
+    folder: Path = options.files or work
+    return folder / "net.c"
 
 
 def prepare(work: Path, options: argparse.Namespace) -> tuple[Any, list[tuple[str, str | None, int]]]:
@@ -260,15 +266,12 @@ def measure_latency(
 
 
 def report_size(site: Any) -> None:
-    """Of what a visitor of the int8 network alone fetches; of its two modules, the larger one."""
-    exact = [each["file"] for each in site.networks if each["relaxed"]]
-    skipped = ("litert/", "onnx", "net.onnx", *exact)
+    """Of what a visitor of a site of the int8 network alone fetches; of its two modules, the larger one."""
+    exact = tuple(each["file"] for each in site.networks if each["relaxed"])
     files = [
         path
         for path in site.path.rglob("*")
-        if path.is_file()
-        and path.suffix != ".tflite"
-        and not path.relative_to(site.path).as_posix().startswith(skipped)
+        if path.is_file() and not path.relative_to(site.path).as_posix().startswith(exact)
     ]
     sent = sum(len(gzip.compress(path.read_bytes())) for path in files)
     print(f"\nint8 site: {len(files)} files, {sent / 1e6:.2f} MB as a server compresses them")

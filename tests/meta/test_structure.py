@@ -32,6 +32,7 @@ ROOMS = [
         "precision",
         "processor",
         "task",
+        "telemetry",
         "progress_bar",
     },
     {"ranks"},

@@ -23,6 +23,7 @@ from typing import Literal
 
 from mobileone.distribution import WHOLE_ONLY, pip_install
 from mobileone.errors import ConfigError, MissingExtraError
+from mobileone.telemetry import import_silent
 
 Precision = Literal["fp32", "fp16", "bf16", "int8"]
 Int8Head = Literal["weights", "dynamic", "static"]
@@ -229,13 +230,13 @@ def load_part(backend: Backend, part: Part) -> ModuleType:
 
 
 def require(package: str, wanted: Backend) -> ModuleType:
-    """Import a package that a backend needs.
+    """Import a package that a backend needs, as one that reports nothing to its maker.
 
     Raises:
         MissingExtraError: if it is not installed, naming the extra.
     """
     try:
-        return import_module(package)
+        return import_silent(package)
     except ImportError as error:
         if error.name in WHOLE_ONLY:  # the package is there, and wants PyTorch itself
             raise

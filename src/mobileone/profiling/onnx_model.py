@@ -16,6 +16,7 @@ import numpy as np
 
 from mobileone.errors import MissingExtraError, ProfileError
 from mobileone.profiling.operator import ELEMENT_BYTES, ROOT_LAYER, Operand
+from mobileone.telemetry import import_silent
 
 if TYPE_CHECKING:
     import onnx
@@ -47,7 +48,7 @@ def require_onnx() -> None:
     """Raise MissingExtraError unless ONNX and its runtime are there."""
     for package in ("onnx", "onnxruntime", "onnxscript"):
         try:
-            __import__(package)
+            import_silent(package)
         except ImportError as error:
             raise MissingExtraError(
                 f"profiling with ONNX Runtime needs {package}; pip install 'mobileone[profile]', "

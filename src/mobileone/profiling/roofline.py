@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from mobileone.profiling.clock import ClockName
 from mobileone.profiling.conventions import count_macs, traffic
 from mobileone.profiling.operator import Operator
+from mobileone.telemetry import import_silent
 
 if TYPE_CHECKING:
     import torch
@@ -194,7 +195,8 @@ def _copy_speed(size_bytes: int, device: torch.device) -> float:
 def _onnx_matmul(size: int, threads: int) -> tuple[float, str]:
     import numpy as np
     import onnx
-    import onnxruntime as ort
+
+    ort = import_silent("onnxruntime")
 
     make, ones = onnx.helper, np.ones((size, size), dtype=np.float32)
     graph = make.make_graph(

@@ -86,6 +86,6 @@ def test_imagenette_trains_one_branch_a_unit_and_is_s0_when_fused() -> None:
     assert isinstance(variant, Variant)
     assert variant.num_conv_branches == 1
     assert replace(variant, name="mobileone_s0", num_conv_branches=4) == get_variant("mobileone_s0")
-    sizes = [config.images_at(epoch).size for epoch in (0, 7, 8, 15, 16, 19)]
-    assert sizes == [64, 64, 96, 96, 112, 112]
+    sizes = [config.images_at(epoch).size for epoch in (0, 5, 6, 11, 12, 19)]
+    assert sizes == [96, 96, 112, 112, 128, 128]
     assert config.input_spec.size == 128
