@@ -7,6 +7,8 @@ Differences are paired, photo by photo; a photo that is scored in several splits
 The same networks, and some calibrated on 100 of its training photos, are scored on Imagenette's validation
 photos, over all 1000 classes. These are many more, but of ten classes, kept at 128 × 128 pixels and scaled
 up, and all but 134 of the 3925 are photos that ImageNet trains on: not the same test as ImageNet's own.
+With `--trained RUN` it is a network that was trained here, calibrated on 100 of its training photos and
+scored on all its validation photos.
 
 Speed: everything in one process, taken in turn, round by round; a network's input is what it takes, so ours
 read bytes and the others floats that are normalised already.
@@ -15,6 +17,7 @@ NNCF stands beside ours where the extra `nncf` is installed.
 
     python -m benchmarks.int8                        # both, S0
     python -m benchmarks.int8 --speed --variant s1   # speed with fresh weights
+    python -m benchmarks.int8 --trained runs/net --data imagenette
 """
 
 import argparse
@@ -45,10 +48,11 @@ from mobileone.backends.quiet import quiet
 from mobileone.data.folder import find_images
 from mobileone.data.pixels import normalize, to_tensor
 from mobileone.exporting.parity import seeded_pictures
-from mobileone.imagenet import WNIDS
+from mobileone.imagenet import resolve_classes
 from mobileone.images.eval_transform import EvalTransform
 from mobileone.inference.classifier import logits_in_batches
 from mobileone.inference.torch_classifier import TorchClassifier
+from mobileone.input_spec import size_text
 from mobileone.model.network import MobileOne
 from mobileone.quantization.layer_errors import sqnr_db
 from mobileone.quantization.quantize import write_quantized
@@ -57,6 +61,7 @@ from mobileone.quantization.quantize_layers import quantize_layers
 WEIGHTS = Path("../shared/data/apple_s0/mobileone_s0.pth.tar")
 PHOTOS = Path("../shared/data/imagenet_val_300")
 IMAGENETTE = Path("../shared/data/imagenette_128_q70.zip")
+APPLES = "S0, Apple's weights"
 CHUNK = 500
 SUFFIXES: dict[str, str] = {
     "openvino": ".xml",
@@ -98,7 +103,7 @@ def ours(model: MobileOne, images: Tensor, folder: Path) -> Mapping[str, Path]:
         quantize_layers(layers_of(model), images),
         logits_in_batches(TorchClassifier(model), images),
     )
-    paths = {name: folder / f"int8{suffix}" for name, suffix in SUFFIXES.items()}
+    paths = {name: folder / f"int8{suffix}" for name, suffix in (SUFFIXES | {"c": ".c"}).items()}
     for name, path in paths.items():
         write_quantized(quantized, model, path, format=name, images=images, expected=expected, options={})
     return paths
@@ -210,8 +215,8 @@ class Photos:
 
 
 def photos_in(folder: Path, model: MobileOne, split: str | None = None, limit: int | None = None) -> Photos:
-    """Photos in class folders named by WordNet ids; some chosen at random where there is a limit."""
-    source = find_images(folder, split=split, classes=WNIDS)
+    """Photos in folders named as the network's classes; some chosen at random where there is a limit."""
+    source = find_images(folder, split=split, classes=resolve_classes(model.num_classes, model.class_names))
     order = list(range(len(source)))
     if limit is not None:
         order = torch.randperm(len(source), generator=torch.Generator().manual_seed(0))[:limit].tolist()
@@ -242,18 +247,32 @@ def print_accuracy(model: MobileOne, splits: int, limit: int | None) -> None:
                 add(others, name, everything, many, logits)
                 print(f"# {datetime.datetime.now():%H:%M:%S} split {split + 1}: {name}", file=sys.stderr)
         done = f"{split + 1} split{'s' * (split > 0)}: calibrated on 100 photos"
-        print_table(scores, f"{done}, scored on {len(held)} others")
-        print_table(others, f"{done}, scored on {len(everything)} of Imagenette")
+        print_table(scores, f"{APPLES}, {done}, scored on {len(held)} others")
+        print_table(others, f"{APPLES}, {done}, scored on {len(everything)} of Imagenette")
     own: dict[str, Scores] = {}
     with tempfile.TemporaryDirectory() as folder:
         for name, logits in contenders(model, training.pixels, Path(folder)):
             add(own, name, everything, many, logits)
-    print_table(own, f"calibrated on 100 training photos of Imagenette, scored on {len(everything)} others")
+    done = f"calibrated on 100 training photos of Imagenette, scored on {len(everything)} others"
+    print_table(own, f"{APPLES}, {done}")
+
+
+def print_trained(run: Path, data: Path) -> None:
+    """Of the best network of a run, on the data that it was trained on."""
+    model = mobileone.load_model(run, form="inference")
+    training, held = photos_in(data, model, "train", 100), photos_in(data, model, "val")
+    scores: dict[str, Scores] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        for name, logits in contenders(model, training.pixels, Path(folder)):
+            add(scores, name, torch.arange(len(held.labels)), held, logits)
+    size = size_text(model.input_spec.size)
+    done = f"calibrated on 100 training photos, scored on {len(held.labels)} validation photos"
+    print_table(scores, f"{model.variant.name} of {run.name}, {size} px, {done}")
 
 
 def print_table(scores: Mapping[str, Scores], done: str) -> None:
     """All splits so far."""
-    print(f"\nS0, Apple's weights, {done};")
+    print(f"\n{done};")
     print("percent ± half a 95 % interval over the photos\n")
     header = ("top-1 float", "top-1 int8", "difference", "agreement", "logits SQNR dB")
     print(f"{'':<34}" + "".join(f"{cell:>16}" for cell in header))
@@ -355,6 +374,8 @@ def main() -> None:
     parser.add_argument("--rounds", default=200, type=int)
     parser.add_argument("--accuracy", action="store_true", help="only that")
     parser.add_argument("--speed", action="store_true", help="only that")
+    parser.add_argument("--trained", type=Path, metavar="RUN", help="a run's network on --data; only that")
+    parser.add_argument("--data", type=Path, help="of --trained: a folder with train/ and val/")
     arguments = parser.parse_args()
     try:
         versions = ", ".join(f"{name} {version(name)}" for name in PACKAGES)
@@ -368,6 +389,11 @@ def main() -> None:
         f"# {datetime.date.today()}, {processor()}, Python {platform.python_version()}, {versions}",
         flush=True,
     )
+    if arguments.trained is not None:
+        if arguments.data is None:
+            parser.error("--trained needs --data, the folder that the run was trained on")
+        print_trained(arguments.trained, arguments.data)
+        return
     if arguments.variant == "s0" and WEIGHTS.exists():
         model = mobileone.load_model(WEIGHTS, form="inference")
     else:
