@@ -146,6 +146,8 @@ def test_likeness_by_hand() -> None:
     assert student.grad[0, 1] == 0  # by symmetry; along the axis that the two share it is not
     assert student.grad[0, 0] != 0
     torch.testing.assert_close(similarity_distillation(7 * student, teacher).detach(), wanted)
+    with torch.autocast("cpu", torch.bfloat16):
+        torch.testing.assert_close(similarity_distillation(student.bfloat16(), teacher).detach(), wanted)
 
 
 def test_targets_of_several_labels_are_smoothed_alike() -> None:

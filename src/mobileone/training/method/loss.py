@@ -176,7 +176,8 @@ def similarity_distillation(features: Tensor, teacher_features: Tensor) -> Tenso
     >>> similarity_distillation(features, 3 * features @ torch.tensor([[0.0, 1.0], [1.0, 0.0]]))
     tensor(0.)
     """
-    alike, wanted = (F.normalize(wide @ wide.T) for wide in map(_wide, (features, teacher_features)))
+    with torch.autocast(features.device.type, enabled=False):  # which would round the products
+        alike, wanted = (F.normalize(wide @ wide.T) for wide in map(_wide, (features, teacher_features)))
     return (alike - wanted).square().sum(1).mean()
 
 
