@@ -54,8 +54,10 @@ def test_every_runtime_computes_the_simulators_integers(
     "name", [pytest.param(name, marks=[pytest.mark.slow] * (name in SLOW)) for name in writing("int8")]
 )
 @pytest.mark.parametrize("size", [pytest.param((32, 48), marks=pytest.mark.slow), (48, 33)])
-def test_rectangles_too(small_network, tmp_path, needs_backend, name, size):
+def test_rectangles_too(small_network, tmp_path, needs_backend, byte_sums_saturate, name, size):
     needs_backend(name)
+    if byte_sums_saturate and name in ("onnx", "openvino"):
+        pytest.skip(f"{name}'s sums of bytes saturate on AVX2 without VNNI (docs/quantization.md)")
     network = copy.deepcopy(small_network)
     network.set_input_size(size)
     photos = seeded_pictures(network.input_spec, number=8)
