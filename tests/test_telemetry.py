@@ -21,6 +21,10 @@ network = mobileone.reparameterize(network.eval())
 network.set_input_size(32)
 mobileone.export(network, sys.argv[1], format=sys.argv[2])
 """
+CONVERT = """
+import openvino, torch
+openvino.convert_model(torch.nn.Conv2d(3, 4, 1), example_input=torch.zeros(1, 3, 8, 8))
+"""
 RUN = """
 import sys
 import numpy
@@ -55,11 +59,18 @@ def test_exporting_and_running_leaves_no_number_of_the_machine(
     assert traces(home) == []
 
 
-def test_the_number_is_where_this_looks_for_it(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("package", "code", "trace"),
+    [
+        ("onnxruntime", "import onnxruntime, time; time.sleep(0.5)", ".cache/Microsoft"),
+        ("openvino_telemetry", CONVERT, "intel"),
+    ],
+)
+def test_the_number_is_where_this_looks_for_it(package: str, code: str, trace: str, tmp_path: Path) -> None:
     """Plain imports leave it, so that finding none above means something."""
-    pytest.importorskip("onnxruntime")
-    run("import onnxruntime, time; time.sleep(0.5)", home=tmp_path / "home")
-    assert traces(tmp_path / "home") == [".cache/Microsoft"]
+    pytest.importorskip(package)
+    run(code, home=tmp_path / "home")
+    assert traces(tmp_path / "home") == [trace]
 
 
 def test_what_was_chosen_or_imported_before_stays(monkeypatch: pytest.MonkeyPatch) -> None:
