@@ -29,7 +29,7 @@ import sys
 import tempfile
 import time
 import zipfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
@@ -57,6 +57,7 @@ from mobileone.model.network import MobileOne
 from mobileone.quantization.layer_errors import sqnr_db
 from mobileone.quantization.quantize import write_quantized
 from mobileone.quantization.quantize_layers import quantize_layers
+from mobileone.quantization.rounding import WeightBits
 
 WEIGHTS = Path("../shared/data/apple_s0/mobileone_s0.pth.tar")
 PHOTOS = Path("../shared/data/imagenet_val_300")
@@ -69,6 +70,9 @@ SUFFIXES: dict[str, str] = {
     "executorch": ".pte",
     "onnx": ".onnx",
 }
+FORMATS = SUFFIXES | {"c": ".c"}
+SATURATING = ("openvino", "onnx")
+"""On AVX2 without VNNI; weights of seven bits are for these."""
 PACKAGES = ("torch", "onnxruntime", "openvino", "ai-edge-litert", "executorch")
 HAS_NNCF = find_spec("nncf") is not None
 Logits = Callable[[Tensor], Tensor]
@@ -97,13 +101,15 @@ def interval(values: np.ndarray) -> str:
     return f"{values.mean():.2f} ± {1.96 * values.std(ddof=1) / math.sqrt(len(values)):.2f}"
 
 
-def ours(model: MobileOne, images: Tensor, folder: Path) -> Mapping[str, Path]:
+def ours(
+    model: MobileOne, images: Tensor, folder: Path, *, bits: WeightBits = 8, formats: Iterable[str] = FORMATS
+) -> Mapping[str, Path]:
     """Calibrated once, written for every runtime."""
     quantized, expected = (
-        quantize_layers(layers_of(model), images),
+        quantize_layers(layers_of(model), images, weight_bits=bits),
         logits_in_batches(TorchClassifier(model), images),
     )
-    paths = {name: folder / f"int8{suffix}" for name, suffix in (SUFFIXES | {"c": ".c"}).items()}
+    paths = {name: folder / f"int{bits}{FORMATS[name]}" for name in formats}
     for name, path in paths.items():
         write_quantized(quantized, model, path, format=name, images=images, expected=expected, options={})
     return paths
@@ -191,6 +197,8 @@ def contenders(model: MobileOne, images: Tensor, folder: Path) -> Iterator[tuple
     """Every int8 network of one split, made as it is asked for."""
     for name, path in ours(model, images, folder).items():
         yield f"ours, {name}", Artifact(path).logits
+    for name, path in ours(model, images, folder, bits=7, formats=SATURATING).items():
+        yield f"ours, weights of 7 bits, {name}", Artifact(path).logits
     if HAS_NNCF:
         import nncf
 

@@ -28,7 +28,8 @@ def test_the_result_tells_what_was_done(small_network, small_pictures, tmp_path)
     assert done.path == tmp_path / "tiny.tflite"
     manifest = read_manifest(done.path)
     assert manifest == done.manifest
-    assert manifest.options == {"raw_input": True, "batch": 2, "rule": "mse", "calibration_images": 16}
+    calibrated = {"rule": "mse", "weight_bits": 8, "calibration_images": 16}
+    assert manifest.options == {"raw_input": True, "batch": 2, **calibrated}
     assert (manifest.precision, manifest.source, manifest.tensor.batch) == ("int8", "mine", 2)
     assert manifest.versions.keys() == {"mobileone", "torch", "ai-edge-litert"}
     assert manifest.parity.images == "calibration images"

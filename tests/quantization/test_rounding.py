@@ -2,9 +2,10 @@
 
 import itertools
 
+import pytest
 import torch
 
-from mobileone.quantization.rounding import round_weights, weight_scales
+from mobileone.quantization.rounding import largest_weight, round_weights, weight_scales
 
 
 def error(integers, scale, weight, hessian):
@@ -29,6 +30,22 @@ def test_better_than_nearest():
     assert (error(whole, scale, weight, hessian) < 0.2 * error(nearest, scale, weight, hessian)).all()
     assert whole.abs().max() <= 127
     assert torch.equal(whole, whole.round())
+
+
+@pytest.mark.parametrize(("bits", "largest"), [(8, 127), (7, 63)])
+def test_the_largest_weight_is_that_of_the_bits(bits, largest):
+    assert largest_weight(bits) == largest
+    weight, hessian = problem(2, 32, 24)
+    scale = weight_scales(weight, hessian, bits=bits)
+    assert (scale <= weight.abs().amax(2) / largest).all()
+    whole = round_weights(weight, scale, hessian, bits=bits)
+    assert 0.9 * largest < whole.abs().max() <= largest
+    cut = round_weights(weight, scale / 4, hessian, bits=bits)  # nearly all of them do not fit
+    assert cut.abs().max() == largest
+
+
+def test_two_products_of_seven_bits_fit_into_sixteen():
+    assert 2 * 255 * largest_weight(7) < 2**15 <= 2 * 255 * largest_weight(8)
 
 
 def test_near_the_best_there_is():

@@ -49,6 +49,8 @@ class Quantize:
     """Of the choice of photos."""
     ranges: Literal["mse", "minmax", "percentile"] = "mse"
     """How the range of activations is chosen."""
+    weight_bits: Literal[7, 8] = 8
+    """Of every weight. Seven keep ONNX Runtime and OpenVINO exact on x86 without VNNI."""
     eval: str | None = None
     """Images to compare float and int8 on, labelled as for `mobileone test`; or photos without labels in a
     folder, which give agreement alone."""
@@ -102,6 +104,7 @@ class Quantize:
             images=photos,
             format=name,
             rule=self.ranges,
+            weight_bits=self.weight_bits,
             batch_size=self.batch_size,
             prefix=self.prefix,
             visibility=self.visibility,

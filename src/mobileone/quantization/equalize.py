@@ -21,8 +21,8 @@ from torch import Tensor
 
 from mobileone.backends.fused_layers import AttentionLayer, ConvLayer, Floats, FusedLayers, LinearLayer
 from mobileone.backends.quantized_network import STEPS
+from mobileone.quantization.rounding import WeightBits, largest_weight
 
-WEIGHT_STEPS = 127
 # Rounding a whole row at once (rounding.py) leaves this share of the error of rounding to nearest.
 ROUNDING_SHARE = 0.4
 STARTS = (1.0, 0.7, 0.5, 0.35)  # of the whole range
@@ -72,6 +72,7 @@ class Reader:
             reads them.
         share: (P,), the share of a photo's positions that each stands for.
         cuts: whether values above a channel's factor may be cut off; else factors cover the ranges.
+        bits: of a weight.
     """
 
     weight: Tensor
@@ -82,17 +83,18 @@ class Reader:
     sample: Tensor
     share: Tensor
     cuts: bool
+    bits: WeightBits = 8
 
 
 def rounding_noise(factor: Tensor, reader: Reader) -> Tensor:
-    """Expected squared error of the logits from eight bits over 0..factor (C,) and eight-bit weights.
+    """Expected squared error of the logits from eight bits over 0..factor (C,) and from the weights' bits.
 
     The activations' rounding error, step²/12 wherever a value is not zero, through the weights; and the
     weights' rounding error, step²/12 a weight, times the activations' power.
     """
     scaled = reader.weight * factor
     values = (reader.nonzero * (reader.importance @ scaled.square())).sum() / reader.sample.shape[2]
-    steps = scaled.abs().amax(1) / WEIGHT_STEPS
+    steps = scaled.abs().amax(1) / largest_weight(reader.bits)
     weights = (reader.importance @ steps.square()) * (reader.power / factor**2).sum()
     return values / (12 * STEPS**2) + ROUNDING_SHARE / 12 * weights
 

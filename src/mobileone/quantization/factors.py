@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from mobileone.backends.fused_layers import ConvLayer, FusedLayers, LinearLayer
 from mobileone.quantization.equalize import Reader, balance
 from mobileone.quantization.ranges import Range, channel_stats, upper_ranges
+from mobileone.quantization.rounding import WeightBits
 from mobileone.quantization.simulate import float_layer, linear_tensors
 
 # Positions of each photo that `balance` looks at: the loudest, and some of the others.
@@ -18,7 +19,9 @@ LOUDEST, OTHERS = 12, 8
 TRACED_IMAGES = 16  # back-propagation through more changes little
 
 
-def choose_factors(layers: FusedLayers, x: Tensor, rule: Range) -> list[Tensor]:
+def choose_factors(
+    layers: FusedLayers, x: Tensor, rule: Range, *, weight_bits: WeightBits = 8
+) -> list[Tensor]:
     """The factors (C,) of every convolution's output, in the network as it is.
 
     A depthwise reader has a scale for each channel, so its inputs are divided by their ranges; the factors of
@@ -28,6 +31,7 @@ def choose_factors(layers: FusedLayers, x: Tensor, rule: Range) -> list[Tensor]:
         layers: the network, its first convolution without padding.
         x: images (N, C, H, W) that it reads, with their border.
         rule: how ranges are chosen; with `mse`, `balance` chooses what to cut off.
+        weight_bits: of a weight.
     """
     readers: list[ConvLayer | LinearLayer | None] = [*layers.convs[1:], layers.classifier]
     effects = output_effects(layers, x[:TRACED_IMAGES])
@@ -52,6 +56,7 @@ def choose_factors(layers: FusedLayers, x: Tensor, rule: Range) -> list[Tensor]:
             sample=sample,
             share=share,
             cuts=rule == "mse" and not signed,
+            bits=weight_bits,
         )
         factors.append(balance(reading))
     return factors

@@ -22,7 +22,7 @@ from mobileone.backends.quantized_network import (
 from mobileone.quantization.equalize import equalize
 from mobileone.quantization.factors import choose_factors
 from mobileone.quantization.ranges import Range, encoding_of
-from mobileone.quantization.rounding import round_weights, weight_scales
+from mobileone.quantization.rounding import WeightBits, round_weights, weight_scales
 from mobileone.quantization.simulate import bordered, float_conv, float_layer, integer_layer
 
 IMAGE = Int8Encoding((1 / PIXEL_MAX,), INT8_MIN)
@@ -85,7 +85,13 @@ def fit(weight: Tensor, wanted: Tensor, read: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def quantize_conv(
-    conv: ConvLayer, wanted: Tensor, read: Tensor, source: Int8Encoding, mean_output: Tensor
+    conv: ConvLayer,
+    wanted: Tensor,
+    read: Tensor,
+    source: Int8Encoding,
+    mean_output: Tensor,
+    *,
+    bits: WeightBits = 8,
 ) -> QuantizedWeight:
     """Integers of a convolution, and the bias that gives its output the mean it should have.
 
@@ -95,13 +101,14 @@ def quantize_conv(
         read: the integer network's input, as reals.
         source: how the input's integers are read.
         mean_output: (C,), the float output's mean before attention and ReLU.
+        bits: of a weight.
     """
     flat = torch.from_numpy(conv.weight).flatten(1).view(conv.groups, conv.out_channels // conv.groups, -1)
     fitted, moments = fit(flat, *(windows(conv, x, num=MOMENT_VALUES) for x in (wanted, read)))
     # A channel of hardly any weight has its bias alone, which must fit into the integers too.
     smallest = mean_output.double().abs().view(flat.shape[:2]) / (source.step * LARGEST_BIAS)
-    scale = torch.maximum(weight_scales(fitted, moments), smallest).float()
-    integers = round_weights(fitted, scale.double(), moments)
+    scale = torch.maximum(weight_scales(fitted, moments, bits=bits), smallest).float()
+    integers = round_weights(fitted, scale.double(), moments, bits=bits)
     shape = conv.weight.shape
     values = integers.view(shape).to(torch.int8).numpy()
     scales = scale.flatten()
@@ -114,35 +121,39 @@ def quantize_conv(
     return QuantizedWeight(values=values, scale=scales.numpy(), bias=whole.to(torch.int32).numpy())
 
 
-def quantize_linear(linear: LinearLayer, wanted: Tensor, read: Tensor) -> tuple[LinearLayer, QuantizedWeight]:
-    """The classifier: int8 weights, float bias corrected for its mean output."""
+def quantize_linear(
+    linear: LinearLayer, wanted: Tensor, read: Tensor, *, bits: WeightBits = 8
+) -> tuple[LinearLayer, QuantizedWeight]:
+    """The classifier: integer weights, float bias corrected for its mean output."""
     weight = torch.from_numpy(linear.weight)
     _, moments = fit(weight[None], wanted.T[None], read.T[None])
-    scale = weight_scales(weight.double()[None], moments)[0].float()
-    integers = round_weights(weight.double()[None], scale.double()[None], moments)[0]
+    scale = weight_scales(weight.double()[None], moments, bits=bits)[0].float()
+    integers = round_weights(weight.double()[None], scale.double()[None], moments, bits=bits)[0]
     bias = (wanted @ weight.T - read @ (integers.float() * scale[:, None]).T).mean(0).numpy() + linear.bias
     values = integers.to(torch.int8).numpy()
     return replace(linear, bias=bias), QuantizedWeight(values=values, scale=scale.numpy(), bias=None)
 
 
-def quantize_layers(layers: FusedLayers, pixels: Tensor, *, rule: Range = "mse") -> QuantizedNetwork:
+def quantize_layers(
+    layers: FusedLayers, pixels: Tensor, *, rule: Range = "mse", weight_bits: WeightBits = 8
+) -> QuantizedNetwork:
     """An int8 network from a float one and a few images of the kind that it will see.
 
     Args:
         layers: in float, on normalised images.
         pixels: uint8 (N, C, H, W).
         rule: how activations' ranges are chosen.
+        weight_bits: of a weight.
     """
     layers, border = read_pixels(layers)
     first, *others = layers.convs
     image = bordered(QuantizedNetwork(layers=layers, weights={}, activations={}, border=border), pixels)
     unpadded = replace(layers, convs=(replace(first, padding=(0, 0)), *others))
     with torch.no_grad():
-        factors = choose_factors(unpadded, image / PIXEL_MAX, rule)
+        factors = choose_factors(unpadded, image / PIXEL_MAX, rule, weight_bits=weight_bits)
         equalized = equalize(unpadded, factors)
-        quantized = _quantize_in_turn(
-            replace(layers, convs=equalized.convs, classifier=equalized.classifier), image, border
-        )
+        equalized = replace(layers, convs=equalized.convs, classifier=equalized.classifier)
+        quantized = _quantize_in_turn(equalized, image, border, weight_bits)
     first, *others = quantized.layers.convs
     padded = (replace(first, padding=layers.convs[0].padding), *others)
     gains = {
@@ -157,7 +168,9 @@ def quantize_layers(layers: FusedLayers, pixels: Tensor, *, rule: Range = "mse")
     return replace(quantized, layers=replace(quantized.layers, convs=padded), gains=gains)
 
 
-def _quantize_in_turn(layers: FusedLayers, image: Tensor, border: NDArray[np.uint8]) -> QuantizedNetwork:
+def _quantize_in_turn(
+    layers: FusedLayers, image: Tensor, border: NDArray[np.uint8], bits: WeightBits
+) -> QuantizedNetwork:
     weights: dict[str, QuantizedWeight] = {}
     activations = {"image": IMAGE}
     partial = QuantizedNetwork(layers=layers, weights=weights, activations=activations, border=border)
@@ -165,7 +178,7 @@ def _quantize_in_turn(layers: FusedLayers, image: Tensor, border: NDArray[np.uin
     for conv in layers.convs:
         before, behind = float_layer(conv, wanted)
         read = integers * source.step
-        weights[conv.name] = quantize_conv(conv, wanted, read, source, before.mean((0, 2, 3)))
+        weights[conv.name] = quantize_conv(conv, wanted, read, source, before.mean((0, 2, 3)), bits=bits)
         activations[conv.name] = OUTPUT
         if conv is layers.convs[-1] and layers.classifier is None:
             activations[conv.name] = encoding_of(behind)  # the network's output, which is not equalised
@@ -178,6 +191,6 @@ def _quantize_in_turn(layers: FusedLayers, image: Tensor, border: NDArray[np.uin
     activations["pooled"] = Int8Encoding((max(pooled.max().item(), 1e-6) / STEPS,), INT8_MIN)
     if layers.classifier is None:
         return partial
-    classifier, integer_classifier = quantize_linear(layers.classifier, wanted.mean((2, 3)), pooled)
-    weights[classifier.name] = integer_classifier
+    classifier, weight = quantize_linear(layers.classifier, wanted.mean((2, 3)), pooled, bits=bits)
+    weights[classifier.name] = weight
     return replace(partial, layers=replace(layers, classifier=classifier))
