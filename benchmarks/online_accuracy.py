@@ -176,9 +176,9 @@ def print_accuracy(arguments: argparse.Namespace) -> None:
         return
     model, size, batch, epochs, forms = "mobileone_s0", 128, 128, 30, FORMS
     if arguments.narrow:
-        model, size, batch, epochs, forms = QUARTER, 64, 64, 4, FORMS[:2]
+        model, size, batch, epochs, forms = SHALLOW, 64, 64, 4, FORMS[:2]
     epochs = arguments.epochs or epochs
-    name = QUARTER.name if arguments.narrow else "S0"
+    name = SHALLOW.name if arguments.narrow else "S0"
     print(
         f"# {name} on {Path(arguments.accuracy).name}, {epochs} epochs, batch {batch}, {size} px, crop and "
         "flip, SGD from 0.2 on a cosine, residual start, averaged weights"

@@ -19,7 +19,7 @@ image: torch 2.13's strided 1×1 convolution of 3 channels_last channels corrupt
     python -m benchmarks.online_training --spread 12  # top-1 of a smaller one still, seeds 0 to 11
     python -m benchmarks.online_training --accuracy digits  # top-1 and time of a small network, seeds 0 to 2
     python -m benchmarks.online_training --accuracy IMAGENETTE.zip  # of S0
-    python -m benchmarks.online_training --accuracy IMAGENETTE.zip --narrow --seeds 14  # what a CPU can do
+    python -m benchmarks.online_training --accuracy IMAGENETTE.zip --narrow --seeds 30  # what a CPU can do
     python -m benchmarks.online_training --device cuda --all --accuracy IMAGENETTE.zip  # all
 
 Without --batch, --size and --precision: batch 16, 160 px, float32 on a CPU; batch 256, 224 px, bf16 on CUDA.
@@ -242,7 +242,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--all", action="store_true", help="every row of docs/online.md on this device")
     parser.add_argument("--accuracy", metavar="DATA", help="train both ways on `digits` or a zip of images")
     parser.add_argument("--epochs", type=int, help="of --accuracy; 12 on digits, 4 if --narrow, else 30")
-    parser.add_argument("--narrow", action="store_true", help="--accuracy of S0 a quarter as wide, at 64 px")
+    parser.add_argument("--narrow", action="store_true", help="--accuracy of a small S0 at 64 px")
     parser.add_argument("--spread", type=int, metavar="SEEDS", help="many short runs of a shallow network")
     parser.add_argument("--seeds", default=3, type=int, help="of --accuracy and --drift")
     parser.add_argument("--first-seed", default=0, type=int, help="of --accuracy")

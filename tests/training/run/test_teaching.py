@@ -1,5 +1,6 @@
 """A teacher that looks once: what it is shown, what is kept, when it looks again, and what is learnt."""
 
+import csv
 import dataclasses
 from collections.abc import Callable
 from pathlib import Path
@@ -154,6 +155,28 @@ def test_a_run_that_was_stopped_takes_what_was_said(
     states = [Rotation(tmp_path / name / "checkpoints").newest() for name in ("whole", "run")]
     networks = [state.state["trainer"]["network"] for state in states if state is not None]
     assert all(torch.equal(networks[0][name], networks[1][name]) for name in networks[0])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("features", [0.0, 10.0])
+def test_two_ranks_learn_from_the_lessons_of_one(
+    taught: TrainConfig,
+    tmp_path: Path,
+    fit_on_two_ranks: Callable[[TrainConfig], Path],
+    features: float,
+) -> None:
+    """Features are compared within a rank's part of the batch, which are other pairs."""
+    taught = taught.with_values({"distill.features": features})
+    alone = fit(taught, run_dir=tmp_path / "alone", progress=False)
+    both = fit_on_two_ranks(taught)
+    wanted, kept = load_file(tmp_path / "alone" / LOGITS), load_file(both / LOGITS)
+    assert wanted.keys() == kept.keys()
+    for name, value in wanted.items():
+        torch.testing.assert_close(kept[name], value, rtol=1e-4, atol=1e-5)
+    with (both / "metrics.csv").open() as file:
+        losses = [float(row["train_loss"]) for row in csv.DictReader(file)]
+    within = 0.1 if features else 1e-3
+    assert losses == pytest.approx([record.train_loss for record in alone.records], rel=within)
 
 
 def test_another_teacher_is_no_way_to_go_on_and_a_damaged_file_is_made_anew(
