@@ -24,6 +24,7 @@ from mobileone.exporting.parity import seeded_pictures
 from mobileone.functional.kernels import native
 from mobileone.model.create import create_model
 from mobileone.model.network import MobileOne
+from mobileone.processor import saturates_bytes
 from mobileone.quantization.quantize_layers import quantize_layers
 from mobileone.variants import Variant
 
@@ -152,11 +153,7 @@ def other_pictures(small_network: MobileOne) -> Tensor:
 @pytest.fixture(scope="session")
 def byte_sums_saturate() -> bool:
     """Whether ONNX Runtime and OpenVINO add products of bytes in 16 bits here: AVX2 without VNNI."""
-    try:
-        flags = set(Path("/proc/cpuinfo").read_text(encoding="utf-8").split())
-    except OSError:
-        return False
-    return "avx2" in flags and not flags & {"avx512_vnni", "avx_vnni"}
+    return saturates_bytes()
 
 
 @pytest.fixture(scope="session")

@@ -2,6 +2,7 @@
 
 import ast
 import builtins
+import io
 import os
 import platform
 import subprocess
@@ -9,7 +10,15 @@ import sys
 
 import pytest
 
-from mobileone.processor import BLAS_SPIN, SPIN_COUNT, num_cores, processor_name, share_cores, usable_cores
+from mobileone.processor import (
+    BLAS_SPIN,
+    SPIN_COUNT,
+    num_cores,
+    processor_name,
+    saturates_bytes,
+    share_cores,
+    usable_cores,
+)
 
 
 def test_cores_are_those_of_this_process():
@@ -46,6 +55,21 @@ def test_there_is_a_name_even_where_the_system_has_no_file_of_it(monkeypatch):
     monkeypatch.setattr(platform, "processor", lambda: "")
     monkeypatch.setattr(platform, "machine", lambda: "riscv64")
     assert processor_name() == "riscv64"
+
+
+@pytest.mark.parametrize(
+    ("flags", "wanted"),
+    [
+        ("fma avx2 avx512f", True),
+        ("avx2 avx512_vnni", False),
+        ("avx2 avx_vnni", False),
+        ("sse4_2 avx", False),
+        ("asimddp i8mm", False),
+    ],
+)
+def test_bytes_saturate_with_avx2_and_without_vnni(monkeypatch, flags, wanted):
+    monkeypatch.setattr(builtins, "open", lambda *_, **__: io.StringIO(f"model\t: 1\nflags\t: {flags}\n"))
+    assert saturates_bytes() is wanted
 
 
 SPINNING = ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY", "OPENBLAS_THREAD_TIMEOUT")

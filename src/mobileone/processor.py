@@ -24,6 +24,19 @@ def processor_name() -> str:
     return platform.processor() or platform.machine()
 
 
+def saturates_bytes() -> bool:
+    """Whether this is an x86 processor with AVX2 and without VNNI, as the system tells.
+
+    Its widest instruction for bytes adds two products in 16 bits, which saturate: 2 · 255 · 127 do not fit.
+    """
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as file:
+            flags = set(file.read().split())
+    except OSError:
+        return False
+    return "avx2" in flags and not flags & {"avx512_vnni", "avx_vnni"}
+
+
 def usable_cores() -> list[int]:
     """Numbers of the cores that this process may use, ascending."""
     if hasattr(os, "sched_getaffinity"):

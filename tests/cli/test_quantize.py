@@ -149,6 +149,18 @@ def test_warnings_say_why(needs_backend, capsys, model_file, photos, tmp_path):
     assert "2 calibration images leave ranges" in err
 
 
+def test_weights_have_the_bits_that_were_asked_for(needs_backend, capsys, model_file, photos, tmp_path):
+    needs_backend("litert")
+    target = tmp_path / "t.tflite"
+    command = (capsys, model_file, "--calib", photos, "-o", target, "--num-images", 16)
+    with pytest.raises(SystemExit):
+        run(*command, "--weight-bits", 6)
+    assert not target.exists()
+    code, out, _ = run(*command, "--weight-bits", 7, "--json")
+    assert code == 0
+    assert json.loads(out)["manifest"]["options"]["weight_bits"] == 7
+
+
 def test_functions_of_source_code_get_names(needs_backend, capsys, model_file, photos, tmp_path):
     needs_backend("c")
     target = tmp_path / "cat.c"

@@ -60,6 +60,7 @@ def test_the_result_tells_what_was_done(small_network, small_pictures, tmp_path)
         ({"images": torch.zeros(1, 3, 32, 32)}, ConfigError, r"must be uint8 \(N, 3, 32, 32\), got float32"),
         ({"images": torch.zeros(1, 3, 9, 9, dtype=torch.uint8)}, ConfigError, r"got uint8 \(1, 3, 9, 9\)"),
         ({"images": torch.zeros(0, 3, 32, 32, dtype=torch.uint8)}, ConfigError, "at least one"),
+        ({"weight_bits": 6}, ConfigError, "weight_bits must be 7 or 8, got 6"),
     ],
 )
 def test_what_makes_no_sense_is_refused(small_network, small_pictures, tmp_path, change, error, wanted):
@@ -74,6 +75,24 @@ def test_logits_that_overflow_are_refused(network, small_pictures, tmp_path):
         network.head.fc.weight.fill_(3e38)
     with pytest.raises(ExportError, match="NaN or infinite logits in float already"):
         quantize(network, tmp_path / "net.onnx", images=small_pictures, format="onnx")
+
+
+@pytest.mark.parametrize(
+    ("format", "bits", "saturates", "warned"),
+    [
+        ("onnx", 8, True, True),
+        ("onnx", 7, True, False),
+        ("onnx", 8, False, False),
+        ("litert", 8, True, False),
+    ],
+)
+def test_a_processor_that_adds_bytes_otherwise_is_named(
+    small_network, small_pictures, tmp_path, monkeypatch, format, bits, saturates, warned
+):
+    monkeypatch.setattr(module, "saturates_bytes", lambda: saturates)
+    done = quantize(small_network, tmp_path, images=small_pictures, format=format, weight_bits=bits)
+    assert done.manifest.options["weight_bits"] == bits
+    assert any("take weights of seven bits" in line for line in done.warnings) is warned
 
 
 def test_a_failing_writer_leaves_nothing(small_network, small_pictures, tmp_path, monkeypatch):

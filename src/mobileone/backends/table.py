@@ -45,6 +45,8 @@ class Backend:
         int8_head: what the classifier of its int8 files reads, the one thing in which int8 runtimes differ:
             the average in float (`weights`: only these are int8), or in eight bits with a scale of the
             image's own (`dynamic`) or with the calibrated one (`static`). None where it writes no int8.
+        saturates: whether its int8 kernels add two products of bytes in 16 bits on processors that have
+            nothing better (`processor.saturates_bytes`); weights of seven bits fit.
         elsewhere: the systems on which it runs, where that is not here.
         companion: of a file that the runtime opens beside the main one, the suffix that stands in place of
             the main one's.
@@ -62,6 +64,7 @@ class Backend:
     writes: tuple[Precision, ...]
     executes: tuple[Precision, ...]
     int8_head: Int8Head | None = None
+    saturates: bool = False
     elsewhere: str = ""
     companion: str | None = None
     on_gpu: Mapping[str, tuple[Precision, ...]] = field(default_factory=dict, hash=False)
@@ -96,6 +99,7 @@ BACKENDS: dict[str, Backend] = {
             writes=("fp32", "fp16", "int8"),
             executes=("fp32", "int8"),
             int8_head="static",
+            saturates=True,
             on_gpu={"cuda": ("fp32",), "tensorrt": ("fp32", "fp16")},
             features=("fp32", "fp16", "int8"),
         ),
@@ -107,6 +111,7 @@ BACKENDS: dict[str, Backend] = {
             writes=("fp32", "fp16", "int8"),
             executes=("fp32", "bf16", "int8"),
             int8_head="static",
+            saturates=True,
             companion=".bin",
             features=("fp32", "fp16", "int8"),
         ),

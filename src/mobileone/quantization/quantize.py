@@ -36,6 +36,7 @@ from mobileone.inference.torch_classifier import TorchClassifier
 from mobileone.input_spec import Size, sides
 from mobileone.model.features import Network
 from mobileone.model.network import MobileOne
+from mobileone.processor import saturates_bytes
 from mobileone.quantization.calibration_images import DEFAULT_IMAGES, calibration_images, doubts
 from mobileone.quantization.layer_errors import LayerError, noisy_layer, trace_errors
 from mobileone.quantization.quantize_layers import quantize_layers
@@ -58,7 +59,7 @@ class QuantizeResult:
         manifest: what lies beside it.
         layers: which layers the error comes from, in order of execution.
         float_bytes: size of the float32 weights.
-        warnings: what is suspicious about the calibration images.
+        warnings: what is suspicious about the calibration images, and what is not as in the file here.
     """
 
     path: Path
@@ -179,8 +180,21 @@ def quantize(
         warnings=[
             *doubts(images, expected if manifest.num_classes else expected[:, :1]),
             *([NOT_ITS_OWN] if _has_decision(network) else []),
+            *_saturation(format, weight_bits),
         ],
     )
+
+
+def _saturation(format: str, weight_bits: WeightBits) -> list[str]:
+    """What this processor makes of the file, where that is not what is in it."""
+    runtime = find_backend(format)
+    if not runtime.saturates or weight_bits < 8 or not saturates_bytes():
+        return []
+    return [
+        f"{runtime.runtime} adds products of bytes in 16 bits on this processor (AVX2 without VNNI), where "
+        "those of eight-bit weights saturate: figures here are worse than elsewhere; if it is to run on such "
+        "processors, take weights of seven bits (weight_bits=7, --weight-bits 7)"
+    ]
 
 
 def _has_decision(network: Network) -> bool:
