@@ -174,33 +174,31 @@ def print_accuracy(arguments: argparse.Namespace) -> None:
         print(f"# {QUARTER.name} on digits, {epochs} epochs, batch 64, 32 px, the recipe `digits`")
         print_runs(RECIPES["digits"]().with_values({"model": QUARTER, "epochs": epochs, **own}), seeds)
         return
-    model, size, batch, epochs, forms = "mobileone_s0", 128, 128, 30, FORMS
-    if arguments.narrow:
-        model, size, batch, epochs, forms = SHALLOW, 64, 64, 4, FORMS[:2]
-    epochs = arguments.epochs or epochs
-    name = SHALLOW.name if arguments.narrow else "S0"
-    print(
-        f"# {name} on {Path(arguments.accuracy).name}, {epochs} epochs, batch {batch}, {size} px, crop and "
-        "flip, SGD from 0.2 on a cosine, residual start, averaged weights"
-    )
     with unpacked(Path(arguments.accuracy)) as root:
+        values = {"data": str(root), **own}
+        if arguments.narrow:
+            epochs = arguments.epochs or 4
+            print(f"# {SHALLOW.name} on Imagenette, {epochs} epochs, 64 px, the recipe `imagenette`")
+            narrow = {"model": SHALLOW, "epochs": epochs, "progressive": (), "input_spec.size": 64}
+            config = RECIPES["imagenette"]().with_values({**values, **narrow, "loading.num_workers": 0})
+            print_runs(config, seeds, FORMS[:2])
+            return
+        epochs = arguments.epochs or 30
+        print(f"# S0 on {Path(arguments.accuracy).name}, {epochs} epochs, batch 128, 128 px, crop and flip")
         config = RECIPES["paper_s0"]().with_values(
             {
-                "model": model,
-                "data": str(root),
+                **values,
                 "epochs": epochs,
-                "batch_size": batch,
+                "batch_size": 128,
                 "optim.base_lr": 0.2,
-                "optim.warmup_epochs": min(1 if arguments.narrow else 2, epochs),
+                "optim.warmup_epochs": min(2, epochs),
                 "residual_start": True,
-                "input_spec.size": size,
+                "input_spec.size": 128,
                 "augment.crop_scale": (0.35, 1.0),
                 "optim.ema_decay": 0.99,
-                "loading.num_workers": 0 if arguments.narrow else None,
-                **own,
             }
         )
-        print_runs(config, seeds, forms)
+        print_runs(config, seeds)
 
 
 def print_runs(config: TrainConfig, seeds: range, forms: Sequence[Form] = FORMS) -> None:
