@@ -45,6 +45,7 @@ from benchmarks.online_training import processor
 from mobileone.backends.artifact import Artifact
 from mobileone.backends.fused_layers import layers_of
 from mobileone.backends.quiet import quiet
+from mobileone.backends.table import BACKENDS
 from mobileone.data.folder import find_images
 from mobileone.data.pixels import normalize, to_tensor
 from mobileone.exporting.parity import seeded_pictures
@@ -71,8 +72,7 @@ SUFFIXES: dict[str, str] = {
     "onnx": ".onnx",
 }
 FORMATS = SUFFIXES | {"c": ".c"}
-SATURATING = ("openvino", "onnx")
-"""On AVX2 without VNNI; weights of seven bits are for these."""
+SATURATING = [name for name in FORMATS if BACKENDS[name].saturates]  # weights of seven bits are for these
 PACKAGES = ("torch", "onnxruntime", "openvino", "ai-edge-litert", "executorch")
 HAS_NNCF = find_spec("nncf") is not None
 Logits = Callable[[Tensor], Tensor]

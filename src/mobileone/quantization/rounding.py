@@ -25,7 +25,7 @@ def largest_weight(bits: WeightBits) -> int:
     Of seven bits it is 63, and the sum of two products with bytes is at most 2 · 63 · 255 = 32,130: sixteen
     bits hold it, which is how processors without a dot product of bytes add them.
     """
-    return 2 ** (bits - 1) - 1
+    return (1 << (bits - 1)) - 1
 
 
 def weight_scales(weight: Tensor, hessian: Tensor, *, bits: WeightBits = 8) -> Tensor:
