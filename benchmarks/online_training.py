@@ -252,6 +252,8 @@ def parse() -> argparse.Namespace:
         parser.error("--device cuda: torch sees no CUDA device here")
     if arguments.accuracy not in (None, "digits") and not Path(arguments.accuracy).is_file():
         parser.error(f"--accuracy takes digits or a zip of images, and there is no file {arguments.accuracy}")
+    if arguments.narrow and arguments.accuracy in (None, "digits"):
+        parser.error("--narrow is of --accuracy on a zip of images")
     defaults = (256, 224, "bf16") if arguments.device == "cuda" else (16, 160, "fp32")
     for name, value in zip(("batch", "size", "precision"), defaults, strict=True):
         if getattr(arguments, name) is None:

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from mobileone.backends.fused_layers import layers_of
 from mobileone.backends.quantized_network import QuantizedNetwork
+from mobileone.backends.table import BACKENDS
 from mobileone.backends.writer import check_installed
 from mobileone.data.folder import ImageFolder, find_images
 from mobileone.errors import MissingExtraError
@@ -154,6 +155,12 @@ def other_pictures(small_network: MobileOne) -> Tensor:
 def byte_sums_saturate() -> bool:
     """Whether ONNX Runtime and OpenVINO add products of bytes in 16 bits here: AVX2 without VNNI."""
     return saturates_bytes()
+
+
+@pytest.fixture(scope="session")
+def exact_bits(byte_sums_saturate: bool) -> Callable[[str], int]:
+    """`exact_bits(format)`: of weights with which its runtime computes here what is in the file."""
+    return lambda format: 7 if byte_sums_saturate and BACKENDS[format].saturates else 8
 
 
 @pytest.fixture(scope="session")

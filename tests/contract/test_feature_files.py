@@ -188,16 +188,15 @@ def test_a_file_of_other_maps_is_refused(trunk, other_pictures, tmp_path):
     ],
 )
 def test_int8_files_give_nearly_pytorchs_maps(
-    needs_backend, trunk, small_pictures, other_pictures, byte_sums_saturate, tmp_path, name
+    needs_backend, trunk, small_pictures, other_pictures, exact_bits, tmp_path, name
 ):
     needs_backend(name)
-    bits = 7 if byte_sums_saturate and name in ("onnx", "openvino") else 8
     done = quantize(
         trunk,
         tmp_path / f"net{BACKENDS[name].suffix}",
         images=small_pictures,
         format=name,
-        weight_bits=bits,
+        weight_bits=exact_bits(name),
     )
     assert [each.name for each in done.manifest.features] == ["features_0", "features_2", "features_4"]
     assert done.manifest.precision == "int8"

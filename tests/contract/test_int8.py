@@ -54,10 +54,9 @@ def test_every_runtime_computes_the_simulators_integers(
     "name", [pytest.param(name, marks=[pytest.mark.slow] * (name in SLOW)) for name in writing("int8")]
 )
 @pytest.mark.parametrize("size", [pytest.param((32, 48), marks=pytest.mark.slow), (48, 33)])
-def test_rectangles_too(small_network, tmp_path, needs_backend, name, size):
-    """Those runtimes whose sums of bytes saturate on AVX2 without VNNI with weights of seven bits."""
+def test_rectangles_too(small_network, tmp_path, needs_backend, exact_bits, name, size):
     needs_backend(name)
-    bits = 7 if name in ("onnx", "openvino") else 8
+    bits = exact_bits(name)
     network = copy.deepcopy(small_network)
     network.set_input_size(size)
     photos = seeded_pictures(network.input_spec, number=8)
