@@ -1,4 +1,4 @@
-"""What a processor's dot products alone reach, and which of the C engine's instruction sets it has."""
+"""What a processor's products alone reach, and which of the C engine's instruction sets it has."""
 
 from __future__ import annotations
 
@@ -8,14 +8,19 @@ from pathlib import Path
 
 from mobileone.c_compiler import compile_c, find_compiler
 
-FLAGS_OF = {"avx512vnni": "avx512_vnni", "avxvnni": "avx_vnni", "avx2": "avx2"}
+FLAGS_OF = {"amx": "amx_int8", "avx512vnni": "avx512_vnni", "avxvnni": "avx_vnni", "avx2": "avx2"}
 """The engine's x86 kernels, best first, and the flag in /proc/cpuinfo that says they can run."""
 
-# Twelve sums, so that none waits for its last product. Without an instruction for it, 64 bytes are two times
-# 32, summed in 16 bits before they are widened.
+# Twelve sums, so that none waits for its last product; six tiles of them. Without an instruction for it, 64
+# bytes are two times 32, summed in 16 bits before they are widened.
 SOURCE = """
 #include <immintrin.h>
+#include <stdint.h>
 #include <time.h>
+#ifdef __linux__
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
 #define TWELVE(X) X(0) X(1) X(2) X(3) X(4) X(5) X(6) X(7) X(8) X(9) X(10) X(11)
 #define CLEAR(i) vector c##i = zero;
 #define RATE(NAME, TARGET, VECTOR, ZERO, ONE, DOT)                              \\
@@ -41,6 +46,24 @@ SOURCE = """
                    "vpaddd %%ymm14, %0, %0" : "+x"(c##i) : "x"(a) : "xmm14", "xmm15");
 RATE(avx512vnni, "avx512f,avx512vnni", __m512i, _mm512_setzero_si512(), _mm512_set1_epi32(1), WIDE)
 RATE(avx2, "avx2", __m256i, _mm256_setzero_si256(), _mm256_set1_epi32(1), TWO)
+#define TILE(i) __asm__ volatile("tdpbusd %%tmm7, %%tmm6, %%tmm" #i : :);
+__attribute__((target("amx-tile,amx-int8"))) double amx(void) {
+  struct { uint8_t palette, first_row, unused[14]; uint16_t row_bytes[16]; uint8_t rows[16]; } tiles = {.palette = 1};
+  for (int i = 0; i < 8; i++) tiles.row_bytes[i] = 64, tiles.rows[i] = 16;
+  if (syscall(SYS_arch_prctl, 0x1023, 18)) return 0;
+  __asm__ volatile("ldtilecfg %0" : : "m"(tiles));
+  double best = 1e9;
+  for (int r = 0; r < 300; r++) {
+    struct timespec t0, t1;
+    clock_gettime(CLOCK_MONOTONIC, &t0);
+    for (int k = 0; k < 2000; k++) { TILE(0) TILE(1) TILE(2) TILE(3) TILE(4) TILE(5) }
+    clock_gettime(CLOCK_MONOTONIC, &t1);
+    const double t = (t1.tv_sec - t0.tv_sec) + 1e-9 * (t1.tv_nsec - t0.tv_nsec);
+    if (t < best) best = t;
+  }
+  __asm__ volatile("tilerelease");
+  return 6.0 * 2000 / best;
+}
 """
 
 
@@ -50,15 +73,21 @@ def instruction_sets() -> list[str]:
     return [name for name, flag in FLAGS_OF.items() if flag in flags]
 
 
-def dots_per_second() -> float | None:
-    """Of 64 bytes, one core, by the best instructions that are known here; None where there are none."""
-    best = instruction_sets()[:1]
-    if best not in (["avx512vnni"], ["avx2"]):
-        return None
+def products_per_second() -> dict[str, float]:
+    """Of one core: "dots" of 64 bytes, and "tiles" of 16 rows by 64 bytes where it has AMX; none unknown here."""
+    sets = instruction_sets()
+    wanted = {"tiles": "amx"} if "amx" in sets else {}
+    wanted |= {"dots": name for name in [each for each in sets if each != "amx"][:1] if name != "avxvnni"}
+    if "dots" not in wanted:
+        return {}
     with tempfile.TemporaryDirectory() as folder:
         source, library = Path(folder) / "floor.c", Path(folder) / "floor.so"
         source.write_text(SOURCE, encoding="utf-8")
         compile_c([*find_compiler(), "-O2", "-shared", "-fPIC"], source, library)
-        rate = getattr(ctypes.CDLL(str(library)), best[0])
-        rate.restype = ctypes.c_double
-        return float(rate())
+        functions = ctypes.CDLL(str(library))
+        rates = {}
+        for kind, name in wanted.items():
+            function = getattr(functions, name)
+            function.restype = ctypes.c_double
+            rates[kind] = float(function())
+        return rates

@@ -3,9 +3,10 @@
 Each figure is of processes of their own, a few runs each, candidate after candidate and round after round, so
 that what disturbs the machine disturbs all. Images are bytes in, logits out. "warm" is one run after the
 other; "cold" reads and writes 48 MB between runs, which throws the weights out of the caches. The spread is
-from the lowest to the highest median of a round. The floor is what the processor's dot products alone would
-take, padding included, at the rate that a loop of nothing else reaches in the same round. On a processor
-whose best is AVX2 all candidates run with that, and there are no narrower kernels to compare.
+from the lowest to the highest median of a round. The floor is what the processor's products alone would
+take, padding included, at the rate that a loop of nothing else reaches in the same round: dot products, and
+with AMX those of tiles. Beside each narrower set of kernels that oneDNN can be held to, OpenVINO is held to
+it. On a processor whose best is AVX2 all candidates run with that, and there is nothing narrower to compare.
 
 S0 has Apple's weights, calibrated on photos; the others have fresh weights, which do not matter for speed,
 calibrated on seeded pictures. Cold caches, narrower kernels, the start and exactness are S0's. Exactness is
@@ -35,7 +36,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.dot_products import dots_per_second, instruction_sets
+from benchmarks.dot_products import instruction_sets, products_per_second
 from mobileone.processor import num_cores, processor_name
 
 WEIGHTS = Path("../shared/data/apple_s0/mobileone_s0.pth.tar")
@@ -44,6 +45,8 @@ RUNTIMES = ("c", "openvino", "litert", "onnx", "executorch")
 PACKAGES = ("openvino", "ai-edge-litert", "onnxruntime", "executorch", "torch")
 COLD_BYTES = 48 * 2**20
 WARM_UP = 20
+ONEDNN_LIMITS = {"avx512vnni": "AVX512_CORE_VNNI", "avx2": "AVX2"}
+"""What holds OpenVINO to the instructions of each of the engine's sets."""
 
 
 @dataclass(frozen=True)
@@ -148,25 +151,34 @@ def artifacts(name: str, folder: Path, calibration: int) -> dict[str, Path]:
     return paths
 
 
-def padded_dots(path: Path) -> int:
-    """Dot products of 64 bytes for one image, with all padding, as the engine issues them."""
+def floor_ms(path: Path, rates: dict[str, float]) -> float:
+    """What the products of one image alone take, with all padding, as the engine issues them.
+
+    Dot products of 64 bytes; those of matrices by tiles, where the processor has them.
+    """
     from mobileone.backends.c.network_steps import plan_network, round_up, stem_groups
 
     quantized, _ = pickle.loads(path.with_suffix(".pickle").read_bytes())
     plan = plan_network(quantized, (224, 224))
-    stem = plan.stem
-    total = plan.stem_size[0] * plan.stem_size[1] * round_up(stem.out_channels, 16) // 16 * stem_groups(stem)
+    dots, tiles = 0, 0
+
+    def matrix(pixels: int, outputs: int, groups: int) -> None:
+        nonlocal dots, tiles
+        if "tiles" in rates:
+            tiles += -(-pixels // 16) * -(-outputs // 16) * -(-groups // 16)
+        else:
+            dots += pixels * -(-outputs // 16) * groups
+
+    matrix(plan.stem_size[0] * plan.stem_size[1], plan.stem.out_channels, stem_groups(plan.stem))
     for step in plan.steps:
         pixels = step.target.height * step.target.width
         if step.depthwise is not None:
-            blocks = round_up(step.depthwise.in_channels, 64) // 64
-            total += 12 * blocks * pixels  # four vectors, three columns
+            dots += 12 * round_up(step.depthwise.in_channels, 64) // 64 * pixels  # 4 vectors, 3 columns
         if step.pointwise is not None:
-            vectors = round_up(step.pointwise.out_channels, 16) // 16
-            total += vectors * round_up(step.pointwise.in_channels, 4) // 4 * pixels
+            matrix(pixels, step.pointwise.out_channels, round_up(step.pointwise.in_channels, 4) // 4)
         if step.kind == "CLASSIFY":
-            total += round_up(quantized.layers.num_outputs, 16) // 16 * step.source.pixel // 4
-    return total
+            dots += round_up(quantized.layers.num_outputs, 16) // 16 * step.source.pixel // 4
+    return 1e3 * (dots / rates["dots"] + (tiles / rates["tiles"] if tiles else 0))
 
 
 def subjects(paths: dict[str, Path], threads: Sequence[int], *, closely: bool) -> Iterator[Subject]:
@@ -179,8 +191,11 @@ def subjects(paths: dict[str, Path], threads: Sequence[int], *, closely: bool) -
     for name, path in paths.items():
         yield Subject(f"{name} cold", path, 1, cold=True)
     narrower = instruction_sets()[1:]  # the best are what the others have run with
-    if "openvino" in paths and "avx2" in narrower:
-        yield Subject("openvino avx2", paths["openvino"], 1, environment={"ONEDNN_MAX_CPU_ISA": "AVX2"})
+    for kernels, limit in ONEDNN_LIMITS.items():
+        if "openvino" in paths and kernels in narrower:
+            yield Subject(
+                f"openvino {kernels}", paths["openvino"], 1, environment={"ONEDNN_MAX_CPU_ISA": limit}
+            )
     for kernels in narrower:
         yield Subject(f"c {kernels}", paths["c"], 1, kernels=kernels)
 
@@ -193,9 +208,9 @@ def compare(paths: dict[str, Path], threads: Sequence[int], *, rounds: int, runs
     floors = []
     everyone = list(subjects(paths, threads, closely=closely))
     for _ in range(rounds):
-        rate = dots_per_second()
-        if rate:
-            floors.append(1e3 * padded_dots(paths["c"]) / rate)
+        rates = products_per_second()
+        if rates:
+            floors.append(floor_ms(paths["c"], rates))
         for subject in everyone:
             count = max(runs // 4, 10) if subject.cold or subject.kernels else runs
             got = subject.measure(count)
@@ -212,12 +227,13 @@ def compare(paths: dict[str, Path], threads: Sequence[int], *, rounds: int, runs
         if others:
             best = min(others, key=lambda name: middle[name])
             print(ratio(f"c {suffix}", best, middle, fastest))
-    if closely and "openvino avx2" in middle:
-        print(ratio("c avx2", "openvino avx2", middle, fastest))
+    for kernels in ONEDNN_LIMITS:
+        if f"openvino {kernels}" in middle:
+            print(ratio(f"c {kernels}", f"openvino {kernels}", middle, fastest))
     if floors:
         floor = min(floors)
         print(
-            f"dot products alone: {floor:.3f} ms; the fastest c 1 is {fastest['c 1'] / floor:.2f} times that"
+            f"products alone: {floor:.3f} ms; the fastest c 1 is {fastest['c 1'] / floor:.2f} times that"
         )
 
 

@@ -21,6 +21,7 @@ def test_a_set_has_its_own_names_and_a_kernel_for_every_shape(kernels):
     assert len(functions) == len(SHAPES)
     for function in functions:
         assert len(re.findall(rf"{function}\(const uint8_t", text)) == 1
+    assert (len(set(functions)) == 1) == (kernels.others is not None)
     assert text.startswith(f"#if {kernels.guard}\n")
     assert text.count("#if") == text.count("#endif")
 
@@ -37,9 +38,10 @@ def test_kernels_that_choose_their_tiles_have_one_for_every_number_of_channels()
 
 def test_the_best_come_first_and_plain_c_last():
     lists = re.findall(r"#define ALL_KERNELS (.*)", all_kernels(SHAPES))
-    assert [each.split(", ")[-1] for each in lists] == ["&plain_kernels"] * 5
-    assert lists[0].startswith("&avx512vnni_kernels, &avxvnni_kernels")
-    assert lists[2] == (
+    assert [each.split(", ")[-1] for each in lists] == ["&plain_kernels"] * 6
+    assert lists[0].startswith("&amx_kernels, &avx512vnni_kernels, &avxvnni_kernels")
+    assert lists[1].startswith("&avx512vnni_kernels, &avxvnni_kernels")
+    assert lists[3] == (
         "&relaxed_kernels, &relaxed_signed_kernels, &relaxed_pairs_kernels, &simd128_kernels, &plain_kernels"
     )
 

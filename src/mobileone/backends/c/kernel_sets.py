@@ -10,7 +10,9 @@ from typing import Literal
 
 from mobileone.backends.c.packing import TileShape
 
-Guard = Literal["HAS_X86_KERNELS", "HAS_ARM_KERNELS", "HAS_RELAXED_KERNELS", "HAS_WASM_KERNELS"]
+Guard = Literal[
+    "HAS_AMX_KERNELS", "HAS_X86_KERNELS", "HAS_ARM_KERNELS", "HAS_RELAXED_KERNELS", "HAS_WASM_KERNELS"
+]
 POINTWISE_ARGUMENTS = (
     "const uint8_t *strip, int pixels, const panel *p, int begin, int end, cursor out, uint8_t *scratch"
 )
@@ -18,6 +20,7 @@ POINTWISE_ARGUMENTS = (
 MACROS = (  # of the files
     *("TARGET", "INLINE", "KERNEL", "dot_lane", "LOAD_AT", "IN_PLACE", "AS_BYTES"),
     *("HOLDS_TAPS", "interleave_1", "store_turn_1"),
+    *("READ", "WRITE", "PRODUCTS", "STRIP", "STRIPS"),
 )
 
 
@@ -32,15 +35,21 @@ class KernelSet:
         family: whose sizes of tiles it takes, a key of `packing.MOST_PIXELS`.
         files: of templates/, in order: operations on vectors, then kernels written in them.
         guard: the macro that tells whether the compiler knows it.
+        others: the set that does all jobs but the pointwise one, which then has one kernel for every shape.
     """
 
     name: str
     family: str
     files: tuple[str, ...]
     guard: Guard
+    others: str | None = None
 
     def text(self, shapes: Sequence[TileShape]) -> str:
         """Its part of the C file: operations, kernels, a pointwise kernel for every shape, a table of all."""
+        macros = "".join(f"#undef V_{name}\n" for name in MACROS)
+        if self.others:
+            table = kernel_table("V", self.name, ["V_pointwise"] * len(shapes), others=self.others)
+            return self._guarded([*map(template, self.files), table, macros])
         constants = [(s.pitch, dict(s.pixels).get(self.family, s.groups), s.vectors) for s in shapes]
         names = ["V_pointwise_{}_{}_{}".format(*each) for each in constants]
         instances = {
@@ -48,26 +57,30 @@ class KernelSet:
             f"  V_pointwise(strip, pixels, p, begin, end, out, scratch, {', '.join(map(str, each))});\n}}\n"
             for name, each in zip(names, constants, strict=True)
         }
-        macros = "".join(f"#undef V_{name}\n" for name in MACROS)
-        parts = [*map(template, self.files), *instances.values(), kernel_table("V", self.name, names), macros]
+        table = kernel_table("V", self.name, names)
+        return self._guarded([*map(template, self.files), *instances.values(), table, macros])
+
+    def _guarded(self, parts: Sequence[str]) -> str:
         text = re.sub(r"\bV_", f"{self.name}_", "\n".join(parts))
         return f"#if {self.guard}\n{text}#endif\n"
 
 
-def kernel_table(prefix: str, name: str, pointwise: Sequence[str]) -> str:
+def kernel_table(prefix: str, name: str, pointwise: Sequence[str], *, others: str | None = None) -> str:
     """The table that the engine calls a set through.
 
     Args:
         prefix: of its functions.
         name: of the set.
         pointwise: functions, one a shape.
+        others: the prefix of all functions but those; None is the same.
     """
-    gather = "avx512vnni_gather_pairs" if name == "avx512vnni" else "NULL"
-    functions = [f"{prefix}_depthwise_1, {prefix}_depthwise_2}}, {gather}", f"{prefix}_pointwise_table"]
+    common = others or prefix
+    gather = "avx512vnni_gather_pairs" if "avx512vnni" in (name, others) else "NULL"
+    functions = [f"{common}_depthwise_1, {common}_depthwise_2}}, {gather}", f"{prefix}_pointwise_table"]
     functions += [
-        f"{prefix}_{job}" for job in ("add_pixels", "round_averages", "dense", "gate_pixels", "classify")
+        f"{common}_{job}" for job in ("add_pixels", "round_averages", "dense", "gate_pixels", "classify")
     ]
-    signed = "0" if prefix == "plain" else f"{prefix}_SIGNED"
+    signed = "0" if prefix == "plain" else f"{common}_SIGNED"
     return (
         f"static void (*const {prefix}_pointwise_table[])({POINTWISE_ARGUMENTS}) = {{\n  "
         + ",\n  ".join(pointwise)
@@ -95,6 +108,7 @@ _RELAXED = (
     *_SHARED,
 )
 KERNEL_SETS = (
+    KernelSet("amx", "avx512vnni", ("pointwise_amx.c",), "HAS_AMX_KERNELS", others="avx512vnni"),
     KernelSet(
         "avx512vnni", "avx512vnni", ("vectors_avx512vnni.c", "gather_pairs.c", *_BYTES), "HAS_X86_KERNELS"
     ),
@@ -132,7 +146,9 @@ def all_kernels(shapes: Sequence[TileShape]) -> str:
         return ", ".join([f"&{each.name}_kernels" for each in KERNEL_SETS if each.guard == guard])
 
     choices = (
-        f"#if HAS_X86_KERNELS\n#define ALL_KERNELS {listed('HAS_X86_KERNELS')}, &plain_kernels\n"
+        "#if HAS_AMX_KERNELS\n#define ALL_KERNELS "
+        f"{listed('HAS_AMX_KERNELS')}, {listed('HAS_X86_KERNELS')}, &plain_kernels\n"
+        f"#elif HAS_X86_KERNELS\n#define ALL_KERNELS {listed('HAS_X86_KERNELS')}, &plain_kernels\n"
         f"#elif HAS_ARM_KERNELS\n#define ALL_KERNELS {listed('HAS_ARM_KERNELS')}, &plain_kernels\n"
         "#elif HAS_RELAXED_KERNELS\n#define ALL_KERNELS "
         f"{listed('HAS_RELAXED_KERNELS')}, {listed('HAS_WASM_KERNELS')}, &plain_kernels\n"
@@ -140,4 +156,6 @@ def all_kernels(shapes: Sequence[TileShape]) -> str:
         "#else\n#define ALL_KERNELS &plain_kernels\n#endif\n"
     )
     plain = kernel_table("plain", "plain", ["plain_pointwise"] * len(shapes))
-    return "\n".join([plain, *(each.text(shapes) for each in KERNEL_SETS), choices])
+    # A set whose other jobs another one does comes behind that.
+    in_order = sorted(KERNEL_SETS, key=lambda each: each.others is not None)
+    return "\n".join([plain, *(each.text(shapes) for each in in_order), choices])

@@ -13,6 +13,7 @@ TILE_SLACK = 16  # pixels that a kernel may read behind the last
 MOST_WIDE_WEIGHTS = 64  # of a group of input channels: four of each of two vectors' lanes
 KEPT_BYTES = 64  # that say whose wide weights are kept
 SINK_BYTES = 1024  # of a tile's outputs that do not lie behind one another
+AMX_BYTES = 6 * 1024 + 4 * 48  # of six tiles of sums, and of what a block's sums begin at
 MOST_LANES = 48  # of a block of the classifier
 
 
@@ -88,7 +89,7 @@ def plan_workspace(plan: NetworkPlan, layers: FusedLayers, *, test_bytes: int) -
             "STRIP_AT": plan.strip_bytes,
             "STEM_AT": plan.stem_bytes,
             "GATHER_AT": plan.gather_bytes,
-            "SCRATCH_AT": SINK_BYTES + WIDE_BYTES * wide,  # and between the two the wide weights
+            "SCRATCH_AT": max(SINK_BYTES + WIDE_BYTES * wide, AMX_BYTES),  # and between the two the wide weights
         },
     )
     return Workspace(

@@ -9,9 +9,6 @@ typedef struct {
   int threads;
 } job;
 
-static int smaller(int a, int b) { return a < b ? a : b; }
-static int divided_up(int a, int b) { return (a + b - 1) / b; }
-
 static inline map map_of(const job *j, const layout *l) {
   map m = {j->workspace + l->offset, (ptrdiff_t)(l->width + 2 * l->border) * l->pixel, l->pixel};
   return m;

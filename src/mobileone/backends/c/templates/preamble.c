@@ -16,6 +16,14 @@
 #else
 #define HAS_X86_KERNELS 0
 #endif
+/* Linux lets a process use tiles once it has asked; gcc 11 and clang 12 are the first to know them. */
+#if HAS_X86_KERNELS && defined(__linux__) && (defined(__clang__) ? __clang_major__ >= 12 : __GNUC__ >= 11)
+#define HAS_AMX_KERNELS 1
+#include <sys/syscall.h>
+#include <unistd.h>
+#else
+#define HAS_AMX_KERNELS 0
+#endif
 #if (defined(__GNUC__) || defined(__clang__)) && defined(__aarch64__) && defined(__ARM_NEON) && \
     !defined(__AARCH64EB__) && !defined(PREFIX_UPPER_PLAIN)
 #define HAS_ARM_KERNELS 1

@@ -19,6 +19,14 @@ static int avx512vnni_is_supported(void) {
   /* F, DQ, BW, VL; then VNNI */
   return has_x86(7, 0, 1, 1u << 16 | 1u << 17 | 1u << 30 | 1u << 31, 0xE6) && has_x86(7, 0, 2, 1u << 11, 0xE6);
 }
+#if HAS_AMX_KERNELS
+/* Tiles, and products of their bytes; then Linux is asked for the 8 KB that tiles take of every thread's state. */
+static int amx_is_supported(void) {
+  enum { ASK_FOR = 0x1023, TILES = 18 };
+  return avx512vnni_is_supported() && has_x86(7, 0, 3, 1u << 24 | 1u << 25, 0x600E6) &&
+         syscall(SYS_arch_prctl, ASK_FOR, TILES) == 0;
+}
+#endif
 #endif
 
 #if HAS_ARM_KERNELS

@@ -11,6 +11,9 @@
 #define ROLLED
 #endif
 
+static inline int smaller(int a, int b) { return a < b ? a : b; }
+static inline int divided_up(int a, int b) { return (a + b - 1) / b; }
+
 /* Activations are bytes, 0 to 255, with 0 for zero; channels of a pixel lie together, rows behind one another,
    inside a border of zeros. Weights are signed bytes. A sum of products starts at the bias, is multiplied by its
    channel's scale, rounded half to even, and cut to 0 to 255, which is the ReLU. */
