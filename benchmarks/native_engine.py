@@ -232,9 +232,7 @@ def compare(paths: dict[str, Path], threads: Sequence[int], *, rounds: int, runs
             print(ratio(f"c {kernels}", f"openvino {kernels}", middle, fastest))
     if floors:
         floor = min(floors)
-        print(
-            f"products alone: {floor:.3f} ms; the fastest c 1 is {fastest['c 1'] / floor:.2f} times that"
-        )
+        print(f"products alone: {floor:.3f} ms; the fastest c 1 is {fastest['c 1'] / floor:.2f} times that")
 
 
 def ratio(mine: str, other: str, middle: dict[str, float], fastest: dict[str, float]) -> str:

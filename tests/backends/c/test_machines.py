@@ -156,7 +156,9 @@ TILES_IN_C = {
     r'__asm__ volatile\("tdpbusd .*? : :\)': "tile_products(sums, pixels, weights)",
     r'__asm__ volatile\("ldtilecfg .*?;': "tile_shapes(&tiles);",
     r'__asm__ volatile\("tilerelease"\);': "",
-    r"avx512vnni_is_supported\(\) && has_x86\(7, 0, 3, .*? == 0;": "avx512vnni_is_supported();",
+    r"if \(!avx512vnni_is_supported\(\) \|\| !has_x86\(7, 0, 3, .*?return result == 0;": (
+        "return avx512vnni_is_supported();"
+    ),
 }
 """What tiles.h does in place of the instructions of AMX, and of asking for them."""
 

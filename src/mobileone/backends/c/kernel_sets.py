@@ -20,7 +20,7 @@ POINTWISE_ARGUMENTS = (
 MACROS = (  # of the files
     *("TARGET", "INLINE", "KERNEL", "dot_lane", "LOAD_AT", "IN_PLACE", "AS_BYTES"),
     *("HOLDS_TAPS", "interleave_1", "store_turn_1"),
-    *("READ", "WRITE", "PRODUCTS", "STRIP", "STRIPS"),
+    *("READ", "WRITE", "PRODUCTS", "MULTIPLY", "STRIP", "STRIPS"),
 )
 
 

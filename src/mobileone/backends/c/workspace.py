@@ -89,7 +89,8 @@ def plan_workspace(plan: NetworkPlan, layers: FusedLayers, *, test_bytes: int) -
             "STRIP_AT": plan.strip_bytes,
             "STEM_AT": plan.stem_bytes,
             "GATHER_AT": plan.gather_bytes,
-            "SCRATCH_AT": max(SINK_BYTES + WIDE_BYTES * wide, AMX_BYTES),  # and between the two the wide weights
+            # Between the two lie the wide weights.
+            "SCRATCH_AT": max(SINK_BYTES + WIDE_BYTES * wide, AMX_BYTES),
         },
     )
     return Workspace(

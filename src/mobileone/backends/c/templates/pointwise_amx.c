@@ -95,6 +95,17 @@ V_INLINE void V_multiply(const uint8_t *first, const uint8_t *second, int pitch,
   }
 }
 
+/* Functions of their own, whose loops have registers enough for all pointers. */
+#define V_MULTIPLY(vectors)                                                                                     \
+  V_KERNEL void V_pointwise_sums_##vectors(const uint8_t *first, const uint8_t *second, int pitch,              \
+                                           const int8_t *weights, int groups, int depth, const int32_t *start,  \
+                                           uint8_t *sums) {                                                     \
+    V_multiply(first, second, pitch, weights, groups, depth, start, vectors, sums);                             \
+  }
+V_MULTIPLY(1)
+V_MULTIPLY(2)
+V_MULTIPLY(3)
+
 /* One tile's sums to where its pixels go. */
 V_INLINE void V_give(const uint8_t *sums, int rows, const avx512vnni_scales *scales, int32_t offset, cursor out,
                      int vectors) {
@@ -112,10 +123,12 @@ V_INLINE void V_give(const uint8_t *sums, int rows, const avx512vnni_scales *sca
   }
 }
 
-/* Two tiles of pixels at a time, all of one size, an even number of them: where the last would end behind the last
-   pixel, it begins earlier, and some are computed twice. In rows of their own, tiles end where rows end. */
+/* Two tiles of pixels at a time, all of one size, an even number of them: where one would end behind the last pixel, it
+   begins earlier, and some are computed twice. */
 V_INLINE void V_strip(const uint8_t *strip, int pixels, const panel *p, int depth, int is_lifted, int32_t offset,
                       int begin, int end, cursor out, uint8_t *scratch, int vectors) {
+  void (*const multiply)(const uint8_t *, const uint8_t *, int, const int8_t *, int, int, const int32_t *, uint8_t *) =
+      vectors == 1 ? V_pointwise_sums_1 : vectors == 2 ? V_pointwise_sums_2 : V_pointwise_sums_3;
   const int tiles = 2 * divided_up(pixels, 2 * V_MOST), size = divided_up(pixels, tiles);
   int32_t *start = (int32_t *)(void *)(scratch + 6 * V_TILE_BYTES);
   V_set_tiles(size, depth, vectors);
@@ -129,8 +142,7 @@ V_INLINE void V_strip(const uint8_t *strip, int pixels, const panel *p, int dept
       const int first = smaller(i * size, pixels - size), second = smaller((i + 1) * size, pixels - size);
       cursor to = out;
       to.at += lanes;
-      V_multiply(strip + first * p->pitch, strip + second * p->pitch, p->pitch, weights, p->groups, depth, start,
-                 vectors, scratch);
+      multiply(strip + first * p->pitch, strip + second * p->pitch, p->pitch, weights, p->groups, depth, start, scratch);
       V_give(scratch, size, &scales, offset, advanced(to, first), vectors);
       V_give(scratch + 3 * V_TILE_BYTES, size, &scales, offset, advanced(to, second), vectors);
     }

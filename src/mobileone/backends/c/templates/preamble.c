@@ -17,10 +17,9 @@
 #define HAS_X86_KERNELS 0
 #endif
 /* Linux lets a process use tiles once it has asked; gcc 11 and clang 12 are the first to know them. */
-#if HAS_X86_KERNELS && defined(__linux__) && (defined(__clang__) ? __clang_major__ >= 12 : __GNUC__ >= 11)
+#if HAS_X86_KERNELS && defined(__linux__) && !defined(__ILP32__) && \
+    (defined(__clang__) ? __clang_major__ >= 12 : __GNUC__ >= 11)
 #define HAS_AMX_KERNELS 1
-#include <sys/syscall.h>
-#include <unistd.h>
 #else
 #define HAS_AMX_KERNELS 0
 #endif

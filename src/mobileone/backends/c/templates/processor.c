@@ -20,11 +20,14 @@ static int avx512vnni_is_supported(void) {
   return has_x86(7, 0, 1, 1u << 16 | 1u << 17 | 1u << 30 | 1u << 31, 0xE6) && has_x86(7, 0, 2, 1u << 11, 0xE6);
 }
 #if HAS_AMX_KERNELS
-/* Tiles, and products of their bytes; then Linux is asked for the 8 KB that tiles take of every thread's state. */
+/* Tiles, and products of their bytes; then Linux is asked for the 8 KB that tiles take of every thread's state. As an
+   instruction: `syscall` is declared only where nothing was included before this file. */
 static int amx_is_supported(void) {
-  enum { ASK_FOR = 0x1023, TILES = 18 };
-  return avx512vnni_is_supported() && has_x86(7, 0, 3, 1u << 24 | 1u << 25, 0x600E6) &&
-         syscall(SYS_arch_prctl, ASK_FOR, TILES) == 0;
+  enum { ARCH_PRCTL = 158, ASK_FOR = 0x1023, TILES = 18 };
+  if (!avx512vnni_is_supported() || !has_x86(7, 0, 3, 1u << 24 | 1u << 25, 0x600E6)) return 0;
+  long result = ARCH_PRCTL;
+  __asm__ volatile("syscall" : "+a"(result) : "D"((long)ASK_FOR), "S"((long)TILES) : "rcx", "r11", "memory");
+  return result == 0;
 }
 #endif
 #endif

@@ -15,13 +15,6 @@ V_INLINE V_ints V_zero(void) { return wasm_i32x4_const_splat(0); }
 V_INLINE V_ints V_add(V_ints a, V_ints b) { return wasm_i32x4_add(a, b); }
 V_INLINE void V_store_ints(int32_t *p, V_ints a) { wasm_v128_store(p, a); }
 
-#ifdef V_AS_BYTES
-/* To whole numbers, half to even. None is too large for 32 bits, and what is too small becomes the smallest, on every
-   machine that the kernels are for. */
-V_INLINE V_ints V_whole(v128_t values, int may_be_low) {
-  return (void)may_be_low, wasm_i32x4_relaxed_trunc_f32x4(wasm_f32x4_nearest(values));
-}
-#else
 /* Read from memory: engines make a constant of instructions, anew wherever it is used. */
 ALIGNED static const float V_lowest[4] = {-512, -512, -512, -512};
 ALIGNED static const float V_shift[4] = {12582912, 12582912, 12582912, 12582912};
@@ -37,7 +30,6 @@ V_INLINE V_ints V_whole(v128_t values, int may_be_low) {
   }
   return wasm_i32x4_sub(wasm_f32x4_add(values, shift), shift);
 }
-#endif
 
 V_INLINE V_ints V_round(V_ints sums, v128_t scale, int32_t offset) {
   const V_ints whole = V_whole(wasm_f32x4_mul(wasm_f32x4_convert_i32x4(sums), scale), HAS_LOW_SUMS);
