@@ -179,7 +179,9 @@ def test_tiles_where_the_processor_has_none(make_network, noise, compile_source,
     try:
         library.use_kernels("amx")
     except ArtifactError as error:
-        assert "does not have the instructions" in str(error) or "no kernels of that name" in str(error)
+        missing = ("does not have the instructions", "no kernels of that name")
+        if not any(each in str(error) for each in missing):
+            raise
         pytest.skip("needs AVX-512 VNNI, and a compiler that knows AMX")
     images = noise(network)
     wanted = np.stack([run_integers(network, image).outputs for image in images])
