@@ -15,12 +15,7 @@ FLAGS_OF = {"amx": "amx_int8", "avx512vnni": "avx512_vnni", "avxvnni": "avx_vnni
 # bytes are two times 32, summed in 16 bits before they are widened.
 SOURCE = """
 #include <immintrin.h>
-#include <stdint.h>
 #include <time.h>
-#ifdef __linux__
-#include <sys/syscall.h>
-#include <unistd.h>
-#endif
 #define TWELVE(X) X(0) X(1) X(2) X(3) X(4) X(5) X(6) X(7) X(8) X(9) X(10) X(11)
 #define CLEAR(i) vector c##i = zero;
 #define RATE(NAME, TARGET, VECTOR, ZERO, ONE, DOT)                              \\
@@ -46,6 +41,11 @@ SOURCE = """
                    "vpaddd %%ymm14, %0, %0" : "+x"(c##i) : "x"(a) : "xmm14", "xmm15");
 RATE(avx512vnni, "avx512f,avx512vnni", __m512i, _mm512_setzero_si512(), _mm512_set1_epi32(1), WIDE)
 RATE(avx2, "avx2", __m256i, _mm256_setzero_si256(), _mm256_set1_epi32(1), TWO)
+"""
+TILES_SOURCE = """
+#include <stdint.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 #define TILE(i) __asm__ volatile("tdpbusd %%tmm7, %%tmm6, %%tmm" #i : :);
 __attribute__((target("amx-tile,amx-int8"))) double amx(void) {
   struct { uint8_t palette, first, unused[14]; uint16_t row_bytes[16]; uint8_t rows[16]; } tiles = {1};
@@ -74,7 +74,7 @@ def instruction_sets() -> list[str]:
 
 
 def products_per_second() -> dict[str, float]:
-    """Of one core: "dots" of 64 bytes, and "tiles" of 16 rows by 64 bytes where it has AMX.
+    """Of one core: "dots" of 64 bytes, and "tiles" of 16 rows by 64 bytes where it has AMX and Linux lets it.
 
     Empty where the best instructions for dot products are none that are known here.
     """
@@ -85,7 +85,7 @@ def products_per_second() -> dict[str, float]:
     wanted = {"dots": dots} | ({"tiles": "amx"} if "amx" in sets else {})
     with tempfile.TemporaryDirectory() as folder:
         source, library = Path(folder) / "floor.c", Path(folder) / "floor.so"
-        source.write_text(SOURCE, encoding="utf-8")
+        source.write_text(SOURCE + (TILES_SOURCE if "tiles" in wanted else ""), encoding="utf-8")
         compile_c([*find_compiler(), "-O2", "-shared", "-fPIC"], source, library)
         functions = ctypes.CDLL(str(library))
         rates = {}
@@ -93,4 +93,4 @@ def products_per_second() -> dict[str, float]:
             function = getattr(functions, name)
             function.restype = ctypes.c_double
             rates[kind] = float(function())
-        return rates
+        return {kind: rate for kind, rate in rates.items() if rate}
