@@ -8,11 +8,14 @@ Forms compared, on the same weights and images, a step being forward, loss and b
 - plain:    one convolution, BatchNorm and ReLU a unit: the floor, another network
 
 Times are taken in turn, in one process, and compared round by round; memory is the peak of a process of its
-own above what it held before its first step. The branched stem runs its scale branch on a strided copy of the
-image: torch 2.13's strided 1×1 convolution of 3 channels_last channels corrupts the heap on a CPU.
+own above what it held before its first step. With `--heap` every form is timed with freed memory kept, as a
+run keeps it (`kept_heap`), and given back, as glibc does by itself. The branched stem runs its scale branch
+on a strided copy of the image: torch 2.13's strided 1×1 convolution of 3 channels_last channels corrupts the
+heap on a CPU.
 
     python -m benchmarks.online_training --variant s0 --device cpu  # times and memory
     python -m benchmarks.online_training --variant s0 --compile  # beside torch.compile of each form
+    python -m benchmarks.online_training --heap --batch 64 --size 128  # freed memory kept, and given back
     python -m benchmarks.online_training --units  # unit by unit
     python -m benchmarks.online_training --exact  # float64, S0 to S4
     python -m benchmarks.online_training --drift  # float32, 200 steps on digits, seeds 0 to 2
@@ -28,11 +31,13 @@ Without --batch, --size and --precision: batch 16, 160 px, float32 on a CPU; bat
 import argparse
 import datetime
 import platform
+import resource
 import statistics
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 
 import torch
@@ -45,6 +50,7 @@ from benchmarks.online_exactness import print_exactness
 from mobileone.functional.online.kernel_table import online_pays
 from mobileone.model.block import MobileOneBlock, SqueezeExcite, spec_conv
 from mobileone.reparam.fuse import replace_blocks
+from mobileone.training.run.heap import kept_heap
 from mobileone.variants import BlockSpec, get_variant, network_units
 
 FORMS = ("branches", "online", "auto", "plain")
@@ -131,6 +137,30 @@ def print_times(arguments: argparse.Namespace, *, compiled: bool) -> None:
         ratios = [a / b for a, b in zip(times[over], times[under], strict=True)]
         fastest = min(times[over]) / min(times[under])
         print(f"{over} ÷ {under}: {summary(ratios)}; of the fastest {fastest:.2f}", flush=True)
+
+
+def print_heap(arguments: argparse.Namespace) -> None:
+    """Seconds and page faults of a step with freed memory kept and given back, in turn."""
+    steps = {form: make_step(form, arguments) for form in FORMS}
+    found: dict[tuple[str, bool], list[tuple[float, int]]] = {}
+    for _ in range(arguments.rounds):
+        for form, step in steps.items():
+            for kept in (False, True):
+                with kept_heap() if kept else nullcontext():
+                    step()
+                    faults = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+                    seconds = timed(step)
+                    faults = resource.getrusage(resource.RUSAGE_SELF).ru_minflt - faults
+                found.setdefault((form, kept), []).append((seconds, faults))
+    print(f"{'form':>9}  seconds a step, given back and kept: median [quartiles]; given back ÷ kept; faults")
+    for form in FORMS:
+        (given, faults), (kept, fewer) = (zip(*found[form, how], strict=True) for how in (False, True))
+        ratios = [a / b for a, b in zip(given, kept, strict=True)]
+        print(
+            f"{form:>9}  {summary(list(given), 3)}, {summary(list(kept), 3)}; {summary(ratios)}; "
+            f"{statistics.median(faults):.0f}, {statistics.median(fewer):.0f}",
+            flush=True,
+        )
 
 
 def peak_memory(form: str, arguments: argparse.Namespace) -> None:
@@ -237,6 +267,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--rounds", default=15, type=int)
     parser.add_argument("--compile", action="store_true", help="every form by torch.compile too")
     parser.add_argument("--exact", action="store_true")
+    parser.add_argument("--heap", action="store_true", help="freed memory kept, and given back")
     parser.add_argument("--units", action="store_true")
     parser.add_argument("--drift", action="store_true")
     parser.add_argument("--all", action="store_true", help="every row of docs/online.md on this device")
@@ -252,6 +283,8 @@ def parse() -> argparse.Namespace:
         parser.error("--device cuda: torch sees no CUDA device here")
     if arguments.accuracy not in (None, "digits") and not Path(arguments.accuracy).is_file():
         parser.error(f"--accuracy takes digits or a zip of images, and there is no file {arguments.accuracy}")
+    if arguments.heap and arguments.device != "cpu":
+        parser.error("--heap is of a CPU's memory; leave out --device")
     if arguments.narrow and arguments.accuracy in (None, "digits"):
         parser.error("--narrow is of --accuracy on a zip of images")
     defaults = (256, 224, "bf16") if arguments.device == "cuda" else (16, 160, "fp32")
@@ -281,7 +314,7 @@ def main() -> None:
         f"# {datetime.date.today()}, {device}, {arguments.threads} threads, torch {torch.__version__}, "
         f"Python {platform.python_version()}"
     )
-    parts = ("exact", "units", "drift", "spread", "accuracy")
+    parts = ("exact", "heap", "units", "drift", "spread", "accuracy")
     alone = not any(getattr(arguments, part) for part in parts)
     if arguments.all or alone:
         for variant in VARIANTS if arguments.all else [arguments.variant]:
@@ -290,6 +323,9 @@ def main() -> None:
             print_times(arguments, compiled=arguments.compile or (arguments.all and variant == "s0"))
             print_memory(arguments)
         arguments.name = f"mobileone_{arguments.variant}"
+    if arguments.heap:
+        print_protocol(arguments)
+        print_heap(arguments)
     if arguments.all or arguments.units:
         print_protocol(arguments)
         print_units(arguments)

@@ -46,7 +46,10 @@ INLINE void block_sums(const Affine *p, const REAL *grad, const REAL *out, int64
     for (int64_t r = first; r < last; r++) {
         const int64_t start = r * p->channels + at;
         REAL g[BLOCK];
-        for (int64_t i = 0; i < width; i++) g[i] = out[start + i] <= floor ? 0 : grad[start + i];
+        for (int64_t i = 0; i < width; i++) {
+            const REAL value = grad[start + i]; /* read in any case: a choice between two values, not a branch */
+            g[i] = out[start + i] <= floor ? 0 : value;
+        }
         for (int64_t i = 0; i < width; i++) g_sum[i] += g[i];
         for (int64_t i = 0; i < width; i++) y_sum[i] += g[i] * (p->y[start + i] - mean_y[i]);
         if (p->x)
@@ -82,8 +85,8 @@ INLINE void row_backward(const REAL *restrict g, const REAL *restrict o, const R
                          int accumulate) {
     const REAL floor = relu ? 0 : -INFINITY; /* without ReLU every value passes */
     for (int64_t i = 0; i < channels; i++) {
-        REAL passed = o[i] <= floor ? 0 : g[i];
-        REAL sum = scale[i] * passed + slope[i] * (v[i] - mean[i]) + offset[i];
+        const REAL value = g[i], passed = o[i] <= floor ? 0 : value;
+        const REAL sum = scale[i] * passed + slope[i] * (v[i] - mean[i]) + offset[i];
         t[i] = accumulate ? t[i] + sum : sum;
     }
 }
@@ -113,7 +116,7 @@ INLINE void row_backward_both(const Affine *p, const REAL *restrict g, const REA
     const int64_t channels = p->channels;
     const REAL floor = p->relu ? 0 : -INFINITY;
     for (int64_t i = 0; i < channels; i++) {
-        const REAL passed = o[i] <= floor ? 0 : g[i];
+        const REAL value = g[i], passed = o[i] <= floor ? 0 : value;
         to_y[i] = a[i] * passed + slope_y[i] * (y[i] - mean_y[i]) + offset_y[i];
         to_x[i] = c[i] * passed + slope_x[i] * (x[i] - mean_x[i]) + offset_x[i];
     }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
 
 import torch
@@ -16,6 +16,7 @@ from mobileone.errors import ConfigError, TrainingError
 from mobileone.precision import float32_products
 from mobileone.ranks.distributed import Distributed, distributed
 from mobileone.training.config.train_config import TrainConfig
+from mobileone.training.run.heap import kept_heap
 from mobileone.training.run.log_lines import start_line
 from mobileone.training.run.loop import TrainLoop
 from mobileone.training.run.progress import RunProgress
@@ -73,7 +74,11 @@ def fit(
     config = config or RunDir(Path(run_dir)).read_config()
     files = RunDir(Path(run_dir), config.saving.weights_suffix)
     timeout_s = config.compute.rank_timeout_s
-    with distributed(config.compute.device, timeout_s=timeout_s) as dist, _compute_settings(config):
+    with (
+        distributed(config.compute.device, timeout_s=timeout_s) as dist,
+        _compute_settings(config),
+        kept_heap() if dist.device.type == "cpu" else nullcontext(),
+    ):
         # A function of its own, so that the wrapped network is gone when the ranks part.
         return _train(
             config,

@@ -1,0 +1,109 @@
+"""Freed memory is kept while a run goes on, and given back behind it."""
+
+import ctypes
+import platform
+import resource
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from mobileone.training.config.train_config import TrainConfig
+from mobileone.training.run import fit as fit_module
+from mobileone.training.run.heap import VARIABLES, kept_heap
+
+BYTES = 48 << 20
+PAGES = BYTES // resource.getpagesize()
+needs_glibc = pytest.mark.skipif(
+    platform.libc_ver()[0] != "glibc", reason="only glibc's malloc can be told to keep what is freed"
+)
+
+
+def faults_of_a_large_tensor() -> int:
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    torch.empty(BYTES // 4).zero_()
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+
+@pytest.fixture(autouse=True)
+def malloc_is_not_told_anything(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in (*VARIABLES, "GLIBC_TUNABLES"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@needs_glibc
+def test_memory_that_is_freed_serves_again_within_the_block() -> None:
+    with kept_heap():
+        for _ in range(10):  # glibc before 2.38 leaves a gap at an aligned block's end the first seven times
+            faults_of_a_large_tensor()
+        assert faults_of_a_large_tensor() < PAGES / 100
+
+
+@needs_glibc
+@pytest.mark.parametrize(
+    ("name", "value"), [("MALLOC_MMAP_MAX_", "0"), ("GLIBC_TUNABLES", "glibc.malloc.arena_max=1")]
+)
+def test_what_the_environment_says_of_malloc_stands(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    monkeypatch.setenv(name, value)
+    monkeypatch.setattr(ctypes, "CDLL", lambda _: pytest.fail("the C library was asked for"))
+    with kept_heap():
+        pass
+
+
+def test_without_glibc_nothing_is_changed(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Musl:  # a call of mallopt would be an AttributeError
+        def __init__(self, name: None) -> None:
+            pass
+
+    monkeypatch.setattr(ctypes, "CDLL", Musl)
+    with kept_heap():
+        pass
+    monkeypatch.setattr(sys, "platform", "darwin")
+    monkeypatch.setattr(ctypes, "CDLL", lambda _: pytest.fail("the C library was asked for"))
+    with kept_heap():
+        pass
+
+
+@needs_glibc
+def test_it_is_given_back_behind_the_block_and_after_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[Any] = []
+
+    class Glibc:
+        gnu_get_libc_version = None
+
+        def __init__(self, name: None) -> None:
+            self.mallopt = lambda *arguments: calls.append(arguments)
+            self.malloc_trim = lambda pad: calls.append(("trim", pad))
+
+    monkeypatch.setattr(ctypes, "CDLL", Glibc)
+
+    def failing_run() -> None:
+        with kept_heap():
+            assert calls == [(-3, 1 << 30), (-1, -1)]
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        failing_run()
+    assert calls[2:] == [(-3, 32 << 20), (-1, 64 << 20), ("trim", 0)]
+
+
+def test_a_run_on_a_cpu_keeps_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, config: TrainConfig
+) -> None:
+    held: list[bool] = []
+
+    @contextmanager
+    def noted() -> Iterator[None]:
+        held.append(True)
+        yield
+        held.append(False)
+
+    monkeypatch.setattr(fit_module, "kept_heap", noted)
+    fit_module.fit(config, run_dir=tmp_path / "run", progress=False)
+    assert held == [True, False]
