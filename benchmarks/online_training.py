@@ -48,9 +48,9 @@ import mobileone
 from benchmarks.online_accuracy import print_accuracy, print_drift, print_spread
 from benchmarks.online_exactness import print_exactness
 from mobileone.functional.online.kernel_table import online_pays
+from mobileone.heap import kept_heap
 from mobileone.model.block import MobileOneBlock, SqueezeExcite, spec_conv
 from mobileone.reparam.fuse import replace_blocks
-from mobileone.training.run.heap import kept_heap
 from mobileone.variants import BlockSpec, get_variant, network_units
 
 FORMS = ("branches", "online", "auto", "plain")

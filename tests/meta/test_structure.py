@@ -30,6 +30,7 @@ ROOMS = [
         "class_list",
         "decision",
         "precision",
+        "heap",
         "processor",
         "task",
         "telemetry",

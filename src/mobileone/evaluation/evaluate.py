@@ -22,6 +22,7 @@ from mobileone.evaluation.artifact_accuracy import artifact_accuracy
 from mobileone.evaluation.class_metrics import NUM_SUMS, metrics_of_counts
 from mobileone.evaluation.label_metrics import label_loss, metrics_of_labels, require_scikit_learn
 from mobileone.evaluation.metrics import EvalResult, in_topk
+from mobileone.heap import kept_heap
 from mobileone.imagenet import resolve_classes
 from mobileone.images.eval_transform import EvalTransform
 from mobileone.inference.classifier import Classifier, classifying, decision_of
@@ -171,7 +172,7 @@ def classified(
     from mobileone.ranks.distributed import Distributed
 
     dist = dist or Distributed()
-    with classifying(model, device=device, amp=amp) as classifier:
+    with kept_heap(), classifying(model, device=device, amp=amp) as classifier:
         check_classes(classifier, source)
         loader = eval_loader(
             source,

@@ -3,7 +3,8 @@
 import csv
 import dataclasses
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -313,3 +314,29 @@ def test_patience_ends_a_run_that_gets_no_better(config: TrainConfig, tmp_path: 
     assert "stopped after 2 epochs without a better acc1" in (tmp_path / "run" / "train.log").read_text()
     again = fit(None, run_dir=tmp_path / "run", resume=True, progress=False)
     assert again.records == result.records
+
+
+def test_a_run_on_a_cpu_keeps_freed_memory_until_it_ends(
+    config: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held: list[bool] = []
+
+    @contextmanager
+    def noted() -> Iterator[None]:
+        held.append(True)
+        yield
+        held.append(False)
+
+    monkeypatch.setattr("mobileone.training.run.fit.kept_heap", noted)
+    fit(config, run_dir=tmp_path / "run", progress=False, callbacks=[HeldAtEpochs(held)])
+    assert held == [True, *[True] * config.epochs, False]
+
+
+class HeldAtEpochs(Callback):
+    """Notes at the end of every epoch what was noted last."""
+
+    def __init__(self, held: list[bool]) -> None:
+        self.held = held
+
+    def on_epoch_end(self, record: EpochRecord) -> None:
+        self.held.append(self.held[-1])

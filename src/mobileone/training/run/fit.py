@@ -13,10 +13,10 @@ from mobileone.data.fingerprint import Fingerprint
 from mobileone.data.source import ImageSource, notes_of
 from mobileone.data.split_record import write_sides
 from mobileone.errors import ConfigError, TrainingError
+from mobileone.heap import kept_heap
 from mobileone.precision import float32_products
 from mobileone.ranks.distributed import Distributed, distributed
 from mobileone.training.config.train_config import TrainConfig
-from mobileone.training.run.heap import kept_heap
 from mobileone.training.run.log_lines import start_line
 from mobileone.training.run.loop import TrainLoop
 from mobileone.training.run.progress import RunProgress

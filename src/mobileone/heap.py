@@ -1,10 +1,11 @@
-"""What the C library does with memory that a run's tensors give back. Imports no torch."""
+"""What the C library does with memory that tensors give back. Imports no torch."""
 
 from __future__ import annotations
 
 import ctypes
 import os
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -16,27 +17,43 @@ USUAL_MMAP_THRESHOLD, USUAL_TRIM_THRESHOLD = 32 << 20, 64 << 20
 VARIABLES = ("MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_", "MALLOC_MMAP_MAX_", "MALLOC_TOP_PAD_")
 
 
+_lock = threading.Lock()
+_open_blocks = 0
+
+
 @contextmanager
 def kept_heap() -> Iterator[None]:
     """Within the block the process keeps memory that is freed, for what is allocated next.
 
     By itself glibc gives large blocks, and what is free at the end of the heap, back to the system, which
     hands it out again page by page, each emptied first: every activation of every step (docs/online.md has
-    the figures). The process then holds what a step needs at most until the block ends. Elsewhere than with
-    glibc, and where the environment says what malloc is to do, nothing is changed.
+    the figures). The process then holds what a step needs at most until the block, or the last of several
+    that are open, ends. Elsewhere than with glibc, and where the environment says what malloc is to do,
+    nothing is changed.
     """
     library = _glibc()
     if library is None:
         yield
         return
-    library.mallopt(MMAP_THRESHOLD, LARGEST)
-    library.mallopt(TRIM_THRESHOLD, -1)
+    _count(library, 1)
     try:
         yield
     finally:
-        library.mallopt(MMAP_THRESHOLD, USUAL_MMAP_THRESHOLD)
-        library.mallopt(TRIM_THRESHOLD, USUAL_TRIM_THRESHOLD)
-        library.malloc_trim(0)
+        _count(library, -1)
+
+
+def _count(library: ctypes.CDLL, change: int) -> None:
+    """Note a block that begins or ends; the first and the last change what malloc does."""
+    global _open_blocks
+    with _lock:
+        was_open, _open_blocks = _open_blocks, _open_blocks + change
+        if not was_open:
+            library.mallopt(MMAP_THRESHOLD, LARGEST)
+            library.mallopt(TRIM_THRESHOLD, -1)
+        elif not _open_blocks:
+            library.mallopt(MMAP_THRESHOLD, USUAL_MMAP_THRESHOLD)
+            library.mallopt(TRIM_THRESHOLD, USUAL_TRIM_THRESHOLD)
+            library.malloc_trim(0)
 
 
 def _glibc() -> ctypes.CDLL | None:
