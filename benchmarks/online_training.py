@@ -8,8 +8,8 @@ Forms compared, on the same weights and images, a step being forward, loss and b
 - plain:    one convolution, BatchNorm and ReLU a unit: the floor, another network
 
 Times are taken in turn, in one process, and compared round by round; memory is the peak of a process of its
-own above what it held before its first step. With `--heap` every form is timed with freed memory kept, as a
-run keeps it (`kept_heap`), and given back, as glibc does by itself. The branched stem runs its scale branch
+own above what it held before its first step. Freed memory is kept, as in a run (`kept_heap`); with `--heap`
+every form is timed with it kept and given back, as glibc does by itself. The branched stem runs its scale branch
 on a strided copy of the image: torch 2.13's strided 1×1 convolution of 3 channels_last channels corrupts the
 heap on a CPU.
 
@@ -113,6 +113,7 @@ def summary(values: list[float], digits: int = 2) -> str:
     return f"{statistics.median(values):.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
 
 
+@kept_heap()
 def print_times(arguments: argparse.Namespace, *, compiled: bool) -> None:
     """Seconds of a step in every form, taken in turn, and the ratios of a round's times."""
     forms = [*FORMS, *(form + COMPILED for form in FORMS if compiled)]
@@ -163,6 +164,7 @@ def print_heap(arguments: argparse.Namespace) -> None:
         )
 
 
+@kept_heap()
 def peak_memory(form: str, arguments: argparse.Namespace) -> None:
     """In a process of its own: print the peak of one step above the start, in MiB."""
     step = make_step(form, arguments)
@@ -230,6 +232,7 @@ def unit_times(spec: BlockSpec, x: Tensor, arguments: argparse.Namespace) -> tup
     )
 
 
+@kept_heap()
 def print_units(arguments: argparse.Namespace) -> None:
     """Every distinct unit, branch by branch and online, and how near `auto` comes to the best choice."""
     found: dict[tuple[BlockSpec, int], tuple[dict[str, float], str]] = {}
