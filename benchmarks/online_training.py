@@ -9,9 +9,9 @@ Forms compared, on the same weights and images, a step being forward, loss and b
 
 Times are taken in turn, in one process, and compared round by round; memory is the peak of a process of its
 own above what it held before its first step. Freed memory is kept, as in a run (`kept_heap`); with `--heap`
-every form is timed with it kept and given back, as glibc does by itself. The branched stem runs its scale branch
-on a strided copy of the image: torch 2.13's strided 1×1 convolution of 3 channels_last channels corrupts the
-heap on a CPU.
+every form is timed with it kept and given back, as glibc does by itself. The branched stem runs its scale
+branch on a strided copy of the image: torch 2.13's strided 1×1 convolution of 3 channels_last channels
+corrupts the heap on a CPU.
 
     python -m benchmarks.online_training --variant s0 --device cpu  # times and memory
     python -m benchmarks.online_training --variant s0 --compile  # beside torch.compile of each form
