@@ -29,6 +29,16 @@ class StoppedError(Exception):
     """What a power cut is to a test."""
 
 
+class HeldAtEpochs(Callback):
+    """Notes at the end of every epoch what was noted last."""
+
+    def __init__(self, held: list[bool]) -> None:
+        self.held = held
+
+    def on_epoch_end(self, record: EpochRecord) -> None:
+        self.held.append(self.held[-1])
+
+
 class StopAfter(Callback):
     """A callback that ends the run after an epoch."""
 
@@ -330,13 +340,3 @@ def test_a_run_on_a_cpu_keeps_freed_memory_until_it_ends(
     monkeypatch.setattr("mobileone.training.run.fit.kept_heap", noted)
     fit(config, run_dir=tmp_path / "run", progress=False, callbacks=[HeldAtEpochs(held)])
     assert held == [True, *[True] * config.epochs, False]
-
-
-class HeldAtEpochs(Callback):
-    """Notes at the end of every epoch what was noted last."""
-
-    def __init__(self, held: list[bool]) -> None:
-        self.held = held
-
-    def on_epoch_end(self, record: EpochRecord) -> None:
-        self.held.append(self.held[-1])

@@ -44,7 +44,8 @@ def fit(
     After every epoch the averaged weights are evaluated, and the folder has config.json, metrics.csv,
     train.log, curves.png and the models `last` and `best` (averaged weights; best by top-1). Resume files in
     checkpoints/ are written then, and within an epoch as `config.saving.checkpoint_every` says. On SIGTERM or
-    SIGUSR1 the run is saved at the next step and ends (docs/fault_tolerance.md).
+    SIGUSR1 the run is saved at the next step and ends (docs/fault_tolerance.md). On a CPU the process keeps
+    memory that is freed until then (`mobileone.heap.kept_heap`).
 
     Args:
         config: the run; None, with `resume=True`, takes the stored one.
