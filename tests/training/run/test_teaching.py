@@ -165,7 +165,10 @@ def test_two_ranks_learn_from_the_lessons_of_one(
     fit_on_two_ranks: Callable[[TrainConfig], Path],
     features: float,
 ) -> None:
-    """Features are compared within a rank's part of the batch, which are other pairs: runs part with them."""
+    """Features are compared within a rank's part of the batch, which are other pairs.
+
+    So the losses are near, not equal, and how far the second epoch's are apart depends on the processor.
+    """
     taught = taught.with_values({"distill.features": features})
     alone = fit(taught, run_dir=tmp_path / "alone", progress=False)
     both = fit_on_two_ranks(taught)
@@ -175,8 +178,9 @@ def test_two_ranks_learn_from_the_lessons_of_one(
         torch.testing.assert_close(kept[name], value, rtol=1e-4, atol=1e-5)
     with (both / "metrics.csv").open() as file:
         losses = [float(row["train_loss"]) for row in csv.DictReader(file)]
-    alike, within = (1, 0.1) if features else (len(losses), 1e-3)
-    assert losses[:alike] == pytest.approx([r.train_loss for r in alone.records[:alike]], rel=within)
+    bounds = (0.1, 0.25) if features else (1e-3, 1e-3)
+    for loss, record, within in zip(losses, alone.records, bounds, strict=True):
+        assert loss == pytest.approx(record.train_loss, rel=within)
 
 
 def test_another_teacher_is_no_way_to_go_on_and_a_damaged_file_is_made_anew(
