@@ -13,6 +13,7 @@ import pytest
 from mobileone.processor import (
     BLAS_SPIN,
     SPIN_COUNT,
+    is_amd,
     num_cores,
     processor_name,
     saturates_bytes,
@@ -70,6 +71,16 @@ def test_there_is_a_name_even_where_the_system_has_no_file_of_it(monkeypatch):
 def test_bytes_saturate_with_avx2_and_without_vnni(monkeypatch, flags, wanted):
     monkeypatch.setattr(builtins, "open", lambda *_, **__: io.StringIO(f"model\t: 1\nflags\t: {flags}\n"))
     assert saturates_bytes() is wanted
+
+
+@pytest.mark.parametrize(("vendor", "wanted"), [("AuthenticAMD", True), ("GenuineIntel", False)])
+def test_the_maker_is_told_by_the_system(monkeypatch, vendor, wanted):
+    is_amd.cache_clear()
+    try:
+        monkeypatch.setattr(builtins, "open", lambda *_, **__: io.StringIO(f"model\t: 1\nvendor_id\t: {vendor}\n"))
+        assert is_amd() is wanted
+    finally:
+        is_amd.cache_clear()
 
 
 SPINNING = ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY", "OPENBLAS_THREAD_TIMEOUT")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import sys
+from functools import cache
 
 SPIN_COUNT = 4000
 """Turns that a thread of OpenMP waits in a loop before it sleeps: a tenth to a fifth of a millisecond."""
@@ -14,14 +15,25 @@ BLAS_SPIN = 19
 
 def processor_name() -> str:
     """The processor's name as the system tells it."""
+    return _told("model name", "hardware") or platform.processor() or platform.machine()
+
+
+@cache
+def is_amd() -> bool:
+    """Whether the system tells that AMD made this processor."""
+    return _told("vendor_id") == "AuthenticAMD"
+
+
+def _told(*keys: str) -> str:
+    """What Linux tells of the processor under the first of these keys that it has, or nothing."""
     try:
         with open("/proc/cpuinfo", encoding="utf-8") as file:
             for line in file:
-                if line.lower().startswith(("model name", "hardware")):
+                if line.lower().startswith(keys):
                     return line.partition(":")[2].strip()
     except OSError:
         pass
-    return platform.processor() or platform.machine()
+    return ""
 
 
 def saturates_bytes() -> bool:

@@ -1,8 +1,9 @@
 """Products of tall matrices of pixels with small ones, by the faster of a CPU's two libraries.
 
 torch gives matrix products to MKL and convolutions to oneDNN. On AMD's processors with AVX-512 MKL leaves
-half of their vector units unused, and a 1×1 convolution of the same numbers takes half the time; without
-AVX-512 it is oneDNN that is slow, at a kernel's gradient above all (docs/online.md).
+half of their vector units unused, and a 1×1 convolution of the same numbers takes half the time; on Intel's
+it takes 1.1 to twice the time, and without AVX-512 oneDNN is slow, at a kernel's gradient above all
+(docs/online.md).
 """
 
 from __future__ import annotations
@@ -10,6 +11,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+
+from mobileone.processor import is_amd
 
 # Images that rows are seen as: on one thread torch takes oneDNN for as many, and for fewer MKL.
 NUM_IMAGES = 16
@@ -25,6 +28,7 @@ def multiplies_by_convolution(rows: Tensor, width: int) -> bool:
         and rows.device.type == "cpu"
         and rows.dtype == torch.float32
         and len(rows) >= max(width, rows.shape[1])
+        and is_amd()
         and torch.backends.cpu.get_cpu_capability() == "AVX512"
         and torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
     )

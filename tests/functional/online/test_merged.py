@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from mobileone.functional import row_products
 from mobileone.functional.online.merged import UnitBranches, merged_dense, merged_depthwise
 from mobileone.functional.window import Window
 
@@ -85,6 +86,24 @@ def test_in_float32_it_is_as_near_as_rounding_allows(case):
     wanted = written_out(x, branches)
     assert out.dtype == torch.float32
     assert (out - wanted).abs().max() < 1e-5 * wanted.abs().max()
+
+
+@pytest.mark.parametrize("amd", [False, True])
+@pytest.mark.parametrize("mean", [0.5, 5.0, 100.0, 1e4])
+def test_at_any_mean_a_pointwise_units_input_has_a_gradient_about_as_exact_as_by_branches(monkeypatch, mean, amd):
+    monkeypatch.setattr(row_products, "is_amd", lambda: amd)
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX512")
+    branches = unit(Window(), 1, 24, 24, dtype=torch.float32)
+    x = (torch.randn(8, 24, 9, 8) + mean).requires_grad_()
+    weight = torch.randn(8, 24, 9, 8)
+    exact = branches.with_parameters([p.detach().double() for p in branches.parameters()])
+    forms = (
+        merged_dense(x, branches, as_they_are, relu=False),
+        written_out(x, branches),
+        written_out(x.double(), exact),
+    )
+    found, rounded, wanted = (torch.autograd.grad((out * weight).sum(), x)[0] for out in forms)
+    assert (found - wanted).norm() < 8 * (rounded - wanted).norm() + 1e-6 * wanted.norm()
 
 
 @pytest.mark.parametrize("case", ["depthwise", "pointwise"])

@@ -29,7 +29,7 @@ from mobileone.functional.kernels.branch_stack import BranchStack
 from mobileone.functional.kernels.depthwise_moments import moments_sums
 from mobileone.functional.memory_layout import channels_last, pixel_rows
 from mobileone.functional.online.branch_statistics import BranchStatistics
-from mobileone.functional.online.moments import add_centred_product_, gram, patch_moments, symmetric_product
+from mobileone.functional.online.moments import add_product_, gram, patch_moments, symmetric_product
 from mobileone.functional.row_products import multiply_columns, multiply_rows
 from mobileone.functional.window import Window
 
@@ -282,11 +282,14 @@ def _of_moments(
 def _pointwise_input_gradient(
     x: Tensor, grad: Tensor, kernel: Tensor, mean: Tensor, of_mean: Tensor, of_cov: Tensor
 ) -> Tensor:
-    """grad · kernel, and (2 (x − mean) of_cov + of_mean) / M: (N, C_in, H, W)."""
+    """grad · kernel, and (2 (x − mean) of_cov + of_mean) / M: (N, C_in, H, W).
+
+    What the mean takes off is the same for every pixel: x needs no copy of its own, less the mean.
+    """
     rows = pixel_rows(x)
     count = len(rows)
     slopes, offset = of_cov * (2 / count), of_mean / count
-    to = multiply_rows(pixel_rows(grad), kernel)
-    add_centred_product_(to, rows, mean, slopes, offset)
+    to = multiply_rows(pixel_rows(grad), kernel, offset - mean @ slopes)
+    add_product_(to, rows, slopes)
     (images, _, height, width) = x.shape
     return to.view(images, height, width, -1).permute(0, 3, 1, 2)

@@ -28,8 +28,8 @@ from mobileone.functional.window import Window
 
 # Most elements of unfolded patches to hold at a time in the general path: a cache's worth on a CPU.
 MAX_COLUMNS = {"cpu": 1 << 18, "cuda": 1 << 26}
-# Elements of a piece of x in the pointwise path on a CPU: 2 MB in float32, so that it stays in the cache.
-CHUNK = 1 << 19
+# Elements of a piece of x in the pointwise path on a CPU: 4 MB in float32, so that it stays in the cache.
+CHUNK = 1 << 20
 HAS_OUT_DTYPE = "dtype" in torch.ops.aten.bmm.overloads()  # type: ignore[no-untyped-call]  # from torch 2.8 on
 # Rows whose products a GPU adds up in one go in float32: the error of a sum grows with its length.
 HALF_ROWS = 1 << 15
@@ -201,14 +201,16 @@ def rounded_bias(bias: Tensor, kernel: Tensor, rounded: Tensor, mean: Tensor) ->
     return bias + (lost @ mean.detach().unsqueeze(2)).flatten()
 
 
-def add_centred_product_(to: Tensor, rows: Tensor, mean: Tensor, slopes: Tensor, offset: Tensor) -> None:
-    """to += (rows − mean) slopes + offset, in place: (M, C), (M, C), (C,), (C, C), (C,)."""
+def add_product_(to: Tensor, rows: Tensor, slopes: Tensor, offset: Tensor | None = None) -> None:
+    """to += rows slopes + offset, in place: (M, C), (M, C), (C, C), (C,)."""
     for chunk, part in zip(_chunks(rows), _chunks(to), strict=True):
-        centred = chunk - mean
-        if part.dtype != mean.dtype or multiplies_by_convolution(centred, slopes.shape[1]):
-            part.add_(multiply_rows(centred, slopes, offset))
-        else:
-            part.addmm_(centred, slopes).add_(offset)
+        chunk = chunk.to(slopes.dtype)
+        if part.dtype != chunk.dtype or multiplies_by_convolution(chunk, slopes.shape[1]):
+            part.add_(multiply_rows(chunk, slopes, offset))
+            continue
+        part.addmm_(chunk, slopes)
+        if offset is not None:
+            part.add_(offset)
 
 
 class _PatchMoments(torch.autograd.Function):
@@ -276,7 +278,8 @@ def _add_pointwise(
 ) -> Tensor:
     # grad_x comes from the one consumer of patch_moments' x, so it is ours to change.
     grad_x = channels_last(grad_x)
-    add_centred_product_(pixel_rows(grad_x), pixel_rows(x), about[0], slopes[0][0], slopes[1][0])
+    slope, offset = slopes[0][0], slopes[1][0]
+    add_product_(pixel_rows(grad_x), pixel_rows(x), slope, offset - about[0] @ slope)
     return grad_x
 
 
