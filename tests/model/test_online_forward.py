@@ -147,6 +147,17 @@ class TestBatchNormsOptions:
             norm.eval()
         assert_same(block, self.x[:, : spec.in_channels])
 
+    def test_frozen_with_gains_and_shifts(self, spec):
+        block = build(spec)
+        for norm in norms(block):
+            norm.eval().requires_grad_(False)
+        assert_same(block, self.x[:, : spec.in_channels])
+
+    def test_an_activation_in_place(self, spec):
+        block = build(spec)
+        block.act = nn.ReLU6(inplace=True)
+        assert_same(block, self.x[:, : spec.in_channels])
+
     def test_without_running_statistics(self, spec):
         block = build(spec)
         for norm in norms(block):

@@ -1,6 +1,7 @@
 import functools
 import importlib.metadata
 import importlib.util
+import shutil
 import subprocess
 import sys
 
@@ -44,6 +45,20 @@ def test_a_triton_without_tuples_is_too_old(monkeypatch):
     availability.has_triton.cache_clear()
     monkeypatch.setattr(importlib.metadata, "version", lambda _: "3.10.1+git")
     assert availability.has_triton()
+
+
+@pytest.mark.parametrize(
+    ("compiler", "told"),
+    [("", r"needs a C compiler, and there is none; .* Install gcc or clang"), ("no-such-cc", "no-such-cc")],
+)
+def test_a_triton_without_a_c_compiler_cannot_start_kernels(monkeypatch, compiler, told):
+    monkeypatch.setattr(availability, "has_triton", functools.cache(availability.has_triton.__wrapped__))
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: object())
+    monkeypatch.setattr(importlib.metadata, "version", lambda _: "3.6.0")
+    monkeypatch.setenv("CC", compiler)
+    monkeypatch.setattr(shutil, "which", lambda _: None)
+    with pytest.warns(RuntimeWarning, match=told):
+        assert not availability.has_triton()
 
 
 @pytest.mark.parametrize("module", ["mobileone.inference.predictor", "mobileone.training.run.fit"])

@@ -16,6 +16,7 @@ for shape, stride, dtype, mean in {cases}:
     wanted = reference_moments(x.double(), window, groups=shape[1])
     shift, mean, cov = depthwise_moments(x, window)
     assert mean.dtype == cov.dtype == torch.float32
+    assert shift.is_contiguous() and mean.is_contiguous() and cov.is_contiguous(), "as its fake kernel says"
     scale = wanted.cov.abs().max().clamp(min=1)
     largest = wanted.mean.abs().max().clamp(min=1)
     assert (mean - wanted.mean).abs().max() < 1e-5 * largest, (shape, stride, dtype)

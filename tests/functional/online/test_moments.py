@@ -107,11 +107,12 @@ def test_half_precision_accumulates_in_float32(dtype, groups):
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 @pytest.mark.parametrize("ratio", [0.5, 4, 60])
-def test_a_half_precision_gram_product_loses_what_it_says(monkeypatch, dtype, ratio):
+@pytest.mark.parametrize("num", [4000, 3000, 1400])  # pieces and a rest, pieces alone, fewer rows than a piece
+def test_a_half_precision_gram_product_loses_what_it_says(monkeypatch, dtype, ratio, num):
     monkeypatch.setattr(module, "_products_in_float32", lambda a: (a.float().mT @ a.float()).sum(0))
     monkeypatch.setattr(module, "HALF_ROWS", 1500)
     tolerance = 2e-5 * (1 + ratio**2)
-    rows = (torch.randn(4000, 6) + ratio).to(dtype)
+    rows = (torch.randn(num, 6) + ratio).to(dtype)
     exact = rows.double() - rows.double().mean(0)
     wanted = exact.T @ exact / len(rows)
     cov = module.half_gram(rows, rows.mean(0, dtype=torch.float32))

@@ -10,6 +10,8 @@ import warnings
 
 import torch
 
+from mobileone.c_compiler import machine_compiler
+from mobileone.errors import ConfigError
 from mobileone.functional.kernels import native
 
 TRITON = "triton"
@@ -28,21 +30,32 @@ def has_kernels(needs: tuple[str, ...], dtype: torch.dtype) -> bool:
 
 @functools.cache
 def has_triton() -> bool:
-    """Whether Triton is installed, and new enough; where it is not, the first call says so."""
-    reason = ""
-    if importlib.util.find_spec(TRITON) is None:
-        reason = "Triton is not installed"
-    else:
-        with contextlib.suppress(importlib.metadata.PackageNotFoundError):  # part of another distribution
-            version = importlib.metadata.version(TRITON)
-            if tuple(map(int, version.split(".")[:2])) < OLDEST_TRITON:
-                wanted = ".".join(map(str, OLDEST_TRITON))
-                reason = f"Triton is {version}, and the kernels want {wanted}, which torch 2.7 brings"
+    """Whether Triton is installed, new enough and able to build; where not, the first call says so.
+
+    What starts a kernel it has the machine's own C compiler build.
+    """
+    reason, wanted = _why_no_triton()
     if reason:
         warnings.warn(
-            f"{reason}; units trained online on a GPU run as plain torch, which is slower. Install "
-            "mobileone[gpu]",
+            f"{reason}; units trained online on a GPU run as plain torch, which is slower. Install {wanted}",
             RuntimeWarning,
             stacklevel=2,
         )
     return not reason
+
+
+def _why_no_triton() -> tuple[str, str]:
+    """What is wrong, and what to install against it; nothing where nothing is wrong."""
+    if importlib.util.find_spec(TRITON) is None:
+        return "Triton is not installed", "mobileone[gpu]"
+    with contextlib.suppress(importlib.metadata.PackageNotFoundError):  # part of another distribution
+        version = importlib.metadata.version(TRITON)
+        if tuple(map(int, version.split(".")[:2])) < OLDEST_TRITON:
+            oldest = ".".join(map(str, OLDEST_TRITON))
+            reason = f"Triton is {version}, and the kernels want {oldest}, which torch 2.7 brings"
+            return reason, "mobileone[gpu]"
+    try:
+        compiler = machine_compiler()
+    except ConfigError as error:
+        return str(error), "a C compiler"
+    return ("", "") if compiler else ("Triton needs a C compiler, and there is none", "gcc or clang")

@@ -7,7 +7,7 @@ edge, and at stride 2 (where lags are few outputs apart) the products are summed
 
 from __future__ import annotations
 
-import functools
+from collections.abc import Sequence
 
 import torch
 import triton
@@ -28,6 +28,11 @@ from mobileone.functional.memory_layout import channels_last
 from mobileone.functional.window import Window
 
 TAPS = 9
+# For each of 9 × 9 products of taps, where it is in the upper triangle, and which lag it is.
+_PAIRS = tuple((min(t, u), max(t, u)) for t in range(TAPS) for u in range(TAPS))
+_STEPS = tuple((last // 3 - first // 3, last % 3 - first % 3) for first, last in _PAIRS)
+IN_TRIANGLE = tuple(first * TAPS - first * (first - 1) // 2 + last - first for first, last in _PAIRS)
+LAG_OF_PAIR = tuple(5 * down + right if down else right for down, right in _STEPS)
 LAG_COLUMNS = 8
 # Said to the compiler, which else squeezes some 140 into 128 and spills: three programs of four warps on a
 # multiprocessor either way.
@@ -148,13 +153,13 @@ def depthwise_moments(x: Tensor, window: Window) -> tuple[Tensor, Tensor, Tensor
     count = window.count(x.shape)
     # Centred on the first image's mean: sums of squares must not cancel where a mean is large.
     shift = x[0].mean((1, 2), dtype=torch.float32)
-    by_pairs, lag_of_pair = _pair_indices(x.device)
     sums = _sum_products(x, shift, window)
-    first, second = sums[:9], sums[9:].index_select(0, by_pairs)
+    first, second = sums[:TAPS], _picked(sums[TAPS:], IN_TRIANGLE)
     if window.stride == (1, 1) and min(height, width) > 2:
         lags = _sum_lags(x, shift)
-        first, second = first + lags[13], second + lags.index_select(0, lag_of_pair)
-    first, second = (first / count).T.contiguous(), (second / count).T.reshape(channels, TAPS, TAPS)
+        first, second = first + lags[13], second + _picked(lags, LAG_OF_PAIR)
+    first, second = ((part / count).T.contiguous() for part in (first, second))
+    second = second.view(channels, TAPS, TAPS)
     cov = second - first.unsqueeze(2) * first.unsqueeze(1)
     return shift, first + shift.unsqueeze(1), cov
 
@@ -194,14 +199,7 @@ def _sum_products(x: Tensor, shift: Tensor, window: Window) -> Tensor:
     return sums.sum(0)
 
 
-@functools.cache
-def _pair_indices(device: torch.device) -> tuple[Tensor, Tensor]:
-    """For each of 9 × 9 products, where it is in the upper triangle, and which lag it is: (81,) each."""
-    pairs, lags = [], []
-    for t in range(TAPS):
-        for u in range(TAPS):
-            first, last = min(t, u), max(t, u)
-            down, right = last // 3 - first // 3, last % 3 - first % 3
-            pairs.append(first * TAPS - first * (first - 1) // 2 + last - first)
-            lags.append(5 * down + right if down else right)
-    return torch.tensor(pairs, device=device), torch.tensor(lags, device=device)
+def _picked(rows: Tensor, indices: Sequence[int]) -> Tensor:
+    """These rows of (R, C): without a tensor of indices, whose way to the device would be waited for."""
+    parts = rows.unbind(0)
+    return torch.stack([parts[i] for i in indices])

@@ -15,6 +15,9 @@ from torch.autograd.function import once_differentiable
 
 from mobileone.functional.online.moments import PatchMoments, symmetric_product
 
+# Largest patch whose products are sums over elements: those of depthwise units and of the stem.
+MAX_SUMMED = 32
+
 
 class BranchStatistics(NamedTuple):
     """What BatchNorm knows of its input, for several branches at once.
@@ -44,8 +47,8 @@ class _BranchStatistics(torch.autograd.Function):
         # Contiguous, because torch multiplies batches of strided matrices one by one.
         rows = weight.reshape(branches, groups, out_channels // groups, -1).transpose(0, 1).flatten(1, 2)
         rows = rows.to(mean.dtype).contiguous()
-        product = rows @ cov
-        means = (rows @ mean.unsqueeze(2)).view(groups, branches, -1).transpose(0, 1).flatten(1)
+        product = _exact_product(rows, cov)
+        means = _exact_product(rows, mean.unsqueeze(2)).view(groups, branches, -1).transpose(0, 1).flatten(1)
         variances = (product * rows).sum(2).view(groups, branches, -1).transpose(0, 1).flatten(1)
         if identity:
             centre = _centre(weight)
@@ -81,6 +84,17 @@ class _BranchStatistics(torch.autograd.Function):
                 grad_mean[:, ctx.centre] += grads[0][-1].view(groups, -1)
                 grad_cov.diagonal(dim1=1, dim2=2)[:, ctx.centre] += grads[1][-1].view(groups, -1)
         return grad_weight, grad_mean, grad_cov, None
+
+
+def _exact_product(rows: Tensor, small: Tensor) -> Tensor:
+    """rows @ small, (G, R, P) and (G, P, Q), small patches element by element.
+
+    A GPU may round the operands of products of matrices to ten bits (TF32). Of neighbouring pixels, which are
+    alike, diag(W S Wᵀ) would then lose some per cent.
+    """
+    if small.shape[1] > MAX_SUMMED:
+        return rows @ small
+    return (rows.unsqueeze(3) * small.unsqueeze(1)).sum(2)
 
 
 def _centre(weight: Tensor) -> slice:

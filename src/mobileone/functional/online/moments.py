@@ -169,7 +169,7 @@ def half_gram(rows: Tensor, mean: Tensor) -> Tensor:
     pieces = len(rows) // HALF_ROWS
     whole, rest = rows[: pieces * HALF_ROWS], rows[pieces * HALF_ROWS :]
     product = mean.new_zeros(len(mean), len(mean))
-    for part in (whole.view(pieces, HALF_ROWS, -1), rest.unsqueeze(0)):
+    for part in (whole.view(pieces, HALF_ROWS, rows.shape[1]), rest.unsqueeze(0)):
         if part.numel():
             product += _products_in_float32(part)
     cov = product.div_(len(rows)).sub_(mean.unsqueeze(1) * mean)

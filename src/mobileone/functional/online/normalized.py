@@ -167,7 +167,8 @@ class _NormalizedConvolution(torch.autograd.Function):
             leaves = tuple(p.detach().requires_grad_(p.requires_grad) for p in parameters)
             factors = find_factors(of_y, of_x, leaves)
         out = _operands(kernels, y, seen, of_y, of_x, factors, relu).forward()
-        ctx.save_for_backward(x, weight, y, out)
+        # Without ReLU the output is not read again, and may be changed in place by what follows.
+        ctx.save_for_backward(x, weight, y, out if relu else y)
         ctx.window, ctx.groups, ctx.relu, ctx.kernels = window, groups, relu, kernels
         ctx.small = (of_y, of_x, leaves, factors)
         return out
@@ -189,9 +190,7 @@ class _NormalizedConvolution(torch.autograd.Function):
             (f, d) for f, d in zip(factors, (da, dc, db), strict=True) if f is not None and f.requires_grad
         ]
         wanted = [t for group in (of_y, of_x or (), leaves) for t in group if t.requires_grad]
-        outputs, given = zip(*pairs, strict=True)
-        found = torch.autograd.grad(outputs, wanted, given, retain_graph=True, allow_unused=True)
-        small = {id(t): g for t, g in zip(wanted, found, strict=True) if g is not None}
+        small = _small_gradients(pairs, wanted)
 
         def slopes(value: Tensor, moments: ChannelMoments) -> tuple[Tensor, Tensor]:
             """d mean = 1 / M and d var = 2 (value − mean) / M for each of the M values."""
@@ -236,6 +235,15 @@ class _NormalizedConvolution(torch.autograd.Function):
             else:
                 subsample(grad_x, window.stride).add_(operands.backward(grad, out, *args))
         return grad_x, grad_weight, *nothing, *(small.get(id(leaf)) for leaf in leaves)
+
+
+def _small_gradients(pairs: list[tuple[Tensor, Tensor]], wanted: list[Tensor]) -> dict[int, Tensor]:
+    """Gradients of `wanted` by identity, from outputs and theirs; none where all BatchNorms are frozen."""
+    if not pairs or not wanted:
+        return {}
+    outputs, given = zip(*pairs, strict=True)
+    found = torch.autograd.grad(outputs, wanted, given, retain_graph=True, allow_unused=True)
+    return {id(t): g for t, g in zip(wanted, found, strict=True) if g is not None}
 
 
 def _leaf_moments(value: Tensor, find: Callable[[Tensor], tuple[Tensor, Tensor]]) -> ChannelMoments:
