@@ -55,6 +55,20 @@ assert conv.fp32_precision == "ieee", conv.fp32_precision
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.parametrize("chosen", ["highest", "high", "medium"])
+def test_what_the_user_chose_for_products_can_be_read_within_and_comes_back(chosen: str) -> None:
+    """Torch's compiler reads it, also where a script has set it."""
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision(chosen)
+    try:
+        for tf32 in (True, False):
+            with float32_products(tf32=tf32):
+                assert torch.get_float32_matmul_precision() == ("high" if tf32 else "highest")
+            assert torch.get_float32_matmul_precision() == chosen
+    finally:
+        torch.set_float32_matmul_precision(before)
+
+
 @pytest.mark.parametrize("wrong", ["float16", torch.int8, torch.complex64, float, None])
 def test_only_floating_point_types_are_dtypes(wrong) -> None:
     assert check_dtype(torch.bfloat16) is torch.bfloat16

@@ -77,7 +77,9 @@ def test_bytes_saturate_with_avx2_and_without_vnni(monkeypatch, flags, wanted):
 def test_the_maker_is_told_by_the_system(monkeypatch, vendor, wanted):
     is_amd.cache_clear()
     try:
-        monkeypatch.setattr(builtins, "open", lambda *_, **__: io.StringIO(f"model\t: 1\nvendor_id\t: {vendor}\n"))
+        monkeypatch.setattr(
+            builtins, "open", lambda *_, **__: io.StringIO(f"model\t: 1\nvendor_id\t: {vendor}\n")
+        )
         assert is_amd() is wanted
     finally:
         is_amd.cache_clear()

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from typing import Any, Literal
+from functools import partial
+from typing import Any, Literal, NamedTuple
 
 import torch
 
@@ -58,28 +59,47 @@ def float32_products(*, tf32: bool) -> Iterator[None]:
     torch lets convolutions by default, which costs three digits: enough for two equal networks to differ by
     1e-3.
     """
-    before = [(owner, name, getattr(owner, name)) for owner, name in _switches()]
+    switches = _switches()
+    before = [switch.read() for switch in switches]
     try:
-        for owner, name, _ in before:
-            setattr(owner, name, tf32 if name == "allow_tf32" else "tf32" if tf32 else "ieee")
+        for switch in switches:
+            switch.write(switch.tf32 if tf32 else switch.exact)
         yield
     finally:
-        for owner, name, value in before:
-            setattr(owner, name, value)
+        for switch, value in zip(switches, before, strict=True):
+            switch.write(value)
 
 
-def _switches() -> list[tuple[Any, str]]:
-    """torch's own, and the name of each.
+class _Switch(NamedTuple):
+    """One of torch's own: how it is read and written, and what to."""
+
+    read: Callable[[], Any]
+    write: Callable[[Any], None]
+    tf32: Any
+    exact: Any
+
+
+def _switches() -> list[_Switch]:
+    """Torch's own.
 
     From torch 2.9 on there are newer names, and once somebody has used those the older cannot be read; nor
     can code that reads the older run once we have used the newer. So it is the ones in use.
     """
     matmul: Any = torch.backends.cuda.matmul
     cudnn: Any = torch.backends.cudnn
-    older: list[tuple[Any, str]] = [(matmul, "allow_tf32"), (cudnn, "allow_tf32")]
+    products = _Switch(
+        torch.get_float32_matmul_precision, torch.set_float32_matmul_precision, "high", "highest"
+    )
+    older = [products, _attribute(cudnn, "allow_tf32", True, False)]
     try:
-        for owner, name in older:
-            getattr(owner, name)
+        for switch in older:
+            switch.read()
     except RuntimeError:
-        return [(owner, "fp32_precision") for owner in (matmul, cudnn.conv, cudnn.rnn)]
+        return [
+            _attribute(each, "fp32_precision", "tf32", "ieee") for each in (matmul, cudnn.conv, cudnn.rnn)
+        ]
     return older
+
+
+def _attribute(owner: Any, name: str, tf32: Any, exact: Any) -> _Switch:
+    return _Switch(partial(getattr, owner, name), partial(setattr, owner, name), tf32, exact)

@@ -19,7 +19,7 @@ from mobileone.data.augment import TrainTransform
 from mobileone.data.auto_augment import AutoAugment
 from mobileone.data.digits import load_digits
 from mobileone.data.folder import find_images
-from mobileone.data.loader import Batch, default_workers, eval_loader, train_loader
+from mobileone.data.loader import Batch, _is_from_a_dead_worker, default_workers, eval_loader, train_loader
 from mobileone.errors import BadImageError, ConfigError, DataError
 from mobileone.images.decode import DecodedImage
 from mobileone.images.eval_transform import EvalTransform
@@ -341,6 +341,20 @@ def test_a_dead_worker_is_one_line(flat_folder):
     with pytest.raises(DataError, match=r"^a data worker process died \(.*\); ") as caught:
         list(iterator)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("error", "dead"),
+    [
+        (RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed"), True),
+        (RuntimeError("Pin memory thread exited unexpectedly"), True),
+        (ConnectionResetError("Connection reset by peer"), True),
+        (RuntimeError("mat1 and mat2 shapes cannot be multiplied"), False),
+        (ValueError("Caught ValueError in DataLoader worker process 0."), False),
+    ],
+)
+def test_what_torch_reports_of_a_dead_worker_is_told_from_errors_in_one(error, dead):
+    assert _is_from_a_dead_worker(error) is dead
 
 
 ATTEMPTS = 15

@@ -27,7 +27,9 @@ def test_products_are_torchs(num, dtype):
     assert multiply_rows(rows, matrix).is_contiguous()
 
 
-def test_on_amd_with_avx512_many_rows_in_float32_are_a_convolution_of_onednn_on_one_thread_too(by_convolution):
+def test_on_amd_with_avx512_many_rows_in_float32_are_a_convolution_of_onednn_on_one_thread_too(
+    by_convolution,
+):
     rows, matrix = torch.randn(64, 8), torch.randn(8, 8)
     threads = torch.get_num_threads()
     try:

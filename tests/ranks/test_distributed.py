@@ -1,8 +1,10 @@
 """Two real ranks over gloo against one process with the whole batch."""
 
 import os
+import platform
 import subprocess
 import sys
+from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,7 +13,8 @@ from typing import Any
 import pytest
 import torch
 
-from mobileone.errors import ConfigError
+from mobileone.errors import ConfigError, PreemptedError
+from mobileone.ranks import distributed as module
 from mobileone.ranks.distributed import Distributed, distributed
 
 RANKS = """
@@ -147,39 +150,96 @@ def test_the_group_is_left_after_an_error(monkeypatch: pytest.MonkeyPatch) -> No
     assert calls == ["gloo", "destroyed"]
 
 
-@pytest.mark.parametrize("visible", ["2", None])
-def test_a_group_on_gpus_has_its_device_gloo_for_the_cpu_and_a_timeout(
-    monkeypatch: pytest.MonkeyPatch, visible: str | None
-) -> None:
-    made: list[dict[str, Any]] = []
+@pytest.fixture
+def rank_of_gpus(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
+    """Rank 2 of 4 with a GPU each, as this process is made to believe.
+
+    `done` has what was done with the group; `gpus` are those that the ranks tell of themselves.
+    """
+    this = SimpleNamespace(done=[], gpus=[*"abcd"])
     for name, value in {"WORLD_SIZE": "4", "RANK": "2", "LOCAL_RANK": "2"}.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    for name in ("CUDA_VISIBLE_DEVICES", "TORCHELASTIC_USE_AGENT_STORE"):
+        monkeypatch.delenv(name, raising=False)
+    store = torch.distributed.HashStore()
+
+    def rendezvous(url: str, rank: int, world_size: int) -> Iterator[tuple[Any, int, int]]:
+        assert url == "env://"
+        for other, uuid in enumerate(this.gpus):
+            store.set(f"gpu/{other}", f"{uuid} {platform.node()}")
+        yield store, rank, world_size
+
+    monkeypatch.setattr(module, "rendezvous", rendezvous)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
+    monkeypatch.setattr(torch.cuda, "set_device", lambda device: None)
+    monkeypatch.setattr(
+        torch.cuda, "get_device_properties", lambda device: SimpleNamespace(uuid=this.gpus[2])
+    )
+    monkeypatch.setattr(torch.distributed, "init_process_group", lambda **options: this.done.append(options))
+    monkeypatch.setattr(torch.distributed, "destroy_process_group", lambda: this.done.append("left"))
+    this.store = store
+    return this
+
+
+@pytest.mark.parametrize("visible", ["2", None])
+def test_a_group_on_gpus_has_its_device_gloo_for_the_cpu_and_a_timeout(
+    rank_of_gpus: SimpleNamespace, monkeypatch: pytest.MonkeyPatch, visible: str | None
+) -> None:
     if visible:
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1 if visible else 4)
-    monkeypatch.setattr(torch.cuda, "set_device", lambda device: None)
-    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: SimpleNamespace(uuid="a"))
-    monkeypatch.setattr(torch.distributed, "init_process_group", lambda **options: made.append(options))
-    monkeypatch.setattr(torch.distributed, "destroy_process_group", lambda: None)
-    gathered = [("here", name) for name in "abcd"]
-    monkeypatch.setattr(Distributed, "gather", lambda self, value: gathered)
+        monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     device = torch.device("cuda", 0 if visible else 2)
     with distributed("auto", timeout_s=90) as this:
         assert this.device == device
+    launch = {"store": rank_of_gpus.store, "rank": 2, "world_size": 4}
     wanted = {"backend": "cpu:gloo,cuda:nccl", "device_id": device, "timeout": timedelta(seconds=90)}
-    assert made == [wanted]
+    assert rank_of_gpus.done == [wanted | launch, "left"]
     with pytest.raises(ConfigError, match="4 processes cannot share"), distributed(f"{device}"):
         pass
-    monkeypatch.setattr(
-        Distributed, "gather", lambda self, value: [value, ("here", "b"), value, ("here", "c")]
-    )
+
+
+def test_ranks_that_share_a_gpu_are_refused_before_nccl_starts(rank_of_gpus: SimpleNamespace) -> None:
+    rank_of_gpus.gpus = [*"abad"]
     with (
         pytest.raises(ConfigError, match=r"ranks 0, 2 would share .*CUDA_VISIBLE_DEVICES"),
         distributed("auto"),
     ):
         pass
+    assert rank_of_gpus.done == []
+
+
+@pytest.mark.parametrize(("error", "left"), [(ZeroDivisionError(), False), (PreemptedError("all"), True)])
+def test_a_rank_of_gpus_that_fails_alone_does_not_wait_for_the_others(
+    rank_of_gpus: SimpleNamespace, error: Exception, left: bool
+) -> None:
+    with pytest.raises(type(error)), distributed("auto"):
+        raise error
+    assert ("left" in rank_of_gpus.done) is left
+
+
+LEFT = """
+import sys
+import torch.distributed as dist
+from mobileone.cli.main import run_and_end
+dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
+def work():
+    if sys.argv[1] == "raise":
+        raise ZeroDivisionError("by rank 0")
+    return int(sys.argv[1])
+try:
+    print("code", run_and_end(work))
+finally:
+    print("not the end")
+"""
+
+
+@pytest.mark.parametrize(("told", "code"), [("3", 3), ("raise", 1)])
+def test_a_process_with_a_group_that_it_could_not_leave_ends_at_once(told: str, code: int) -> None:
+    command = [sys.executable, "-c", "import mobileone.ranks.distributed\n" + LEFT, told]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stdout) == (code, "")
+    assert ("ZeroDivisionError: by rank 0" in done.stderr) is (told == "raise")
 
 
 def test_what_lies_on_the_cpu_stays_there_where_gloo_is(monkeypatch: pytest.MonkeyPatch) -> None:

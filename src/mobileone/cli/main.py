@@ -188,9 +188,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return guard(lambda: parse(read_command, given, prog="mobileone").run(), prog="mobileone")
 
 
-def run_and_end() -> int:
+def run_and_end(work: Callable[[], int] = main) -> int:
     """The same as the last that a process does."""
-    code = main()
+    try:
+        code = work()
+    except Exception:
+        _end_beside_ranks(1)
+        raise
+    _end_beside_ranks(code)
     if "torch" not in sys.modules:  # what torch brings along would take frozen objects for leaks, and say so
         gc.freeze()  # else the interpreter looks through all that it loaded: a tenth of a short command
     return code
+
+
+def _end_beside_ranks(code: int) -> None:
+    """End at once where other ranks would be waited for; a command without ranks has not loaded these."""
+    ranks = sys.modules.get("mobileone.ranks.distributed")
+    if ranks is not None:
+        ranks.end_process(code)

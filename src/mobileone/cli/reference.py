@@ -19,7 +19,7 @@ import tyro
 from tyro.conf import arg
 
 from mobileone.atomic import atomic_path
-from mobileone.cli.main import guard
+from mobileone.cli.main import guard, run_and_end
 from mobileone.cli.train import told_by_flags
 from mobileone.cli.usage import parse
 from mobileone.errors import CheckpointError
@@ -210,4 +210,7 @@ def main(data_dir: str) -> int:
             Reference, prog="main.py", args=list(arguments), config=(tyro.conf.FlagCreatePairsOff,)
         )
 
-    return guard(lambda: parse(read, sys.argv[1:], prog="main.py").run_on(data_dir), prog="main.py")
+    def run() -> int:
+        return guard(lambda: parse(read, sys.argv[1:], prog="main.py").run_on(data_dir), prog="main.py")
+
+    return run_and_end(run)

@@ -338,9 +338,12 @@ def _stack(images: list[Tensor], size: tuple[int, int]) -> Tensor:
 
 
 def _is_from_a_dead_worker(error: Exception) -> bool:
-    """Torch's own report, or a connection that broke while a batch was fetched; not a worker's exception."""
+    """Torch's own report, or a connection that broke while a batch was fetched; not a worker's exception.
+
+    Where memory is pinned a thread fetches batches, and may be what the broken connection ends.
+    """
     if isinstance(error, RuntimeError):
-        return str(error).startswith("DataLoader worker (pid")
+        return str(error).startswith(("DataLoader worker (pid", "Pin memory thread exited"))
     return not str(error).startswith("Caught ")
 
 

@@ -36,9 +36,10 @@ def merge_statistics(counts: Tensor, means: Tensor, variances: Tensor) -> tuple[
 
 def gather_ranks(value: Tensor, group: dist.ProcessGroup | None = None) -> Tensor:
     """(V,) of each rank to (ranks, V) on all of them; gradients do not flow."""
-    gathered = value.new_empty(dist.get_world_size(group), len(value))
-    dist.all_gather(list(gathered), value.contiguous(), group=group)
-    return gathered
+    gathered = value.new_empty(dist.get_world_size(group) * len(value))  # gloo takes no rows of ranks
+    gather: Any = getattr(dist, "all_gather_single", None) or dist.all_gather_into_tensor  # torch < 2.13
+    gather(gathered, value.contiguous(), group=group)
+    return gathered.view(-1, len(value))
 
 
 class _GatherRanks(torch.autograd.Function):

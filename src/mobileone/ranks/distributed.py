@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import gc
+import os
 import platform
+import sys
+import traceback
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -18,8 +21,9 @@ import torch.distributed as dist
 # these may abort the interpreter on its way out ("terminate called without an active exception").
 import torch.distributed.nn
 from torch import Tensor
+from torch.distributed.rendezvous import rendezvous
 
-from mobileone.errors import ConfigError, MobileOneError
+from mobileone.errors import ConfigError, MobileOneError, PreemptedError
 from mobileone.ranks.device import pick_device
 from mobileone.ranks.launch import read_launch
 from mobileone.ranks.rendezvous import agent_store
@@ -99,6 +103,9 @@ class Distributed:
 def distributed(device: str = "auto", *, timeout_s: float = 1800.0) -> Iterator[Distributed]:
     """Join the process group that torchrun's environment describes, and leave it at the end.
 
+    After an error on GPUs it is not left: nccl would wait for ranks that wait for this one. torchrun ends
+    them when this process ends (`end_process`).
+
     gloo on the CPU, nccl on CUDA, with gloo for what lies on the CPU. Without torchrun, or with one process,
     no group is made. A group that exists already is used and left alone.
 
@@ -125,34 +132,57 @@ def distributed(device: str = "auto", *, timeout_s: float = 1800.0) -> Iterator[
         else:
             options["backend"] = "gloo"
         store = agent_store(rank, world_size)
+        if picked.type == "cuda":
+            if store is None:
+                store = next(rendezvous("env://", rank, world_size))[0]
+            _refuse_shared(this, store)  # before nccl starts, which has an error of its own for it
         if store is not None:
             options |= {"store": store, "rank": rank, "world_size": world_size}
         dist.init_process_group(**options)
+    leaves = own_group
     try:
-        if own_group and picked.type == "cuda":
-            _refuse_shared(this)
         yield this
+    except BaseException as error:
+        # The others wait in an exchange with this rank, and until they end nccl would not let it go.
+        leaves = own_group and (picked.type != "cuda" or isinstance(error, PreemptedError))
+        raise
     finally:
-        if own_group:
+        if leaves:
             gc.collect()  # a DistributedDataParallel holds the group, in a reference cycle
             dist.destroy_process_group()
+
+
+def end_process(code: int) -> None:
+    """End at once if there still is a group, which an error has kept this process from leaving; else return.
+
+    For the last line of a program: the interpreter's own end would wait for the group. An exception that is
+    being handled is printed first.
+    """
+    if dist.is_initialized():
+        if sys.exc_info()[1] is not None:
+            traceback.print_exc()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
 
 
 def _unnumbered(device: str) -> str:
     return "cuda" if device == "auto" else device
 
 
-def _refuse_shared(this: Distributed) -> None:
-    """Refuse two ranks on one GPU, which nccl answers with an error of its own, or not at all.
+def _refuse_shared(this: Distributed, store: Any) -> None:
+    """Refuse two ranks on one GPU.
 
     Raises:
         ConfigError: then.
     """
-    gpu = (platform.node(), str(torch.cuda.get_device_properties(this.device).uuid))
-    gpus = this.gather(gpu)
+    machine = platform.node()
+    gpu = f"{torch.cuda.get_device_properties(this.device).uuid} {machine}"
+    store.set(f"gpu/{this.rank}", gpu)
+    gpus = [store.get(f"gpu/{rank}").decode() for rank in range(this.world_size)]
     if len(set(gpus)) < len(gpus):
         ranks = [rank for rank, other in enumerate(gpus) if other == gpu]
         raise ConfigError(
-            f"ranks {', '.join(map(str, ranks))} would share {this.device} of {gpu[0]}; start as many ranks "
+            f"ranks {', '.join(map(str, ranks))} would share {this.device} of {machine}; start as many ranks "
             "as there are GPUs, each with one of its own in CUDA_VISIBLE_DEVICES or all with the same list"
         )

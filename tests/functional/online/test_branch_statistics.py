@@ -36,7 +36,7 @@ def test_mean_and_variance_are_those_of_the_branches_outputs_and_so_are_gradient
 
 @pytest.mark.parametrize("groups", [1, 6])
 def test_small_patches_are_no_matrix_products_for_a_gpu_to_round(groups):
-    """Of neighbours, which are alike, a kernel that sums to zero has a small variance: TF32 lost 16 % of one."""
+    """Of neighbours, which are alike, a kernel that sums to 0 has little variance: TF32 lost 16 % of one."""
     moments = reference_moments(torch.randn(2, 6, 5, 5)[:, : 3 if groups == 1 else 6], SAME, groups=groups)
     weight = torch.randn(2, 6, 3 if groups == 1 else 1, 3, 3)
     with torch.profiler.profile() as profile:

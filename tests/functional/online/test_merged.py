@@ -90,7 +90,9 @@ def test_in_float32_it_is_as_near_as_rounding_allows(case):
 
 @pytest.mark.parametrize("amd", [False, True])
 @pytest.mark.parametrize("mean", [0.5, 5.0, 100.0, 1e4])
-def test_at_any_mean_a_pointwise_units_input_has_a_gradient_about_as_exact_as_by_branches(monkeypatch, mean, amd):
+def test_at_any_mean_a_pointwise_units_input_has_a_gradient_about_as_exact_as_by_branches(
+    monkeypatch, mean, amd
+):
     monkeypatch.setattr(row_products, "is_amd", lambda: amd)
     monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX512")
     branches = unit(Window(), 1, 24, 24, dtype=torch.float32)

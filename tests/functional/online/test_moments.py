@@ -107,7 +107,9 @@ def test_half_precision_accumulates_in_float32(dtype, groups):
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 @pytest.mark.parametrize("ratio", [0.5, 4, 60])
-@pytest.mark.parametrize("num", [4000, 3000, 1400])  # pieces and a rest, pieces alone, fewer rows than a piece
+@pytest.mark.parametrize(
+    "num", [4000, 3000, 1400]
+)  # pieces and a rest, pieces alone, fewer rows than a piece
 def test_a_half_precision_gram_product_loses_what_it_says(monkeypatch, dtype, ratio, num):
     monkeypatch.setattr(module, "_products_in_float32", lambda a: (a.float().mT @ a.float()).sum(0))
     monkeypatch.setattr(module, "HALF_ROWS", 1500)

@@ -337,6 +337,6 @@ def test_a_run_on_a_cpu_keeps_freed_memory_until_it_ends(
         yield
         held.append(False)
 
-    monkeypatch.setattr("mobileone.training.run.fit.kept_heap", noted)
+    monkeypatch.setattr("mobileone.training.run.trainer.kept_heap", noted)
     fit(config, run_dir=tmp_path / "run", progress=False, callbacks=[HeldAtEpochs(held)])
     assert held == [True, *[True] * config.epochs, False]

@@ -1,5 +1,6 @@
 """Batches ahead of the step, and the wait for them, with a GPU's streams and events played."""
 
+import functools
 from contextlib import nullcontext
 from types import SimpleNamespace
 
@@ -28,7 +29,7 @@ def test_on_a_cpu_batches_are_as_they_are():
 def test_on_a_gpu_the_next_copy_starts_before_a_batch_is_given_out(monkeypatch):
     told = []
     current = SimpleNamespace(wait_stream=lambda stream: told.append("wait"))
-    monkeypatch.setattr(torch.cuda, "Stream", lambda device: "side")
+    monkeypatch.setattr(prefetch, "_copy_stream", lambda device: "side")
     monkeypatch.setattr(torch.cuda, "stream", lambda stream: nullcontext(told.append("copy")))
     monkeypatch.setattr(torch.cuda, "current_stream", lambda device: current)
     monkeypatch.setattr(torch.Tensor, "record_stream", lambda self, stream: None)
@@ -39,6 +40,14 @@ def test_on_a_gpu_the_next_copy_starts_before_a_batch_is_given_out(monkeypatch):
         seen.append((batch.labels.item(), batch.indices.item(), batch.bad))
     assert told == ["copy", "wait", "copy", "step", "wait", "copy", "step", "wait", "step"]
     assert seen == [(n, n, [n]) for n in range(3)]
+
+
+def test_all_epochs_copy_on_one_stream(monkeypatch):
+    """The allocator keeps memory for each stream that has asked for some."""
+    monkeypatch.setattr(prefetch, "_copy_stream", functools.cache(prefetch._copy_stream.__wrapped__))
+    monkeypatch.setattr(torch.cuda, "Stream", lambda device: object())
+    streams = [prefetch._copy_stream(device) for device in (CUDA, CUDA, torch.device("cuda", 1))]
+    assert streams[0] is streams[1] is not streams[2]
 
 
 def test_no_batches_are_no_steps():

@@ -13,6 +13,7 @@ from mobileone.data.open import open_data
 from mobileone.errors import ConfigError
 from mobileone.model.create import create_model
 from mobileone.ranks.distributed import Distributed
+from mobileone.reparam.fuse import reparameterize
 from mobileone.training.config.augmentation import Phase
 from mobileone.training.config.objective import Distill
 from mobileone.training.config.train_config import TrainConfig
@@ -34,6 +35,27 @@ def test_fresh_statistics_are_the_plain_average_of_the_first_batches(config: Tra
     train_epoch(trainer, 0)
     assert len(seen) == 3
     assert torch.allclose(norm.running_mean, torch.stack(seen).mean(0), atol=1e-6)
+
+
+def test_a_run_of_another_precision_goes_on_with_a_new_gradient_scaler(config: TrainConfig) -> None:
+    """A scaler that is off has an empty state, which one that is on refuses."""
+    trainer = Trainer(config, find_images(config.data, split="train"), Distributed())
+    state = trainer.state_dict()
+    assert state["scaler"] == {}
+    trainer.step.scaler = torch.amp.GradScaler("cpu", init_scale=8.0)
+    trainer.load_state_dict(state)
+    trainer.load_state_dict(state | {"scaler": trainer.step.scaler.state_dict() | {"scale": 2.0}})
+    assert trainer.step.scaler.get_scale() == 2.0
+
+
+def test_what_is_evaluated_is_a_copy_in_inference_form() -> None:
+    """Its memory layout may be changed; an optimizer's state has that of the weights it began with."""
+    model = create_model("mobileone_s0", num_classes=3)
+    for original in (model, reparameterize(model.eval())):
+        copy = trainer_module.fused(original)
+        assert copy.form == "inference"
+        places = {p.data_ptr() for p in original.parameters()}
+        assert places.isdisjoint(p.data_ptr() for p in copy.parameters())
 
 
 def test_statistics_that_come_with_weights_are_kept(config: TrainConfig, tmp_path) -> None:

@@ -19,7 +19,7 @@ from mobileone.training.config.augmentation import Phase
 from mobileone.training.config.train_config import TrainConfig
 from mobileone.training.run.adapt import MULTIPLE, Adapted
 from mobileone.training.run.run_sets import open_sets
-from mobileone.training.run.trainer import Trainer, fused
+from mobileone.training.run.trainer import Trainer, compute_settings, fused
 from mobileone.training.watch.time_left import duration
 
 TIMED_STEPS = 3
@@ -174,8 +174,15 @@ def _lasting(config: TrainConfig, epochs: int, size: Size, phases: tuple[Phase, 
 
 def measured(config: TrainConfig) -> Pace:
     """Make a few steps and an evaluation, on a network that is then dropped."""
-    train_set, val_set, _ = open_sets(config)
     dist = Distributed(device=pick_device(config.compute.device))
+    if dist.device.type == "cuda":
+        torch.cuda.set_device(dist.device)  # as the run will
+    with compute_settings(config, dist.device):
+        return _measured(config, dist)
+
+
+def _measured(config: TrainConfig, dist: Distributed) -> Pace:
+    train_set, val_set, _ = open_sets(config)
     trainer = Trainer(config, train_set, dist)
     try:
         times: list[float] = []
@@ -191,6 +198,7 @@ def measured(config: TrainConfig) -> Pace:
         trainer.loader.close()
     network = TorchClassifier(fused(trainer.network), amp=trainer.step.amp)
     network.logits(batch.images)
+    _finish(dist.device)
     last = time.perf_counter()
     network.logits(batch.images)
     _finish(dist.device)
@@ -256,4 +264,4 @@ def _area(size: Size) -> int:
 
 def _finish(device: torch.device) -> None:
     if device.type == "cuda":
-        torch.cuda.synchronize()
+        torch.cuda.synchronize(device)

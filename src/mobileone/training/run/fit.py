@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-import torch
 from torch import nn
 
 from mobileone.data.fingerprint import Fingerprint
 from mobileone.data.source import ImageSource, notes_of
 from mobileone.data.split_record import write_sides
 from mobileone.errors import ConfigError, TrainingError
-from mobileone.heap import kept_heap
-from mobileone.precision import float32_products
 from mobileone.ranks.distributed import Distributed, distributed
 from mobileone.training.config.train_config import TrainConfig
 from mobileone.training.run.log_lines import start_line
@@ -23,7 +20,7 @@ from mobileone.training.run.progress import RunProgress
 from mobileone.training.run.run_dir import Resume, RunDir
 from mobileone.training.run.run_sets import Division, open_sets
 from mobileone.training.run.savepoints import Savepoints
-from mobileone.training.run.trainer import Trainer
+from mobileone.training.run.trainer import Trainer, compute_settings
 from mobileone.training.watch.callback import Callback
 from mobileone.training.watch.records import FitResult
 
@@ -77,8 +74,7 @@ def fit(
     timeout_s = config.compute.rank_timeout_s
     with (
         distributed(config.compute.device, timeout_s=timeout_s) as dist,
-        _compute_settings(config),
-        kept_heap() if dist.device.type == "cpu" else nullcontext(),
+        compute_settings(config, dist.device),
     ):
         # A function of its own, so that the wrapped network is gone when the ranks part.
         return _train(
@@ -181,18 +177,6 @@ def _check_images(
         )
     log(f"going on with other images: {changes}")
     files.note_images(now)
-
-
-@contextmanager
-def _compute_settings(config: TrainConfig) -> Iterator[None]:
-    """torch's own switches as the run wants them, and back."""
-    before = torch.backends.cudnn.benchmark
-    torch.backends.cudnn.benchmark = config.compute.cudnn_benchmark
-    try:
-        with float32_products(tf32=config.compute.tf32):
-            yield
-    finally:
-        torch.backends.cudnn.benchmark = before
 
 
 @contextmanager

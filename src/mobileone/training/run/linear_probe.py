@@ -108,13 +108,13 @@ class LinearProbe:
                 self.check_stop()
         finally:
             loader.close()
-        waits.settle()
-        now.waiting = waits.seconds
         # Where a rank has none there are zeros, so the sum is everybody's.
         views = [dist.reduce_sum(view) for view in views]
         read = dist.reduce_sum(seen) > 0
         if not read.any():
             raise TrainingError("no training image could be read, so there are no features to fit")
+        waits.settle()  # what has been read of the device has been waited for
+        now.waiting = waits.seconds
         if not all(bool(view.isfinite().all()) for view in views):
             raise TrainingError(
                 "a feature is NaN or infinite; the weights of init, or the precision that they compute in, "

@@ -20,7 +20,7 @@ from mobileone.ranks.distributed import Distributed, distributed
 from mobileone.training.config.train_config import TrainConfig
 from mobileone.training.method.optim import state_tensors
 from mobileone.training.run.run_sets import open_sets
-from mobileone.training.run.trainer import Trainer
+from mobileone.training.run.trainer import Trainer, compute_settings
 from mobileone.training.watch.memory import SAFETY, available_bytes, peak_bytes
 from mobileone.training.watch.schedule_plot import draw_schedule
 from mobileone.training.watch.trial import Trial
@@ -153,7 +153,8 @@ def plan(config: TrainConfig, *, picture: Path | None = None) -> RunPlan:
         try:
             if picture is not None and dist.is_main:
                 draw_schedule(config, trainer.schedule, picture)
-            return _measured(trainer, train_set, dist)
+            with compute_settings(config, dist.device):
+                return _measured(trainer, train_set, dist)
         finally:
             trainer.loader.close()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Iterable, Iterator
 
@@ -28,7 +29,7 @@ class Prefetched:
         if self.device.type != "cuda":
             yield from self.batches
             return
-        stream = torch.cuda.Stream(self.device)  # type: ignore[no-untyped-call]
+        stream = _copy_stream(self.device)
         ready: Batch | None = None
         for batch in self.batches:
             following = self._copied(batch, stream)
@@ -52,6 +53,12 @@ class Prefetched:
         current.wait_stream(stream)
         for value in (batch.images, batch.labels):
             value.record_stream(current)
+
+
+@functools.cache
+def _copy_stream(device: torch.device) -> torch.cuda.Stream:
+    """One for all epochs: the allocator keeps memory for each stream that has asked for some."""
+    return torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
 
 
 class Waits:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -15,11 +17,12 @@ from mobileone.data.source import ImageSource
 from mobileone.errors import ConfigError, InferenceError, TrainingError
 from mobileone.evaluation.evaluate import evaluate
 from mobileone.evaluation.metrics import EvalResult
+from mobileone.heap import kept_heap
 from mobileone.images.eval_transform import EvalTransform
 from mobileone.input_spec import InputSpec, Size, sides, size_text
 from mobileone.model.branch_mode import set_branch_mode
 from mobileone.model.network import MobileOne
-from mobileone.precision import AmpDtype, resolve_amp
+from mobileone.precision import AmpDtype, float32_products, resolve_amp
 from mobileone.ranks.distributed import Distributed
 from mobileone.reparam.fuse import reparameterize
 from mobileone.training.config.train_config import TrainConfig
@@ -227,7 +230,8 @@ class Trainer:
             raise TrainingError(f"the run {was} so far; resume it with the same `teacher`")
         self.network.load_state_dict(state["network"])
         self.step.optimizer.load_state_dict(state["optimizer"])
-        self.step.scaler.load_state_dict(state["scaler"])
+        if state["scaler"]:  # of a run in fp16; by another precision it has none, and this one starts anew
+            self.step.scaler.load_state_dict(state["scaler"])
         if self.ema is not None:
             self.ema.load_state_dict(state["ema"])
 
@@ -296,10 +300,26 @@ class Trainer:
         )
 
 
+@contextmanager
+def compute_settings(config: TrainConfig, device: torch.device) -> Iterator[None]:
+    """What a run asks of torch and the allocator while it computes, or steps are timed, and back."""
+    before = torch.backends.cudnn.benchmark
+    torch.backends.cudnn.benchmark = config.compute.cudnn_benchmark
+    heap = kept_heap() if device.type == "cpu" else nullcontext()
+    try:
+        with heap, float32_products(tf32=config.compute.tf32):
+            yield
+    finally:
+        torch.backends.cudnn.benchmark = before
+
+
 def fused(model: MobileOne) -> MobileOne:
-    """What evaluates as the model does with one convolution a unit: a copy in inference form."""
+    """What evaluates as the model does with one convolution a unit: a copy in inference form.
+
+    Always a copy: what evaluates it may lay its weights out anew, and an optimizer wants them as they were.
+    """
     if model.form != "train":
-        return model
+        return copy.deepcopy(model)
     was_training = model.training
     try:
         return reparameterize(model.eval())
