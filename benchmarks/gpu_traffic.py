@@ -18,6 +18,7 @@ from typing import NamedTuple
 from mobileone.variants import BlockSpec, get_variant, network_units
 
 CARDS = {  # bytes and bf16 FLOP a second, from NVIDIA's data sheets
+    "H200": (4.8e12, 989e12),
     "H100 SXM": (3.35e12, 989e12),
     "A100 80 GB": (2.04e12, 312e12),
     "RTX 3090": (0.936e12, 71e12),
@@ -126,7 +127,10 @@ def main() -> None:
     print("| | form | GB | " + " | ".join(CARDS) + " |")
     print("|---|---|---|" + "---|" * len(CARDS))
     for variant in ("mobileone_s0", "mobileone_s1"):
-        for form in ("branches", "plain", "online"):
+        forms = ("branches", "plain", "online")
+        for form in (
+            forms if get_variant(variant).num_conv_branches > 1 else forms[:2]
+        ):  # k = 1 is not modelled
             units = step_traffic(variant, form, batch=arguments.batch, size=arguments.size)
             times = " | ".join(f"{milliseconds(units, card):.0f}" for card in CARDS)
             print(

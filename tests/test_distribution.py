@@ -7,7 +7,13 @@ from importlib.metadata import PackageNotFoundError
 
 import pytest
 
-from mobileone.distribution import distribution_name, needing_pytorch, pip_install, version_text
+from mobileone.distribution import (
+    distribution_name,
+    needing_pytorch,
+    package_version,
+    pip_install,
+    version_text,
+)
 from mobileone.errors import MissingExtraError
 
 # In this process PyTorch cannot be imported, nor what comes with it; only the runtime is installed.
@@ -38,7 +44,9 @@ def test_advice_names_the_package_that_is_installed(monkeypatch):
 
     monkeypatch.setattr(importlib.metadata, "version", version)
     assert distribution_name() == "mobileone"
+    assert package_version() == "0+source", "a tree that is installed nowhere still says something"
     there.add("mobileone-runtime")
+    assert package_version() == "1"
     assert distribution_name() == "mobileone-runtime"
     assert pip_install("litert") == "pip install 'mobileone-runtime[litert]'"
     there.add("mobileone")

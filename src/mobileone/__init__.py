@@ -6,7 +6,7 @@ Names are imported when first used, so that what needs no torch does not load it
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from mobileone.distribution import distribution_name, needing_pytorch
+from mobileone.distribution import needing_pytorch, package_version
 
 if TYPE_CHECKING:
     from mobileone.backends.artifact import Artifact as Artifact
@@ -188,9 +188,7 @@ __all__ = sorted(_HOME)
 
 def __getattr__(name: str) -> Any:
     if name == "__version__":
-        from importlib.metadata import version
-
-        return version(distribution_name())
+        return package_version()
     if name in _HOME:
         with needing_pytorch(f"mobileone.{name}"):
             return getattr(import_module(_HOME[name]), name)

@@ -29,6 +29,16 @@ def distribution_name() -> str:
     return WHOLE
 
 
+def package_version() -> str:
+    """The version of what is installed; of a bare source tree, which has none, `0+source`."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version(distribution_name())
+    except PackageNotFoundError:
+        return "0+source"
+
+
 def version_text() -> str:
     """What is installed, in a line: the package and its version, and PyTorch's, which is not loaded for that.
 

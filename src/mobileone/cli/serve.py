@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from mobileone.backends.table import Precision
+from mobileone.cli.device_option import device_name
 from mobileone.cli.words import ARTIFACT
 
 
@@ -35,10 +36,12 @@ class Serve:
     """Most images classified together."""
     workers: int = 2
     """Threads that decode."""
+    device: str = "auto"
+    """auto, cpu, cuda or cuda:N; exported files run on the CPU, .onnx also on cuda and tensorrt."""
     threads: int | None = None
     """Threads of an exported file's runtime. Default: all cores that may be used."""
     precision: Precision | None = None
-    """Arithmetic of an exported file's runtime. Default: the file's."""
+    """Arithmetic: of an exported file's runtime, or fp32, bf16 or fp16. Default: the model's."""
     weights_key: str | None = None
     """Which weights of a file that has several, by their key (`mobileone info` names them). Default: averaged
     ones before raw ones."""
@@ -62,6 +65,7 @@ class Serve:
                 host=self.host,
                 port=self.port,
                 limits=limits,
+                device=device_name(self.model, self.device),
                 threads=self.threads,
                 precision=self.precision,
                 weights_key=self.weights_key,

@@ -7,7 +7,6 @@ import hashlib
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -22,6 +21,7 @@ from mobileone.backends.quiet import quiet
 from mobileone.backends.table import BACKENDS, Backend, Precision, require_features
 from mobileone.backends.trusted_programs import note_written
 from mobileone.data.pixels import normalize
+from mobileone.distribution import package_version
 from mobileone.errors import ConfigError, ExportError, MobileOneError
 from mobileone.exporting.parity import compare
 from mobileone.inference.torch_classifier import TorchClassifier
@@ -273,4 +273,4 @@ def weights_sha256(network: Network) -> str:
 
 def package_versions() -> Mapping[str, str]:
     """This package's and PyTorch's, for the manifest."""
-    return {"mobileone": version("mobileone"), "torch": str(torch.__version__)}
+    return {"mobileone": package_version(), "torch": str(torch.__version__)}

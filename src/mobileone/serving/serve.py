@@ -19,6 +19,7 @@ def serve(
     host: str = "127.0.0.1",
     port: int = 8000,
     limits: ServeLimits | None = None,
+    device: str | None = None,
     threads: int | None = None,
     precision: Precision | None = None,
     weights_key: str | None = None,
@@ -31,19 +32,22 @@ def serve(
         host: address to listen at; the default is this machine alone.
         port: 0 takes a free one.
         limits: on uploads, waiting and batches.
+        device: where it is computed, such as `"cuda"`; None is the CPU.
         threads: of an exported file's runtime.
         precision: to execute it in.
         weights_key: which weights of a checkpoint that has several, as of `load_model`.
         on_start: told the server's address when it listens.
 
     Raises:
-        ConfigError: if the address cannot be listened at.
+        ConfigError: if the address cannot be listened at, or there is no such device.
         ArtifactError, CheckpointError, MissingExtraError: if the source cannot be loaded.
     """
     uvicorn = need("uvicorn")
     listener = listen(host, port)
     with listener:
-        predictor = Predictor.load(source, threads=threads, precision=precision, weights_key=weights_key)
+        predictor = Predictor.load(
+            source, device=device, threads=threads, precision=precision, weights_key=weights_key
+        )
         app = make_app(predictor, limits)
         config = uvicorn.Config(
             app,

@@ -55,11 +55,13 @@ class PlayedRuntime:
         monkeypatch.setenv("NVIDIA_TF32_OVERRIDE", "1")
         monkeypatch.setattr(ort, "get_available_providers", lambda: [*PROVIDERS.values()])
         monkeypatch.setattr(ort, "InferenceSession", self.open)
+        monkeypatch.setattr(ort, "preload_dlls", lambda: self.entries.append("preloaded"), raising=False)
         monkeypatch.setattr(
             ort.SessionOptions, "add_session_config_entry", lambda options, *entry: self.entries.append(entry)
         )
 
-    def open(self, graph, options, providers):
+    def open(self, graph, options, providers, enable_fallback):
+        assert not enable_fallback
         self.asked += providers
         told = {provider: options | self.told for provider, options in providers}
         return SimpleNamespace(get_providers=lambda: [self.takes], get_provider_options=lambda: told)
@@ -91,6 +93,7 @@ def test_on_a_gpu_it_runs_wholly_there_in_the_precision_it_says(
     assert played.asked == [asked]
     assert os.environ["NVIDIA_TF32_OVERRIDE"] == tf32, "TensorRT has no other switch"
     assert ("session.disable_cpu_ep_fallback", "1") in played.entries
+    assert "preloaded" in played.entries
     assert session.runtime == f"ONNX Runtime {ort.__version__}, {asked[0].removesuffix('ExecutionProvider')}"
     assert session.precision == (precision or "fp32")
 
@@ -102,6 +105,22 @@ def test_a_runtime_that_computes_otherwise_than_asked_is_refused(float_file, mon
     PlayedRuntime(monkeypatch, takes="TensorrtExecutionProvider", trt_fp16_enable="0")
     with pytest.raises(ConfigError, match=r"with trt_fp16_enable=0 where 1 was asked for"):
         open_session(float_file, device="tensorrt", precision="fp16")
+
+
+def test_a_gpu_whose_libraries_are_not_found_is_told_with_what_to_do(float_file, monkeypatch):
+    played = PlayedRuntime(monkeypatch, takes="CUDAExecutionProvider")
+
+    def refuse(*_arguments, **_options):
+        raise RuntimeError(
+            "nodes are assigned to the default CPU EP, but fallback to CPU EP has been explicitly disabled"
+        )
+
+    monkeypatch.setattr(ort, "InferenceSession", refuse)
+    with pytest.raises(
+        ConfigError, match=r"on the CPU where device cuda was asked for.*install those it wants"
+    ):
+        open_session(float_file, device="cuda")
+    assert played.asked == []
 
 
 def test_a_gpu_has_its_own_precisions(float_file, half_file, monkeypatch):

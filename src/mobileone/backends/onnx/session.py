@@ -18,7 +18,9 @@ _NO_FALLBACK = "session.disable_cpu_ep_fallback"
 _WEIGHTS_FOLDER = "session.model_external_initializers_file_folder_path"
 # What a tensor's entry begins with that names the file of its data: field 1, 8 bytes, "location".
 _EXTERNAL_KEY = b"\x0a\x08location"
-
+LIBRARIES = (
+    "it does not find that device's libraries (CUDA, cuDNN, TensorRT); install those it wants, or give cpu"
+)
 
 # What ONNX Runtime calls where it computes.
 PROVIDERS = {
@@ -53,9 +55,18 @@ class OnnxSession:
         provider, asked = _provider(ort, device, precision=precision)
         if device != "cpu":
             options.add_session_config_entry(_NO_FALLBACK, "1")
+            if hasattr(ort, "preload_dlls"):  # CUDA's and cuDNN's libraries, where pip has installed them
+                ort.preload_dlls()
         try:
-            self._session = ort.InferenceSession(source, options, providers=[(provider, asked)])
+            self._session = ort.InferenceSession(
+                source, options, providers=[(provider, asked)], enable_fallback=0
+            )
         except Exception as error:  # its own have no common base
+            if "explicitly disabled" in str(error):
+                raise ConfigError(
+                    f"ONNX Runtime would run {path}, or a part of it, on the CPU where device {device} was "
+                    f"asked for: {LIBRARIES}"
+                ) from error
             if "external data" not in str(error).lower():
                 raise
             raise ArtifactError(
@@ -126,8 +137,7 @@ def _check_taken(session: Any, path: Path, device: str, provider: str, asked: di
     runs_on = session.get_providers()[0]
     if runs_on != provider:
         raise ConfigError(
-            f"ONNX Runtime took {runs_on} for {path} where device {device} was asked for: it does not "
-            "find that device's libraries (CUDA, cuDNN, TensorRT); install those it wants, or give cpu"
+            f"ONNX Runtime took {runs_on} for {path} where device {device} was asked for: {LIBRARIES}"
         )
     taken = session.get_provider_options().get(provider, {})
     for name, value in asked.items():
