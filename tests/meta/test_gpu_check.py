@@ -61,8 +61,9 @@ def test_a_bare_source_tree_is_checked_too(tmp_path):
     """On a machine where nothing of ours is installed."""
     here = Path(mobileone.__file__).parents[1]
     hidden = f"import sys; sys.path = [p for p in sys.path if p != {str(here)!r}]; import runpy; "
-    run = "sys.argv[1:] = ['--dry', '--only', 'env']; runpy.run_module('benchmarks.gpu_check', None, '__main__')"
-    command = [sys.executable, "-c", hidden + run]
+    asked = "sys.argv[1:] = ['--dry', '--only', 'env']; "
+    run = "runpy.run_module('benchmarks.gpu_check', None, '__main__')"
+    command = [sys.executable, "-c", hidden + asked + run]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     assert '"exit": 0' in done.stdout
