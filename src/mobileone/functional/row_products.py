@@ -1,8 +1,8 @@
 """Products of tall matrices of pixels with small ones, by the faster of a CPU's two libraries.
 
 torch gives matrix products to MKL and convolutions to oneDNN. On AMD's processors with AVX-512 MKL leaves
-half of their vector units unused, and a 1×1 convolution of the same numbers takes half the time; on Intel's
-it takes 1.1 to twice the time, and without AVX-512 oneDNN is slow, at a kernel's gradient above all
+half of their vector units unused, and a 1×1 convolution of the same numbers takes half the time; on an Intel
+one it took 0.9 to 2.3 times the time, and without AVX-512 oneDNN is slow, at a kernel's gradient above all
 (docs/online.md).
 """
 
