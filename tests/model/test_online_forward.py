@@ -158,6 +158,13 @@ class TestBatchNormsOptions:
         block.act = nn.ReLU6(inplace=True)
         assert_same(block, self.x[:, : spec.in_channels])
 
+    def test_an_empty_batch(self, spec):
+        block = build(spec)
+        found = [run(block, mode, self.x[:0, : spec.in_channels]) for mode in ("branches", "online")]
+        assert found[0][0].shape == found[1][0].shape
+        for wanted, got in zip(found[0][1:], found[1][1:], strict=True):
+            assert all(torch.equal(got[name], value) for name, value in wanted.items() if value is not None)
+
     def test_without_running_statistics(self, spec):
         block = build(spec)
         for norm in norms(block):
