@@ -1,12 +1,15 @@
 """Ceilings are measured and plausible; floors follow from them."""
 
 import os
+import platform
+import subprocess
 from dataclasses import replace
 
 import pytest
 
 from mobileone.benchmarking import ceilings as module
 from mobileone.benchmarking.ceilings import KERNEL_NAMES, Ceiling, measure_ceilings
+from mobileone.c_compiler import machine_compiler
 from mobileone.functional.kernels import native
 from mobileone.profiling import roofline
 
@@ -30,6 +33,17 @@ def test_ceilings_are_measured_by_kernels_that_prove_themselves():
     named = {name for name in KERNEL_NAMES if any(KERNEL_NAMES[name] in note for note in found.notes)}
     kernels = {name for name, each in found.arithmetic.items() if each.source == KERNEL_NAMES[name]}
     assert kernels | named == set(KERNEL_NAMES), "what is not measured by its kernel is said"
+
+
+@pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="x86's vector instructions")
+@pytest.mark.parametrize("processor", ["x86-64", "haswell", "skylake-avx512", "cascadelake", "cooperlake"])
+def test_the_kernels_compile_for_every_set_of_vector_instructions(processor, tmp_path):
+    compiler = machine_compiler()
+    if compiler is None:
+        pytest.skip("no C compiler")
+    command = [*compiler, *native.FLAGS, f"-march={processor}", "-c", str(module.SOURCE), "-o"]
+    done = subprocess.run([*command, str(tmp_path / "out.o")], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
 
 
 def test_without_a_compiler_matmuls_stand_in_and_are_named(monkeypatch):

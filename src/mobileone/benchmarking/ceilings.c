@@ -93,8 +93,14 @@ DOT(int8, Ints, 4, volatile char one = 1; __m512i ones = _mm512_set1_epi8(one),
 #elif defined(__AVXVNNI__)
 DOT(int8, Ints, 4, volatile char one = 1; __m256i ones = _mm256_set1_epi8(one),
     _mm256_dpbusd_avx_epi32((__m256i)chain[i], ones, ones))
-#elif defined(__AVX2__)
 /* Three instructions. The empty assembly hides that the operand is a constant: else two of them are done once. */
+#elif defined(__AVX512BW__)
+DOT(int8, Ints, 4, volatile char one = 1; __m512i ones = _mm512_set1_epi8(one); __m512i pairs = _mm512_set1_epi16(one),
+    ({
+        __asm__ volatile("" : "+v"(ones));
+        _mm512_add_epi32((__m512i)chain[i], _mm512_madd_epi16(_mm512_maddubs_epi16(ones, ones), pairs));
+    }))
+#elif defined(__AVX2__) && !defined(__AVX512F__)
 DOT(int8, Ints, 4, volatile char one = 1; __m256i ones = _mm256_set1_epi8(one); __m256i pairs = _mm256_set1_epi16(one),
     ({
         __asm__ volatile("" : "+x"(ones));
