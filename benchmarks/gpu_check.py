@@ -26,9 +26,8 @@ from pathlib import Path
 from typing import Any
 
 STARTED = time.monotonic()
-if (
-    importlib.util.find_spec("mobileone") is None
-):  # a bare source tree, here and in processes that this starts
+if importlib.util.find_spec("mobileone") is None:
+    # A bare source tree: found from here on, and by the processes that this starts.
     SOURCES = str(Path(__file__).resolve().parents[1] / "src")
     sys.path.insert(0, SOURCES)
     os.environ["PYTHONPATH"] = os.pathsep.join([SOURCES, *filter(None, [os.environ.get("PYTHONPATH")])])
