@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 # Names and numbers of glibc's <malloc.h>.
-TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3
-LARGEST = 1 << 30  # of a block that comes from the heap, bytes; mallopt takes an int
+TRIM_THRESHOLD, MMAP_THRESHOLD, MMAP_MAX = -1, -3, -4
+USUAL_MMAP_MAX = 65536
 # What glibc's own adjustment of the two ends at.
 USUAL_MMAP_THRESHOLD, USUAL_TRIM_THRESHOLD = 32 << 20, 64 << 20
 VARIABLES = ("MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_", "MALLOC_MMAP_MAX_", "MALLOC_TOP_PAD_")
@@ -48,9 +48,10 @@ def _count(library: ctypes.CDLL, change: int) -> None:
     with _lock:
         was_open, _open_blocks = _open_blocks, _open_blocks + change
         if not was_open:
-            library.mallopt(MMAP_THRESHOLD, LARGEST)
+            library.mallopt(MMAP_MAX, 0)  # mallopt(3) promises no threshold above 32 MiB
             library.mallopt(TRIM_THRESHOLD, -1)
         elif not _open_blocks:
+            library.mallopt(MMAP_MAX, USUAL_MMAP_MAX)
             library.mallopt(MMAP_THRESHOLD, USUAL_MMAP_THRESHOLD)
             library.mallopt(TRIM_THRESHOLD, USUAL_TRIM_THRESHOLD)
             library.malloc_trim(0)

@@ -20,6 +20,7 @@ from mobileone.cli.prediction_file import MAX_DIFFERENCE, DoneImage, PredictionF
 from mobileone.cli.words import FILE, IMAGES, INPUT_SIZE, MODEL, OUTPUT
 from mobileone.decision import Doubt
 from mobileone.errors import BadImageError, ConfigError
+from mobileone.heap import kept_heap
 from mobileone.input_spec import Size
 from mobileone.outside_text import printable
 
@@ -100,6 +101,7 @@ class Predict:
     png: Path | None = None
     """Also draw the first 60 images with their likeliest class into this picture."""
 
+    @kept_heap()
     def run(self) -> int:
         from mobileone.inference.sheet import MAX_IMAGES, draw_sheet
         from mobileone.report.figure import require_png

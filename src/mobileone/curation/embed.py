@@ -19,6 +19,7 @@ from mobileone.data.open import open_data
 from mobileone.data.source import ImageSource, labels_task
 from mobileone.data.subset import image_name
 from mobileone.errors import BadImageError, ConfigError, DataError
+from mobileone.heap import kept_heap
 from mobileone.images.any_image import AnyImage
 from mobileone.inference.ahead import map_ahead
 from mobileone.inference.classifier import Classifier, array_embeddings
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from mobileone.model.network import MobileOne
 
 
+@kept_heap()
 def embed(
     model: MobileOne | Classifier | Predictor,
     data: str | Path | ImageSource,

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from mobileone.errors import DataError
+from mobileone.heap import kept_heap
 from mobileone.parts.claims import Claim
 from mobileone.parts.data_part import DataPart, PartImages
 from mobileone.parts.result_folder import ResultFolder
@@ -79,7 +80,7 @@ def work_through(
         on_progress: told how many parts are done, of how many.
     """
     worker = _Worker(folder, parts, compute, on_failure, on_progress)
-    with worker.pool:
+    with kept_heap(), worker.pool:
         worker.do_own_and_others()
         worker.wait_for_others()
     return worker.report()
