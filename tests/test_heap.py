@@ -13,8 +13,8 @@ import pytest
 import torch
 from torch.nn.modules.module import register_module_forward_hook
 
-from mobileone.cli.main import main
 from mobileone.checkpoint.store import save_model
+from mobileone.cli.main import main
 from mobileone.curation.embed import embed
 from mobileone.evaluation.evaluate import evaluate
 from mobileone.heap import VARIABLES, kept_heap
