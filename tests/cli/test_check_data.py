@@ -5,7 +5,7 @@ import json
 from PIL import Image
 
 
-def test_check_data_reports_and_previews(run, photos, tmp_path):
+def test_check_data_reports_and_previews(run, photos, tmp_path, monkeypatch):
     sheet = tmp_path / "batch.png"
     code, text, err = run("check-data", photos, "--preview", sheet, "--recipe", "paper_s2", "--workers", 0)
     assert code == 0
@@ -21,6 +21,12 @@ def test_check_data_reports_and_previews(run, photos, tmp_path):
     assert "1 images cannot be decoded, 1 are in both train and val" in err
     assert report["splits"]["train"]["bad"][0]["path"].endswith("bad.jpg")
     assert len(report["shared"]) == len(report["contradictory"]) == 1
+    code, text, _ = run("check-data", photos, "--workers", 0)
+    assert f"  {photos}/train/cat/bad.jpg: " in text
+    monkeypatch.chdir(photos)
+    code, text, _ = run("check-data", photos, "--workers", 0)
+    assert "  train/cat/bad.jpg: " in text
+    assert "  train/dog/1.jpg = val/cat/leak.jpg\n" in text
     code, text, _ = run("check-data", photos / "val", "--workers", 0)
     assert code == 0  # a folder without train/ and val/ is one split
     assert text.splitlines()[1].split()[0] == "val"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -121,14 +122,21 @@ def _lines(report: DataReport) -> list[str]:
         lines += [f"{name}: {note}" for note in split.notes]
         empty = [label for label, number in split.per_class.items() if not number]
         lines += _named(f"{name}: classes without images", empty)
-        lines += _named(f"{name}: damaged", [f"{image.path}: {image.reason}" for image in split.bad])
-        lines += _named(f"{name}: the same bytes", [" = ".join(group) for group in split.duplicates])
-    lines += _named("in both train and val", [" = ".join(group) for group in report.shared])
-    lines += _named(
-        "the same bytes, different classes", [" = ".join(group) for group in report.contradictory]
-    )
-    lines += _named("look alike in train and val", [" ~ ".join(pair) for pair in report.alike])
+        lines += _named(f"{name}: damaged", [f"{_from_here(image.path)}: {image.reason}" for image in split.bad])
+        lines += _named(f"{name}: the same bytes", _groups(split.duplicates))
+    lines += _named("in both train and val", _groups(report.shared))
+    lines += _named("the same bytes, different classes", _groups(report.contradictory))
+    lines += _named("look alike in train and val", _groups(report.alike, sign=" ~ "))
     return lines
+
+
+def _groups(groups: Iterable[Iterable[str]], *, sign: str = " = ") -> list[str]:
+    return [sign.join(map(_from_here, group)) for group in groups]
+
+
+def _from_here(path: str) -> str:
+    """A path below the working directory as one would type it; others, and members of shards, as they are."""
+    return path.removeprefix(os.path.join(os.getcwd(), ""))
 
 
 def _row(name: str, split: SplitReport) -> list[str]:
