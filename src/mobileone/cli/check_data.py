@@ -122,7 +122,8 @@ def _lines(report: DataReport) -> list[str]:
         lines += [f"{name}: {note}" for note in split.notes]
         empty = [label for label, number in split.per_class.items() if not number]
         lines += _named(f"{name}: classes without images", empty)
-        lines += _named(f"{name}: damaged", [f"{_from_here(image.path)}: {image.reason}" for image in split.bad])
+        damaged = [f"{_from_here(image.path)}: {image.reason}" for image in split.bad]
+        lines += _named(f"{name}: damaged", damaged)
         lines += _named(f"{name}: the same bytes", _groups(split.duplicates))
     lines += _named("in both train and val", _groups(report.shared))
     lines += _named("the same bytes, different classes", _groups(report.contradictory))
