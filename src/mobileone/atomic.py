@@ -107,14 +107,15 @@ def _replace(made: Path, target: Path) -> None:
     made.replace(target)
 
 
-def refuse_existing(target: Path, *, force: bool) -> None:
+def refuse_existing(*targets: Path, force: bool) -> None:
     """Nothing is overwritten by accident.
 
     Raises:
-        ConfigError: if `target` exists, without `force`.
+        ConfigError: if one exists, without `force`.
     """
-    if target.exists() and not force:
-        raise ConfigError(f"{target} exists already; pass force=True to overwrite it")
+    for target in targets:
+        if target.exists() and not force:
+            raise ConfigError(f"{target} exists already; pass force=True to overwrite it")
 
 
 def _umask() -> int:

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import threading
 import warnings
 
 import pytest
@@ -23,6 +24,31 @@ def test_nothing_is_heard_and_all_is_as_before(capfd, caplog):
         logging.getLogger("converter").warning("a log line")
     assert capfd.readouterr() == ("", "")
     assert caplog.records == []
+    os.write(1, b"heard again")
+    logging.getLogger("converter").warning("a log line")
+    assert capfd.readouterr().out == "heard again"
+    assert len(caplog.records) == 1
+
+
+def test_threads_take_turns(capfd, caplog):
+    inside, other_inside = threading.Event(), threading.Event()
+
+    def first():
+        with quiet():
+            inside.set()
+            other_inside.wait(0.3)
+
+    def second():
+        inside.wait()
+        with quiet():
+            other_inside.set()
+            threads[0].join(0.3)
+
+    threads = [threading.Thread(target=run) for run in (first, second)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
     os.write(1, b"heard again")
     logging.getLogger("converter").warning("a log line")
     assert capfd.readouterr().out == "heard again"

@@ -121,6 +121,13 @@ def test_another_suffix_is_refused(name):
         artifact_path(name, find_backend("ncnn"), "tiny")
 
 
+@pytest.mark.parametrize("name", ["net.ncnn.bin", "net.ncnn.param.json"])
+def test_what_is_written_beside_the_file_is_not_overwritten_either(network, tmp_path, name):
+    (tmp_path / name).write_bytes(b"weights")
+    with pytest.raises(ConfigError, match=f"{name} exists already"):
+        choose_target(network, tmp_path / "net.ncnn.param", BACKENDS["ncnn"])
+
+
 def test_an_existing_file_is_refused_before_any_work(network, tmp_path):
     (tmp_path / "tiny.pt2").touch()
     with pytest.raises(ConfigError, match="exists already"):

@@ -72,6 +72,22 @@ def test_a_part_that_failed_is_told_from_one_in_work_by_any_number_of_processes(
     assert claims.take(0) is Claim.TAKEN
 
 
+def test_a_part_that_is_finished_while_one_asks_has_not_failed(tmp_path, other, monkeypatch):
+    _, ask = other
+    claims = Claims(tmp_path / "claims")
+    ask("take 0")
+    refused = claims._locked
+
+    def locked(number, *, exclusive):
+        had = refused(number, exclusive=exclusive)
+        ask("release 0")
+        return had
+
+    monkeypatch.setattr(claims, "_locked", locked)
+    assert claims.take(0) is Claim.BUSY
+    assert claims.take(0) is Claim.TAKEN
+
+
 def test_without_locks_everybody_may_have_everything(tmp_path, monkeypatch):
     monkeypatch.setattr(claims_module, "fcntl", None)
     claims = Claims(tmp_path / "claims")

@@ -7,6 +7,7 @@ import pytest
 from mobileone.errors import ConfigError, DataError
 from mobileone.file_hash import sha256_of_path
 from mobileone.parts.data_part import hash_of_names
+from mobileone.parts.embed_parts import embed_parts
 from mobileone.parts.merge import merge
 from mobileone.parts.predict_parts import predict_parts
 
@@ -27,6 +28,14 @@ def test_one_file_in_the_order_of_the_data(out, tmp_path):
         merge(out, tmp_path / "all.jsonl")
     with pytest.raises(ConfigError, match=r"results of predict are merged to \.jsonl or \.parquet, got"):
         merge(out, tmp_path / "all.npy")
+
+
+def test_the_names_beside_vectors_are_not_overwritten(predictor, photos, tmp_path):
+    embed_parts(predictor, photos, tmp_path / "out")
+    (tmp_path / "all.npy.json").write_text("mine")
+    with pytest.raises(ConfigError, match=r"all\.npy\.json exists already"):
+        merge(tmp_path / "out", tmp_path / "all.npy")
+    assert [path.name for path in tmp_path.glob("all.*")] == ["all.npy.json"]
 
 
 def test_formats_can_be_changed(out, tmp_path):

@@ -1,6 +1,7 @@
 """A folder of results, part by part."""
 
 import json
+import os
 from dataclasses import replace
 
 import pytest
@@ -89,6 +90,20 @@ def test_other_results_and_foreign_folders_are_refused(manifest, other_predictor
         ResultFolder(tmp_path / "file", manifest)
     with pytest.raises(MobileOneError, match="cannot"):
         ResultFolder(tmp_path / "file" / "below", manifest)
+
+
+def test_a_process_that_began_meanwhile_is_not_foreign(manifest, parts, tmp_path, monkeypatch):
+    listdir = os.listdir
+
+    def after_another_began(path):
+        monkeypatch.setattr(os, "listdir", listdir)
+        folder = ResultFolder(path, manifest)
+        folder.write(parts[1], rows(parts[1]))
+        return listdir(path)
+
+    (tmp_path / "out").mkdir()
+    monkeypatch.setattr(os, "listdir", after_another_began)
+    assert ResultFolder(tmp_path / "out", manifest).is_done(parts[1])
 
 
 def test_results_without_a_receipt_are_not_taken_for_ours(manifest, parts, tmp_path):

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from mobileone import c_compiler
+from mobileone.backends.c.library import build
 from mobileone.errors import ExportError, MissingExtraError
 from mobileone.exporting.parity import seeded_pictures
 from mobileone.quantization.quantize import quantize
@@ -43,6 +44,13 @@ def test_a_network_gives_its_integers_with_shared_and_with_own_memory(net, tmp_p
     wanted = Artifact(net, threads=1).run(pixels)[0]
     for kind in ("own", "shared"):
         np.testing.assert_array_equal(np.array(found[kind], np.float32), wanted)
+
+
+@pytest.mark.parametrize("name", ["network.c", "stdlib.c"])
+def test_a_network_may_be_called_as_our_own_sources(net, tmp_path, name):
+    source = build(net, tmp_path / name).path
+    compile_network(source, tmp_path / "net.wasm")
+    assert (tmp_path / "net.wasm").stat().st_size > 10_000
 
 
 def test_what_compilers_refuse_is_one_line_and_leaves_nothing(net, tmp_path):

@@ -370,11 +370,10 @@ def read_manifest(artifact: str | os.PathLike[str]) -> Manifest:
         raise ArtifactError(f"{beside} is no manifest of this package: {reason}; export again") from error
     if manifest.format != kind.name or not manifest.files or not _is_within(path, manifest.files[0].name):
         raise ArtifactError(f"{beside} does not match {path.name}: it is another artifact's; export again")
-    if kind.companion is not None:
-        companion = f"{path.name[: -len(kind.suffix)]}{kind.companion}"
-        if companion not in {record.name for record in manifest.files}:
+    for companion in kind.files(path)[1:]:
+        if companion.name not in {record.name for record in manifest.files}:
             raise ArtifactError(
-                f"{beside} does not list {companion}, which {kind.runtime} opens as well; export again"
+                f"{beside} does not list {companion.name}, which {kind.runtime} opens as well; export again"
             )
     for record in manifest.files:
         _check_file(path.parent / record.name, record, beside)

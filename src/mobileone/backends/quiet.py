@@ -7,21 +7,24 @@ import logging
 import os
 import sys
 import tempfile
+import threading
 import warnings
 from collections.abc import Iterator
+
+_alone = threading.RLock()  # what is silenced is the whole process's
 
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
     """No warnings, no log lines, nothing on stdout or stderr, from native code either.
 
-    What was said is added to the error where the work inside fails.
+    What was said is added to the error where the work inside fails. Threads take turns.
     """
-    before = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    with tempfile.TemporaryFile() as said, warnings.catch_warnings():
+    with _alone, tempfile.TemporaryFile() as said, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         saved = [(stream, os.dup(stream)) for stream in (1, 2)]
+        before = logging.root.manager.disable
+        logging.disable(logging.WARNING)
         _flush()
         try:
             for stream, _ in saved:

@@ -78,6 +78,16 @@ class Backend:
         """Where its sessions run."""
         return ("cpu", *self.on_gpu)
 
+    def files(self, path: Path) -> tuple[Path, ...]:
+        """Of a main file: itself, and what the runtime opens beside it.
+
+        >>> [path.name for path in BACKENDS["c"].files(Path("out/net.c"))]
+        ['net.c', 'net.h']
+        """
+        if self.companion is None:
+            return (path,)
+        return path, path.with_name(f"{path.name[: -len(self.suffix)]}{self.companion}")
+
     def executes_on(self, device: str) -> tuple[Precision, ...]:
         """The precisions in which the runtime can execute its files on one of its devices, `"cuda:1"` say.
 

@@ -53,7 +53,7 @@ class Embed:
 
     def run(self) -> int:
         from mobileone.curation.embed import embed
-        from mobileone.curation.embeddings import check_suffix
+        from mobileone.curation.embeddings import check_suffix, files_of
         from mobileone.curation.neighbours import recall_at_k
         from mobileone.errors import DataError, MissingExtraError
         from mobileone.inference.predictor import Predictor
@@ -61,7 +61,7 @@ class Embed:
         if is_folder(self.output):
             return self._run_in_parts()
         check_suffix(self.output)
-        refuse_existing(self.output, force=self.force)
+        refuse_existing(*files_of(self.output), force=self.force)
         require_target(self.output, self.output.suffix)
         predictor = Predictor.load(
             self.model, device=device_name(self.model, self.device), weights_key=self.weights_key

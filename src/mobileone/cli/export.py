@@ -65,7 +65,7 @@ class Export:
             known = ", ".join(f"{each.suffix} ({each.name})" for each in BACKENDS.values())
             raise ConfigError(f"{self.output} does not tell the format; pass --format, or end it in {known}")
         if kind is not None:
-            refuse_existing(self.output, force=self.force)
+            refuse_existing(*kind.files(self.output), manifest_path(self.output), force=self.force)
         from mobileone.checkpoint.load import load_model
         from mobileone.exporting.export import export
 

@@ -34,10 +34,11 @@ class Merge:
     """Print the result as JSON."""
 
     def run(self) -> int:
+        from mobileone.curation.embeddings import files_of
         from mobileone.parts.merge import merge
 
         if self.output is not None:
-            refuse_existing(self.output, force=self.force)
+            refuse_existing(*files_of(self.output), force=self.force)
         with CountingBar("merging", unit="part") as bar:
             merged = merge(self.folder, self.output, force=self.force, on_progress=bar.show)
         if self.json:

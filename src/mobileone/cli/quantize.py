@@ -86,7 +86,7 @@ class Quantize:
                 f"{self.model} is an exported file, quantized or not; give the float model it was made from"
             )
         if kind is not None:
-            refuse_existing(self.output, force=self.force)
+            refuse_existing(*kind.files(self.output), manifest_path(self.output), force=self.force)
         _refuse_unwritable(self.output)
         from mobileone.checkpoint.load import load_model
         from mobileone.quantization.calibration_images import calibration_images

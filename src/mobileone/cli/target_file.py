@@ -7,14 +7,15 @@ from pathlib import Path
 from mobileone.errors import ConfigError, MobileOneError
 
 
-def refuse_existing(target: Path, *, force: bool) -> None:
+def refuse_existing(*targets: Path, force: bool) -> None:
     """Nothing is overwritten by accident, and that is said before any work is done.
 
     Raises:
-        ConfigError: if `target` exists, without `force`.
+        ConfigError: if one exists, without `force`.
     """
-    if target.exists() and not force:
-        raise ConfigError(f"{target} exists already; pass --force to overwrite it")
+    for target in targets:
+        if target.exists() and not force:
+            raise ConfigError(f"{target} exists already; pass --force to overwrite it")
 
 
 def require_target(path: Path, suffix: str) -> None:

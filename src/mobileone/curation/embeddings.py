@@ -123,6 +123,11 @@ def check_suffix(path: Path) -> None:
         need_arrow("pyarrow")
 
 
+def files_of(path: Path) -> tuple[Path, ...]:
+    """What is written for a path: beside a .npy its names, in NAME.npy.json."""
+    return (path, path.with_name(f"{path.name}.json")) if path.suffix == ".npy" else (path,)
+
+
 def _read_numpy(source: Path) -> Embeddings:
     open_regular(source).close()
     # Mapped first: a file is as large as its header says, or refused, before memory is taken for it.

@@ -72,7 +72,7 @@ def choose_target(
     if isinstance(network, FeatureExtractor):
         require_features(backend, precision)
     target = artifact_path(path, backend, getattr(getattr(network, "variant", None), "name", "model"))
-    refuse_existing(target, force=force)
+    refuse_existing(*backend.files(target), manifest_path(target), force=force)
     return target
 
 

@@ -2,8 +2,8 @@
 
 One empty file, a byte of it for each part: `fcntl`'s locks of byte ranges. Local disks have them, NFS, Lustre
 and GPFS too where they are mounted with locks; they leave nothing behind, and need no process that keeps a
-list. An exclusive lock says that its holder is at work on the part, a shared one that the part failed, and
-that whoever tried is still there.
+list. A part's lock says that its holder is at work on it; that of its byte behind `FAILED`, that the part
+failed and whoever tried is still there.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ try:
 except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
-SETTING_UP = 2**40
-"""The byte of whoever writes the manifest; far behind those of the parts."""
+SETTING_UP, FAILED = 2**40, 2**41
+"""The byte of whoever writes the manifest, and the first of failed parts'; far behind those of the parts."""
 
 
 class Claim(Enum):
@@ -60,17 +60,22 @@ class Claims:
 
     def take(self, number: int) -> Claim:
         """Have a part for this process, where nobody has it."""
-        if not self.work or self._locked(number, exclusive=True):
+        if not self.work:
             return Claim.TAKEN
-        if not self._locked(number, exclusive=False):
+        if not self._locked(number, exclusive=True):
             return Claim.BUSY
-        self.release(number)
-        return Claim.FAILED
+        # Shared, as others may ask at the same time.
+        if not self._locked(FAILED + number, exclusive=False):
+            self.release(number)
+            return Claim.FAILED
+        self.release(FAILED + number)
+        return Claim.TAKEN
 
     def mark_failed(self, number: int) -> None:
         """Give up a part that this process has: others shall not try it while this process is there."""
         if self.work:
-            self._locked(number, exclusive=False)
+            fcntl.lockf(self._file, fcntl.LOCK_EX, 1, FAILED + number)  # waits for whoever asks just now
+            self.release(number)
 
     def release(self, number: int) -> None:
         """Nobody has the part."""

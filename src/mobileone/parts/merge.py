@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from mobileone.atomic import atomic_path, refuse_existing, staging
-from mobileone.curation.embeddings import need_arrow
+from mobileone.curation.embeddings import files_of, need_arrow
 from mobileone.decision import Decision
 from mobileone.errors import ConfigError, DataError, MobileOneError
 from mobileone.evaluation.metrics import EvalResult
@@ -88,7 +88,7 @@ def merge(
         raise DataError(f"{printable(source)} holds no results of parts: it has no {MANIFEST}")
     if target is not None:
         _check_target(target, manifest.task)
-        refuse_existing(target, force=force)
+        refuse_existing(*files_of(target), force=force)
     _refuse_missing(source, manifest)
     figures = _figures(manifest) if manifest.task == "test" else None
     hashes: list[np.ndarray[Any, np.dtype[np.uint64]]] = []

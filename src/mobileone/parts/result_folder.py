@@ -129,7 +129,8 @@ class ResultFolder:
         ours = {RECEIPTS, CLAIMS}  # of a process that is about to write the manifest
         found = sorted(os.listdir(self.path)) if self.path.is_dir() else []
         strange = [name for name in found if name not in ours and not name.startswith(f".{MANIFEST}.")]
-        if strange:
+        # Read again: another process may have begun since.
+        if strange and PartsManifest.read(self.path) is None:
             raise ConfigError(
                 f"{printable(self.path)} holds {printable(strange[0])} and no results of parts; give an "
                 "empty folder, or one that is not there"

@@ -12,6 +12,7 @@ from mobileone.c_compiler import compile_c, zig_compiler
 
 MEMORY_BYTES = 1 << 28  # that a network may grow to, and static/engine.js asks for
 STACK_BYTES = 1 << 16
+GIVEN = "given"  # folder of the C source that was given, within the one that is compiled in
 FEATURES = "generic+simd128+bulk_memory+sign_ext+nontrapping_fptoint+mutable_globals"
 _FLAGS = (
     "-target",
@@ -43,7 +44,7 @@ def compile_network(source: Path, output: Path, *, relaxed: bool = False) -> Non
         (
             f"-mcpu={FEATURES}+atomics{'+relaxed_simd' if relaxed else ''}",
             "-pthread",
-            f'-DNETWORK_FILE="{source.name}"',
+            f'-DNETWORK_FILE="{GIVEN}/{source.name}"',
             f"-DNETWORK_PREFIX={prefix_of(source.with_suffix('.h'))}",
             f"-D{prefix_of(source.with_suffix('.h')).upper()}_API=static",
             f"-D{prefix_of(source.with_suffix('.h')).upper()}_THREADS",
@@ -68,11 +69,15 @@ def compile_pixels(output: Path) -> None:
 
 
 def _compile(name: str, output: Path, flags: tuple[str, ...], *, beside: tuple[Path, ...] = ()) -> None:
-    """One of the folder's files, copied next to what it includes, so that paths with any characters do."""
+    """One of the folder's files, copied next to what it includes, so that paths with any characters do.
+
+    What is beside it has a folder of its own, since it may have any name.
+    """
     own = resources.files("mobileone.web") / "source"
     with tempfile.TemporaryDirectory() as folder:
         for each in ("stdlib.h", "string.h", name):
             (Path(folder) / each).write_text((own / each).read_text(encoding="utf-8"), encoding="utf-8")
+        (Path(folder) / GIVEN).mkdir()
         for path in beside:
-            shutil.copyfile(path, Path(folder) / path.name)
+            shutil.copyfile(path, Path(folder) / GIVEN / path.name)
         compile_c([*zig_compiler(), *_FLAGS, *flags, f"-I{folder}"], Path(folder) / name, output)

@@ -10,6 +10,7 @@ import pytest
 from mobileone.backends.c.integers import run_integers
 from mobileone.backends.c.library import build
 from mobileone.backends.c.session import CNetwork
+from mobileone.backends.manifest import read_manifest
 from mobileone.c_compiler import TARGETS, library_suffix
 from mobileone.errors import ArtifactError, ConfigError, ExportError, MobileOneError
 
@@ -59,14 +60,24 @@ def test_source_and_object_files(net, tmp_path, compiler):
         (f"net{SHARED}", {"prefix": "9"}, "C identifier"),
         ("int8.c", {"force": True}, "is the artifact itself"),
         ("there.o", {}, "exists already"),
+        ("headed.o", {}, r"headed\.h exists already"),
+        ("new/../int8.c", {"force": True}, "is the artifact itself"),
+        (f"int8{SHARED}", {"prefix": "cat", "force": True}, "is the artifact's own, which has prefix"),
     ],
 )
 def test_bad_input(net, output, options, message):
-    (net.parent / "there.o").touch()
-    before = sorted(net.parent.iterdir())
+    for name in ("there.o", "headed.h"):
+        (net.parent / name).touch()
+    before = {path: path.read_bytes() for path in net.parent.iterdir()}
     with pytest.raises(ConfigError, match=message):
         build(net, net.parent / output, **options)
-    assert sorted(net.parent.iterdir()) == before
+    assert {path: path.read_bytes() for path in net.parent.iterdir()} == before
+
+
+def test_a_library_beside_its_artifact_leaves_that_as_it_is(net):
+    done = build(net, net.with_suffix(SHARED))
+    assert done.header == net.with_suffix(".h")
+    read_manifest(net)
 
 
 def test_only_source_that_belongs_to_its_manifest(net, tmp_path):

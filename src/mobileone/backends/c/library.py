@@ -78,18 +78,18 @@ def build(
         raise ConfigError(f"the output is called *{suffix}, *{OBJECT} or *{SOURCE} here, got {path.name}")
     if prefix is not None:
         CSymbols(prefix=prefix)  # which complains
-    header = path.with_suffix(".h")
-    for each in (path, header):
-        refuse_existing(each, force=force or each == source.with_suffix(".h"))
+    header, own_header = path.with_suffix(".h"), source.with_suffix(".h")
     read_manifest(source)
-    before = prefix_of(source.with_suffix(".h"))
+    before = prefix_of(own_header)
     name = prefix or before
-    texts = [
-        renamed(file.read_text(encoding="utf-8"), before, name) for file in (source, source.with_suffix(".h"))
-    ]
-    texts[0] = texts[0].replace(f'"{source.with_suffix(".h").name}"', f'"{header.name}"')
-    if path == source:
+    if path.resolve() == source.resolve():
         raise ConfigError(f"{path} is the artifact itself; give another name")
+    beside_artifact = header.resolve() == own_header.resolve()
+    if beside_artifact and name != before:
+        raise ConfigError(f"{header} is the artifact's own, which has prefix {before}; give another name")
+    refuse_existing(path, *([] if beside_artifact else [header]), force=force)
+    texts = [renamed(file.read_text(encoding="utf-8"), before, name) for file in (source, own_header)]
+    texts[0] = texts[0].replace(f'"{own_header.name}"', f'"{header.name}"')
     command: tuple[str, ...] = ()
     path.parent.mkdir(parents=True, exist_ok=True)
     if path.suffix == SOURCE:
