@@ -1,7 +1,7 @@
 """The `mobileone` command: reads arguments, runs one command, turns errors into one line and an exit code.
 
-0 done, 1 an error of ours (one line on stderr), 2 wrong usage, 75 training told to stop, and saved, 130
-interrupted, 143 stopped by SIGTERM (129 by SIGHUP). Results go to stdout, progress and messages to stderr. No
+0 done, 1 an error of ours or of a file (one line on stderr), 2 wrong usage, 75 training told to stop, and
+saved, 130 interrupted, 143 stopped by SIGTERM (129 by SIGHUP). Results go to stdout, progress and messages to stderr. No
 torch is imported before a command needs it.
 """
 
@@ -111,6 +111,12 @@ def _told(work: Callable[[], int], prog: str) -> int:
         return REQUEUE
     except MobileOneError as error:
         print(f"{prog}: error: {_by_flags(str(error))}", file=sys.stderr)
+        return 1
+    except OSError as error:  # any path may be too long, forbidden, gone meanwhile or on a disk that is full
+        if isinstance(error, BrokenPipeError):
+            raise
+        where = "" if error.filename is None else f"{error.filename}: "
+        print(f"{prog}: error: {_by_flags(f'{where}{error.strerror or error}')}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print(f"{prog}: interrupted", file=sys.stderr)
