@@ -24,7 +24,7 @@ def test_a_folder_without_weights(tmp_path, refused):
 
 
 def test_what_may_not_be_looked_at(tmp_path, monkeypatch):
-    with pytest.raises(CheckpointError, match="cannot read a{300}: File name too long"):
+    with pytest.raises(CheckpointError, match=r"cannot read a{300}: File name too long"):
         resolve("a" * 300)
 
     def refused(path):  # as root, who runs tests too, may look everywhere
