@@ -36,7 +36,8 @@ class ServeLimits:
 
     Attributes:
         max_bytes: of an upload; more is refused with 413.
-        upload_s: seconds in which an upload must be complete; later is 408.
+        upload_s: seconds in which an upload must be complete; later is 408. `serve` gives a request's headers
+            as long, and then closes the connection.
         answer_s: seconds in which an uploaded image must be answered; later is 503.
         queue_size: images that wait to be decoded or classified; one more is refused with 429.
         batch_size: most images classified together.
