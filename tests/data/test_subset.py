@@ -55,6 +55,34 @@ def test_a_name_says_which_part_it_is_of(flat_folder, tmp_path):
     assert (len(left), len(right)) == (13, 12)
 
 
+class Split:
+    """A split whose images have no folder, as shards and sets of the hub: `files` and `split`."""
+
+    classes, files = ("cat",), ["cat/1.jpg", "cat/2.jpg", "cat/3.jpg"]
+
+    def __init__(self, split, first=0):
+        self.split, self.files, self.labels = split, self.files[first:], np.zeros(3 - first, np.int64)
+
+    def __len__(self):
+        return len(self.files)
+
+    def name(self, index):
+        return f"{self.split}-000000.tar: {self.files[index]}"
+
+
+def test_images_of_one_name_in_two_splits_are_told_apart(tmp_path):
+    """Both were left out."""
+    train, val, few = Split("train"), Split("val"), Split("val", first=2)
+    (tmp_path / "out.txt").write_text(image_name(train, 1))  # train/cat/2.jpg, as of the folder they are from
+    left, right = leave_out(tmp_path / "out.txt", train, Subset(val, np.arange(3)))
+    assert (left.files, len(right)) == (["train/cat/1.jpg", "train/cat/3.jpg"], 3)
+    (tmp_path / "out.txt").write_text("cat/2.jpg")  # a folder of classes that became shards for validation
+    assert [len(part) for part in leave_out(tmp_path / "out.txt", val)] == [2]
+    assert [len(part) for part in leave_out(tmp_path / "out.txt", train, few)] == [2, 1]
+    with pytest.raises(DataError, match=r"names cat/2\.jpg, which is in train and in val; begin it with its"):
+        leave_out(tmp_path / "out.txt", train, val)
+
+
 def test_names_of_spreadsheets_come_back(tmp_path):
     (tmp_path / "a.csv").write_text('image,note\n"\'=cat, 1.jpg",a\n\n', encoding="utf-8-sig")
     assert read_exclusions(tmp_path / "a.csv") == {"=cat, 1.jpg"}

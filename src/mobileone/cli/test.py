@@ -16,6 +16,7 @@ from mobileone.cli.device_option import device_for, device_name
 from mobileone.cli.output import print_json, result_line
 from mobileone.cli.parts_output import is_folder, own_threads, part_bar, tell_failure, tell_report
 from mobileone.cli.words import FILE, INPUT_SIZE, MODEL, OUTPUT
+from mobileone.data.hub_address import is_hub_data
 from mobileone.errors import ConfigError
 from mobileone.input_spec import Size, size_text
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     import torch
 
     from mobileone.backends.artifact import Artifact
+    from mobileone.data.source import ImageSource
     from mobileone.inference.torch_classifier import TorchClassifier
     from mobileone.ranks.distributed import Distributed
 
@@ -40,7 +42,7 @@ def ranks_for(source: str, device: str) -> Iterator[Distributed | None]:
         yield ranks
 
 
-def held_out(model: str, data: str) -> str:
+def held_out(model: str, data: str) -> str | ImageSource:
     """The images to test on: of data that a run divided by itself only those that it did not train on.
 
     Args:
@@ -55,7 +57,21 @@ def held_out(model: str, data: str) -> str:
     if os.path.realpath(data) != os.path.realpath(RunDir(Path(model)).stored_config().data):
         return data
     print(f"{model} trained on a part of {data}: tested on the rest, as {record} says", file=sys.stderr)
-    return str(record)
+    return _recorded_part(data, record) if is_hub_data(data) else str(record)
+
+
+def _recorded_part(data: str, record: Path) -> ImageSource:
+    """Of a set of the hub, whose images no list can name."""
+    import numpy as np
+
+    from mobileone.data.open import open_whole
+    from mobileone.data.source import notes_of
+    from mobileone.data.split_record import recorded_sides
+    from mobileone.data.subset import Subset
+
+    whole = open_whole(data)
+    is_val = recorded_sides(record, whole, groups=np.arange(len(whole)))
+    return Subset(whole, np.flatnonzero(is_val), notes_of(whole))
 
 
 @dataclass(frozen=True, kw_only=True)

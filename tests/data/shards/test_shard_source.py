@@ -293,6 +293,31 @@ def test_other_wrong_lists(shards, tmp_path):
         open_shards(tmp_path / "other", split="train")
 
 
+@pytest.fixture
+def indexed(shards):
+    """Shards whose indexes do not know of each other, as `shard --index` writes them, in a folder."""
+    for path in shards.glob("*.json"):
+        replace_in_index(shards, path.stem, shards={})
+    return shards
+
+
+def test_a_folder_of_indexed_shards_is_read_whole(indexed):
+    """Its first shard was taken for all."""
+    assert [len(open_shards(indexed, split=split)) for split in ("train", "val")] == [40, 11]
+    (indexed / "train-000002.tar").unlink()
+    with pytest.raises(DataError, match=r"has a gap: train-000002\.tar is not there, shards after it are"):
+        open_shards(indexed, split="train")
+
+
+def test_indexed_training_shards_are_no_validation(indexed):
+    """A training shard served as validation where there was no other."""
+    for path in indexed.glob("val-*"):
+        path.unlink()
+    with pytest.raises(DataError, match=r"has no val shards: train-000000\.tar is of split train"):
+        open_validation(indexed)
+    assert len(open_data(indexed, split="train")) == 40
+
+
 def test_classes_of_a_model_fix_the_labels(written):
     source = open_shards(written, split="val", classes=("dog-b", "bird", "dog", "cat"))
     own = open_shards(written, split="val")

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from mobileone.cli.main import main
+from mobileone.data.folder import find_images
 from mobileone.data.split_record import read_sides
 from mobileone.errors import ConfigError, DataError, TrainingError
 from mobileone.training.run.fit import fit
@@ -73,6 +74,36 @@ def test_what_a_run_held_out_is_what_test_takes(flat, tmp_path, capsys):
         assert (tested["num_images"], tested["acc1"]) == (6, pytest.approx(result.last.acc1))
     assert main(["test", str(tmp_path / "run"), "--data", config.data, "--workers", "0"]) == 0
     assert "tested on the rest, as" in capsys.readouterr().err
+
+
+def test_a_set_of_the_hub_is_divided_gone_on_with_and_tested(flat, tmp_path, monkeypatch, capsys):
+    """Every split and fold of one was refused: its images are no files."""
+    datasets = pytest.importorskip("datasets", reason="datasets is not installed")
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    found = find_images(flat.data, split=None)
+    content = {
+        "image": [{"bytes": found.read(index).data, "path": None} for index in range(len(found))],
+        "label": found.labels.tolist(),
+    }
+    features = datasets.Features(
+        {"image": datasets.Image(), "label": datasets.ClassLabel(names=list(found.classes))}
+    )
+    datasets.Dataset.from_dict(content, features=features).save_to_disk(tmp_path / "saved")
+    data = f"hf:{tmp_path}/saved"
+    fit(
+        flat.with_values({"data": data, "split": 0.25, "epochs": 2}), run_dir=tmp_path / "run", progress=False
+    )
+    result = fit(None, run_dir=tmp_path / "run", resume=True, progress=False)
+    command = ["test", str(tmp_path / "run"), "--data", data, "--workers", "0"]
+    capsys.readouterr()
+    assert main([*command, "--json"]) == 0
+    tested = json.loads(capsys.readouterr().out)
+    assert (tested["num_images"], tested["acc1"]) == (6, pytest.approx(result.last.acc1))
+    assert main([*command, "-o", str(tmp_path / "rows")]) == 0
+    rows = (tmp_path / "rows" / "part-000000.jsonl").read_text().splitlines()
+    names = [json.loads(row)["image"] for row in rows]
+    sides = read_sides(tmp_path / "run" / "split.jsonl")
+    assert sorted(names) == sorted(name for name, is_val in sides.items() if is_val)
 
 
 def test_folds_and_data_that_cannot_be_are_refused(flat, config, tmp_path):

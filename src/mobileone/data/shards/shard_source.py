@@ -10,6 +10,7 @@ number.
 from __future__ import annotations
 
 import os
+import re
 from collections import OrderedDict
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -227,16 +228,33 @@ def folder_addresses(folder: Path, split: Split) -> tuple[str, ...]:
     """Every shard of a split in a folder, none missing.
 
     Raises:
-        DataError: if the folder has none to begin with, or its index is damaged.
+        DataError: if the folder has none to begin with, there is a gap, or its index is damaged.
     """
     for other in (split, "val", "train"):
         name = str(folder / f"{shard_name(other, 0)}.tar")
         if Path(index_address(name)).exists() or Path(name).exists():
-            return split_addresses(name, read_index(name), split) or (name,)
+            index = read_index(name)
+            return split_addresses(name, index, split) or _found(folder, other, index, split)
     raise DataError(
         f"{folder} holds tar files, but no {shard_name(split, 0)}.tar to begin with; name the shards, as in "
         f"'{folder}/NAME-{{000000..000007}}.tar'"
     )
+
+
+def _found(folder: Path, prefix: Split, index: ShardIndex, split: Split) -> tuple[str, ...]:
+    """Shards of a folder whose indexes, by `shard --index`, do not know how many there are: all of a name."""
+    if index.split != split:
+        raise DataError(
+            f"{folder} has no {split} shards: {shard_name(prefix, 0)}.tar is of split {index.split}; name "
+            f"{split} shards (for validation as val_data)"
+        )
+    there = {path.name for path in folder.glob(f"{prefix}-*.tar")}
+    numbered = sorted(name for name in there if re.fullmatch(rf"{prefix}-\d{{6}}\.tar", name))
+    names = [f"{shard_name(prefix, number)}.tar" for number in range(len(numbered))]
+    missing = next((name for name in names if name not in there), None)
+    if missing:
+        raise DataError(f"{folder} has a gap: {missing} is not there, shards after it are; fetch it too")
+    return tuple(str(folder / name) for name in names)
 
 
 def _absolute(addresses: Sequence[str]) -> list[str]:
