@@ -73,6 +73,7 @@ def test_a_config_of_ours_is_whole_and_hints_fill_what_is_missing():
         ({"num_classes": -1}, "does not describe a model"),
         ({"class_names": ["a", 3]}, "does not describe a model"),
         ({"input_spec": {"size": 0}}, "does not describe a model"),
+        ({"input_spec": {"mean": [10**400, 1, 1]}}, "does not describe a model"),
     ],
 )
 def test_values_that_describe_no_model(change, message):
@@ -87,6 +88,8 @@ def test_values_that_describe_no_model(change, message):
         ("{", "not valid JSON"),
         ('{"architecture": "resnet50"}', "describes 'resnet50'"),
         ('{"architecture": "mobileone_s0", "input_size": 3}', "cannot be read as a timm config"),
+        ('{"architecture": "mobileone_s0", "input_size": [65537, 224, 224]}', "at most 65536"),
+        ('{"architecture": "mobileone_s0", "input_size": [3, Infinity, Infinity]}', "infinity to integer"),
     ],
 )
 def test_files_that_are_no_config(text, message):

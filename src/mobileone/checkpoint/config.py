@@ -106,7 +106,7 @@ class ModelConfig:
                 extra=dict(values.get("extra") or {}),
                 package_version=str(values.get("package_version")),
             )
-        except (TypeError, ValueError, KeyError) as error:
+        except (TypeError, ValueError, KeyError, ArithmeticError) as error:
             raise CheckpointError(
                 f"{source}: its config does not describe a model: {describe_error(error)}"
             ) from error
@@ -183,7 +183,7 @@ def from_hub(text: str, *, source: object) -> ModelConfig:
         )
         labels = values.get("label_names") or cfg.get("label_names") or cfg.get("labels")
         return ModelConfig(input_spec=spec, class_names=_names(labels))
-    except (TypeError, ValueError, LookupError, AttributeError) as error:
+    except (TypeError, ValueError, LookupError, AttributeError, ArithmeticError) as error:
         raise CheckpointError(
             f"{source}: cannot be read as a timm config: {describe_error(error)}"
         ) from error

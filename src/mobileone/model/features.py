@@ -37,7 +37,8 @@ class FeatureExtractor(nn.Module):
     """
 
     licence: str | None = None
-    """Of the weights, see `MobileOne`."""
+    began_with: str | None = None
+    """Both of the weights, see `MobileOne`."""
 
     def __init__(
         self,

@@ -109,12 +109,15 @@ class MobileOne(nn.Module):
     Attributes:
         licence: which of others' licences the weights keep, a name of `checkpoint.published`; None where none
             is known. What is saved, exported or quantized carries it.
+        began_with: the published weights that these are or began with; None where none are known. What is
+            saved carries it.
 
     Raises:
         ConfigError: on values that do not fit together.
     """
 
     licence: str | None = None
+    began_with: str | None = None
     _class_names: tuple[str, ...] | None = None
     task: Task = "singlelabel"
     _decided: tuple[Decision, InputSpec] | None = None
