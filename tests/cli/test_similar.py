@@ -27,7 +27,7 @@ def test_look_alikes_in_a_folder_and_among_vectors(run, model_file, photos, tmp_
         (("--in", "nowhere"), "vectors are kept in .npy or .parquet, got nowhere"),
         (("--in", "nowhere.npy"), "names: No such file or directory"),
         (("--in", ".", "-k", 0), "--number must be at least 1"),
-        (("--in", ".", "--png", "a.jpg"), "the picture must end in .png"),
+        (("--in", ".", "--png", "a.jpg"), "must end in .png, got a.jpg"),
     ],
 )
 def test_what_makes_no_sense(run, model_file, photos, options, told):

@@ -43,7 +43,7 @@ def test_a_figure_that_cannot_be_written_leaves_the_old_one(tmp_path):
         def findobj(self, kind):
             return []
 
-        def savefig(self, path, format):
+        def savefig(self, path, **_):
             path.write_bytes(b"half")
             raise OSError(28, "No space left on device")
 
@@ -106,7 +106,7 @@ def test_other_warnings_come_through(tmp_path):
         def findobj(self, kind):
             return []
 
-        def savefig(self, path, format):
+        def savefig(self, path, **_):
             path.write_bytes(b"")
             warnings.warn("out of ink", UserWarning, stacklevel=1)
 

@@ -12,7 +12,7 @@ from tyro.conf import Positional, arg
 from mobileone.class_list import read_class_list
 from mobileone.cli.arguments import NAMES, NUMBERS
 from mobileone.cli.output import print_json
-from mobileone.cli.target_file import require_target
+from mobileone.cli.target_file import require_drawing
 from mobileone.cli.words import FILE, INPUT_SIZE
 from mobileone.errors import ConfigError
 from mobileone.input_spec import Size
@@ -76,7 +76,7 @@ class Bench:
             raise ConfigError("bench needs at least one MODEL")
         for path, suffix in ((self.png, ".png"), (self.html, ".html")):
             if path is not None:
-                require_target(path, suffix)  # minutes before it is written
+                require_drawing(path, suffix)  # minutes before it is written
         if self.baselines not in ("all", "none"):
             raise ConfigError(f"--baselines must be all or none, got {self.baselines!r}")
         from mobileone.benchmarking.bench import bench

@@ -12,7 +12,7 @@ from tyro.conf import Positional, arg
 from mobileone.backends.table import backend_of
 from mobileone.cli.device_option import device_name
 from mobileone.cli.output import print_json
-from mobileone.cli.target_file import require_target
+from mobileone.cli.target_file import require_drawing
 from mobileone.decision import NoveltyScore
 from mobileone.errors import ConfigError
 from mobileone.report.aligned_table import aligned_table
@@ -85,7 +85,7 @@ class Calibrate:
         from mobileone.inference.classifier import load_classifier
 
         check_target(self.model, self.output, force=self.force)
-        require_target(page, ".html")
+        require_drawing(page, ".html")
         classifier = load_classifier(
             self.model,
             device=device_name(self.model, self.device),

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 from tyro.conf import Positional, arg
 
 from mobileone.cli.output import CountingBar, print_json
+from mobileone.cli.target_file import require_drawing
 from mobileone.errors import DataError
 from mobileone.input_spec import size_text
 from mobileone.outside_text import printable
@@ -51,6 +52,8 @@ class CheckData:
     def run(self) -> int:
         from mobileone.data.check import check_data
 
+        if self.preview is not None:
+            require_drawing(self.preview, ".png")
         sources = self._sources()
         if self.preview is not None:
             self._draw(sources)

@@ -11,7 +11,7 @@ from tyro.conf import Positional, arg
 
 from mobileone.cli.device_option import device_name
 from mobileone.cli.output import print_json
-from mobileone.cli.target_file import refuse_existing, require_target
+from mobileone.cli.target_file import refuse_existing, require_drawing, require_target
 from mobileone.outside_text import printable
 
 MAX_NAMED = 10
@@ -70,7 +70,7 @@ class CheckLabels:
         page = self.html or table.with_suffix(".html")
         refuse_existing(table, force=self.force)
         require_target(table, ".csv")
-        require_target(page, ".html")
+        require_drawing(page, ".html")
         predictor = Predictor.load(
             self.model, device=device_name(self.model, self.device), weights_key=self.weights_key
         )

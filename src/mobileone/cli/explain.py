@@ -10,6 +10,7 @@ from typing import Annotated
 from tyro.conf import Positional, arg
 
 from mobileone.backends.table import backend_of
+from mobileone.cli.target_file import require_drawing
 from mobileone.cli.words import INPUT_SIZE
 from mobileone.errors import ConfigError
 from mobileone.input_spec import Size
@@ -49,9 +50,8 @@ class Explain:
         from mobileone.checkpoint.load import load_model
         from mobileone.evaluation.explain import MAX_IMAGES, draw_explanations, explain
         from mobileone.ranks.device import pick_device
-        from mobileone.report.figure import require_png
 
-        require_png(self.png)
+        require_drawing(self.png, ".png")
         if backend_of(self.model) is not None:
             raise ConfigError(
                 f"{self.model} is an exported file, which hides its features; explain its model"

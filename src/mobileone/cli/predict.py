@@ -17,6 +17,7 @@ from mobileone.cli.named_images import ListedImage, PackedImage, list_images, op
 from mobileone.cli.output import print_json
 from mobileone.cli.parts_output import is_folder, own_threads, part_bar, tell_failure, tell_report
 from mobileone.cli.prediction_file import MAX_DIFFERENCE, DoneImage, PredictionFile
+from mobileone.cli.target_file import require_drawing
 from mobileone.cli.words import FILE, IMAGES, INPUT_SIZE, MODEL, OUTPUT
 from mobileone.decision import Doubt
 from mobileone.errors import BadImageError, ConfigError
@@ -104,10 +105,9 @@ class Predict:
     @kept_heap()
     def run(self) -> int:
         from mobileone.inference.sheet import MAX_IMAGES, draw_sheet
-        from mobileone.report.figure import require_png
 
         if self.png is not None:
-            require_png(self.png)
+            require_drawing(self.png, ".png")
         if is_folder(self.output):
             return self._run_in_parts()
         output = None if self.output is None else PredictionFile(self.output, self.force, self.resume)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from tyro.conf import Positional, arg
 
 from mobileone.cli.output import print_json
+from mobileone.cli.target_file import require_drawing
 from mobileone.cli.words import INPUT_SIZE
 from mobileone.errors import ConfigError
 from mobileone.input_spec import Size, checked_size, sides
@@ -63,6 +64,9 @@ class Profile:
     def run(self) -> int:
         from mobileone.profiling.profile import compare, profile
 
+        for path, suffix in ((self.png, ".png"), (self.html, ".html")):
+            if path is not None:
+                require_drawing(path, suffix)
         if (self.model is None) == (self.compare is None):
             raise ConfigError("give one MODEL, or two with --compare A B")
         options: dict[str, Any] = {

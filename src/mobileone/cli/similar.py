@@ -10,6 +10,7 @@ from tyro.conf import Positional, arg
 
 from mobileone.cli.device_option import device_name
 from mobileone.cli.output import print_json
+from mobileone.cli.target_file import require_drawing
 from mobileone.errors import ConfigError
 from mobileone.outside_text import printable
 
@@ -50,10 +51,9 @@ class Similar:
         from mobileone.curation.embeddings import Embeddings
         from mobileone.curation.similar import similar
         from mobileone.inference.predictor import Predictor
-        from mobileone.report.figure import require_png
 
         if self.png is not None:
-            require_png(self.png)
+            require_drawing(self.png, ".png")
         if self.number < 1:
             raise ConfigError(f"--number must be at least 1, got {self.number}")
         read = None if self.among.is_dir() else Embeddings.read(self.among)

@@ -11,7 +11,7 @@ from tyro.conf import Positional, arg
 
 from mobileone.backends.table import backend_of
 from mobileone.cli.output import megabytes, print_json
-from mobileone.cli.target_file import refuse_existing
+from mobileone.cli.target_file import refuse_existing, require_drawing
 from mobileone.errors import ConfigError, MissingExtraError
 
 if TYPE_CHECKING:
@@ -152,11 +152,10 @@ class Web:
                 print(error, file=sys.stderr)
 
     def _compare(self) -> int:
-        from mobileone.report.figure import require_png
         from mobileone.web.collect import collect, collect_report, draw_collected
 
         if self.png:
-            require_png(self.png)
+            require_drawing(self.png, ".png")
         found = collect(self.collect)
         if self.png:
             draw_collected(found, self.png)

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import PIL.Image
 import PIL.ImageDraw
+import PIL.PngImagePlugin
 import torch
 
 from mobileone.atomic import atomic_path
@@ -15,6 +16,7 @@ from mobileone.data.loader import train_loader
 from mobileone.data.source import ImageSource
 from mobileone.errors import ConfigError
 from mobileone.input_spec import sides
+from mobileone.report.figure import SOFTWARE
 
 COLUMNS, ROWS = 8, 4
 GAP, CAPTION = 4, 14  # pixels
@@ -56,8 +58,11 @@ def draw_batches(
             named = [source.classes[k] for k in (np.flatnonzero(own) if own.dtype == bool else own)]
             caption = _fitting(pen, ", ".join(named), max(widths))
             pen.text((x, y + sides(transform.size)[0]), caption, fill="black")
+    made_by = PIL.PngImagePlugin.PngInfo()
+    for key, value in SOFTWARE.items():
+        made_by.add_text(key, value)
     with atomic_path(path) as temporary:
-        sheet.save(temporary, "PNG")
+        sheet.save(temporary, "PNG", pnginfo=made_by)
 
 
 def _fitting(pen: PIL.ImageDraw.ImageDraw, text: str, width: int) -> str:

@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
+SOFTWARE = {"Software": "mobileone"}
+"""What our pictures say made them; commands replace no others (`cli/target_file.py`)."""
+
+
 def require_png(path: str | os.PathLike[str]) -> None:
     """Refuse a picture of another kind.
 
@@ -60,9 +64,13 @@ def save_figure(figure: Figure, path: str | os.PathLike[str]) -> Path:
     _make_plain(figure)
     # Ticks that are made while it is drawn follow the setting.
     with atomic_path(path) as temporary, mpl.rc_context({"text.parse_math": False}):
-        if _lacks_glyphs(lambda: figure.savefig(temporary, format="png")):
+
+        def draw() -> None:
+            figure.savefig(temporary, format="png", metadata=SOFTWARE)
+
+        if _lacks_glyphs(draw):
             _choose_fonts(figure)
-            _lacks_glyphs(lambda: figure.savefig(temporary, format="png"))
+            _lacks_glyphs(draw)
     return Path(path)
 
 
