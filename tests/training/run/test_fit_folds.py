@@ -72,7 +72,7 @@ def test_what_a_run_held_out_is_what_test_takes(flat, tmp_path, capsys):
         tested = json.loads(captured.out)
         assert (tested["num_images"], tested["acc1"]) == (6, pytest.approx(result.last.acc1))
     assert main(["test", str(tmp_path / "run"), "--data", config.data, "--workers", "0"]) == 0
-    assert "tested on the rest, as" in capsys.readouterr().err
+    assert "divided as" in capsys.readouterr().err
 
 
 def test_folds_and_data_that_cannot_be_are_refused(flat, config, tmp_path):
