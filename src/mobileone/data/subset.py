@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mobileone.data.folder import ImageFolder
 from mobileone.data.layout import SPLIT_NAMES
 from mobileone.data.source import ImageSource, Labels, StreamedSource, notes_of
 from mobileone.errors import ConfigError, DataError
@@ -89,6 +90,13 @@ def image_name(source: ImageSource, index: int) -> str:
     return printable(os.path.join(split, files[index]))
 
 
+def _recorded(source: ImageSource, index: int) -> str:
+    """What a run's record of its split says that the data folder calls an image; else nothing."""
+    if isinstance(source, Subset):
+        return _recorded(source.whole, int(source.indices[index]))
+    return source.recorded[index] if isinstance(source, ImageFolder) and source.recorded else ""
+
+
 def read_exclusions(path: str | Path) -> frozenset[str]:
     """Names of images to leave out: a CSV with a column `image`, as `check-labels` writes, or one a line.
 
@@ -138,7 +146,7 @@ def leave_out(path: str | Path, *sources: ImageSource, must_find: bool = True) -
             )
         kept = []
         for index in range(len(source)):
-            matching = names & {image_name(source, index), source.name(index)}
+            matching = names & {image_name(source, index), source.name(index), _recorded(source, index)}
             found |= matching
             if not matching:
                 kept.append(index)

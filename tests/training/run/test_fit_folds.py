@@ -61,6 +61,12 @@ def test_a_resumed_run_keeps_to_what_it_held_out(flat, tmp_path):
     record.write_text(kept)
     fit(None, run_dir=tmp_path / "run", resume=True, progress=False)
     assert len(write_report(tmp_path / "run", progress=False).answers) == 6
+    moved = shutil.copytree(flat.data, tmp_path / "moved" / "train")
+    for data in (flat.data, str(moved)):
+        report = write_report(tmp_path / "run", data=data, progress=False)
+        assert (len(report.answers), report.answers.figures["acc1"]) == (6, pytest.approx(result.last.acc1))
+    parted = str(tmp_path / "images")  # which has validation images of its own
+    assert len(write_report(tmp_path / "run", data=parted, progress=False).answers) == 8
 
 
 def test_what_a_run_held_out_is_what_test_takes(flat, tmp_path, capsys):
