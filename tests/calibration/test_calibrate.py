@@ -12,8 +12,12 @@ from mobileone.calibration.scaling import fit_scaling
 from mobileone.calibration.thresholds import Target
 from mobileone.data.digits import load_digits
 from mobileone.data.fingerprint import Fingerprint
+from mobileone.decision import MAX_TEXT
 from mobileone.errors import ConfigError, DataError
+from mobileone.input_spec import InputSpec
+from mobileone.model.create import create_model
 from mobileone.training.run.run_dir import RunDir
+from mobileone.variants import Variant
 
 pytest.importorskip("sklearn", reason="needs scikit-learn")
 
@@ -121,6 +125,14 @@ def test_what_makes_no_sense_is_refused(recalled, bold, number, change, error, t
     change = {name: value for name, value in change.items() if name != "labels"}
     with pytest.raises(error, match=told):
         calibrate(model, source, progress=False, **change)
+
+
+def test_a_network_of_any_size_says_what_runs_it():
+    many = Variant("many", (8, 8, 16, 16), num_conv_branches=4, depths=(1, 1, 1, 1))
+    model = create_model(many, num_classes=10, input_spec=InputSpec(size=32))
+    assert len(str(model)) > MAX_TEXT  # as of every published one
+    decision = calibrate(model, "digits", progress=False).decision
+    assert decision.evidence["runs"] == "in train form"
 
 
 @pytest.mark.parametrize("method", ["temperature", "vector"])

@@ -168,7 +168,7 @@ def calibrate(
         fit = _Fit(method, target, novelty or ("energy" if ood is not None else None), keep, source.classes)
         evidence = {
             "data": str(data) if isinstance(data, str | Path) else type(data).__name__,
-            "runs": str(model),
+            "runs": str(classifier),
         }
     return _calibrated(fit, logits, labels, strange, notes, evidence | ({"ood": str(ood)} if ood else {}))
 

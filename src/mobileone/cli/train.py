@@ -327,7 +327,8 @@ class Report:
     run_dir: Annotated[Positional[Path], arg(metavar="RUN_DIR")]
     """Folder of a run with at least one evaluated epoch."""
     data: str | None = None
-    """Folder with val/<class>/. Default: where the run had it."""
+    """Folder with val/<class>/, or what a run of --split or --folds was trained on, of which the images are
+    taken that it held out. Default: where the run had it."""
     device: str | None = None
     """auto, cpu, cuda or cuda:N. Default: the run's."""
 

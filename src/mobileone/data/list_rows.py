@@ -32,6 +32,7 @@ class ListRow(NamedTuple):
         labels: names, none of them twice.
         split: of `SPLIT_NAMES`; None where the list has no such column.
         group: what it belongs to; None where the list has no such column.
+        name: what the data folder calls it, where a run's record of its split says so.
     """
 
     place: str
@@ -39,6 +40,7 @@ class ListRow(NamedTuple):
     labels: tuple[str, ...]
     split: str | None
     group: str | None
+    name: str | None = None
 
 
 def is_list(data: str | Path) -> bool:
@@ -154,7 +156,9 @@ def _row(place: str, values: Mapping[str, Any], label_column: str, columns: list
         known = ", ".join(("train", *VALIDATION, *TESTING))
         raise ValueError(f"its split is {printable(split)[:40]!r}; it must be one of {known}")
     group = _text(values, "group", columns)
-    return ListRow(place, str(image), labels, split and split.lower(), group)
+    name = values.get("name")
+    name = name if isinstance(name, str) else None
+    return ListRow(place, str(image), labels, split and split.lower(), group, name)
 
 
 def _labels(value: object, *, several: bool) -> tuple[str, ...]:

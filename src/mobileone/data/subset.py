@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mobileone.data.folder import ImageFolder
 from mobileone.data.layout import SPLIT_NAMES
 from mobileone.data.source import ImageSource, Labels, StreamedSource, notes_of
 from mobileone.errors import ConfigError, DataError
@@ -106,6 +107,19 @@ def _bare_name(source: ImageSource, index: int) -> str | None:
     return None if files is None or _split_of(source) is None else printable(files[index])
 
 
+def _recorded(source: ImageSource, index: int) -> str:
+    """What a run's record of its split says that the data folder calls an image; else nothing."""
+    if isinstance(source, Subset):
+        return _recorded(source.whole, int(source.indices[index]))
+    return source.recorded[index] if isinstance(source, ImageFolder) and source.recorded else ""
+
+
+def _names(source: ImageSource, index: int) -> set[str | None]:
+    """All that a file may call an image."""
+    bare, recorded = _bare_name(source, index), _recorded(source, index)
+    return {image_name(source, index), source.name(index), bare, recorded}
+
+
 def read_exclusions(path: str | Path) -> frozenset[str]:
     """Names of images to leave out: a CSV with a column `image`, as `check-labels` writes, or one a line.
 
@@ -164,8 +178,7 @@ def leave_out(path: str | Path, *sources: ImageSource, must_find: bool = True) -
             )
         kept = []
         for index in range(len(source)):
-            called = {image_name(source, index), source.name(index), _bare_name(source, index)}
-            matching = names & called
+            matching = names & _names(source, index)
             found |= matching
             if not matching:
                 kept.append(index)

@@ -62,6 +62,12 @@ def test_a_resumed_run_keeps_to_what_it_held_out(flat, tmp_path):
     record.write_text(kept)
     fit(None, run_dir=tmp_path / "run", resume=True, progress=False)
     assert len(write_report(tmp_path / "run", progress=False).answers) == 6
+    moved = shutil.copytree(flat.data, tmp_path / "moved" / "train")
+    for data in (flat.data, str(moved)):
+        report = write_report(tmp_path / "run", data=data, progress=False)
+        assert (len(report.answers), report.answers.figures["acc1"]) == (6, pytest.approx(result.last.acc1))
+    parted = str(tmp_path / "images")  # which has validation images of its own
+    assert len(write_report(tmp_path / "run", data=parted, progress=False).answers) == 8
 
 
 def test_what_a_run_held_out_is_what_test_takes(flat, tmp_path, capsys):
@@ -73,7 +79,7 @@ def test_what_a_run_held_out_is_what_test_takes(flat, tmp_path, capsys):
         tested = json.loads(captured.out)
         assert (tested["num_images"], tested["acc1"]) == (6, pytest.approx(result.last.acc1))
     assert main(["test", str(tmp_path / "run"), "--data", config.data, "--workers", "0"]) == 0
-    assert "tested on the rest, as" in capsys.readouterr().err
+    assert "divided as" in capsys.readouterr().err
 
 
 def test_a_set_of_the_hub_is_divided_gone_on_with_and_tested(flat, tmp_path, monkeypatch, capsys):

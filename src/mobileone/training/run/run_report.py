@@ -7,13 +7,13 @@ import io
 import math
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from html import escape
 from pathlib import Path
 
 from mobileone.atomic import atomic_path
 from mobileone.checkpoint.load import load_model
-from mobileone.data.open import open_data, open_validation
+from mobileone.data.open import open_data, open_validation, splits_of
 from mobileone.data.source import ImageSource
 from mobileone.data.subset import leave_out
 from mobileone.errors import MobileOneWarning, TrainingError
@@ -98,7 +98,8 @@ def write_report(
 
     Args:
         run_dir: of a run with at least one evaluated epoch.
-        data: the validation images; None is where the run had them.
+        data: the validation images, or the set that the run divided, which is divided again as it was; None
+            is where the run had them.
         device: where to compute; None is the run's.
         progress: whether to show a bar on stderr.
         config: of the run, where the caller has it; None reads what lies in the folder, and takes no data
@@ -117,10 +118,10 @@ def write_report(
     if not best.exists():
         raise TrainingError(f"{run_dir} has no {best.name} yet; a report needs an evaluated epoch")
     model = load_model(best, form="inference", device=pick_device(device or config.compute.device))
-    if data is not None:
+    if config.hold_out.is_on and (data is None or not splits_of(data)):
+        source = open_sets(replace(config, data=data or config.data), record=files.split).val
+    elif data is not None:
         source = open_data(data, split="val", classes=model.class_names, task=model.task)
-    elif config.hold_out.is_on:
-        source = open_sets(config, record=files.split).val
     else:
         source = open_validation(config.data, config.val_data, classes=model.class_names, task=model.task)
     if config.exclude is not None:
