@@ -241,6 +241,26 @@ def folder_addresses(folder: Path, split: Split) -> tuple[str, ...]:
     )
 
 
+def shard_splits(data: str | Path) -> set[str]:
+    """Splits of the shards of a folder; or that of shards that are named, and what is known to lie beside it.
+
+    Raises:
+        DataError: as `open_shards`.
+        MissingExtraError: likewise.
+    """
+    in_folder = os.path.isdir(data)
+    if in_folder:
+        firsts = [os.path.join(data, f"{shard_name(split, 0)}.tar") for split in ("train", "val")]
+        firsts = [name for name in firsts if os.path.exists(name) or os.path.exists(index_address(name))]
+    else:
+        firsts = [expand(str(data))[0]]
+    found: set[str] = set()
+    for index in map(read_index, firsts):
+        beside = index.shards if in_folder or index.split == "train" else {}
+        found |= {index.split, *(split for split, number in beside.items() if number)}
+    return found
+
+
 def _found(folder: Path, prefix: Split, index: ShardIndex, split: Split) -> tuple[str, ...]:
     """Shards of a folder whose indexes, by `shard --index`, do not know how many there are: all of a name."""
     if index.split != split:
