@@ -67,6 +67,14 @@ def test_grey_and_1_bit_become_three_equal_channels(picture, encode):
     assert set(np.unique(decode(encode(grey.convert("1"), "PNG")))) == {0, 255}
 
 
+def test_the_content_says_the_format(picture, encode):
+    for kind in ("JPEG", "PNG", "WEBP", "BMP"):
+        assert EncodedImage("a.tiff", encode(picture(2, 20, 30), kind)).format == kind
+    assert EncodedImage("a", encode(picture(2, 20, 30), "MPO")).format == "JPEG"
+    with pytest.raises(BadImageError, match=r"^a: damaged, or not an image"):
+        _ = EncodedImage("a", b"none").format
+
+
 def test_cmyk_jpeg_keeps_its_colours(encode):
     """libjpeg alone would hand back raw, often inverted, ink values."""
     red = PIL.Image.new("RGB", (16, 16), (220, 30, 40)).convert("CMYK")

@@ -111,6 +111,17 @@ class EncodedImage:
         """The EXIF orientation that is followed, 1 (upright) to 8; 1 without `exif`."""
         return self._header.orientation
 
+    @property
+    def format(self) -> str:
+        """Which of `PILLOW_FORMATS` it is, by its content."""
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            try:
+                with self._open() as image:
+                    return "JPEG" if image.format == "MPO" else str(image.format)  # a JPEG with others behind
+            except Exception as error:  # decoders raise anything on hostile bytes
+                raise bad_image(self.name, error) from None
+
     def decode(self, *, min_height: int | None = None, min_width: int | None = None) -> NDArray[np.uint8]:
         """Pixels as RGB, uint8 (H, W, 3).
 
