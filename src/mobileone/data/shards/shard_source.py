@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -85,9 +86,14 @@ class Shards:
         names = [name for index in indexes for name in index.names]
         self.files = PackedNames.pack(names[i] for i in order)
         self._open_files: OrderedDict[int, int] = OrderedDict()
+        self._lock = Lock()
 
     def __getstate__(self) -> dict[str, object]:
-        return self.__dict__ | {"_open_files": OrderedDict()}  # every process opens its own
+        # Every process opens its own.
+        return {name: value for name, value in self.__dict__.items() if name not in ("_open_files", "_lock")}
+
+    def __setstate__(self, state: dict[str, object]) -> None:
+        self.__dict__.update(state, _open_files=OrderedDict(), _lock=Lock())
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -113,13 +119,18 @@ class Shards:
 
     def _open(self, shard: int) -> int:
         """File descriptor of a shard; this process keeps the last ones used open."""
-        if shard in self._open_files:
-            self._open_files.move_to_end(shard)
-            return self._open_files[shard]
-        self._open_files[shard] = self._open_file(shard)
-        if len(self._open_files) > OPEN_FILES:
-            os.close(self._open_files.popitem(last=False)[1])
-        return self._open_files[shard]
+        with self._lock:
+            if shard in self._open_files:
+                self._open_files.move_to_end(shard)
+                return self._open_files[shard]
+        descriptor = self._open_file(shard)  # without the lock: it may be fetched first
+        with self._lock:
+            kept = self._open_files.setdefault(shard, descriptor)
+            if kept != descriptor:  # another thread opened it meanwhile
+                os.close(descriptor)
+            if len(self._open_files) > OPEN_FILES:
+                os.close(self._open_files.popitem(last=False)[1])
+            return kept
 
     def _open_file(self, shard: int) -> int:
         return regular_descriptor(self.addresses[shard])
