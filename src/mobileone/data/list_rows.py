@@ -21,6 +21,7 @@ SEPARATOR = ";"
 """Between the labels of a cell of a CSV table."""
 
 LABEL_COLUMNS: Mapping[str, Task] = {"label": "singlelabel", "labels": "multilabel"}
+COLUMNS = ("image", *LABEL_COLUMNS, "split", "group")
 
 
 class ListRow(NamedTuple):
@@ -120,6 +121,9 @@ def _entries(content: bytes, suffix: str) -> Iterator[tuple[str, dict[str, Any]]
     if suffix == ".csv":
         reader = csv.DictReader(io.StringIO(content.decode("utf-8-sig"), newline=""), strict=True)
         reader.fieldnames = [name.strip() for name in reader.fieldnames or ()]
+        twice = next((name for name in COLUMNS if reader.fieldnames.count(name) > 1), None)
+        if twice:
+            raise ValueError(f"it has two columns {twice}; leave one of them out")
         for row in reader:
             place = f"line {reader.line_num}"
             if None in row or None in row.values():

@@ -4,6 +4,8 @@ import json
 import os
 import pickle
 import shutil
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
 
 import numpy as np
 import pytest
@@ -121,6 +123,25 @@ def test_a_pickled_source_reads_on(written):
     source.read(0)
     again = pickle.loads(pickle.dumps(source))
     assert again.read(5).data == source.read(5).data
+
+
+def test_threads_that_open_a_shard_at_once_keep_one_descriptor(written, monkeypatch):
+    """The others leaked."""
+    source = open_shards(f"{written}/val-000000.tar", split="val")
+    together, opened, closed = Barrier(4), [], []
+    open_file, close = source._open_file, os.close
+
+    def slowly(shard):
+        together.wait(10)
+        opened.append(open_file(shard))
+        return opened[-1]
+
+    monkeypatch.setattr(source, "_open_file", slowly)
+    monkeypatch.setattr(os, "close", lambda descriptor: (closed.append(descriptor), close(descriptor)))
+    with ThreadPoolExecutor(4) as pool:
+        read = [image.data for image in pool.map(source.read, [0] * 4)]
+    assert len(set(read)) == 1
+    assert set(opened) - set(closed) == set(source._open_files.values())
 
 
 # --- from elsewhere
