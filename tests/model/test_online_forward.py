@@ -219,14 +219,21 @@ class TestBatchNormsOptions:
         for a, b in zip(once, again, strict=True):
             assert torch.equal(a, b)
 
-    def test_second_derivatives_are_refused(self, spec):
+    @pytest.mark.parametrize("kernels", [True, False])
+    @pytest.mark.parametrize("constant", [True, False])
+    def test_second_derivatives_are_refused(self, spec, constant, kernels, monkeypatch):
+        """By a sum, whose gradient is a constant, too: a gradient penalty does that."""
+        if not kernels:
+            monkeypatch.setattr(kernel_table, "has_kernels", lambda *_: False)
         block, x = (
             set_branch_mode(build(spec), "online"),
             self.x[:, : spec.in_channels].clone().requires_grad_(),
         )
-        (grad,) = torch.autograd.grad(block(x).square().sum(), x, create_graph=True)
+        out = block(x)
+        total = out.sum() if constant else out.square().sum()
+        (grad,) = torch.autograd.grad(total, x, create_graph=True)
         with pytest.raises(RuntimeError, match="once_differentiable"):
-            grad.sum().backward()
+            grad.square().sum().backward()
 
     def test_channels_last_and_not(self, spec):
         block, x = build(spec), self.x[:, : spec.in_channels]
