@@ -31,10 +31,9 @@ def first_order(backward: Backward) -> Backward:
         # Compiled graphs are not differentiable again either, and torch says so itself.
         if torch.compiler.is_compiling() or not torch.is_grad_enabled():
             return found
-        refuse = torch._C._functions.DelayedError(REFUSAL, len(found))
-        given: tuple[Tensor | None, ...] = refuse(
-            *(None if grad is None else grad.detach().requires_grad_() for grad in found)
+        refuse: Callable[..., tuple[Tensor | None, ...]] = torch._C._functions.DelayedError(
+            REFUSAL, len(found)
         )
-        return given
+        return refuse(*(None if grad is None else grad.detach().requires_grad_() for grad in found))
 
     return checked
