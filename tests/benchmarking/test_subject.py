@@ -36,7 +36,9 @@ def test_an_artifact_carries_the_title_of_its_network_wherever_it_stands(model, 
     assert (network.network, artifact.network) == ("tiny", "tiny")
     assert (artifact.artifact, artifact.model) == (path, None)
     assert artifact.manifest.format == "torch"
-    assert artifact.shapes is None, "of a variant that nobody knows there is no floor"
+    assert artifact.shapes == network.shapes
+    (alone,) = read_subjects([path])
+    assert alone.shapes is None, "its manifest does not tell whether the network is dilated"
 
 
 def test_what_cannot_be_benchmarked(tmp_path):

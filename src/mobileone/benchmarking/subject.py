@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,7 +15,6 @@ from mobileone.distribution import needing_pytorch
 from mobileone.errors import ConfigError
 from mobileone.imagenet import resolve_classes
 from mobileone.input_spec import InputSpec, Size
-from mobileone.variants import VARIANTS
 
 if TYPE_CHECKING:
     from mobileone.model.network import MobileOne
@@ -33,7 +32,8 @@ class BenchSubject:
         input_spec: how photos become its input.
         num_classes: length of the logits.
         class_names: one a class; None where unknown.
-        shapes: for the floor; None for an artifact of an unknown variant.
+        shapes: for the floor; None for an artifact whose network is not given too: its manifest does not tell
+            the dilation.
         model: the fused network; None for an artifact.
         artifact: the file; None for a network.
         manifest: the artifact's.
@@ -73,6 +73,7 @@ def read_subjects(
     if not sources:
         raise ConfigError("nothing to benchmark: give at least one MODEL")
     titles: dict[str, str] = {}  # by the hash of the weights
+    shapes: dict[str, NetworkShapes] = {}  # of networks, by their titles
     found = []
     if input_size is not None and all(_is_artifact(source) for source in sources):
         raise ConfigError("exported files are for one size; export them with another input_size instead")
@@ -82,8 +83,10 @@ def read_subjects(
         source = sources[index]
         if not is_artifact[index]:
             found.append(_network(source, titles, input_size, weights_key))
+            assert found[-1].shapes is not None
+            shapes[found[-1].network] = found[-1].shapes
         else:
-            found.append(_artifact(Path(source), titles))  # type: ignore[arg-type]
+            found.append(_artifact(Path(source), titles, shapes))  # type: ignore[arg-type]
     if class_names is None:
         return found
     return [replace(each, class_names=resolve_classes(each.num_classes, class_names)) for each in found]
@@ -134,25 +137,19 @@ def _network(
     )
 
 
-def _artifact(path: Path, titles: dict[str, str]) -> BenchSubject:
+def _artifact(path: Path, titles: dict[str, str], shapes: Mapping[str, NetworkShapes]) -> BenchSubject:
     manifest = read_manifest(path)
     if not manifest.num_classes:
         raise ConfigError(f"{path} has no classifier (num_classes=0); {WITH_CLASSIFIER}")
-    variant = VARIANTS.get(manifest.variant)
+    network = _title(manifest.variant, str(path), manifest.weights_sha256, titles)
+    like, size = shapes.get(network), (manifest.tensor.height, manifest.tensor.width)
     return BenchSubject(
         source=str(path),
-        network=_title(manifest.variant, str(path), manifest.weights_sha256, titles),
+        network=network,
         input_spec=manifest.input_spec,
         num_classes=manifest.num_classes,
         class_names=manifest.class_names,
-        shapes=None
-        if variant is None
-        else NetworkShapes(
-            variant=variant,
-            input_size=(manifest.tensor.height, manifest.tensor.width),
-            num_classes=manifest.num_classes,
-            in_chans=manifest.tensor.channels,
-        ),
+        shapes=None if like is None else replace(like, input_size=size),
         artifact=path,
         manifest=manifest,
     )

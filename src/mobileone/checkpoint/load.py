@@ -188,7 +188,7 @@ def _make(
     model.load_state_dict({name: state[name] for name in wanted}, assign=True)
     model.licence = licence_of(inspected.source, found.layout, config.extra)
     weights = began_with(inspected.source, config.extra)
-    model.began_with = weights and weights.name
+    model.began_with = None if weights is None else weights.name
     if isinstance(model, MobileOne) and in_chans in (None, found.in_chans):
         model.decision = config.decision
     if isinstance(model, MobileOne) and num_classes not in (None, found.num_classes):

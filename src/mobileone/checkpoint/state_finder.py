@@ -234,7 +234,7 @@ def _own_network(module: Record) -> Record | None:
     pending: list[Any] = [module]
     seen: set[int] = set()
     while pending and len(seen) < MAX_MODULES:
-        record = pending.pop()
+        record: Record = pending.pop()
         if not is_module(record) or id(record) in seen:
             continue
         seen.add(id(record))

@@ -255,6 +255,5 @@ def _write(made: _Made, folder: Path, *, datasets: Sequence[str]) -> None:
         terms=made.terms,
         datasets=datasets,
         exported=made.exported,
-        output_stride=made.model.output_stride,
     )
     (folder / CARD_NAME).write_text(write_card(facts), encoding="utf-8")
