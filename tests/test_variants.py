@@ -67,4 +67,17 @@ def test_custom_variant_is_checked():
         Variant("x", (8, 8, 8, 8), se_blocks=(3, 0, 0, 0))
     with pytest.raises(ConfigError, match="needs 4 values"):
         Variant("x", (8, 8, 8))  # type: ignore[arg-type]
+    for wrong in (
+        {"widths": (16.0, 8, 8, 8)},
+        {"depths": (1, 1, 1, 1.0)},
+        {"se_blocks": (0, 0, 0, "1")},
+        {"num_conv_branches": 2.5},
+        {"num_conv_branches": float("nan")},
+        {"stem_width": 16.0},
+    ):
+        with pytest.raises(ConfigError, match=f"{next(iter(wrong))} must be a whole number, got"):
+            Variant(**{"name": "x", "widths": (8, 8, 8, 8)} | wrong)
+    for wrong in ({"widths": (8, 8, 8, 0)}, {"depths": (0, 1, 1, 1)}, {"stem_width": -1}):
+        with pytest.raises(ConfigError, match=f"{next(iter(wrong))} must be at least 1, got"):
+            Variant(**{"name": "x", "widths": (8, 8, 8, 8)} | wrong)
     assert Variant(**Variant("x", (8, 8, 8, 16)).to_dict()) == Variant("x", (8, 8, 8, 16))

@@ -13,7 +13,7 @@ sure unless the image is novel then.
 
 from __future__ import annotations
 
-import math
+import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, get_args
@@ -32,6 +32,7 @@ Doubt = Literal["unlikely", "novel"]
 
 MAX_EVIDENCE = 64  # entries
 MAX_TEXT = 4096  # characters
+MAX_NUMBER = sys.float_info.max
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -185,7 +186,8 @@ def familiarity(logits: NDArray[Any], score: NoveltyScore) -> Floats:
 
 
 def _is_finite(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    # math.isfinite raises on an integer beyond float64, in which all of this is computed.
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= MAX_NUMBER
 
 
 def _check_evidence(evidence: object) -> None:

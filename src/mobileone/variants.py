@@ -194,9 +194,11 @@ class Variant:
             value = tuple(getattr(self, name))
             if len(value) != NUM_STAGES:
                 raise ConfigError(f"{name} needs {NUM_STAGES} values, one a stage, got {value}")
-            object.__setattr__(self, name, value)
-        if min(self.widths) < 1 or min(self.depths) < 1 or self.num_conv_branches < 1:
-            raise ConfigError(f"{self.name}: widths, depths and num_conv_branches must be at least 1")
+            least = 0 if name == "se_blocks" else 1
+            object.__setattr__(self, name, tuple(check_count(each, name, least=least) for each in value))
+        check_count(self.num_conv_branches, "num_conv_branches", least=1)
+        if self.stem_width is not None:
+            check_count(self.stem_width, "stem_width", least=1)
         if max(self.widths) > CHANNELS.value or max(*self.depths, self.num_conv_branches) > DEPTH.value:
             raise ConfigError(
                 f"{self.name}: widths must be at most {CHANNELS}, depths and num_conv_branches {DEPTH}"

@@ -154,6 +154,7 @@ def test_another_artifacts_manifest_is_refused(artifact):
         {"versions": 1},
         {"parity": {"runtime": "R"}},
         {"input_spec": {"size": 10**9}},
+        {"input_spec": {"mean": [10**400, 1, 1]}},
         {"input_spec": {"crop": 1e-300}},
         {"tensor": vars_of(TENSOR) | {"batch": 10**9}},
         {"tensor": vars_of(TENSOR) | {"batch": 0}},

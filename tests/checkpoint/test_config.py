@@ -73,12 +73,26 @@ def test_a_config_of_ours_is_whole_and_hints_fill_what_is_missing():
         ({"num_classes": -1}, "does not describe a model"),
         ({"class_names": ["a", 3]}, "does not describe a model"),
         ({"input_spec": {"size": 0}}, "does not describe a model"),
+        ({"extra": {"losses": [float("nan")]}}, "does not describe a model"),
         ({"input_spec": {"mean": [10**400, 1, 1]}}, "does not describe a model"),
+        ({"decision": {"temperatures": [10**400]}}, "temperatures of a decision must be finite"),
+        (
+            {"variant": {**VARIANTS["mobileone_s0"].to_dict(), "depths": [1.0, 1, 1, 1]}},
+            "depths must be a whole",
+        ),
     ],
 )
 def test_values_that_describe_no_model(change, message):
     with pytest.raises(CheckpointError, match=message):
         ModelConfig.from_dict(FULL.to_dict() | change, source="x.pt")
+
+
+def test_remarks_nested_beyond_any_use():
+    deep: list[object] = []
+    for _ in range(100_000):
+        deep = [deep]
+    with pytest.raises(CheckpointError, match="does not describe a model: maximum recursion"):
+        ModelConfig.from_dict(FULL.to_dict() | {"extra": {"deep": deep}}, source="x.pt")
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,10 @@
 """Downloads against a server in this process that can cut, change and refuse."""
 
+import gc
 import hashlib
 import json
 import threading
+import warnings
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
@@ -175,6 +177,19 @@ def test_a_server_that_refuses(server, tmp_path, status, expected):
         fetch(server.url, name="w")
     assert "\n" not in str(caught.value)
     assert files(tmp_path) == []
+
+
+@pytest.mark.parametrize("line", ["200 OK\r\nContent-Length: abc", "301 Moved\r\nLocation: http://[bad"])
+def test_a_server_that_answers_nonsense(server, monkeypatch, line):
+    def answer(handler):
+        handler.wfile.write(f"HTTP/1.0 {line}\r\n\r\nhello".encode())
+
+    monkeypatch.setattr(Handler, "do_GET", answer)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)  # urllib leaves open what redirects to nowhere
+        with pytest.raises(DownloadError, match="cannot fetch w from http"):
+            fetch(server.url, name="w")
+        gc.collect()
 
 
 def test_no_server_at_all(monkeypatch, tmp_path):

@@ -23,6 +23,18 @@ def test_a_folder_without_weights(tmp_path, refused):
     assert isinstance(folder, Path)
 
 
+def test_what_may_not_be_looked_at(tmp_path, monkeypatch):
+    with pytest.raises(CheckpointError, match=r"cannot read a{300}: File name too long"):
+        resolve("a" * 300)
+
+    def refused(path):  # as root, who runs tests too, may look everywhere
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "is_dir", refused)
+    with pytest.raises(CheckpointError, match=r"cannot read .*model\.pt: Permission denied"):
+        resolve(tmp_path / "model.pt")
+
+
 def test_a_run_folder_gives_its_best_weights(tmp_path, model, fused, same_state):
     save_model(fused, tmp_path / "last.safetensors", extra={"epoch": 9})
     (tmp_path / "config.json").write_text("{}")  # the run's, not a model's

@@ -26,6 +26,9 @@ def raising(error):
         (ConfigError("wanted this,\n got that"), 1, "mobileone: error: wanted this, got that"),
         (PreemptedError("stopped and saved"), 75, "mobileone: stopped and saved"),
         (KeyboardInterrupt(), 130, "mobileone: interrupted"),
+        (PermissionError(13, "Permission denied", "a/b"), 1, "mobileone: error: a/b: Permission denied"),
+        (OSError(28, "No space left on device"), 1, "mobileone: error: No space left on device"),
+        (OSError("something\nof a library's"), 1, "mobileone: error: something of a library's"),
     ],
 )
 def test_errors_are_a_line_and_a_code(capsys, error, code, line):
@@ -41,6 +44,35 @@ def test_a_warning_of_ours_is_a_note_and_told_once(capsys):
 
     assert guard(work, prog="mobileone") == 3
     assert capsys.readouterr() == ("", "mobileone: note: took these, not those\n")
+
+
+LONG = "a" * 300
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("info", LONG),
+        ("predict", "mobileone_s0", LONG),
+        ("predict", "mobileone_s0", "photo.jpg", "-o", f"{LONG}.csv"),
+        ("embed", "mobileone_s0", ".", "-o", f"{LONG}.npy"),
+        ("test", "mobileone_s0", "--data", LONG),
+        ("export", "mobileone_s0", "--format", "onnx", "-o", f"{LONG}.onnx"),
+        ("check-data", LONG),
+        ("calibrate", LONG, "--data", "digits"),
+        ("profile", LONG),
+        ("profile", f"{LONG}.onnx"),
+        ("bench", LONG),
+    ],
+    ids=" ".join,
+)
+def test_a_name_that_is_too_long_is_one_line(run, arguments):
+    code, out, err = run(*arguments)
+    assert (code, out) == (1, "")
+    assert err.startswith("mobileone: error: ")
+    assert "File name too long" in err
+    assert LONG in err
+    assert err.count("\n") == 1
 
 
 def test_a_bug_stays_a_traceback():
@@ -84,10 +116,16 @@ def test_a_command_is_read_and_not_run():
 
 
 @pytest.mark.skipif(os.name != "posix", reason="pipes of a shell")
-def test_a_reader_that_goes_away_is_no_error():
-    command = f"{sys.executable} -m mobileone weights | head -1; exit ${{PIPESTATUS[0]}}"
-    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=60)
-    assert (done.returncode, done.stderr) == (0, "")
+@pytest.mark.parametrize("arguments", [["weights"], ["check-data", "photos", "--workers", "0", "--json"]])
+def test_a_reader_that_has_gone_is_no_success_and_no_line(photos, tmp_path, arguments):
+    (photos / "train" / "cat" / "bad.jpg").write_bytes(b"not a picture")
+    command = [sys.executable, "-m", "mobileone", *arguments]
+    with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        process.stdout.close()
+        told = process.stderr.read().decode()
+    assert process.returncode == 141
+    assert "Traceback" not in told
+    assert "Broken pipe" not in told
 
 
 @pytest.mark.parametrize("with_torch", [True, False])

@@ -365,7 +365,7 @@ def read_manifest(artifact: str | os.PathLike[str]) -> Manifest:
             f"{path} has no manifest {beside.name} beside it, so its pre-processing and classes are unknown; "
             "copy both, or export again"
         ) from error
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, ConfigError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, ArithmeticError) as error:
         reason = " ".join(str(getattr(error, "strerror", None) or error).split())[:300]
         raise ArtifactError(f"{beside} is no manifest of this package: {reason}; export again") from error
     if manifest.format != kind.name or not manifest.files or not _is_within(path, manifest.files[0].name):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -103,10 +104,10 @@ class ModelConfig:
                 input_spec=_input_spec(values.get("input_spec")),
                 decision=_decision(values.get("decision")),
                 output_stride=_output_stride(values),
-                extra=dict(values.get("extra") or {}),
+                extra=_extra(values.get("extra")),
                 package_version=str(values.get("package_version")),
             )
-        except (TypeError, ValueError, KeyError, ArithmeticError) as error:
+        except (TypeError, ValueError, KeyError, ArithmeticError, RecursionError) as error:
             raise CheckpointError(
                 f"{source}: its config does not describe a model: {describe_error(error)}"
             ) from error
@@ -211,6 +212,12 @@ def _count(values: Mapping[str, Any], name: str) -> int | None:
     if type(value) is not int or value < 0:
         raise ConfigError(f"{name} must be a whole number, got {value!r}")
     return value
+
+
+def _extra(value: Any) -> dict[str, Any]:
+    extra = dict(value or {})
+    json.dumps(extra, allow_nan=False, default=str)  # raises where `info --json` would
+    return extra
 
 
 def _output_stride(values: Mapping[str, Any]) -> int:

@@ -25,7 +25,8 @@ PINS_NAME = "pins.json"
 TIMEOUT_S = 30.0
 LOCK_TIMEOUT_S = 3600.0
 CHUNK_BYTES = 2**18
-_NETWORK_ERRORS = (urllib.error.URLError, http.client.HTTPException, OSError)
+# A ValueError: a length that is no number, an address that is none.
+_NETWORK_ERRORS = (urllib.error.URLError, http.client.HTTPException, OSError, ValueError)
 
 
 def fetch(url: str, *, name: str, sha256_prefix: str = "") -> Path:

@@ -43,7 +43,7 @@ def resolve(source: str | os.PathLike[str]) -> Resolved:
     Names win over files; write `./name` for a file that is called like a variant.
 
     Raises:
-        CheckpointError: if there is nothing of that name, with the nearest known one.
+        CheckpointError: if there is nothing of that name, with the nearest known one, or it cannot be read.
         DownloadError: if it is published and cannot be had.
 
     >>> resolve("mobileone_s0").variant.num_features
@@ -57,10 +57,13 @@ def resolve(source: str | os.PathLike[str]) -> Resolved:
     if is_on_hub(text):
         return _hub(text)
     path = Path(source)
-    if path.is_dir():
-        return _folder(text, path)
-    if path.exists():
-        return Resolved(source=text, path=path)
+    try:
+        if path.is_dir():
+            return _folder(text, path)
+        if path.exists():
+            return Resolved(source=text, path=path)
+    except OSError as error:  # a name that is too long, a folder that may not be looked into
+        raise CheckpointError(f"cannot read {text}: {error.strerror or error}") from error
     near = difflib.get_close_matches(text, [*VARIANTS, *PUBLISHED], n=1)
     hint = f"; did you mean {near[0]}?" if near else ""
     raise CheckpointError(

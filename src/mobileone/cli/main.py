@@ -1,8 +1,8 @@
 """The `mobileone` command: reads arguments, runs one command, turns errors into one line and an exit code.
 
-0 done, 1 an error of ours (one line on stderr), 2 wrong usage, 75 training told to stop, and saved, 130
-interrupted, 143 stopped by SIGTERM (129 by SIGHUP). Results go to stdout, progress and messages to stderr. No
-torch is imported before a command needs it.
+0 done, 1 an error of ours or of a file (one line on stderr), 2 wrong usage, 75 training told to stop, and
+saved, 130 interrupted, 141 nobody reads the results, 143 stopped by SIGTERM (129 by SIGHUP). Results go to
+stdout, progress and messages to stderr. No torch is imported before a command needs it.
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ def guard(work: Callable[[], int], *, prog: str) -> int:
         with cleaned_up_on_signals(), safe_streams(), _noted(prog):
             return _told(work, prog)
     except BrokenPipeError:
-        return 0  # the reader of our output has gone (`| head`); what it wanted it has
+        return 141  # the reader of our output has gone (`| head`): no verdict, as where SIGPIPE kills
     except MobileOneError as error:  # of the streams themselves, after everything else
         print(f"{prog}: error: {error}", file=sys.stderr)
         return 1
@@ -111,6 +111,12 @@ def _told(work: Callable[[], int], prog: str) -> int:
         return REQUEUE
     except MobileOneError as error:
         print(f"{prog}: error: {_by_flags(str(error))}", file=sys.stderr)
+        return 1
+    except OSError as error:  # any path may be too long, forbidden, gone meanwhile or on a disk that is full
+        if isinstance(error, BrokenPipeError):
+            raise
+        where = "" if error.filename is None else f"{error.filename}: "
+        print(f"{prog}: error: {_by_flags(f'{where}{error.strerror or error}')}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print(f"{prog}: interrupted", file=sys.stderr)

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 from collections.abc import Mapping
 from typing import Any
+
+MAX_NUMBER = sys.float_info.max  # math.isfinite raises on integers beyond it
 
 
 def fault(value: Any, schema: Mapping[str, Any], path: str = "") -> str | None:
@@ -66,7 +69,7 @@ def _object_fault(value: dict[str, Any], schema: Mapping[str, Any], path: str) -
 
 
 def _is_of(value: Any, kind: str) -> bool:
-    is_number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    is_number = isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= MAX_NUMBER
     return {
         "null": value is None,
         "array": isinstance(value, list),
