@@ -185,18 +185,8 @@ class Train:
         stored = RunDir(run_dir)
         resume = {"no": False, "yes": True, "auto": stored.config.exists()}[self.resume]
         names = (
-            "data",
-            "task",
-            "exclude",
-            "init",
-            "input_size",
-            "device",
-            "on_bad_image",
-            "checkpoint_every",
-            "split",
-            "folds",
-            "fold",
-            "split_by",
+            *("data", "task", "exclude", "init", "input_size", "device", "on_bad_image", "checkpoint_every"),
+            *("split", "folds", "fold", "split_by"),
         )
         given = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
         if self.weights_key is not None:
@@ -204,7 +194,7 @@ class Train:
         settings = [*itertools.chain(*self.set)]
 
         def told(config: TrainConfig) -> TrainConfig:
-            return override(config.with_values(given), settings)
+            return override(config, settings, beside=given)
 
         given = {SHORT_NAMES.get(name, name): value for name, value in given.items()}
         named = [setting.partition("=")[0].strip() for setting in settings]
@@ -226,7 +216,8 @@ class Train:
             adapted = adapt(config, keep=replaced) if adapts else Adapted(config=config)
             config, notes = adapted.config, adapted.reasons
             if budget_s is not None:
-                adapted = within_budget(config, budget_s, keep=replaced if adapts else ("input_spec.size",))
+                keep = replaced if adapts else {*replaced, "input_spec.size"}
+                adapted = within_budget(config, budget_s, keep=keep)
                 config, notes = adapted.config, (*notes, *adapted.reasons)
         if self.dry_run:
             return self._plan(config, run_dir / "schedule.png")

@@ -332,10 +332,17 @@ def _first_difference(value: object, usual: object) -> str:
     return f"={value!r}"
 
 
-def override(config: TrainConfig, settings: Iterable[str]) -> TrainConfig:
+def override(
+    config: TrainConfig, settings: Iterable[str], *, beside: Mapping[str, Any] | None = None
+) -> TrainConfig:
     """`config` with fields replaced, each setting a text `field=value`, or `group.field=value`.
 
     Values are plain words and numbers, lists with commas, or JSON; `none` where a field may be None.
+
+    Args:
+        config: to begin with.
+        settings: the texts.
+        beside: values by full name, which are checked together with them; a setting wins.
 
     Raises:
         ConfigError: on an unknown field (with the nearest known one) or a value of the wrong type or range.
@@ -345,4 +352,4 @@ def override(config: TrainConfig, settings: Iterable[str]) -> TrainConfig:
     >>> override(TrainConfig(), ["mix.mixup=0.2", "mix.cutmix=1"]).mix
     Mix(mixup=0.2, cutmix=1.0, probability=1.0)
     """
-    return changed(config, settings, short_names=SHORT_NAMES)
+    return changed(config, settings, short_names=SHORT_NAMES, beside=beside or {})

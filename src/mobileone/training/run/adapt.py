@@ -77,7 +77,7 @@ def adapt(config: TrainConfig, *, keep: Container[str] = ()) -> Adapted:
             reasons.append(
                 f"input size {side} px: half of the training images have a short side of {short} px or less"
             )
-    trained = _trained_size(config.input_spec.size)
+    trained = trained_size(config.input_spec.size)
     if "progressive" not in keep and trains_fused and trained != config.input_spec.size:
         config = replace(config, progressive=(Phase(until=1.0, size=trained),))
     if "batch_size" not in keep and not config.probe.is_all:
@@ -93,8 +93,12 @@ def _suitable_side(short: int, *, trains_fused: bool) -> int:
     return (short + STRIDE // 2) // STRIDE * STRIDE if trains_fused else short // MULTIPLE * MULTIPLE
 
 
-def _trained_size(size: Size) -> Size:
-    """Of training images: as small as leaves the last feature map its places, in multiples of 16."""
+def trained_size(size: Size) -> Size:
+    """Of training images: as small as leaves the last feature map its places, in multiples of 16.
+
+    >>> [trained_size(size) for size in (192, 100, (96, 64))]
+    [176, 100, (80, 64)]
+    """
     height, width = (
         side - MULTIPLE if side % STRIDE == 0 and side > 2 * STRIDE else side for side in sides(size)
     )
