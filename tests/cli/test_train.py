@@ -142,15 +142,15 @@ def configured(run, photos, monkeypatch):
     """What `train` with these arguments would run, and of which notes, on a machine of a known pace."""
     told = []
 
-    class Enough(Exception):
+    class EnoughError(Exception):
         pass
 
     def fit(config, *, notes, **_):
         told.append((config, notes))
-        raise Enough
+        raise EnoughError
 
     def configured(*arguments):
-        with pytest.raises(Enough):
+        with pytest.raises(EnoughError):
             run("train", "--data", photos, "--run-dir", "never", *arguments)
         return told[-1]
 

@@ -161,6 +161,13 @@ def chosen(
     return Adapted(config=best, reasons=(line,))
 
 
+def as_long_as(config: TrainConfig, other: TrainConfig) -> Adapted:
+    """A configuration with what a budget has decided for another run, so that the two can be compared."""
+    like = _lasting(config, other.epochs, other.input_spec.size, other.progressive)
+    line = f"budget: {other.epochs} epochs up to {size_text(other.input_spec.size)} px, as another fold has"
+    return Adapted(config=like, reasons=(line,))
+
+
 def _lasting(config: TrainConfig, epochs: int, size: Size, phases: tuple[Phase, ...]) -> TrainConfig:
     """The configuration with so many epochs, of these sizes."""
     return replace(
@@ -236,7 +243,7 @@ def _sizes(config: TrainConfig, keep: Container[str]) -> Iterator[tuple[Size, tu
     """Sizes to choose from and what comes before them, the dearest first."""
     whole, phases = config.input_spec.size, config.progressive
     yield whole, phases
-    # What `adapt` puts in is no phase of a recipe: all training images are a little smaller than evaluation's.
+    # What `adapt` puts in is no phase of a recipe: all training images are a little smaller throughout.
     is_adapted = "progressive" not in keep and phases == (Phase(until=1.0, size=trained_size(whole)),)
     for share in (1.0, *SHARES):
         size = _scaled(whole, share, STRIDE if is_adapted else MULTIPLE)
