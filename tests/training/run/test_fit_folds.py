@@ -3,6 +3,7 @@
 import csv
 import json
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from mobileone.training.run.fit import fit
 from mobileone.training.run.fit_folds import fit_folds, summarize_folds
 from mobileone.training.run.run_dir import RunDir
 from mobileone.training.run.run_report import write_report
+from mobileone.training.watch.records import metrics_table
 
 pytest.importorskip("sklearn", reason="holding out needs scikit-learn, in the extra train")
 
@@ -43,6 +45,11 @@ def test_every_image_is_held_out_once_and_the_figures_are_summed_up(flat, tmp_pa
         "macro_f1",
         "balanced_acc",
     }
+    untested = [replace(record, val_loss=None, metrics={}) for record in results[2].records]
+    (tmp_path / "fold-3" / "metrics.csv").write_text(
+        metrics_table(untested)
+    )  # as before its first evaluation
+    assert summarize_folds(tmp_path).figures.keys() == {1, 2}
     shutil.rmtree(tmp_path / "fold-3")
     again, _ = fit_folds(config, run_dir=tmp_path, resume=True, progress=False)
     assert [each.best_value for each in again] == found

@@ -44,7 +44,7 @@ class HoldOut:
             raise ConfigError(f"fold={self.fold} says which fold, not of how many; set folds as well")
         require("hold_out.fold (fold)", 0 <= self.fold <= self.folds, f"in 1..{self.folds}", self.fold)
         require_choice("hold_out.by (split_by)", self.by, get_args(SplitBy))
-        require("hold_out.seed", self.seed >= 0, "0 or more", self.seed)
+        require("hold_out.seed", 0 <= self.seed < 2**32, "in 0..4294967295", self.seed)
 
     @property
     def is_on(self) -> bool:

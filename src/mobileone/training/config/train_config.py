@@ -145,6 +145,8 @@ class TrainConfig:
             require(name, getattr(self, name) >= 1, "at least 1", getattr(self, name))
         for name in ("seed", "max_skipped_steps", "patience"):
             require(name, getattr(self, name) >= 0, "0 or more", getattr(self, name))
+        # torch takes 64 bits, and counts are added.
+        require("seed", self.seed < 2**63, "below 2**63", self.seed)
         checked_task(self.task)
         if self.hold_out.is_on and self.val_data is not None:
             raise ConfigError(

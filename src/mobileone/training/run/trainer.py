@@ -185,14 +185,14 @@ class Trainer:
         """The averaged network on the validation images, the same result on every rank.
 
         Raises:
-            TrainingError: if its loss is not finite.
+            TrainingError: if its loss is not finite, or what to choose the best epoch by is not measured.
         """
         model = self.averaged
         if not self.config.compute.sync_bn:
             # Every rank has BatchNorm statistics of its own; what rank 0 saves is what is evaluated.
             self.dist.broadcast_(model.buffers())
         try:
-            return evaluate(
+            result = evaluate(
                 fused(model),
                 val_set,
                 batch_size=self.config.batch_size,
@@ -208,6 +208,13 @@ class Trainer:
                 f"after epoch {epoch + 1}, in validation, {error}; the files hold the epochs before it; try "
                 "a lower base_lr, or amp=off"
             ) from error
+        select = self.config.select
+        if select != "loss" and select not in result.metrics:
+            raise TrainingError(
+                f"select={select} was not measured after epoch {epoch + 1}: no validation image of that "
+                "class could be read; mend them, or choose by another figure"
+            )
+        return result
 
     def state_dict(self) -> dict[str, Any]:
         """What going on needs, beside the configuration and the progress."""
