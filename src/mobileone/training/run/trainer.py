@@ -25,6 +25,7 @@ from mobileone.model.network import MobileOne
 from mobileone.precision import AmpDtype, float32_products, resolve_amp
 from mobileone.ranks.distributed import Distributed
 from mobileone.reparam.fuse import reparameterize
+from mobileone.training.config.objective import Distill
 from mobileone.training.config.train_config import TrainConfig
 from mobileone.training.method.ema import ModelEma
 from mobileone.training.method.freeze import freeze_
@@ -251,11 +252,13 @@ class Trainer:
             raise ConfigError(f"there are two teachers: distill.teacher={named} and a module; pass one")
         source = named if module is None else module
         if source is None:
-            if distill.looks_once:
-                raise ConfigError(
-                    f"distill.views={distill.views} needs a teacher; set distill.teacher, or pass the same "
-                    "`teacher` to fit"
-                )
+            usual = Distill()
+            for name in ("views", "weight", "temperature", "features"):
+                if getattr(distill, name) != getattr(usual, name):
+                    raise ConfigError(
+                        f"distill.{name}={getattr(distill, name)} needs a teacher; set distill.teacher, or "
+                        "pass the same `teacher` to fit"
+                    )
             return None
         classes = tuple(self.train_set.classes)
         return open_teacher(
