@@ -13,7 +13,7 @@ from mobileone.calibration.thresholds import Target
 from mobileone.data.digits import load_digits
 from mobileone.data.fingerprint import Fingerprint
 from mobileone.decision import MAX_TEXT
-from mobileone.errors import ConfigError, DataError
+from mobileone.errors import BadImageError, ConfigError, DataError
 from mobileone.input_spec import InputSpec
 from mobileone.model.create import create_model
 from mobileone.training.run.run_dir import RunDir
@@ -85,6 +85,12 @@ def test_novel_images_are_told_by_their_logits(known, bold, tmp_path):
     assert [figures.score for figures in result.novelty] == ["energy", "max_logit"]
     assert result.novelty[0].auroc > 0.8
     assert result.decision.evidence["ood_images"] == 30
+    (tmp_path / "deep" / "bad.png").write_bytes(b"no image")
+    with pytest.raises(BadImageError, match=r"bad\.png"):
+        calibrate(model, source, ood=tmp_path, progress=False)
+    left = calibrate(model, source, ood=tmp_path, keep=0.9, on_bad_image="skip", progress=False)
+    assert "1 of the novel images could not be read" in left.notes
+    assert left.decision == result.decision
     other = calibrate(model, source, novelty="max_logit", progress=False)
     assert (other.decision.novelty, other.novelty) == ("max_logit", ())
 
@@ -147,6 +153,7 @@ def test_several_labels_an_image_get_sigmoids_and_thresholds(recalled, method):
     assert np.mean(result.decision.temperatures) == pytest.approx(3, rel=0.1)
     assert result.before.ece > 0.05 > 0.03 > result.after.ece
     assert result.before.counts.sum() == 6000
+    assert result.to_dict()["num_images"] == result.num_images == 1500
     given = result.decision.probabilities(model.rows.numpy(), task="multilabel") >= np.array(
         result.decision.thresholds
     )

@@ -176,7 +176,8 @@ def _lines(result: Calibration) -> list[str]:
     right = (
         "" if result.accepted_accuracy is None else f", {100 * result.accepted_accuracy:.2f} % of them right"
     )
-    sure = f"sure answers {100 * result.coverage:.1f} %{right}; of all {100 * result.accuracy:.2f} %"
+    what = "sure answers" if result.task == "singlelabel" else "labels given"
+    sure = f"{what} {100 * result.coverage:.1f} %{right}; of all {100 * result.accuracy:.2f} %"
     if told != "none":
         least, most = min(decision.thresholds), max(decision.thresholds)
         where = f"from {least:.4f} on" if least == most else f"from {least:.4f} to {most:.4f} on, by class"

@@ -3,6 +3,7 @@
 import csv
 import json
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,9 +12,12 @@ from mobileone.cli.main import main
 from mobileone.data.folder import find_images
 from mobileone.data.split_record import read_sides
 from mobileone.errors import ConfigError, DataError, TrainingError
+from mobileone.training.run.budget import Pace
 from mobileone.training.run.fit import fit
 from mobileone.training.run.fit_folds import fit_folds, summarize_folds
+from mobileone.training.run.run_dir import RunDir
 from mobileone.training.run.run_report import write_report
+from mobileone.training.watch.records import metrics_table
 
 pytest.importorskip("sklearn", reason="holding out needs scikit-learn, in the extra train")
 
@@ -42,9 +46,29 @@ def test_every_image_is_held_out_once_and_the_figures_are_summed_up(flat, tmp_pa
         "macro_f1",
         "balanced_acc",
     }
+    untested = [replace(record, val_loss=None, metrics={}) for record in results[2].records]
+    (tmp_path / "fold-3" / "metrics.csv").write_text(
+        metrics_table(untested)
+    )  # as before its first evaluation
+    assert summarize_folds(tmp_path).figures.keys() == {1, 2}
     shutil.rmtree(tmp_path / "fold-3")
     again, _ = fit_folds(config, run_dir=tmp_path, resume=True, progress=False)
     assert [each.best_value for each in again] == found
+
+
+def test_a_budget_is_shared_out_and_every_fold_has_the_same_epochs(flat, tmp_path, monkeypatch, capsys):
+    paces = iter([1.0, 2.0])  # another program wants the machine from the second fold on
+    measured = lambda config: Pace(  # noqa: E731
+        step_seconds=next(paces), image_seconds=0.0, steps_per_epoch=1, num_train=12, num_val=12
+    )
+    monkeypatch.setattr("mobileone.training.run.budget.measured", measured)
+    command = ["train", "--data", flat.data, "--run-dir", str(tmp_path), "--no-report", "--device", "cpu"]
+    settings = [f"model={json.dumps(flat.model.to_dict())}", "num_workers=0", "progressive=[]"]
+    assert main([*command, "--folds", "2", "--budget", "5s", "--set", *settings]) == 0
+    stored = [RunDir(tmp_path / f"fold-{fold}").stored_config() for fold in (1, 2)]
+    assert [config.epochs for config in stored] == [2, 2]
+    assert [config.optim.warmup_epochs for config in stored] == [0.4, 0.4]
+    assert "budget: 2 epochs up to 32 px, as another fold has" in capsys.readouterr().err
 
 
 def test_a_resumed_run_keeps_to_what_it_held_out(flat, tmp_path):

@@ -191,8 +191,12 @@ def _page(files: RunDir, config: TrainConfig, model: MobileOne, answers: Answers
     return document(f"Training of {name}", [f"<h1>{escape(name)}</h1>", *parts])
 
 
-def epoch_rows(files: RunDir) -> list[dict[str, str]]:
+def epoch_rows(files: RunDir, *, needs_test: bool = True) -> list[dict[str, str]]:
     """The lines of metrics.csv, one an epoch, whose numbers are numbers.
+
+    Args:
+        files: of the run.
+        needs_test: whether one of them must have been evaluated.
 
     Raises:
         TrainingError: if it is anything else.
@@ -203,8 +207,10 @@ def epoch_rows(files: RunDir) -> list[dict[str, str]]:
         numbers = [float(value) for row in rows for value in row.values() if value]
         if not rows or not {"epoch", "val_loss", "seconds", "images/s", "data_wait"} <= set(rows[0]):
             raise ValueError("it lacks columns, or lines")
-        if not all(math.isfinite(number) for number in numbers) or not any(row["val_loss"] for row in rows):
-            raise ValueError("no epoch was evaluated, or a number is not finite")
+        if needs_test and not any(row["val_loss"] for row in rows):
+            raise ValueError("no epoch was evaluated")
+        if not all(math.isfinite(number) for number in numbers):
+            raise ValueError("a number is not finite")
         if not all(row[name] for row in rows for name in ("epoch", "seconds", "images/s", "data_wait")):
             raise ValueError("a number is missing")
     except (OSError, ValueError, TypeError, csv.Error) as error:
