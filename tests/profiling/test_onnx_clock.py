@@ -1,7 +1,8 @@
 """ONNX Runtime as the clock: what it executes, and under which names."""
 
 import pytest
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 import mobileone
 from mobileone.errors import ProfileError
@@ -45,6 +46,42 @@ def test_optimized_merges_operators_and_keeps_their_layers(models, onnx_profiles
     assert {row.name for row in plain.rows("layer") if "Conv" in row.kinds} <= layers
     assert merged.protocol.optimized
     assert "graph optimizations on" in profile_report(merged)
+
+
+class Product(nn.Module):
+    """A matmul whose first factor is permuted."""
+
+    def __init__(self, order: tuple[int, ...]) -> None:
+        super().__init__()
+        self.order = order
+
+    def forward(self, x: Tensor, y: Tensor) -> Tensor:
+        return x.permute(self.order) @ y
+
+
+@pytest.mark.parametrize(
+    ("first", "order", "second", "macs"),
+    [
+        ((1, 64, 8), (0, 2, 1), (64, 16), 64 * 8 * 16),
+        ((2, 1, 16, 4), (0, 1, 3, 2), (3, 16, 5), 2 * 3 * 16 * 4 * 5),
+        ((4, 8, 16), (1, 0, 2), (8, 16, 5), 8 * 4 * 16 * 5),
+        ((4, 8, 16), (1, 2, 0), (8, 4, 5), 8 * 16 * 4 * 5),
+    ],
+)
+def test_a_product_that_was_merged_with_a_transpose_is_counted_as_before(first, order, second, macs):
+    profiles = [
+        mobileone.profile(
+            Product(order).eval(),
+            (torch.ones(first), torch.ones(second)),
+            optimized=optimized,
+            runs=1,
+            threads=1,
+            convention="macs",
+        )
+        for optimized in (False, True)
+    ]
+    assert [profile.macs for profile in profiles] == [macs, macs]
+    assert kinds(profiles[1]) == {"FusedMatMul": 1}
 
 
 def test_a_file_with_an_operator_nobody_has_is_refused(tmp_path):

@@ -1,5 +1,6 @@
 """Graphs of modules and of files, checked and named."""
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -9,7 +10,7 @@ from mobileone.errors import ProfileError
 from mobileone.profiling import onnx_model
 from mobileone.profiling.onnx_model import export_module
 
-from .conftest import NEEDS_PROFILE, X, conv_file
+from .conftest import NEEDS_PROFILE, X, conv_file, onnx_file
 
 onnx = pytest.importorskip("onnx", reason=NEEDS_PROFILE)
 pytest.importorskip("onnxruntime", reason=NEEDS_PROFILE)
@@ -34,6 +35,22 @@ def test_a_file_that_is_none_is_refused(tmp_path, content):
     path.write_bytes(content)
     with pytest.raises(ProfileError, match="is not an ONNX model"):
         mobileone.profile(path, runs=1)
+
+
+def test_weights_in_constant_nodes_are_parameters_and_shapes_there_are_none(tmp_path):
+    make, weight = onnx.helper.make_node, np.ones((4, 3, 3, 3), np.float32)
+    product = make("Conv", ["x", "w"], ["c"])
+    flat = make("Reshape", ["c", "shape"], ["y"])
+    shape = ("shape", np.array([1, -1]))
+    as_weights = onnx_file(tmp_path / "a.onnx", [product, flat], weights=[("w", weight), shape])
+    constants = [
+        make("Constant", [], [name], value=onnx.numpy_helper.from_array(value))
+        for name, value in (("w", weight), shape)
+    ]
+    as_nodes = onnx_file(tmp_path / "b.onnx", [*constants, product, flat])
+    first, second = (mobileone.profile(path, runs=1, threads=1) for path in (as_weights, as_nodes))
+    assert first.num_parameters == second.num_parameters == weight.size
+    assert (first.macs, first.total().parameter_bytes) == (second.macs, second.total().parameter_bytes)
 
 
 def test_made_up_biases_go_and_real_ones_stay():

@@ -9,6 +9,7 @@ import tempfile
 import time
 import weakref
 from collections import defaultdict
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -174,12 +175,22 @@ def _operators(
                 name=node.name,
                 kind=_kind(node, tensors),
                 layer=layers[node.name],
-                inputs=tuple(tensors[name] for name in node.input if name in tensors),
+                inputs=_as_multiplied(node, [tensors[name] for name in node.input if name in tensors]),
                 outputs=tuple(tensors[name] for name in outputs if name in tensors),
                 time_ms=interquartile_mean(times[node.name]),
             )
         )
     return tuple(operators)
+
+
+def _as_multiplied(node: onnx.NodeProto, inputs: list[Operand]) -> tuple[Operand, ...]:
+    """The inputs; of a product that the runtime has merged with a Transpose, the first as (..., rows, inner)."""
+    flags = {attribute.name: attribute.i for attribute in node.attribute}
+    if node.op_type == "FusedMatMul" and flags.get("transA"):
+        shape = list(inputs[0].shape)  # (..., inner, rows), or (inner, ..., rows)
+        shape.append(shape.pop(0 if flags.get("transBatchA") else -2))
+        inputs[0] = replace(inputs[0], shape=tuple(shape))
+    return tuple(inputs)
 
 
 def _kind(node: onnx.NodeProto, tensors: dict[str, Operand]) -> str:

@@ -167,12 +167,17 @@ def dtype_name(elem_type: int) -> str:
 
 
 def initializers(graph: onnx.GraphProto) -> dict[str, Operand]:
-    """Constants of a graph by name."""
+    """Constants of a graph by name: its initializers, and the tensors of its Constant nodes."""
+    tensors = {tensor.name: tensor for tensor in graph.initializer}
+    for node in graph.node:
+        for attribute in node.attribute if node.op_type == "Constant" else ():
+            if attribute.name == "value":
+                tensors[node.output[0]] = attribute.t
     found = {}
-    for tensor in graph.initializer:
+    for name, tensor in tensors.items():
         dtype = dtype_name(tensor.data_type)
         weight = dtype in WEIGHT_DTYPES and len(tensor.dims) > 0
-        found[tensor.name] = Operand(tuple(tensor.dims), dtype, weight)
+        found[name] = Operand(tuple(tensor.dims), dtype, weight)
     return found
 
 
