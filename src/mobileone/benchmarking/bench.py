@@ -25,13 +25,13 @@ from mobileone.benchmarking.bench_result import (
     Recommendation,
     group,
 )
+from mobileone.benchmarking.candidate import Candidate
 from mobileone.benchmarking.candidate_builder import (
     CandidateBuilder,
     CandidateGrid,
     Quantizer,
     choose_backends,
 )
-from mobileone.benchmarking.candidate import Candidate
 from mobileone.benchmarking.card import Card, find_card
 from mobileone.benchmarking.ceilings import Ceilings, can_measure_ceilings, measure_ceilings
 from mobileone.benchmarking.floor import Floor, NetworkShapes
