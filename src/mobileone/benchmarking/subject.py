@@ -14,7 +14,7 @@ from mobileone.benchmarking.floor import NetworkShapes
 from mobileone.distribution import needing_pytorch
 from mobileone.errors import ConfigError
 from mobileone.imagenet import resolve_classes
-from mobileone.input_spec import InputSpec, Size
+from mobileone.input_spec import InputSpec, Size, square_or_sides
 
 if TYPE_CHECKING:
     from mobileone.model.network import MobileOne
@@ -142,14 +142,16 @@ def _artifact(path: Path, titles: dict[str, str], shapes: Mapping[str, NetworkSh
     if not manifest.num_classes:
         raise ConfigError(f"{path} has no classifier (num_classes=0); {WITH_CLASSIFIER}")
     network = _title(manifest.variant, str(path), manifest.weights_sha256, titles)
-    like, size = shapes.get(network), (manifest.tensor.height, manifest.tensor.width)
+    like, tensor = shapes.get(network), manifest.tensor
     return BenchSubject(
         source=str(path),
         network=network,
         input_spec=manifest.input_spec,
         num_classes=manifest.num_classes,
         class_names=manifest.class_names,
-        shapes=None if like is None else replace(like, input_size=size),
+        shapes=None
+        if like is None
+        else replace(like, input_size=square_or_sides(tensor.height, tensor.width)),
         artifact=path,
         manifest=manifest,
     )
