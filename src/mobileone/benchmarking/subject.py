@@ -15,6 +15,7 @@ from mobileone.distribution import needing_pytorch
 from mobileone.errors import ConfigError
 from mobileone.imagenet import resolve_classes
 from mobileone.input_spec import InputSpec, Size, square_or_sides
+from mobileone.variants import VARIANTS, Variant
 
 if TYPE_CHECKING:
     from mobileone.model.network import MobileOne
@@ -32,8 +33,8 @@ class BenchSubject:
         input_spec: how photos become its input.
         num_classes: length of the logits.
         class_names: one a class; None where unknown.
-        shapes: for the floor; None for an artifact whose network is not given too: its manifest does not tell
-            the dilation.
+        shapes: for the floor; None for an artifact of a variant that is nobody's, whose network is not given
+            too.
         model: the fused network; None for an artifact.
         artifact: the file; None for a network.
         manifest: the artifact's.
@@ -73,7 +74,7 @@ def read_subjects(
     if not sources:
         raise ConfigError("nothing to benchmark: give at least one MODEL")
     titles: dict[str, str] = {}  # by the hash of the weights
-    shapes: dict[str, NetworkShapes] = {}  # of networks, by their titles
+    variants: dict[str, Variant] = {}  # of networks, by their titles
     found = []
     if input_size is not None and all(_is_artifact(source) for source in sources):
         raise ConfigError("exported files are for one size; export them with another input_size instead")
@@ -83,10 +84,10 @@ def read_subjects(
         source = sources[index]
         if not is_artifact[index]:
             found.append(_network(source, titles, input_size, weights_key))
-            assert found[-1].shapes is not None
-            shapes[found[-1].network] = found[-1].shapes
+            assert found[-1].model is not None
+            variants[found[-1].network] = found[-1].model.variant
         else:
-            found.append(_artifact(Path(source), titles, shapes))  # type: ignore[arg-type]
+            found.append(_artifact(Path(source), titles, variants))  # type: ignore[arg-type]
     if class_names is None:
         return found
     return [replace(each, class_names=resolve_classes(each.num_classes, class_names)) for each in found]
@@ -137,12 +138,12 @@ def _network(
     )
 
 
-def _artifact(path: Path, titles: dict[str, str], shapes: Mapping[str, NetworkShapes]) -> BenchSubject:
+def _artifact(path: Path, titles: dict[str, str], variants: Mapping[str, Variant]) -> BenchSubject:
     manifest = read_manifest(path)
     if not manifest.num_classes:
         raise ConfigError(f"{path} has no classifier (num_classes=0); {WITH_CLASSIFIER}")
     network = _title(manifest.variant, str(path), manifest.weights_sha256, titles)
-    like, tensor = shapes.get(network), manifest.tensor
+    variant, tensor = variants.get(network) or VARIANTS.get(manifest.variant), manifest.tensor
     return BenchSubject(
         source=str(path),
         network=network,
@@ -150,8 +151,14 @@ def _artifact(path: Path, titles: dict[str, str], shapes: Mapping[str, NetworkSh
         num_classes=manifest.num_classes,
         class_names=manifest.class_names,
         shapes=None
-        if like is None
-        else replace(like, input_size=square_or_sides(tensor.height, tensor.width)),
+        if variant is None
+        else NetworkShapes(
+            variant=variant,
+            input_size=square_or_sides(tensor.height, tensor.width),
+            num_classes=manifest.num_classes,
+            in_chans=tensor.channels,
+            output_stride=manifest.output_stride,
+        ),
         artifact=path,
         manifest=manifest,
     )
