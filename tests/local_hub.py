@@ -21,9 +21,9 @@ LARGE = (".safetensors", ".bin", ".onnx")
 
 
 class Refusal(Exception):  # noqa: N818, it is an answer
-    def __init__(self, status: int, code: str = "", message: str = "") -> None:
+    def __init__(self, status: int, code: str = "", message: str = "", commit: str = "") -> None:
         super().__init__(message)
-        self.status, self.code, self.message = status, code, message or code
+        self.status, self.code, self.message, self.commit = status, code, message or code, commit
 
 
 @dataclass
@@ -131,6 +131,7 @@ class _Handler(BaseHTTPRequestHandler):
                 self._file(path)
         except Refusal as refusal:
             headers = {"X-Error-Code": refusal.code, "X-Error-Message": refusal.message}
+            headers["X-Repo-Commit"] = refusal.commit
             self._send(refusal.status, b"", {name: value for name, value in headers.items() if value})
 
     def _send(self, status: int, content: bytes, headers: Mapping[str, str]) -> None:
@@ -169,7 +170,7 @@ class _Handler(BaseHTTPRequestHandler):
         sha = repository.find(revision)
         content = repository.commits[sha].get(file)
         if content is None:
-            raise Refusal(404, "EntryNotFound")
+            raise Refusal(404, "EntryNotFound", commit=sha)
         etag = f'"{hashlib.sha1(content).hexdigest()}"'
         headers = {"X-Repo-Commit": sha, "ETag": etag, "Accept-Ranges": "bytes"}
         if wanted := self.headers.get("Range"):

@@ -46,6 +46,11 @@ def test_other_channel_counts_get_the_average_colour():
     assert InputSpec.for_channels(5).mean == pytest.approx((sum(IMAGENET_MEAN) / 3,) * 5)
 
 
+def test_no_number_of_channels_that_would_fill_the_memory():
+    with pytest.raises(ConfigError, match=r"at most 65536 .*, got 65537"):
+        InputSpec.for_channels(65_537)
+
+
 @pytest.mark.parametrize(
     "options",
     [

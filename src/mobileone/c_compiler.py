@@ -15,7 +15,7 @@ from pathlib import Path
 from mobileone.cache import cache_dir
 from mobileone.errors import ConfigError, ExportError, MissingExtraError
 
-TIMEOUT_S = 300
+TIMEOUT_S = 1200  # zig's first compilation for a system builds that system's C library
 FLAGS = ("-std=c11", "-O2")
 
 

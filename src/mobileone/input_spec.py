@@ -9,7 +9,7 @@ from numbers import Integral, Real
 from typing import Any, Literal, TypeAlias
 
 from mobileone.errors import ConfigError
-from mobileone.limits import INPUT_SIZE
+from mobileone.limits import CHANNELS, INPUT_SIZE
 
 Interpolation = Literal["bilinear", "bicubic"]
 Fit = Literal["crop", "letterbox"]
@@ -108,7 +108,13 @@ class InputSpec:
 
     @classmethod
     def for_channels(cls, in_chans: int, *, size: Size = 224) -> InputSpec:
-        """ImageNet's statistics for 3 channels, their average over the colours for any other number."""
+        """ImageNet's statistics for 3 channels, their average over the colours for any other number.
+
+        Raises:
+            ConfigError: on more channels than a file may ask for: a few bytes there are a value each here.
+        """
+        if in_chans > CHANNELS.value:
+            raise ConfigError(f"input channels must be at most {CHANNELS}, got {in_chans}")
         if in_chans == len(IMAGENET_MEAN):
             return cls(size=size)
         average = (sum(IMAGENET_MEAN) / 3, sum(IMAGENET_STD) / 3)

@@ -6,6 +6,7 @@ import sys
 from dataclasses import replace
 
 import pytest
+import torch
 
 from mobileone.benchmarking import bench as bench_module
 from mobileone.benchmarking import candidate_builder
@@ -15,6 +16,7 @@ from mobileone.benchmarking.bench_report import bench_report
 from mobileone.benchmarking.candidate_builder import CandidateBuilder
 from mobileone.benchmarking.card import Card
 from mobileone.benchmarking.latency import Latency
+from mobileone.checkpoint.load import load_model
 from mobileone.checkpoint.store import save_model
 from mobileone.errors import ConfigError
 from mobileone.exporting.export import export
@@ -107,6 +109,29 @@ def test_rows_come_by_batch_size_and_median_with_a_floor_and_a_recommendation(qu
     assert (found.protocol.seed, found.protocol.runtimes) == (3, ("fake 1",))
     assert found.eval_data is None
     assert found.protocol.input == "tiny: seeded noise, 32×32"
+
+
+def test_a_network_and_its_export_for_another_size_are_held_against_their_own_floors(quick, tiny, tmp_path):
+    quick(1.0, 1.0, 1.0)
+    path = save_model(create_model(tiny, num_classes=2, form="inference"), tmp_path / "net.pt")
+    small = export(load_model(path), tmp_path / "small.pt2", format="torch", input_size=32).path
+    found = bench(
+        path, small, backends=("torch",), baselines=("PyTorch fused",), input_size=64, progress=False
+    )
+    floors = {row.artifact or row.backend: row.floor.milliseconds for row in found.rows}
+    assert floors["PyTorch fused"] == floors["torch"] > 1.5 * floors[str(small)]
+    assert found.protocol.input == "tiny: seeded noise, 64×64; tiny (small.pt2): seeded noise, 32×32"
+
+
+def test_the_command_writes_what_was_measured(quick, tiny, tmp_path):
+    quick(1.0)
+    state = create_model(tiny, num_classes=2, form="inference").state_dict()
+    torch.save({"a": state, "b": {name: value + 1 for name, value in state.items()}}, tmp_path / "two.pt")
+    found = bench(
+        tmp_path / "two.pt", backends=("torch",), baselines=(), input_size=(64, 32), weights_key="b",
+        progress=False,
+    )  # fmt: skip
+    assert found.recommendations[0].command.endswith("two.pt2 --input-size 64x32 --weights-key b")
 
 
 def test_what_is_recommended_needs_no_command_where_nothing_is_to_be_written(quick, model):

@@ -36,7 +36,15 @@ def test_an_artifact_carries_the_title_of_its_network_wherever_it_stands(model, 
     assert (network.network, artifact.network) == ("tiny", "tiny")
     assert (artifact.artifact, artifact.model) == (path, None)
     assert artifact.manifest.format == "torch"
-    assert artifact.shapes is None, "of a variant that nobody knows there is no floor"
+    assert artifact.shapes == network.shapes
+    (alone,) = read_subjects([path])
+    assert alone.shapes is None, "nobody knows a variant of that name"
+
+
+def test_an_artifact_alone_has_shapes_with_its_networks_dilation(tmp_path):
+    model = create_model("mobileone_s0", num_classes=3, form="inference", output_stride=16).eval()
+    (alone,) = read_subjects([export(model, tmp_path / "net.pt2", format="torch", input_size=64).path])
+    assert (alone.shapes.output_stride, alone.shapes.input_size) == (16, 64)
 
 
 def test_what_cannot_be_benchmarked(tmp_path):

@@ -12,8 +12,12 @@ from mobileone.calibration.scaling import fit_scaling
 from mobileone.calibration.thresholds import Target
 from mobileone.data.digits import load_digits
 from mobileone.data.fingerprint import Fingerprint
-from mobileone.errors import ConfigError, DataError
+from mobileone.decision import MAX_TEXT
+from mobileone.errors import BadImageError, ConfigError, DataError
+from mobileone.input_spec import InputSpec
+from mobileone.model.create import create_model
 from mobileone.training.run.run_dir import RunDir
+from mobileone.variants import Variant
 
 pytest.importorskip("sklearn", reason="needs scikit-learn")
 
@@ -81,6 +85,12 @@ def test_novel_images_are_told_by_their_logits(known, bold, tmp_path):
     assert [figures.score for figures in result.novelty] == ["energy", "max_logit"]
     assert result.novelty[0].auroc > 0.8
     assert result.decision.evidence["ood_images"] == 30
+    (tmp_path / "deep" / "bad.png").write_bytes(b"no image")
+    with pytest.raises(BadImageError, match=r"bad\.png"):
+        calibrate(model, source, ood=tmp_path, progress=False)
+    left = calibrate(model, source, ood=tmp_path, keep=0.9, on_bad_image="skip", progress=False)
+    assert "1 of the novel images could not be read" in left.notes
+    assert left.decision == result.decision
     other = calibrate(model, source, novelty="max_logit", progress=False)
     assert (other.decision.novelty, other.novelty) == ("max_logit", ())
 
@@ -123,6 +133,14 @@ def test_what_makes_no_sense_is_refused(recalled, bold, number, change, error, t
         calibrate(model, source, progress=False, **change)
 
 
+def test_a_network_of_any_size_says_what_runs_it():
+    many = Variant("many", (8, 8, 16, 16), num_conv_branches=4, depths=(1, 1, 1, 1))
+    model = create_model(many, num_classes=10, input_spec=InputSpec(size=32))
+    assert len(str(model)) > MAX_TEXT  # as of every published one
+    decision = calibrate(model, "digits", progress=False).decision
+    assert decision.evidence["runs"] == "in train form"
+
+
 @pytest.mark.parametrize("method", ["temperature", "vector"])
 def test_several_labels_an_image_get_sigmoids_and_thresholds(recalled, method):
     random = np.random.default_rng(0)
@@ -135,6 +153,7 @@ def test_several_labels_an_image_get_sigmoids_and_thresholds(recalled, method):
     assert np.mean(result.decision.temperatures) == pytest.approx(3, rel=0.1)
     assert result.before.ece > 0.05 > 0.03 > result.after.ece
     assert result.before.counts.sum() == 6000
+    assert result.to_dict()["num_images"] == result.num_images == 1500
     given = result.decision.probabilities(model.rows.numpy(), task="multilabel") >= np.array(
         result.decision.thresholds
     )

@@ -1,5 +1,6 @@
 """The page has every figure and loads nothing."""
 
+import numpy as np
 import pytest
 
 from mobileone.calibration.calibrate import calibrate
@@ -25,3 +26,13 @@ def test_a_page_of_its_own(recalled, bold, tmp_path, per_class):
         assert f"{before} → {after}" in text
     assert text.count("<tr><td") >= (4 if per_class else 1) + len(result.decision.evidence)
     assert [path.name for path in tmp_path.iterdir()] == ["c.html"]
+
+
+def test_of_several_labels_an_image_no_answer_is_top1(recalled, tmp_path):
+    labels = np.random.default_rng(0).random((300, 4)) < 0.5
+    model, source = recalled((2.0 * labels - 1).astype(np.float32), labels)
+    model.task = "multilabel"
+    result = calibrate(model, source, progress=False)
+    text = write_calibration_page(result, tmp_path / "c.html", title="run").read_text(encoding="utf-8")
+    assert "of the labels of 300 images told rightly at 0.5" in text
+    assert "top-1" not in text

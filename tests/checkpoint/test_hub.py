@@ -72,11 +72,16 @@ def test_repositories_of_every_kind_then_offline(hub, tmp_path):
     asked = [path for command, path in hub.requests if command == "GET" and path.endswith("safetensors")]
     assert len(asked) == 2  # tiny once for both revisions, bare once
     hub.requests.clear()
-    assert ask(hub, tmp_path, *sources[:3], "hf-hub:someone/else", HF_HUB_OFFLINE="1") == [
-        *answers[:3],
-        "hf-hub:someone/else has no model.safetensors or pytorch_model.bin, or the hub is out of reach",
+    out_of_reach = "cannot fetch config.json of {}: it is not cached, and the hub is out of reach"
+    assert ask(hub, tmp_path, *sources, "hf-hub:someone/else", HF_HUB_OFFLINE="1") == [
+        *answers,
+        out_of_reach.format("hf-hub:someone/else"),
     ]
     assert hub.requests == []
+    # Weights alone are no model: what images they expect stands in the file that is missing.
+    for config in tmp_path.glob("hf/hub/models--someone--old/snapshots/*/config.json"):
+        config.unlink()
+    assert ask(hub, tmp_path, sources[2], HF_HUB_OFFLINE="1") == [out_of_reach.format(sources[2])]
 
 
 def test_what_the_hub_does_not_give(hub, tmp_path):

@@ -128,6 +128,12 @@ def test_absurd_numbers_of_units_and_branches_are_refused(tiny):
         infer(shapes | {"stages.0.0.conv_kxk.9999.conv.weight": (16, 1, 3, 3)})
 
 
+def test_a_header_alone_cannot_ask_for_a_value_per_channel(tiny):
+    # Tensors of no element type known here have a shape, and take no bytes of the file.
+    with pytest.raises(CheckpointError, match="65537 input channels, at most 65536"):
+        infer(expected_shapes(tiny, form="inference", in_chans=65_537))
+
+
 @pytest.mark.parametrize(
     ("change", "expected"),
     [

@@ -86,6 +86,8 @@ def test_a_name_wins_over_a_file_of_that_name(tmp_path, monkeypatch):
     [
         (["best.safetensors", "last.safetensors", "model.safetensors"], "best.safetensors"),
         (["last.safetensors", "model.safetensors"], "last.safetensors"),
+        (["best.pt", "last.pt"], "best.pt"),
+        (["last.pt"], "last.pt"),
         (["pytorch_model.bin", "model.safetensors"], "model.safetensors"),
         (["pytorch_model.bin"], "pytorch_model.bin"),
     ],

@@ -1,5 +1,7 @@
 """Weights and config within what others pickle."""
 
+import copy
+import warnings
 from pathlib import Path
 
 import pytest
@@ -10,7 +12,9 @@ from mobileone.checkpoint.config import ModelConfig
 from mobileone.checkpoint.load import load_model
 from mobileone.checkpoint.pickle_values import Record, StorageRef, TensorRef
 from mobileone.checkpoint.state_finder import find_config, find_tables
+from mobileone.decision import Decision
 from mobileone.errors import CheckpointError, MobileOneWarning
+from mobileone.model.create import create_model
 
 
 def test_training_checkpoints_of_others(tmp_path, model, same_state):
@@ -116,6 +120,62 @@ def test_a_network_of_ours_that_was_changed_is_refused(tmp_path, fused, refused)
     fused.stem.register_forward_hook(print)
     torch.save({"model": fused}, path)
     refused(path)
+
+
+def own_modules(unit):
+    """What may be changed in a unit without its tensors telling, and how the refusal begins."""
+    yield unit.bn, "eps", 1e-3, "bn in it has eps=(0.001,), not (1e-05,)"
+    yield unit.conv, "padding_mode", "reflect", "conv in it has padding_mode=('reflect',), not ('zeros',)"
+    yield unit.conv, "stride", (1, 1), r"conv in it has stride=(1, 1), not (2, 2)"
+
+
+@pytest.mark.parametrize("which", range(3))
+def test_settings_that_the_weights_do_not_tell_are_refused(tmp_path, model, refused, which):
+    torch.save(model, tmp_path / "whole.pt")
+    load_model(tmp_path / "whole.pt")
+    part, name, value, message = list(own_modules(model.stages[0][0].conv_kxk[1]))[which]
+    setattr(part, name, value)
+    torch.save(model, tmp_path / "changed.pt")
+    assert f"stages.0.0.conv_kxk.1.{message}" in refused(tmp_path / "changed.pt")
+
+
+def test_another_attention_is_refused(tmp_path, fused, refused):
+    fused.stem.attn = nn.Sigmoid()
+    torch.save(fused, tmp_path / "changed.pt")
+    assert "stem.attn in it is of class torch.nn.modules.activation.Sigmoid" in refused(
+        tmp_path / "changed.pt"
+    )
+
+
+def test_a_pickled_network_keeps_its_dilation_alone_and_beside_others(tmp_path, tiny):
+    features = create_model(tiny, features_only=True, output_stride=16).eval()
+    beside = nn.ModuleDict({"backbone": features, "neck": nn.BatchNorm2d(3, eps=0.1)})
+    x = torch.randn(1, 3, 64, 64)
+    for name, content in (
+        ("alone", features),
+        ("beside", beside),
+        ("averaged", {"model": features, "ema": copy.deepcopy(features)}),
+    ):
+        torch.save(content, tmp_path / name)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", MobileOneWarning)
+            loaded = load_model(tmp_path / name, features_only=True)
+        assert loaded.output_stride == 16
+        torch.testing.assert_close(loaded(x)[-1], features(x)[-1])
+
+
+def test_a_pickled_network_keeps_its_calibration_until_it_looks_otherwise(tmp_path, fused, refused):
+    fused.decision = Decision(temperatures=(1.5,), thresholds=(0.7,), evidence={"n": 3})
+    torch.save(fused, tmp_path / "calibrated.pt")
+    assert load_model(tmp_path / "calibrated.pt").decision == fused.decision
+    fused.set_input_size(96)
+    torch.save(fused, tmp_path / "other_size.pt")
+    assert load_model(tmp_path / "other_size.pt").decision is None
+    spoilt = Decision(temperatures=(1.5,))
+    object.__setattr__(spoilt, "temperatures", (float("nan"),))
+    fused._decided = (spoilt, fused.input_spec)
+    torch.save(fused, tmp_path / "spoilt.pt")
+    assert "temperatures of a decision must be finite" in refused(tmp_path / "spoilt.pt")
 
 
 def test_whose_config_is_read():

@@ -9,6 +9,7 @@ from safetensors import safe_open
 from mobileone.checkpoint.convert import convert
 from mobileone.checkpoint.inspect import describe
 from mobileone.checkpoint.load import load_model
+from mobileone.checkpoint.published import ORIGIN_KEY
 from mobileone.checkpoint.store import load_state, save_model, save_state
 from mobileone.decision import Decision
 from mobileone.errors import CheckpointError, ConfigError, MobileOneError
@@ -231,3 +232,13 @@ def test_weights_keep_their_licence_in_every_form_and_file(tmp_path, model, feat
     loaded = load_model(copied, form="train", features_only=features_only)
     assert loaded.licence == "apple"
     assert reparameterize(loaded.eval()).licence == "apple"
+
+
+def test_weights_keep_the_name_of_the_published_ones_that_they_began_with(tmp_path, model):
+    save_model(model, tmp_path / "converted.safetensors", extra={ORIGIN_KEY: "mobileone_s0.apple_in1k"})
+    loaded = load_model(tmp_path / "converted.safetensors")
+    torch.save(loaded, tmp_path / "whole.pt")
+    save_model(reparameterize(load_model(tmp_path / "whole.pt")), tmp_path / "saved.pt")
+    for name in ("whole.pt", "saved.pt"):
+        again = load_model(tmp_path / name)
+        assert (again.began_with, again.licence) == ("mobileone_s0.apple_in1k", "apple")

@@ -1,7 +1,9 @@
 """The check-data command."""
 
 import json
+import shutil
 
+import pytest
 from PIL import Image
 
 
@@ -59,3 +61,54 @@ def test_a_list_is_checked_split_by_split(run, label_list):
     splits = json.loads(out)["splits"]
     assert {name: split["num_images"] for name, split in splits.items()} == {"train": 24, "val": 8}
     assert splits["train"]["per_class"] == {"bright": 12, "red": 12}
+
+
+def checked(run, *arguments):
+    """Images of every split, or the error."""
+    code, out, err = run("check-data", *arguments, "--workers", 0, "--json")
+    return {name: each["num_images"] for name, each in json.loads(out)["splits"].items()} if not code else err
+
+
+@pytest.mark.parametrize("split", ["train", "val"])
+def test_shards_of_one_split_are_checked(run, photos, tmp_path, split):
+    """The other was said to be missing."""
+    pytest.importorskip("webdataset", reason="shards need webdataset, an extra")
+    source = photos if split == "train" else photos / "val"
+    shutil.rmtree(photos / "val") if split == "train" else None
+    run("shard", source, "-o", tmp_path / "out", "--workers", 0)
+    wanted = {split: {"train": 16, "val": 6}[split]}
+    assert checked(run, tmp_path / "out") == wanted
+    assert checked(run, tmp_path / "out" / f"{split}-000000.tar") == wanted
+    index = tmp_path / "out" / f"{split}-000000.json"
+    index.write_text(json.dumps(json.loads(index.read_text()) | {"shards": {}}))
+    assert checked(run, tmp_path / "out") == checked(run, tmp_path / "out" / f"{split}-000000.tar") == wanted
+
+
+def test_shards_of_both_splits_are_checked_by_any_name(run, photos, tmp_path):
+    pytest.importorskip("webdataset", reason="shards need webdataset, an extra")
+    run("shard", photos, "-o", tmp_path / "out", "--workers", 0)
+    train, val = (tmp_path / "out" / f"{split}-000000.tar" for split in ("train", "val"))
+    assert checked(run, tmp_path / "out") == checked(run, train) == {"train": 16, "val": 6}
+    assert checked(run, val) == {"val": 6}
+    assert checked(run, val, "--val-data", train) == {"train": 6, "val": 16}
+    train.unlink()
+    assert "train-000000.tar cannot be read" in checked(run, tmp_path / "out")
+
+
+def test_a_split_of_the_hub_that_is_named_is_checked(run, photos, tmp_path, monkeypatch):
+    """Another than train, val and test was replaced by the one for validation."""
+    datasets = pytest.importorskip("datasets", reason="datasets is not installed")
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    features = datasets.Features({"image": datasets.Image(), "label": datasets.ClassLabel(names=["a", "b"])})
+
+    def made(number):
+        paths = sorted((photos / "train").rglob("*.jpg"))[:number]
+        rows = [{"image": {"bytes": path.read_bytes(), "path": None}, "label": 0} for path in paths]
+        return datasets.Dataset.from_list(rows, features=features)
+
+    datasets.DatasetDict(train=made(5), validation=made(4), extra=made(3)).save_to_disk(tmp_path / "saved")
+    data = f"hf:{tmp_path}/saved"
+    assert checked(run, f"{data}:extra") == {"val": 3}
+    assert checked(run, f"{data}:train") == {"train": 5}
+    assert "are in both train and val" in checked(run, data)
+    assert "are in both" in checked(run, f"{data}:extra", "--val-data", f"{data}:validation")

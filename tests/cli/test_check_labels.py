@@ -33,6 +33,16 @@ def test_a_table_and_a_page_and_what_train_makes_of_them(run, model_file, photos
     assert (code, "images left out by" in err) == (0, True)
 
 
+def test_class_folders_themselves_are_looked_at(run, model_file, photos, tmp_path):
+    """As --help says; they were refused for lack of train/."""
+    code, _, err = run("check-labels", model_file, "--data", photos / "train", "-o", tmp_path / "a.csv")
+    assert code == 0, err
+    code, _, err = run(
+        "check-labels", model_file, "--data", photos / "train", "-o", tmp_path / "b.csv", "--split", "train"
+    )
+    assert (code, "has no train/ folder" in err) == (1, True)
+
+
 def test_what_makes_no_sense(run, model_file, photos, tmp_path):
     code, _, err = run("check-labels", model_file, "--data", photos, "-o", tmp_path / "a.txt")
     assert (code, "must end in .csv" in err) == (1, True)

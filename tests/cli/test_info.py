@@ -6,7 +6,10 @@ import json
 import torch
 
 from mobileone.checkpoint.load import load_model
+from mobileone.checkpoint.store import save_model
 from mobileone.cli.main import COMMANDS, find_command
+from mobileone.model.create import create_model
+from mobileone.profiling.cost import network_cost
 
 
 def test_info_prints_the_published_counts(run):
@@ -30,6 +33,17 @@ def test_the_cost_is_for_the_size_that_was_asked_for(run, model_file):
     ]
     assert [cost["input_size"] for cost in costs] == [32, 64]
     assert costs[1]["inference"]["macs"] > 3 * costs[0]["inference"]["macs"]
+
+
+def test_a_dilated_network_costs_what_it_computes(run, tmp_path):
+    model = create_model("mobileone_s0", num_classes=2, form="inference", output_stride=16)
+    path = save_model(model, tmp_path / "dilated.safetensors")
+    card = json.loads(run("info", path, "--json")[1])
+    wanted = network_cost(model.variant, num_classes=2, output_stride=16).macs
+    assert (card["output_stride"], card["cost"]["inference"]["macs"]) == (16, wanted)
+    out = run("info", path)[1]
+    assert "stride     16, by dilation" in out
+    assert f"{wanted / 1e6:,.2f}" in out
 
 
 def test_an_unknown_model_is_one_line(run):

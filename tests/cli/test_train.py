@@ -14,6 +14,7 @@ from mobileone.checkpoint.load import load_model
 from mobileone.checkpoint.store import save_model
 from mobileone.model.create import create_model
 from mobileone.training.config.recipe import RECIPES
+from mobileone.training.run.budget import Pace
 
 
 def test_train_then_resume_then_use(run, photos, tiny, tmp_path):
@@ -134,6 +135,41 @@ def test_a_budget_chooses_the_epochs_and_the_same_command_goes_on(run, photos, t
     assert (code, "epochs and --budget both say how long" in err) == (1, True)
     code, _, err = run("train", "--recipe", "linear_probe", "--data", photos, "--budget", "soon")
     assert (code, "a budget must be a time such as 90s" in err) == (1, True)
+
+
+@pytest.fixture
+def configured(run, photos, monkeypatch):
+    """What `train` with these arguments would run, and of which notes, on a machine of a known pace."""
+    told = []
+
+    class EnoughError(Exception):
+        pass
+
+    def fit(config, *, notes, **_):
+        told.append((config, notes))
+        raise EnoughError
+
+    def configured(*arguments):
+        with pytest.raises(EnoughError):
+            run("train", "--data", photos, "--run-dir", "never", *arguments)
+        return told[-1]
+
+    pace = Pace(step_seconds=1.0, image_seconds=0.0, steps_per_epoch=10, num_train=100, num_val=10)
+    monkeypatch.setattr("mobileone.training.run.budget.measured", lambda config: pace)
+    monkeypatch.setattr("mobileone.training.run.fit.fit", fit)
+    return configured
+
+
+def test_a_budget_heeds_what_was_asked_for(configured):
+    config, _ = configured("--recipe", "reference", "--budget", "40s")
+    assert [phase.until for phase in config.progressive] == [0.75]
+    config, _ = configured("--recipe", "reference", "--budget", "40s", "--set", "progressive=[]")
+    assert (config.epochs, config.progressive) == (3, ())
+
+
+def test_options_and_settings_are_looked_at_together(configured):
+    config, _ = configured("--recipe", "imagenette", "--input-size", 96, "--set", "progressive=[]")
+    assert (config.input_spec.size, config.progressive) == (96, ())
 
 
 def test_a_run_that_is_told_to_stop_exits_with_75(photos, tiny, tmp_path):

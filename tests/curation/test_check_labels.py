@@ -5,6 +5,7 @@ import sys
 
 import numpy as np
 import pytest
+from tests.curation.conftest import COLOURS
 
 from mobileone.curation.check_labels import check_labels
 from mobileone.data.digits import load_digits
@@ -71,15 +72,53 @@ def test_damaged_images_are_left_out_and_the_numbers_still_fit(colours, painted)
 def test_few_images_make_few_folds_and_one_makes_none(colours, painted):
     for path in sorted((painted / "train" / "green").iterdir())[3:]:
         path.unlink()
-    assert "3 folds, as green has only 3 images" in check_labels(colours, painted, progress=False).notes
+    notes = check_labels(colours, painted, alike=0.9999, progress=False).notes
+    assert "3 folds, as green has only 3 images that are no near-duplicates" in notes
     for path in sorted((painted / "train" / "green").iterdir())[1:]:
         path.unlink()
-    with pytest.raises(DataError, match="1 classes have a single image, the first is green"):
+    with pytest.raises(DataError, match=r"1 classes have a single image, or .*, the first is green"):
         check_labels(colours, painted, progress=False)
     for name in ("green", "red"):
         shutil.rmtree(painted / "train" / name)
     with pytest.raises(DataError, match="all images are of one class"):
         check_labels(colours, painted, progress=False)
+
+
+@pytest.fixture
+def pictures(paint, tmp_path):
+    """`pictures(red=(1, 1, 2), ...)`: a folder with the pictures of these seeds, alike ones of the same."""
+
+    def make(**classes):
+        for name, seeds in classes.items():
+            for number, seed in enumerate(seeds):
+                path = tmp_path / "copies" / "train" / name / f"{number}.png"
+                path.parent.mkdir(parents=True, exist_ok=True)
+                paint(list(COLOURS)[seed % 3], seed).save(path)
+        return tmp_path / "copies"
+
+    return make
+
+
+def test_near_duplicates_count_once_and_make_fewer_folds(colours, pictures):
+    """scikit-learn's error about empty folds, or one class, was the end."""
+    data = pictures(blue=(0, 0, 0, 0, 0, 1, 1, 1), green=(3, 3, 3, 3, 4, 4, 4), red=(6, 7, 8, 9, 10))
+    report = check_labels(colours, data, alike=0.9999, progress=False)
+    assert report.notes == ("2 folds, as blue has only 2 images that are no near-duplicates",)
+    shutil.rmtree(data / "train" / "red")
+    (data / "train" / "green" / "6.png").unlink()
+    check_labels(colours, data, alike=0.9999, progress=False)
+
+
+@pytest.mark.parametrize(
+    ("classes", "told"),
+    [
+        ({"blue": range(14), "green": (20,) * 5}, "or near-duplicates of one, the first is green"),
+        ({"blue": (0, 1), "green": (0, 2)}, "a single class is left to learn from"),
+    ],
+)
+def test_near_duplicates_that_leave_nothing_to_judge_by(colours, pictures, classes, told):
+    with pytest.raises(DataError, match=told):
+        check_labels(colours, pictures(**classes), alike=0.9999, progress=False)
 
 
 def test_what_makes_no_sense(colours, painted, monkeypatch):

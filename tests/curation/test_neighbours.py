@@ -44,3 +44,19 @@ def test_near_duplicates_are_found_once(vectors):
     assert sorted(pair[:2] for pair in pairs) == [(3, 200), (3, 202), (8, 201), (200, 202)]
     assert [pair[2] for pair in pairs] == sorted((pair[2] for pair in pairs), reverse=True)
     assert groups_of(pairs, 203)[[3, 200, 202, 8, 201, 9]].tolist() == [3, 3, 3, 8, 8, 9]
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_groups_are_what_a_search_reaches(seed):
+    random = np.random.default_rng(seed)
+    pairs = [(int(a), int(b), 1.0) for a, b in random.integers(0, 60, (45, 2))]
+    beside = [{b for a, b, _ in pairs if a == n} | {a for a, b, _ in pairs if b == n} for n in range(60)]
+    wanted = list(range(60))
+    for first in range(60):
+        reached, todo = set(), [first]
+        while todo:
+            place = todo.pop()
+            todo += beside[place] - reached
+            reached.add(place)
+        wanted[first] = min(reached, default=first)
+    assert groups_of(pairs, 60).tolist() == wanted

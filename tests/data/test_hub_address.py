@@ -1,5 +1,7 @@
 """How a data set on the hub is named."""
 
+from pathlib import Path
+
 import pytest
 
 from mobileone.data.hub_address import hub_place, is_hub_data, is_saved_here, parse_hub_address
@@ -25,6 +27,7 @@ def test_streaming():
 def test_folders_of_this_machine(tmp_path):
     address = parse_hub_address(f"hf:{tmp_path}/saved:train")
     assert (address.folder, address.split) == (tmp_path / "saved", "train")
+    assert parse_hub_address("hf:/home/me@corp/set@2:train").folder == Path("/home/me@corp/set@2")
     assert not is_saved_here(f"hf:{tmp_path}/saved")
     (tmp_path / "saved").mkdir()
     (tmp_path / "saved" / "state.json").touch()

@@ -9,6 +9,7 @@ from mobileone.data.fingerprint import Fingerprint
 from mobileone.data.hub_dataset import LabelledHubImages, hub_splits, open_hub_data, open_hub_images
 from mobileone.data.loader import train_loader
 from mobileone.data.open import open_data, open_validation, open_whole
+from mobileone.data.subset import image_name
 from mobileone.errors import BadImageError, DataError, MissingExtraError
 from mobileone.images.eval_transform import EvalTransform
 from mobileone.input_spec import InputSpec
@@ -38,6 +39,7 @@ def test_splits_classes_and_images(kind, request):
     assert train.labels.tolist() == [0, 1] * 6
     assert val.notes == (f"{data} has no split for validation; test is used",)
     assert train.name(3) == f"{data}:train: 3.png"
+    assert [image_name(source, 3) for source in (train, val)] == ["train/3.png", "test/3.png"]
     assert (EvalTransform.from_spec(InputSpec(size=32))(train.read(3)) == 103).all()
     assert hub_splits(data) == {"train", "test"}
     assert len(open_data(f"{data}:test", split="train")) == 4

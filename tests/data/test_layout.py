@@ -1,5 +1,8 @@
 """Which folders are splits, which files are images, and what is nobody's."""
 
+import errno
+import os
+
 import PIL.Image
 import pytest
 
@@ -111,3 +114,28 @@ def test_what_was_not_looked_at_is_said(tmp_path):
     ]
     with pytest.raises(DataError, match=r"no images below .*not looked at: 1 \.heic"):
         image_files(tmp_path / "dog")
+
+
+@pytest.mark.parametrize("folder", ["train", "train/cat", "train/cat/deep"])
+def test_a_folder_that_cannot_be_read_is_named(tmp_path, monkeypatch, folder):
+    """What was below it was missing without a word, or ended in a traceback."""
+    touch(tmp_path, "train/cat/1.jpg", "train/cat/deep/2.jpg")
+    scandir = os.scandir
+
+    def refusing(path):  # by hand: root may read everything
+        if os.fspath(path) == str(tmp_path / folder):
+            raise PermissionError(errno.EACCES, "Permission denied", os.fspath(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refusing)
+    with pytest.raises(DataError, match=rf"{folder} cannot be listed \(Permission denied\); let it be read"):
+        find_images(tmp_path, split="train")
+
+
+def test_folders_that_link_to_each_other_end(tmp_path):
+    """They went round until the system refused: 82 images of two files."""
+    touch(tmp_path, "a/1.jpg", "b/2.jpg")
+    (tmp_path / "a" / "b").symlink_to(tmp_path / "b")
+    (tmp_path / "b" / "a").symlink_to(tmp_path / "a")
+    (tmp_path / "b" / "all").symlink_to(tmp_path)
+    assert find_files(tmp_path / "a").images == ["1.jpg", "b/2.jpg"]

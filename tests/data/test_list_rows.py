@@ -65,6 +65,7 @@ def test_a_folder_that_is_called_like_a_list_is_none(tmp_path):
             "has the columns image;label; it needs image, and",
         ),
         ("a.csv", "image,label,labels\na.jpg,cat,cat\n", "needs image, and either label"),
+        ("a.csv", "image,label, label\na.jpg,cat,dog\n", "it has two columns label; leave one of them out"),
         ("a.csv", "image,label\na.jpg,cat\nb.jpg\n", "line 3 has more or fewer cells than the first line"),
         ("a.csv", "image,label\na.jpg,cat,dog\n", "line 2 has more or fewer cells"),
         ("a.csv", 'image,label\n"a.jpg,cat\n', "cannot be read: unexpected end of data"),

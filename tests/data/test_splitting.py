@@ -41,6 +41,20 @@ def test_a_share_is_that_of_every_class(share, wanted):
     assert sides.notes == (f"{int(sides.is_val.sum())} of 100 images are held out (seed 0)",)
 
 
+@pytest.mark.parametrize("share", [0.01, 0.03, 0.98])
+def test_a_small_share_is_no_twentieth(share):
+    sides = hold_out_sides(Made(np.arange(2000) % 2), share=share)
+    assert sides.is_val.mean() == pytest.approx(share, abs=0.001)
+
+
+@pytest.mark.parametrize("number", [7, 12, 19])
+def test_a_share_is_a_little_off_where_groups_are_few(number):
+    """It was refused: 20 parts, of 12 groups."""
+    groups = [f"person {index % number}" for index in range(400)]
+    sides = hold_out_sides(Made(np.arange(400) // 200, groups), share=0.15)
+    assert 0.05 < sides.is_val.mean() < 0.25
+
+
 def test_folds_are_a_division_and_follow_the_seed():
     folds = [hold_out_sides(Made(LABELS), folds=5, fold=fold).is_val for fold in range(1, 6)]
     assert np.array_equal(np.sum(folds, axis=0), np.ones(100))

@@ -9,6 +9,8 @@ import pytest
 from mobileone.data.digits import load_digits
 from mobileone.data.fingerprint import Fingerprint
 from mobileone.data.folder import find_images
+from mobileone.data.image_list import list_images
+from mobileone.data.split_record import write_sides
 from mobileone.data.subset import Subset, image_name, leave_out, read_exclusions
 from mobileone.errors import ConfigError, DataError
 
@@ -53,6 +55,42 @@ def test_a_name_says_which_part_it_is_of(flat_folder, tmp_path):
     (tmp_path / "out.txt").write_text("val/class0/00.jpg")
     left, right = leave_out(tmp_path / "out.txt", train, val)
     assert (len(left), len(right)) == (13, 12)
+
+
+class Split:
+    """A split whose images have no folder, as shards and sets of the hub: `files` and `split`."""
+
+    classes, files = ("cat",), ["cat/1.jpg", "cat/2.jpg", "cat/3.jpg"]
+
+    def __init__(self, split, first=0):
+        self.split, self.files, self.labels = split, self.files[first:], np.zeros(3 - first, np.int64)
+
+    def __len__(self):
+        return len(self.files)
+
+    def name(self, index):
+        return f"{self.split}-000000.tar: {self.files[index]}"
+
+
+def test_images_of_one_name_in_two_splits_are_told_apart(tmp_path):
+    """Both were left out."""
+    train, val, few = Split("train"), Split("val"), Split("val", first=2)
+    (tmp_path / "out.txt").write_text(image_name(train, 1))  # train/cat/2.jpg, as of the folder they are from
+    left, right = leave_out(tmp_path / "out.txt", train, Subset(val, np.arange(3)))
+    assert (left.files, len(right)) == (["train/cat/1.jpg", "train/cat/3.jpg"], 3)
+    (tmp_path / "out.txt").write_text("cat/2.jpg")  # a folder of classes that became shards for validation
+    assert [len(part) for part in leave_out(tmp_path / "out.txt", val)] == [2]
+    assert [len(part) for part in leave_out(tmp_path / "out.txt", train, few)] == [2, 1]
+    with pytest.raises(DataError, match=r"names cat/2\.jpg, which is in train and in val; begin it with its"):
+        leave_out(tmp_path / "out.txt", train, val)
+
+
+def test_a_run_s_record_goes_by_the_names_of_the_data_folder_too(images, tmp_path):
+    write_sides(tmp_path / "run" / "split.jsonl", images, np.arange(13) < 6)
+    (tmp_path / "out.txt").write_text(f"{images.files[2]}\n{images.files[9]}")
+    val = list_images(tmp_path / "run" / "split.jsonl", split="val")
+    (part,) = leave_out(tmp_path / "out.txt", Subset(val, np.arange(6)))
+    assert [part.name(i) for i in range(5)] == [images.name(i) for i in (0, 1, 3, 4, 5)]
 
 
 def test_names_of_spreadsheets_come_back(tmp_path):

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import PIL.Image
 import PIL.ImageOps
+import PIL.PngImagePlugin
 import pytest
 
 from mobileone.errors import BadImageError
@@ -64,6 +65,14 @@ def test_grey_and_1_bit_become_three_equal_channels(picture, encode):
         assert (pixels[..., 0] == pixels[..., 2]).all()
         assert np.abs(pixels[..., 0] - np.asarray(image.convert("L")).astype(int)).max() <= 12
     assert set(np.unique(decode(encode(grey.convert("1"), "PNG")))) == {0, 255}
+
+
+def test_the_content_says_the_format(picture, encode):
+    for kind in ("JPEG", "PNG", "WEBP", "BMP"):
+        assert EncodedImage("a.tiff", encode(picture(2, 20, 30), kind)).format == kind
+    assert EncodedImage("a", encode(picture(2, 20, 30), "MPO")).format == "JPEG"
+    with pytest.raises(BadImageError, match=r"^a: damaged, or not an image"):
+        _ = EncodedImage("a", b"none").format
 
 
 def test_cmyk_jpeg_keeps_its_colours(encode):
@@ -234,6 +243,48 @@ def test_noise_in_any_format_is_an_image_or_a_bad_image(picture, encode):
         except BadImageError:
             outcomes["bad"] += 1
     assert min(outcomes.values()) > 10
+
+
+def chunk(kind, content):
+    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+
+XMP = b'<x xmlns:tiff="t" tiff:Orientation="6"/>'
+EXIF = PIL.Image.Exif()
+EXIF[0x0112] = 6
+PROFILE = b"\nexif\n%8d\n" % len(EXIF.tobytes()) + EXIF.tobytes().hex().encode()
+METADATA = {
+    "none": b"",
+    "eXIf": chunk(b"eXIf", EXIF.tobytes().removeprefix(b"Exif\0\0")),
+    "xmp": chunk(b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + XMP),
+    "packed xmp": chunk(b"iTXt", b"XML:com.adobe.xmp\0\1\0\0\0" + zlib.compress(XMP)),
+    "raw profile": chunk(b"zTXt", b"Raw profile type exif\0\0" + zlib.compress(PROFILE)),
+    "text": chunk(b"tEXt", b"Comment\0exif"),
+}
+
+
+@pytest.mark.parametrize("place", ["before", "after"])
+@pytest.mark.parametrize("kind", METADATA)
+def test_a_png_is_turned_by_what_stands_before_and_after_its_pixels(picture, encode, kind, place):
+    data = encode(picture(5, 10, 20), "PNG")
+    at = data.index(b"IDAT" if place == "before" else b"IEND") - 4
+    data = data[:at] + METADATA[kind] + data[at:]
+    with PIL.Image.open(io.BytesIO(data)) as opened:
+        wanted = opened.getexif().get(0x0112, 1)
+    assert EncodedImage("png", data).orientation == wanted == (1 if kind in ("none", "text") else 6)
+
+
+def test_the_header_of_a_png_is_read_without_its_pixels(picture, encode, monkeypatch):
+    """Pillow decodes all of them to look for metadata behind; a bomb's too, before the limit was asked."""
+    data = encode(picture(5, 10, 20), "PNG")
+    at = data.index(b"IEND") - 4
+    bomb = data[:at] + METADATA["eXIf"] + data[at:]
+    monkeypatch.setattr(PIL.PngImagePlugin.PngImageFile, "load", lambda self: pytest.fail("decoded"))
+    image = EncodedImage("png", data)
+    assert (image.height, image.width) == (10, 20)
+    monkeypatch.setenv("MOBILEONE_MAX_IMAGE_PIXELS", "199")
+    with pytest.raises(BadImageError, match=r"^bomb: 20×10 pixels, over the limit of 199"):
+        _ = EncodedImage("bomb", bomb).height
 
 
 def test_decompression_bombs_are_refused_by_their_header(encode):

@@ -1,5 +1,7 @@
+import numpy as np
 import pytest
 
+from mobileone.checkpoint.store import save_model
 from mobileone.errors import ConfigError
 from mobileone.model.create import create_model, list_models
 from mobileone.model.features import FeatureExtractor
@@ -28,3 +30,10 @@ def test_what_is_built_and_the_nearest_name(tiny):
     assert type(create_model(tiny, features_only=True)) is FeatureExtractor
     with pytest.raises(ConfigError, match="did you mean mobileone_s3"):
         create_model("mobileone_s33")
+
+
+def test_numbers_of_numpy_are_numbers(tmp_path):
+    model = create_model("mobileone_s0", num_classes=np.int64(10), in_chans=np.int64(4))
+    assert (type(model.num_classes), type(model.in_chans)) == (int, int)
+    save_model(model, tmp_path / "m.safetensors")
+    assert type(create_model("mobileone_s0", in_chans=np.int64(4), features_only=True).in_chans) is int

@@ -219,14 +219,29 @@ class TestBatchNormsOptions:
         for a, b in zip(once, again, strict=True):
             assert torch.equal(a, b)
 
-    def test_second_derivatives_are_refused(self, spec):
-        block, x = (
-            set_branch_mode(build(spec), "online"),
-            self.x[:, : spec.in_channels].clone().requires_grad_(),
-        )
-        (grad,) = torch.autograd.grad(block(x).square().sum(), x, create_graph=True)
-        with pytest.raises(RuntimeError, match="once_differentiable"):
-            grad.sum().backward()
+    @pytest.mark.parametrize("kernels", [True, False])
+    @pytest.mark.parametrize("constant", [True, False])
+    def test_second_derivatives_are_those_of_the_branches_or_refused(
+        self, spec, constant, kernels, monkeypatch
+    ):
+        """By a sum, whose gradient is a constant, too: a gradient penalty does that."""
+        if not kernels:
+            monkeypatch.setattr(kernel_table, "has_kernels", lambda *_: False)
+        block, found = build(spec), []
+        for mode in ("branches", "online"):
+            twin = set_branch_mode(copy.deepcopy(block), mode)
+            x = self.x[:, : spec.in_channels].clone().requires_grad_()
+            out = twin(x)
+            (grad,) = torch.autograd.grad(out.sum() if constant else out.square().sum(), x, create_graph=True)
+            try:
+                grad.square().sum().backward()
+            except RuntimeError as error:
+                assert mode == "online"
+                assert "once_differentiable" in str(error)  # noqa: PT017
+                return
+            found.append([p.grad for p in twin.parameters()])
+        for ours, theirs in zip(found[1], found[0], strict=True):
+            assert torch.allclose(ours, theirs, rtol=1e-8, atol=1e-8)
 
     def test_channels_last_and_not(self, spec):
         block, x = build(spec), self.x[:, : spec.in_channels]

@@ -1,5 +1,6 @@
 """How a set is divided: by the data alone."""
 
+import json
 import os
 
 import pytest
@@ -10,7 +11,7 @@ from mobileone.data.shards.index_shards import index_shards
 from mobileone.data.shards.write import ShardSettings, write_shards
 from mobileone.errors import ConfigError, DataError
 from mobileone.parts import data_part
-from mobileone.parts.data_part import hash_of_names, named_parts, shard_parts, source_parts
+from mobileone.parts.data_part import hash_of_names, named_parts, named_shards, shard_parts, source_parts
 
 
 def names(parts):
@@ -47,6 +48,16 @@ def test_a_shard_is_a_part_with_an_index_or_without(make_shards, photos, tmp_pat
     assert images.names[0].endswith("val-000001.tar: dog/0.jpg")
     assert images.source.classes[images.source.labels[0]] == "dog"
     assert len(images) == 3
+
+
+def test_every_shard_of_a_folder_is_named_where_indexes_do_not_know_their_number(photos, tmp_path):
+    """The first alone was taken."""
+    pytest.importorskip("webdataset", reason="shards need webdataset, an extra")
+    write_shards(photos, tmp_path / "made", settings=ShardSettings(shard_size=4), num_workers=0)
+    for path in (tmp_path / "made").glob("*.json"):
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"shards": {}}))
+    found = [os.path.basename(address) for address in named_shards(str(tmp_path / "made"))]
+    assert found == ["val-000000.tar", "val-000001.tar"]
 
 
 def test_mixed_kinds_are_numbered_and_names_that_are_alike_told_apart(make_shards, photos, tmp_path):

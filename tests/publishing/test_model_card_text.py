@@ -6,6 +6,7 @@ from huggingface_hub import ModelCard
 
 from mobileone.checkpoint.store import save_model
 from mobileone.model.create import create_model
+from mobileone.profiling.cost import network_cost
 from mobileone.publishing.push import push
 
 
@@ -62,3 +63,13 @@ def test_what_timm_opens_is_said_to_and_a_backbone_is_no_classifier(tmp_path):
     assert 'timm.create_model("hf-hub:me/trunk", pretrained=True)' in text
     assert ModelCard(text).data.pipeline_tag == "image-feature-extraction"
     assert "None are recorded" in text
+
+
+def test_the_cost_of_a_dilated_network_is_its_own(tmp_path):
+    model = create_model("mobileone_s0", num_classes=2, output_stride=16)
+    done = push(
+        save_model(model, tmp_path / "dilated.safetensors"), "hf:me/dilated", license="mit",
+        dry_run=tmp_path / "out",
+    )  # fmt: skip
+    macs = network_cost(model.variant, num_classes=2, output_stride=16).macs
+    assert f"Multiply-accumulates: {macs / 1e6:,.0f} M an image" in (done.folder / "README.md").read_text()

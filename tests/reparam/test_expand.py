@@ -78,3 +78,18 @@ def test_refusals(tiny, fused):
     unused.forward = lambda x: x
     with pytest.raises(ReparameterizeError, match="block: a forward pass of the model does not reach it"):
         expand(unused.eval(), torch.zeros(1, 4, 8, 8))
+
+
+def test_what_is_frozen_stays_frozen(fused):
+    fused.requires_grad_(False)
+    fused.stages[1].requires_grad_()
+    trained = {name for name, p in expand(fused).named_parameters() if p.requires_grad}
+    assert trained == {name for name, _ in expand(fused).named_parameters() if name.startswith("stages.1.")}
+
+
+def test_a_batch_norm_in_training_mode_is_refused_and_left_as_it_is(fused, tiny):
+    model = nn.Sequential(fused, nn.Unflatten(1, (-1, 1, 1)), nn.BatchNorm2d(fused.num_classes)).eval()
+    model[2].train()
+    with pytest.raises(ReparameterizeError, match=r"cannot expand 2 \(BatchNorm2d\) in training mode"):
+        expand(model, torch.randn(4, 3, 64, 64))
+    assert model[2].num_batches_tracked == 0

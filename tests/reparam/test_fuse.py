@@ -145,3 +145,11 @@ def test_folds_on_the_gpu(tiny, randomize):
     fused = reparameterize(model)
     assert {p.device.type for p in fused.parameters()} == {"cuda"}
     verify(model, fused, torch.randn(1, 3, 64, 64, device="cuda"), tolerance=1e-2).require()
+
+
+def test_what_is_frozen_stays_frozen(tiny):
+    model = create_model(tiny).eval().requires_grad_(False)
+    model.stages[1].requires_grad_()
+    trained = {name for name, p in reparameterize(model).named_parameters() if p.requires_grad}
+    units = [f"stages.1.{index}.reparam_conv" for index in range(2)]
+    assert trained == {f"{unit}.{part}" for unit in units for part in ("weight", "bias")}

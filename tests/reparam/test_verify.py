@@ -75,3 +75,9 @@ def test_wrappers_are_taken_off(tiny):
     wrapped = torch.nn.DataParallel(model)
     report = verify(wrapped, reparameterize(wrapped), torch.randn(1, 3, 32, 32)).require()
     assert report.layers[0].name == "stem"
+
+
+def test_no_images_prove_nothing(tiny):
+    model, other = create_model(tiny).eval(), create_model(tiny, form="inference").eval()
+    with pytest.raises(VerificationError, match="output is empty; give x one image or more"):
+        verify(model, other, torch.empty(0, 3, 64, 64))

@@ -19,6 +19,7 @@ from mobileone.inference.predictor import Predictor
 from mobileone.input_spec import InputSpec
 from mobileone.serving.app import ServeLimits, make_app
 from mobileone.serving.listen import listen
+from mobileone.serving.serve import configure
 from mobileone.task import Task
 
 
@@ -81,8 +82,8 @@ def server() -> Iterator[Callable[..., Client]]:
     def start(task: Task = "singlelabel", decision: Decision | None = None, **limits: float) -> Client:
         classifier, listener = Levels(), listen("127.0.0.1", 0)
         classifier.task, classifier.decision = task, decision
-        app = make_app(Predictor(classifier), ServeLimits(**limits))
-        own = uvicorn.Server(uvicorn.Config(app, log_level="error", timeout_graceful_shutdown=10))
+        given = ServeLimits(**limits)
+        own = uvicorn.Server(configure(make_app(Predictor(classifier), given), given))
         thread = threading.Thread(target=own.run, kwargs={"sockets": [listener]})
         thread.start()
         running.append((own, thread, classifier, listener))

@@ -61,6 +61,8 @@ def test_overload_is_refused_and_what_was_taken_is_answered(server, image, wait_
         (bytes(2001), "", 413, "larger than 2000 bytes"),
         (b"x", "?topk=0", 400, "topk"),
         (b"x", "?topk=many", 400, "topk"),
+        (b"x", "?topk=%C2%B2", 400, "topk"),  # ², a digit that int() refuses
+        (b"x", f"?topk={'1' * 5000}", 400, "topk"),
     ],
 )
 def test_hostile_uploads_are_refused(server, image, body, query, status, told):
@@ -100,6 +102,14 @@ def test_an_answer_that_takes_too_long_is_given_up(server, image, wait_until):
     assert (status, answer["error"]) == (503, "no answer within 0.2 s; try again")
     client.classifier.gate.set()
     wait_until(lambda: client.predict(image(0))[0] == 200)
+
+
+def test_an_unexpected_error_is_counted(server, image):
+    client = server()
+    client.classifier.logits = lambda pixels: pixels.no_such_name
+    assert client.ask("POST", "/predict", image(0))[0] == 500
+    counts = client.ask("GET", "/metrics")[1]
+    assert 'mobileone_requests_total{status="500"} 1.0' in counts
 
 
 def test_health_says_what_runs(server):

@@ -105,6 +105,13 @@ def test_nothing_but_the_site_is_given(site, hosted):
     assert get(at.address, "/inner")[0] in (301, 404)
 
 
+@pytest.mark.parametrize("path", ["/%00", "/%ed%a0%80", "/" + "a" * 300])
+def test_names_that_no_file_can_have_are_not_found(site, hosted, capsys, path):
+    at = hosted(site, address="127.0.0.1")
+    assert get(at.address, path)[0] == 404
+    assert capsys.readouterr().err == ""
+
+
 def test_a_folder_that_is_no_site_is_refused(tmp_path, site):
     with pytest.raises(ConfigError, match=r"is no site: it has no index\.html; build one with"):
         host(tmp_path)

@@ -201,8 +201,8 @@ class Manifest:
             each.
         decision: how its logits become probabilities and a sure answer, as `mobileone calibrate` found for
             this very file, or for the float network that it computes the same as; None where nobody did.
-        licence: which of others' licences the weights keep, a name of `licences.LICENCES`; None
-            where none is known.
+        licence: which of others' licences the weights keep, a name of `licences.LICENCES`; None if unknown.
+        output_stride: of the network, 32, or 16 or 8 for one with dilation.
     """
 
     format: str
@@ -224,6 +224,7 @@ class Manifest:
     task: Task = "singlelabel"
     decision: Decision | None = None
     licence: str | None = None
+    output_stride: int = 32
     manifest_version: int = field(default=MANIFEST_VERSION)
 
     @property
@@ -287,18 +288,18 @@ class Manifest:
             raise ValueError(f"licence {self.licence!r:.40}, not one of {', '.join(LICENCES)}")
         if self.precision not in get_args(Precision):
             raise ValueError(f"precision {self.precision!r:.40}")
-        if not _is_count(self.num_classes, at_most=CLASSES.value):
-            raise ValueError(f"num_classes must be in 0..{CLASSES}, got {self.num_classes!r:.40}")
-        if not _is_count(self.embedding_size, at_most=CLASSES.value):
-            raise ValueError(f"embedding_size must be in 0..{CLASSES}, got {self.embedding_size!r:.40}")
+        if self.output_stride not in (32, 16, 8):
+            raise ValueError(f"output_stride must be 32, 16 or 8, got {self.output_stride!r:.40}")
+        for name in ("num_classes", "embedding_size"):
+            if not _is_count(value := getattr(self, name), at_most=CLASSES.value):
+                raise ValueError(f"{name} must be in 0..{CLASSES}, got {value!r:.40}")
         names = self.class_names
         if names is not None and not all(isinstance(name, str) for name in names):
             raise ValueError("class_names must be texts")
         if names is not None and len(names) != self.num_classes:
             raise ValueError(f"{len(names)} class_names for {self.num_classes} classes")
-        if not all(
-            isinstance(file.sha256, str) and _is_count(file.size_bytes, at_most=2**62) for file in self.files
-        ):
+        hashes = all(isinstance(file.sha256, str) for file in self.files)
+        if not hashes or not all(_is_count(file.size_bytes, at_most=2**62) for file in self.files):
             raise ValueError("sha256 or size_bytes of a file are none")
         if self.size_bytes > ARTIFACT_BYTES.value:
             raise ValueError(f"its files have {self.size_bytes} bytes, over the limit of {ARTIFACT_BYTES}")

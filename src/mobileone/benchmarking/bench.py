@@ -25,6 +25,7 @@ from mobileone.benchmarking.bench_result import (
     Recommendation,
     group,
 )
+from mobileone.benchmarking.candidate import Candidate
 from mobileone.benchmarking.candidate_builder import (
     CandidateBuilder,
     CandidateGrid,
@@ -33,14 +34,14 @@ from mobileone.benchmarking.candidate_builder import (
 )
 from mobileone.benchmarking.card import Card, find_card
 from mobileone.benchmarking.ceilings import Ceilings, can_measure_ceilings, measure_ceilings
-from mobileone.benchmarking.floor import Floor
+from mobileone.benchmarking.floor import Floor, NetworkShapes
 from mobileone.benchmarking.measure import WAKE_S, WARMUP_RUNS, MeasurementPlan, measure
 from mobileone.benchmarking.noise import Noise
 from mobileone.benchmarking.recommendation import recommend
 from mobileone.benchmarking.subject import BenchSubject, read_subjects
 from mobileone.benchmarking.turns import ROUNDS
 from mobileone.errors import ConfigError
-from mobileone.input_spec import Size, sides
+from mobileone.input_spec import Size, sides, size_text
 from mobileone.processor import num_cores, processor_name, usable_cores
 
 if TYPE_CHECKING:
@@ -172,11 +173,15 @@ def bench(
         after = [measure_ceilings(cores[-number:]) for number in measured]
         reference = evaluation.accuracy()
     ceilings = [first.best(second) for first, second in zip(before, after, strict=True)]
-    rows = _ordered(_with_floors(rows, ceilings, subjects))
+    rows = _ordered(_with_floors(candidates, rows, ceilings))
+    flags = "" if input_size is None else f" --input-size {size_text(input_size)}"
+    flags += "" if weights_key is None else f" --weights-key {shlex.quote(weights_key)}"
     evaluated = evaluation.photos is not None
     return BenchResult(
         rows=tuple(rows),
-        recommendations=_recommendations(rows, subjects, reference, tolerance=tolerance, evaluated=evaluated),
+        recommendations=_recommendations(
+            rows, subjects, reference, flags, tolerance=tolerance, evaluated=evaluated
+        ),
         ceilings=tuple(ceilings),
         noise=noise,
         protocol=_protocol(rows, subjects, runs=runs, budget_s=budget_s, seed=seed, notes=notes, card=card),
@@ -190,6 +195,7 @@ def _recommendations(
     rows: Sequence[BenchRow],
     subjects: Sequence[BenchSubject],
     reference: Mapping[str, Accuracy],
+    flags: str,
     *,
     tolerance: float,
     evaluated: bool,
@@ -204,7 +210,7 @@ def _recommendations(
         row, source = found.row, sources.get(network)
         if source and not row.is_baseline and not row.artifact and row.precision != "int8":
             file = f"{Path(source).name.partition('.')[0]}{find_backend(row.backend).suffix}"
-            command = f"mobileone export {shlex.quote(source)} -o {shlex.quote(file)}"
+            command = f"mobileone export {shlex.quote(source)} -o {shlex.quote(file)}{flags}"
             command += f" --batch-size {batch_size}" if batch_size > 1 else ""
             found = replace(found, command=command)
         recommendations.append(found)
@@ -256,19 +262,21 @@ def _check(
 
 
 def _with_floors(
-    rows: Sequence[BenchRow], ceilings: Sequence[Ceilings], subjects: Sequence[BenchSubject]
+    candidates: Sequence[Candidate], rows: Sequence[BenchRow], ceilings: Sequence[Ceilings]
 ) -> list[BenchRow]:
-    """The rows with the floor of their network, precision, threads and batch, where all are known."""
-    shapes = {subject.network: subject.shapes for subject in subjects if subject.shapes}
+    """The rows with the floor of their shapes, precision, threads and batch, where all are known."""
     by_threads = {each.threads: each for each in ceilings}
 
-    def floor_of(row: BenchRow) -> Floor | None:
-        if row.latency is None or row.network not in shapes or row.threads not in by_threads:
+    def floor_of(row: BenchRow, shapes: NetworkShapes | None) -> Floor | None:
+        if row.latency is None or shapes is None or row.threads not in by_threads:
             return None
         machine = by_threads[row.threads].machine(row.precision)
-        return shapes[row.network].floor(machine, batch_size=row.batch_size, precision=row.precision)
+        return shapes.floor(machine, batch_size=row.batch_size, precision=row.precision)
 
-    return [replace(row, floor=floor_of(row)) for row in rows]
+    return [
+        replace(row, floor=floor_of(row, candidate.shapes))
+        for candidate, row in zip(candidates, rows, strict=True)
+    ]
 
 
 def _ordered(rows: Sequence[BenchRow]) -> list[BenchRow]:
@@ -289,14 +297,18 @@ def _protocol(
     notes: Sequence[str],
     card: Card | None,
 ) -> BenchProtocol:
-    sizes = {subject.network: sides(subject.input_spec.size) for subject in subjects}
+    inputs = []
+    for subject in subjects:
+        (height, width), file = sides(subject.input_spec.size), subject.artifact
+        name = subject.network if file is None else f"{subject.network} ({file.name})"
+        inputs.append(f"{name}: seeded noise, {height}×{width}")
     return BenchProtocol(
         processor=processor_name(),
         cores=num_cores(),
         system=f"{platform.system()} {platform.release()} {platform.machine()}",
         runtimes=tuple(sorted({row.runtime for row in rows if row.runtime})),
         versions={"mobileone": __version__, "python": platform.python_version()},
-        input="; ".join(f"{name}: seeded noise, {size[0]}×{size[1]}" for name, size in sizes.items()),
+        input="; ".join(inputs),
         runs=runs,
         budget_s=budget_s,
         rounds=ROUNDS,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,8 +14,8 @@ from mobileone.benchmarking.floor import NetworkShapes
 from mobileone.distribution import needing_pytorch
 from mobileone.errors import ConfigError
 from mobileone.imagenet import resolve_classes
-from mobileone.input_spec import InputSpec, Size
-from mobileone.variants import VARIANTS
+from mobileone.input_spec import InputSpec, Size, square_or_sides
+from mobileone.variants import VARIANTS, Variant
 
 if TYPE_CHECKING:
     from mobileone.model.network import MobileOne
@@ -33,7 +33,8 @@ class BenchSubject:
         input_spec: how photos become its input.
         num_classes: length of the logits.
         class_names: one a class; None where unknown.
-        shapes: for the floor; None for an artifact of an unknown variant.
+        shapes: for the floor; None for an artifact of a variant that is nobody's, whose network is not given
+            too.
         model: the fused network; None for an artifact.
         artifact: the file; None for a network.
         manifest: the artifact's.
@@ -73,6 +74,7 @@ def read_subjects(
     if not sources:
         raise ConfigError("nothing to benchmark: give at least one MODEL")
     titles: dict[str, str] = {}  # by the hash of the weights
+    variants: dict[str, Variant] = {}  # of networks, by their titles
     found = []
     if input_size is not None and all(_is_artifact(source) for source in sources):
         raise ConfigError("exported files are for one size; export them with another input_size instead")
@@ -82,8 +84,10 @@ def read_subjects(
         source = sources[index]
         if not is_artifact[index]:
             found.append(_network(source, titles, input_size, weights_key))
+            assert found[-1].model is not None
+            variants[found[-1].network] = found[-1].model.variant
         else:
-            found.append(_artifact(Path(source), titles))  # type: ignore[arg-type]
+            found.append(_artifact(Path(source), titles, variants))  # type: ignore[arg-type]
     if class_names is None:
         return found
     return [replace(each, class_names=resolve_classes(each.num_classes, class_names)) for each in found]
@@ -134,14 +138,15 @@ def _network(
     )
 
 
-def _artifact(path: Path, titles: dict[str, str]) -> BenchSubject:
+def _artifact(path: Path, titles: dict[str, str], variants: Mapping[str, Variant]) -> BenchSubject:
     manifest = read_manifest(path)
     if not manifest.num_classes:
         raise ConfigError(f"{path} has no classifier (num_classes=0); {WITH_CLASSIFIER}")
-    variant = VARIANTS.get(manifest.variant)
+    network = _title(manifest.variant, str(path), manifest.weights_sha256, titles)
+    variant, tensor = variants.get(network) or VARIANTS.get(manifest.variant), manifest.tensor
     return BenchSubject(
         source=str(path),
-        network=_title(manifest.variant, str(path), manifest.weights_sha256, titles),
+        network=network,
         input_spec=manifest.input_spec,
         num_classes=manifest.num_classes,
         class_names=manifest.class_names,
@@ -149,9 +154,10 @@ def _artifact(path: Path, titles: dict[str, str]) -> BenchSubject:
         if variant is None
         else NetworkShapes(
             variant=variant,
-            input_size=(manifest.tensor.height, manifest.tensor.width),
+            input_size=square_or_sides(tensor.height, tensor.width),
             num_classes=manifest.num_classes,
-            in_chans=manifest.tensor.channels,
+            in_chans=tensor.channels,
+            output_stride=manifest.output_stride,
         ),
         artifact=path,
         manifest=manifest,

@@ -30,7 +30,7 @@ from mobileone.data.open import open_data
 from mobileone.data.photos import photo_pixels
 from mobileone.data.source import ImageSource, Labels, label_counts
 from mobileone.decision import Decision, Floats, NoveltyScore, familiarity
-from mobileone.errors import ConfigError, DataError, MobileOneError
+from mobileone.errors import BadImageError, ConfigError, DataError, MobileOneError
 from mobileone.evaluation.evaluate import classified
 from mobileone.imagenet import resolve_classes
 from mobileone.inference.classifier import Classifier, classifying
@@ -71,6 +71,7 @@ class Calibration:
         novelty: figures of the scores, with images named as novel; else none.
         classes: names.
         notes: what is doubtful about all this, a line each.
+        task: of the network.
     """
 
     decision: Decision
@@ -83,12 +84,18 @@ class Calibration:
     novelty: tuple[NoveltyFigures, ...]
     classes: tuple[str, ...]
     notes: tuple[str, ...]
+    task: Task = "singlelabel"
+
+    @property
+    def num_images(self) -> int:
+        """On which all this was measured."""
+        return int(self.decision.evidence["num_images"])
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for JSON; the curve and the diagrams are left out."""
         return {
             "decision": self.decision.to_dict(),
-            "num_images": int(self.before.counts.sum()),
+            "num_images": self.num_images,
             **{
                 f"{name}_{when}": getattr(figures, name)
                 for name in ("ece", "brier", "loss")
@@ -164,11 +171,14 @@ def calibrate(
         notes = _doubts(labels, source.classes)
         if split == "train" or (run_dir is not None and were_trained_on(source, run_dir)):
             notes.insert(0, TRAINED_ON)
-        strange = None if ood is None else _logits_of_folder(classifier, ood, progress=progress)
+        strange = None
+        if ood is not None:
+            strange, unread = _logits_of_folder(classifier, ood, on_bad_image=on_bad_image, progress=progress)
+            notes += [f"{unread} of the novel images could not be read"] if unread else []
         fit = _Fit(method, target, novelty or ("energy" if ood is not None else None), keep, source.classes)
         evidence = {
             "data": str(data) if isinstance(data, str | Path) else type(data).__name__,
-            "runs": str(model),
+            "runs": str(classifier),
         }
     return _calibrated(fit, logits, labels, strange, notes, evidence | ({"ood": str(ood)} if ood else {}))
 
@@ -264,6 +274,7 @@ def _calibrated(
         novelty=figures,
         classes=fit.classes,
         notes=tuple(notes),
+        task=task,
     )
 
 
@@ -330,13 +341,26 @@ def labelled_logits(
     return rows, labels == 1 if labels.ndim == 2 else labels
 
 
-def _logits_of_folder(classifier: Classifier, folder: str | Path, *, progress: bool) -> NDArray[np.float32]:
-    files = image_files(folder)
-    starts = progress_bar(
-        range(0, len(files), OOD_BATCH), title="novel images", unit="batch", hidden=not progress
-    )
-    pixels = (photo_pixels(files[at : at + OOD_BATCH], classifier.input_spec) for at in starts)
-    return torch.cat([classifier.logits(part) for part in pixels]).float().cpu().numpy()
+def _logits_of_folder(
+    classifier: Classifier, folder: str | Path, *, on_bad_image: OnBadImage, progress: bool
+) -> tuple[NDArray[np.float32], int]:
+    """Logits, float32 (N, K), of the photos in a folder, and how many could not be read."""
+    files, rows = image_files(folder), []
+    starts = range(0, len(files), OOD_BATCH)
+    for at in progress_bar(starts, title="novel images", unit="batch", hidden=not progress):
+        pixels = []
+        for file in files[at : at + OOD_BATCH]:
+            try:
+                pixels.append(photo_pixels([file], classifier.input_spec))
+            except BadImageError:
+                if on_bad_image == "error":
+                    raise
+        if pixels:
+            rows.append(classifier.logits(torch.cat(pixels)).float().cpu())
+    if not rows:
+        raise DataError(f"no image in {folder} could be read, so there is nothing novel to measure")
+    logits = torch.cat(rows).numpy()
+    return logits, len(files) - len(logits)
 
 
 def were_trained_on(source: ImageSource, run_dir: str | Path) -> bool:

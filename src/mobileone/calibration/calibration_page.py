@@ -67,10 +67,15 @@ def summary_rows(result: Calibration) -> list[tuple[str, str, str]]:
 
 def _summary(result: Calibration) -> list[tuple[str, str]]:
     values = [(f"{before} → {after}", name) for name, before, after in summary_rows(result)]
-    values.append((f"{100 * result.accuracy:.2f} %", f"top-1 of {int(result.before.counts.sum()):,} images"))
-    values.append((f"{100 * result.coverage:.1f} %", "of the answers are sure"))
+    images = f"{result.num_images:,} images"
+    if result.task == "singlelabel":
+        words = (f"top-1 of {images}", "of the answers are sure", "of these are right")
+    else:
+        words = (f"of the labels of {images} told rightly at 0.5", "of their labels given", "of these right")
+    values.append((f"{100 * result.accuracy:.2f} %", words[0]))
+    values.append((f"{100 * result.coverage:.1f} %", words[1]))
     if result.accepted_accuracy is not None:
-        values.append((f"{100 * result.accepted_accuracy:.2f} %", "of these are right"))
+        values.append((f"{100 * result.accepted_accuracy:.2f} %", words[2]))
     return values
 
 

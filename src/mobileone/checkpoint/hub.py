@@ -49,11 +49,20 @@ def hub_files(repo_id: str, revision: str | None = None) -> tuple[Path, Path | N
 
 
 def _hub_file(repo_id: str, filename: str, revision: str | None) -> Path | None:
-    from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import EntryNotFoundError
+    from huggingface_hub import _CACHED_NO_EXIST, hf_hub_download, try_to_load_from_cache
+    from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 
     try:
         return Path(hf_hub_download(repo_id, filename, revision=revision))
+    except LocalEntryNotFoundError as error:
+        # Nobody could be asked. Without config.json weights would be given images that they do not expect,
+        # so it is missing only where the hub has said so before.
+        known = try_to_load_from_cache(repo_id, filename, revision=revision)
+        if filename == CONFIG_NAME and known is not _CACHED_NO_EXIST:
+            raise DownloadError(
+                f"cannot fetch {filename} of hf-hub:{repo_id}: it is not cached, and the hub is out of reach"
+            ) from error
+        return None
     except EntryNotFoundError:
         return None
     except (OSError, ValueError) as error:  # the hub's answers, network errors, a malformed name

@@ -37,6 +37,7 @@ class ModelCard:
         task: what the logits mean, `"singlelabel"` where the file does not say.
         input_spec: pre-processing, as the file or its publisher states it, else ImageNet's.
         decision: how logits become probabilities and a sure answer; None where it was not calibrated.
+        output_stride: 32, or 16 or 8 for a network with dilation.
         num_parameters: trained elements.
         size_bytes: of the file, 0 for fresh weights.
         metadata: what the writer added: epoch, accuracy.
@@ -57,6 +58,7 @@ class ModelCard:
     task: Task
     input_spec: InputSpec
     decision: Decision | None
+    output_stride: int
     num_parameters: int
     size_bytes: int
     metadata: dict[str, Any]
@@ -112,6 +114,7 @@ class Inspected:
             task=self.config.task,
             input_spec=self.config.input_spec or InputSpec.for_channels(found.in_chans),
             decision=self.config.decision,
+            output_stride=self.config.output_stride,
             num_parameters=num_parameters(shapes),
             size_bytes=contents.size_bytes if contents else 0,
             metadata=self.config.extra,

@@ -14,7 +14,7 @@ from mobileone.checkpoint.config import ModelConfig
 from mobileone.checkpoint.contents import Contents
 from mobileone.checkpoint.inspect import Inspected, ModelCard, inspect
 from mobileone.checkpoint.pickle_values import ITEM_SIZES
-from mobileone.checkpoint.published import licence_of
+from mobileone.checkpoint.published import began_with, licence_of
 from mobileone.checkpoint.recognition import Recognised
 from mobileone.errors import CheckpointError, ConfigError
 from mobileone.input_spec import InputSpec
@@ -187,6 +187,8 @@ def _make(
     wanted = model.state_dict().keys()
     model.load_state_dict({name: state[name] for name in wanted}, assign=True)
     model.licence = licence_of(inspected.source, found.layout, config.extra)
+    weights = began_with(inspected.source, config.extra)
+    model.began_with = None if weights is None else weights.name
     if isinstance(model, MobileOne) and in_chans in (None, found.in_chans):
         model.decision = config.decision
     if isinstance(model, MobileOne) and num_classes not in (None, found.num_classes):

@@ -99,7 +99,7 @@ KNOWN_GLOBALS = {
 }
 KNOWN_PACKAGES = (
     *("torch.nn.", "torch.optim.", "torch.amp.", "torch.cuda.amp.", "numpy.random.", "numpy.dtypes."),
-    *("mobileone.model.", "mobileone.variants.", "mobileone.input_spec."),
+    *("mobileone.model.", "mobileone.variants.", "mobileone.input_spec.", "mobileone.decision."),
     *("collections.", "datetime.", "decimal.", "fractions.", "uuid.", "enum.", "zoneinfo.", "typing."),
 )
 # Storages, element types and ways to rebuild a tensor are many, and grow with torch.

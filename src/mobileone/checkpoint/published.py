@@ -16,6 +16,8 @@ from mobileone.variants import Form
 
 ORIGIN_KEY = "published"
 """Under it what was made of published weights names them, so that their licence can be told."""
+BEGAN_KEY = "began_with"
+"""Under it what was loaded and saved names them: nobody knows whether it was trained in between."""
 LICENCE_KEY = "licence"
 """Under it what was made of others' weights says which of `LICENCES` they keep."""
 
@@ -174,6 +176,19 @@ def published_at(address: str) -> PublishedWeights | None:
     return next((each for each in PUBLISHED.values() if each.source.partition(":")[2] == place), None)
 
 
+def began_with(source: str, metadata: Mapping[str, Any]) -> PublishedWeights | None:
+    """The published weights that a model is or began with, as its place and its metadata tell."""
+    named = [name for key in (ORIGIN_KEY, BEGAN_KEY) if isinstance(name := metadata.get(key), str)]
+    known = [published_at(source), *(PUBLISHED.get(name) for name in named)]
+    return next((weights for weights in known if weights is not None), None)
+
+
+def stated_licence(metadata: Mapping[str, Any]) -> str | None:
+    """Which of `LICENCES` the writer of a model says that its weights keep; None where nothing is said."""
+    said = metadata.get(LICENCE_KEY)
+    return said if isinstance(said, str) and said in LICENCES else None
+
+
 def licence_of(source: str, layout: str, metadata: Mapping[str, Any]) -> str | None:
     """Which of `LICENCES` weights are under; None where nothing tells that they began with others'.
 
@@ -185,10 +200,9 @@ def licence_of(source: str, layout: str, metadata: Mapping[str, Any]) -> str | N
     >>> licence_of("best.safetensors", "timm", {"published": "mobileone_s0.mmpretrain"})
     'apache-2.0'
     """
-    said, origin = metadata.get(LICENCE_KEY), metadata.get(ORIGIN_KEY)
-    if isinstance(said, str) and said in LICENCES:
+    if (said := stated_licence(metadata)) is not None:
         return said
-    weights = published_at(source) or (PUBLISHED.get(origin) if isinstance(origin, str) else None)
+    weights = began_with(source, metadata)
     if weights is not None:  # all others are Apple's, or were taken over from there
         return "apache-2.0" if weights.licence == "Apache-2.0" else "apple"
     return "apple" if layout == "apple" else None

@@ -20,6 +20,7 @@ from mobileone.checkpoint.layouts import (
     some,
 )
 from mobileone.errors import CheckpointError, ConfigError
+from mobileone.limits import CHANNELS
 from mobileone.variants import NUM_STAGES, SE_REDUCTION, VARIANTS, BlockSpec, Form, Variant, network_units
 
 Shape = tuple[int, ...]
@@ -215,6 +216,8 @@ def infer(
         return shape
 
     stem = kernel_shape("stem")
+    if stem[1] > CHANNELS.value:
+        raise CheckpointError(f"{source}: has {stem[1]} input channels, at most {CHANNELS} are read")
     head = shapes.get("head.fc.weight")
     variant = _variant(places, kernel_shape, stem[0], form, source=source)
     found = Recognised(

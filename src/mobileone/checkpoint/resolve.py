@@ -15,7 +15,7 @@ from mobileone.limits import JSON_BYTES
 from mobileone.regular_file import read_regular
 from mobileone.variants import VARIANTS, Variant
 
-RUN_NAMES = ("best.safetensors", "last.safetensors")
+RUN_NAMES = ("best.safetensors", "best.pt", "last.safetensors", "last.pt")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,13 +11,22 @@ from typing import Any
 from mobileone.checkpoint.archive import is_name
 from mobileone.checkpoint.config import CONFIG_KEY, FORMAT_VERSION, ModelConfig
 from mobileone.checkpoint.pickle_values import Record, TensorRef
+from mobileone.checkpoint.published import BEGAN_KEY, LICENCE_KEY
+from mobileone.decision import Decision
 from mobileone.errors import CheckpointError
 from mobileone.input_spec import InputSpec
-from mobileone.variants import Variant
+from mobileone.variants import BlockSpec, Variant
 
 OWN_MODULES = "mobileone.model."
-OWN_NETWORK = "mobileone.model.network.MobileOne"
-RELU = "torch.nn.modules.activation.ReLU"
+OWN_NETWORKS = ("mobileone.model.network.MobileOne", "mobileone.model.features.FeatureExtractor")
+# What a unit is built with beside its spec and its tensors.
+_PARTS = {
+    "act": ("torch.nn.modules.activation.ReLU",),
+    "attn": ("torch.nn.modules.linear.Identity", "mobileone.model.block.SqueezeExcite"),
+}
+_SETTINGS = {"eps": 1e-5, "padding_mode": "zeros"}
+_WINDOW = ("stride", "padding", "dilation")
+_UNTOLD = "which its weights do not tell; build the network, change it alike, and load its state_dict()"
 _HOOKS = ("_forward_hooks", "_forward_pre_hooks")
 
 MAX_WRAPPERS = 4
@@ -91,11 +100,11 @@ def _kind(value: object) -> str:
 
 def _module_tensors(module: Record, *, source: Path) -> Iterator[tuple[str, TensorRef]]:
     """What `state_dict()` of the pickled module would hold, in its order."""
-    pending: list[tuple[str, int, Any]] = [("", 0, module)]
+    pending: list[tuple[str, int, Any, dict[str, Any] | None]] = [("", 0, module, None)]
     for _ in range(MAX_MODULES):
         if not pending:
             return
-        prefix, depth, record = pending.pop()
+        prefix, depth, record, settings = pending.pop()
         state = record.state if isinstance(record, Record) and isinstance(record.state, dict) else {}
         tables = [state.get(name) for name in _TABLES]
         if not all(isinstance(table, dict) for table in tables) or depth > MAX_DEPTH:
@@ -104,7 +113,7 @@ def _module_tensors(module: Record, *, source: Path) -> Iterator[tuple[str, Tens
                 "no module with weights"
             )
         parameters, buffers, children = (state[name] for name in _TABLES)
-        _refuse_changed(record, prefix, source=source)
+        settings = _refuse_changed(record, prefix, settings, source=source)
         transient = state.get("_non_persistent_buffers_set") or ()
         for name, value in [*parameters.items(), *buffers.items()]:
             if isinstance(value, TensorRef) and name not in transient:
@@ -113,30 +122,66 @@ def _module_tensors(module: Record, *, source: Path) -> Iterator[tuple[str, Tens
                 yield f"{prefix}{name}", value
         for name, child in reversed(children.items()):
             if child is not None:
-                pending.append((f"{prefix}{name}.", depth + 1, child))
+                pending.append((f"{prefix}{name}.", depth + 1, child, settings))
     raise CheckpointError(f"cannot read {source}: more than {MAX_MODULES} modules")
 
 
-def _refuse_changed(record: Record, prefix: str, *, source: Path) -> None:
-    """A module of ours computes more than its tensors tell only where somebody has changed it."""
+def _refuse_changed(
+    record: Record, prefix: str, settings: dict[str, Any] | None, *, source: Path
+) -> dict[str, Any] | None:
+    """A module of ours computes more than its tensors tell only where somebody has changed it.
+
+    Args:
+        record: of the module.
+        prefix: of its tensors' names.
+        settings: that torch's layers have in it, as the module of ours around it says; None outside of ours.
+        source: the file, for the message.
+
+    Returns:
+        Those of the modules in it.
+    """
+    where, state = prefix.rstrip("."), record.state
     if not record.name.startswith(OWN_MODULES):
-        return
-    children = record.state["_modules"]
-    act = children.get("act")
-    if act is not None and _name(act) != RELU:
+        is_full = where.endswith("reparam_conv") or ".conv_kxk." in f".{prefix}"
+        for name, wanted in (settings or {}).items():
+            if name not in state or (name in _WINDOW and not is_full):
+                continue
+            given, built = _plain(state[name]), _plain(wanted)
+            if given is None or given != built:
+                raise CheckpointError(
+                    f"cannot read {source}: {where} in it has {name}={given!r:.40}, not {built!r:.40}, "
+                    f"{_UNTOLD}"
+                )
+        return settings
+    for name, kinds in _PARTS.items():
+        part = state["_modules"].get(name)
+        if part is not None and _name(part) not in kinds:
+            raise CheckpointError(f"cannot read {source}: {prefix}{name} in it is {_kind(part)}, {_UNTOLD}")
+    if any(state.get(hooks) for hooks in _HOOKS):
         raise CheckpointError(
-            f"cannot read {source}: {prefix}act in it is {_kind(act)}, which its weights do not tell; build "
-            "the network, change it alike, and load its state_dict()"
-        )
-    if any(record.state.get(hooks) for hooks in _HOOKS):
-        raise CheckpointError(
-            f"cannot read {source}: {prefix.rstrip('.') or 'the network'} in it has hooks, which are code; "
+            f"cannot read {source}: {where or 'the network'} in it has hooks, which are code; "
             "save its state_dict() instead"
         )
+    spec = _fields(state.get("spec"), BlockSpec)
+    return (settings or _SETTINGS) | {name: spec[name] for name in _WINDOW if name in spec}
 
 
 def _name(value: object) -> str:
     return value.name if isinstance(value, Record) else ""
+
+
+def _plain(value: object) -> tuple[object, ...] | None:
+    """A setting as it can be compared and printed: tuples of tuples of a hostile file could take for ever."""
+    flat = value if type(value) is tuple else (value,)
+    return flat if len(flat) <= 2 and all(type(part) in (int, float, str) for part in flat) else None
+
+
+def _fields(value: object, kind: type) -> dict[str, Any]:
+    """Of a pickled dataclass with slots, by name."""
+    state = value.state if isinstance(value, Record) else None
+    return (
+        dict(zip((field.name for field in fields(kind)), state, strict=False)) if type(state) is list else {}
+    )
 
 
 def find_config(tree: object, *, source: Path) -> ModelConfig:
@@ -157,27 +202,44 @@ def find_config(tree: object, *, source: Path) -> ModelConfig:
     names = (dataset.get("classes") or dataset.get("CLASSES")) if isinstance(dataset, dict) else None
     if isinstance(names, list | tuple) and names and all(isinstance(name, str) for name in names):
         return ModelConfig(class_names=tuple(names))
-    modules = [value for value in tree.values() if is_module(value)]
-    return _config_of_module(modules[0], source=source) if len(modules) == 1 else ModelConfig()
+    said = [_config_of_module(value, source=source) for value in tree.values() if is_module(value)]
+    return said[0] if said and all(each == said[0] for each in said) else ModelConfig()
 
 
 def _config_of_module(module: Record, *, source: Path) -> ModelConfig:
     """What a pickled network of ours says of itself, wherever it is wrapped."""
-    for _ in range(MAX_DEPTH):
-        if not is_module(module) or module.name == OWN_NETWORK:
-            break
-        children = module.state["_modules"]
-        if not isinstance(children, dict) or len(children) != 1:
-            break
-        module = next(iter(children.values()))
-    if not is_module(module) or module.name != OWN_NETWORK:
+    network = _own_network(module)
+    if network is None:
         return ModelConfig()
-    state = module.state
+    state = network.state
     said: dict[str, Any] = {name: state.get(name) for name in ("num_classes", "in_chans", "output_stride")}
     said |= {"format_version": FORMAT_VERSION, "class_names": state.get("_class_names")}
     said |= {"task": state.get("task", "singlelabel")}
+    kept = {LICENCE_KEY: state.get("licence"), BEGAN_KEY: state.get("began_with")}
+    said |= {"extra": {key: value for key, value in kept.items() if is_name(value)}}
     for name, kind in (("variant", Variant), ("input_spec", InputSpec)):
-        record = state.get(name)
-        if isinstance(record, Record) and isinstance(record.state, list):
-            said[name] = dict(zip((field.name for field in fields(kind)), record.state, strict=False))
-    return ModelConfig.from_dict(said, source=source)
+        said[name] = _fields(state.get(name), kind) or None
+    config = ModelConfig.from_dict(said, source=source)
+    decided = state.get("_decided")
+    if not isinstance(decided, tuple) or len(decided) != 2:
+        return config
+    decision, spec = _fields(decided[0], Decision), _fields(decided[1], InputSpec)
+    fitted = ModelConfig.from_dict(said | {"decision": decision, "input_spec": spec}, source=source)
+    # As `MobileOne.decision` has it: of a network that looks at images in another way it is none.
+    return fitted if fitted.input_spec == config.input_spec else config
+
+
+def _own_network(module: Record) -> Record | None:
+    """The first network of ours in a pickled module, as its tensors come: the module itself, or a part."""
+    pending: list[Any] = [module]
+    seen: set[int] = set()
+    while pending and len(seen) < MAX_MODULES:
+        record: Record = pending.pop()
+        if not is_module(record) or id(record) in seen:
+            continue
+        seen.add(id(record))
+        if record.name in OWN_NETWORKS:
+            return record
+        children = record.state["_modules"]
+        pending += reversed(children.values()) if isinstance(children, dict) else ()
+    return None

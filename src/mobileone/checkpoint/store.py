@@ -17,7 +17,7 @@ from torch import Tensor
 from mobileone.atomic import atomic_path
 from mobileone.checkpoint.config import CONFIG_KEY, ModelConfig
 from mobileone.checkpoint.pickle_values import TORCH_NAMES
-from mobileone.checkpoint.published import LICENCE_KEY
+from mobileone.checkpoint.published import BEGAN_KEY, LICENCE_KEY
 from mobileone.checkpoint.resume_file import SCALARS, read_resume_file
 from mobileone.errors import CheckpointError
 from mobileone.model.network import MobileOne
@@ -43,6 +43,7 @@ def config_of(model: MobileOne, *, extra: Mapping[str, Any] | None = None) -> Mo
     """What is written beside the weights of `model`."""
     from mobileone import __version__
 
+    kept = {LICENCE_KEY: model.licence, BEGAN_KEY: model.began_with}
     return ModelConfig(
         variant=model.variant,
         form=model.form,
@@ -53,7 +54,7 @@ def config_of(model: MobileOne, *, extra: Mapping[str, Any] | None = None) -> Mo
         input_spec=model.input_spec,
         decision=model.decision,
         output_stride=model.output_stride,
-        extra=({LICENCE_KEY: model.licence} if model.licence else {}) | dict(extra or {}),
+        extra={key: value for key, value in kept.items() if value} | dict(extra or {}),
         package_version=__version__,
     )
 

@@ -11,6 +11,7 @@ from tyro.conf import Positional, arg
 
 from mobileone.backends.table import backend_of
 from mobileone.cli.device_option import device_name
+from mobileone.cli.held_out import held_out
 from mobileone.cli.output import print_json
 from mobileone.cli.target_file import require_drawing
 from mobileone.decision import NoveltyScore
@@ -35,7 +36,8 @@ class Calibrate:
     model: Annotated[Positional[str], arg(metavar="MODEL")]
     """MODEL, see mobileone --help, or an exported file, which is calibrated as its runtime computes."""
     data: str
-    """Folder with val/<class>/, or with class folders itself; shards; hf:owner/name; or `digits`."""
+    """Folder with val/<class>/, or with class folders itself; shards; hf:owner/name; or `digits`. Of what
+    a run of --split or --folds was trained on, the images that it held out are taken."""
     split: Literal["train", "val"] = "val"
     """Which part of it. Of images that the model was trained on, everything comes out too bold."""
     method: Literal["temperature", "vector"] = "temperature"
@@ -92,16 +94,17 @@ class Calibrate:
             threads=self.threads,
             weights_key=self.weights_key,
         )
+        run_dir = _run_of(self.model)
         result = calibrate(
             classifier,
-            self.data,
+            held_out(run_dir, self.data),
             split=self.split,
             method=self.method,
             target=target,
             ood=self.ood,
             novelty=self.novelty,
             keep=self.keep,
-            run_dir=_run_of(self.model),
+            run_dir=run_dir,
             batch_size=self.batch_size,
             num_workers=self.workers,
             on_bad_image=self.on_bad_image,
@@ -173,7 +176,8 @@ def _lines(result: Calibration) -> list[str]:
     right = (
         "" if result.accepted_accuracy is None else f", {100 * result.accepted_accuracy:.2f} % of them right"
     )
-    sure = f"sure answers {100 * result.coverage:.1f} %{right}; of all {100 * result.accuracy:.2f} %"
+    what = "sure answers" if result.task == "singlelabel" else "labels given"
+    sure = f"{what} {100 * result.coverage:.1f} %{right}; of all {100 * result.accuracy:.2f} %"
     if told != "none":
         least, most = min(decision.thresholds), max(decision.thresholds)
         where = f"from {least:.4f} on" if least == most else f"from {least:.4f} to {most:.4f} on, by class"

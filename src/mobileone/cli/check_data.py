@@ -73,29 +73,17 @@ class CheckData:
         return 0
 
     def _sources(self) -> dict[str, ImageSource]:
-        from mobileone.data.hub_address import is_hub_data
-        from mobileone.data.list_rows import is_list
         from mobileone.data.open import open_data, open_validation, splits_of
-        from mobileone.data.shards.address import is_shards
 
-        folder = Path(self.data)
-        has_train = has_val = True
-        if is_hub_data(self.data):
-            there = splits_of(self.data)
-            has_train, has_val = "train" in there, bool(there - {"train"})
-        elif is_list(folder) or (os.path.isdir(folder) and not is_shards(self.data)):
-            there = splits_of(folder)
-            has_train = "train" in there
-            has_val = len(there) > 1 or not has_train
+        there = splits_of(self.data)
         sources: dict[str, ImageSource] = {}
-        classes = None
-        if has_train:
+        if "train" in there or self.val_data:
             sources["train"] = open_data(self.data, split="train")
-            if getattr(sources["train"], "split", "train") == "val" and not self.val_data:
-                return {"val": sources["train"]}  # validation shards, and nothing else, were named
             classes = tuple(sources["train"].classes)
-        if has_val or self.val_data:
-            sources["val"] = open_validation(self.data, self.val_data, classes=classes)
+            if there != {"train"} or self.val_data:
+                sources["val"] = open_validation(self.data, self.val_data, classes=classes)
+        else:
+            sources["val"] = open_data(self.data, split="val")
         return sources
 
     def _draw(self, sources: dict[str, ImageSource]) -> None:

@@ -31,8 +31,8 @@ class CheckLabels:
     """MODEL, see mobileone --help; its features are what is looked at."""
     data: str
     """Folder with train/<class>/, or with class folders itself; a list; or `digits`."""
-    split: Literal["train", "val"] = "train"
-    """Which part of it."""
+    split: Literal["train", "val"] | None = None
+    """Which part of it. Default: train, where there is one."""
     probabilities: Literal["cross-validated", "model"] = "cross-validated"
     """Whose: of a regression on the features, fitted without the image; or the model's own, for images that
     it was not trained on."""
@@ -63,6 +63,7 @@ class CheckLabels:
     def run(self) -> int:
         from mobileone.curation.check_labels import check_labels
         from mobileone.curation.suspect_list import SUMMARY, write_label_page, write_suspects
+        from mobileone.data.open import splits_of
         from mobileone.inference.predictor import Predictor
 
         place = Path(self.model) if Path(self.model).is_dir() else Path()
@@ -77,7 +78,7 @@ class CheckLabels:
         report = check_labels(
             predictor,
             self.data,
-            split=self.split,
+            split=self.split or ("train" if "train" in splits_of(self.data) else "val"),
             probabilities=self.probabilities,
             folds=self.folds,
             alike=self.alike,

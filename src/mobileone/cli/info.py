@@ -40,7 +40,12 @@ class Info:
         size = card.input_spec.size if self.input_size is None else checked_size(self.input_size)
         costs = {
             form: network_cost(
-                card.variant, input_size=size, form=form, num_classes=card.num_classes, in_chans=card.in_chans
+                card.variant,
+                input_size=size,
+                form=form,
+                num_classes=card.num_classes,
+                in_chans=card.in_chans,
+                output_stride=card.output_stride,
             )
             for form in ("train", "inference")
         }
@@ -59,6 +64,7 @@ class Info:
             ("input", f"{card.in_chans} × {spec.height} × {spec.width}, {spec.view}"),
             ("mean, std", f"{spec.mean}, {spec.std}"),
         ]
+        facts += [("stride", f"{card.output_stride}, by dilation")] if card.output_stride != 32 else []
         facts += [("decision", decision_text(card.decision))] if card.decision else []
         print("\n".join(f"{name:<10} {value}" for name, value in facts))
         rows = [

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from mobileone.backends.table import Precision, backend_of
 from mobileone.class_list import read_class_list
 from mobileone.cli.device_option import device_for, device_name
+from mobileone.cli.held_out import held_out
 from mobileone.cli.output import print_json, result_line
 from mobileone.cli.parts_output import is_folder, own_threads, part_bar, tell_failure, tell_report
 from mobileone.cli.words import FILE, INPUT_SIZE, MODEL, OUTPUT
@@ -38,24 +39,6 @@ def ranks_for(source: str, device: str) -> Iterator[Distributed | None]:
 
     with distributed(device) as ranks:
         yield ranks
-
-
-def held_out(model: str, data: str) -> str:
-    """The images to test on: of data that a run divided by itself only those that it did not train on.
-
-    Args:
-        model: as it was given; a run's folder says what it held out.
-        data: as it was given.
-    """
-    record = Path(model) / "split.jsonl"
-    if not record.is_file() or data == str(record):
-        return data
-    from mobileone.training.run.run_dir import RunDir
-
-    if os.path.realpath(data) != os.path.realpath(RunDir(Path(model)).stored_config().data):
-        return data
-    print(f"{model} trained on a part of {data}: tested on the rest, as {record} says", file=sys.stderr)
-    return str(record)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,7 +104,7 @@ class Test:
             classifier = self._load(self._device(ranks), self.threads)
             result = evaluate(
                 classifier,
-                held_out(self.model, self.data),
+                held_out(Path(self.model), self.data),
                 exclude=self.exclude,
                 batch_size=self.batch_size,
                 num_workers=self.workers,
@@ -177,7 +160,7 @@ class Test:
         with part_bar("testing") as show:
             report = evaluate_parts(
                 predictor,
-                held_out(self.model, self.data),
+                held_out(Path(self.model), self.data),
                 output,
                 exclude=self.exclude,
                 row_format=self.part_format,

@@ -118,7 +118,8 @@ class Train:
     """Stop at an image that cannot be decoded, or name it and go on. Default: the recipe's (error)."""
     budget: str | None = None
     """Wall time that the run may take, such as 90s, 10m or 1.5h: a few steps are timed, then there are as
-    many epochs as fit (up to the recipe's), of smaller images where these are few."""
+    many epochs as fit (up to the recipe's), of smaller images where these are few. With --folds it is shared
+    out among them."""
     set: Annotated[UseAppendAction[tuple[tuple[str, ...], ...]], arg(metavar="FIELD=VALUE ...")] = ()
     """Any field of the recipe, such as epochs=10 mix.mixup=0.2; an unknown name prints the nearest."""
     checkpoint_every: str | None = None
@@ -152,16 +153,23 @@ class Train:
             return self._run_folds(base, self.folds)
 
     def _run_folds(self, base: Path, folds: int) -> int:
+        from mobileone.training.run.budget import parse_budget
         from mobileone.training.run.fit_folds import fold_dir, summarize_folds
 
         if self.fold is not None and not 1 <= self.fold <= folds:
             raise ConfigError(f"fold must be in 1..{folds}, got {self.fold}")
+        budget = self.budget
+        if budget is not None and self.fold is None:
+            budget = f"{parse_budget(budget) / folds:f}s"
         for fold in range(1, folds + 1) if self.fold is None else [self.fold]:
             folder = fold_dir(base, fold)
-            begun = (folder / "config.json").exists()
+            all_begun = [n for n in range(1, folds + 1) if (fold_dir(base, n) / "config.json").exists()]
             # A fold that was not begun yet is begun, where the others are gone on with.
-            resume = "no" if self.resume == "yes" and self.fold is None and not begun else self.resume
-            code = replace(self, fold=fold, resume=resume)._run(folder)
+            resume = (
+                "no" if self.resume == "yes" and self.fold is None and fold not in all_begun else self.resume
+            )
+            like = fold_dir(base, all_begun[0]) if all_begun else None
+            code = replace(self, fold=fold, resume=resume, budget=budget)._run(folder, like=like)
             if code or self.dry_run:
                 return code
         if int(os.environ.get("RANK", "0")) == 0:
@@ -173,30 +181,21 @@ class Train:
             print(f"folds: {summary.path}", file=sys.stderr)
         return 0
 
-    def _run(self, run_dir: Path) -> int:
+    def _run(self, run_dir: Path, *, like: Path | None = None) -> int:
+        """Train; `like` is a fold that was begun, so that a budget gives all of them the same epochs."""
         from mobileone.training.config.recipe import FOR_YOUR_DATA, recipe
         from mobileone.training.config.short_names import SHORT_NAMES
         from mobileone.training.config.train_config import override
         from mobileone.training.run.adapt import ADAPTED_FIELDS, Adapted, adapt
-        from mobileone.training.run.budget import BUDGETED_FIELDS, parse_budget, within_budget
+        from mobileone.training.run.budget import BUDGETED_FIELDS, as_long_as, parse_budget, within_budget
         from mobileone.training.run.fit import fit
         from mobileone.training.run.run_dir import RunDir
 
         stored = RunDir(run_dir)
         resume = {"no": False, "yes": True, "auto": stored.config.exists()}[self.resume]
         names = (
-            "data",
-            "task",
-            "exclude",
-            "init",
-            "input_size",
-            "device",
-            "on_bad_image",
-            "checkpoint_every",
-            "split",
-            "folds",
-            "fold",
-            "split_by",
+            *("data", "task", "exclude", "init", "input_size", "device", "on_bad_image", "checkpoint_every"),
+            *("split", "folds", "fold", "split_by"),
         )
         given = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
         if self.weights_key is not None:
@@ -204,7 +203,7 @@ class Train:
         settings = [*itertools.chain(*self.set)]
 
         def told(config: TrainConfig) -> TrainConfig:
-            return override(config.with_values(given), settings)
+            return override(config, settings, beside=given)
 
         given = {SHORT_NAMES.get(name, name): value for name, value in given.items()}
         named = [setting.partition("=")[0].strip() for setting in settings]
@@ -226,7 +225,12 @@ class Train:
             adapted = adapt(config, keep=replaced) if adapts else Adapted(config=config)
             config, notes = adapted.config, adapted.reasons
             if budget_s is not None:
-                adapted = within_budget(config, budget_s, keep=replaced if adapts else ("input_spec.size",))
+                keep = replaced if adapts else {*replaced, "input_spec.size"}
+                adapted = (
+                    within_budget(config, budget_s, keep=keep)
+                    if like is None
+                    else as_long_as(config, RunDir(like).stored_config())
+                )
                 config, notes = adapted.config, (*notes, *adapted.reasons)
         if self.dry_run:
             return self._plan(config, run_dir / "schedule.png")
@@ -327,7 +331,8 @@ class Report:
     run_dir: Annotated[Positional[Path], arg(metavar="RUN_DIR")]
     """Folder of a run with at least one evaluated epoch."""
     data: str | None = None
-    """Folder with val/<class>/. Default: where the run had it."""
+    """Folder with val/<class>/, or what a run of --split or --folds was trained on, of which the images are
+    taken that it held out. Default: where the run had it."""
     device: str | None = None
     """auto, cpu, cuda or cuda:N. Default: the run's."""
 

@@ -113,7 +113,7 @@ def check_labels(
         probabilities: `cross-validated`, of a logistic regression on the features, each image judged by one
             that was fitted without it and its near-duplicates; or `model`, the network's own, for images that
             it was not trained on.
-        folds: of the cross-validation; fewer where a class has fewer images.
+        folds: of the cross-validation; fewer where a class has fewer images that are no near-duplicates.
         alike: cosine, of features less their mean, from which on two images are near-duplicates.
         seed: of the folds.
         batch_size: images at a time.
@@ -123,8 +123,8 @@ def check_labels(
         progress: whether to show a bar on stderr.
 
     Raises:
-        DataError: if a class has a single image, or the classes are not the model's where its own
-            probabilities are wanted.
+        DataError: if a class has a single image, or near-duplicates of one alone, or the classes are not the
+            model's where its own probabilities are wanted.
         ConfigError: on values out of range, or a model that gives no features.
         MissingExtraError: without cleanlab, scikit-learn or faiss.
     """
@@ -206,24 +206,31 @@ def _cross_validated(
     """Probabilities (N, K) of each image by a fit without it and its near-duplicates; and how many folds."""
     linear, selection = _need("sklearn.linear_model"), _need("sklearn.model_selection")
     pipeline, scaling = _need("sklearn.pipeline"), _need("sklearn.preprocessing")
-    counts = Counter(labels.tolist())
+    groups = groups_of(pairs, len(labels))
+    # Images that are judged together count once: no more folds than these can be parted into.
+    counts = Counter(label for label, _ in sorted(set(zip(labels.tolist(), groups.tolist(), strict=True))))
     alone = [classes[label] for label, number in counts.items() if number < 2]
-    if alone:
-        raise DataError(
-            f"{len(alone)} classes have a single image, the first is {alone[0]}; it cannot be judged: "
-            "give more images, or leave the class out"
-        )
     if len(counts) < 2:
         raise DataError("all images are of one class, so no label can be wrong")
+    if alone:
+        raise DataError(
+            f"{len(alone)} classes have a single image, or near-duplicates of one, the first is {alone[0]}; "
+            "it cannot be judged: give more images, or leave the class out"
+        )
     if min(counts.values()) < folds:
         folds = min(counts.values())
         rarest = classes[min(counts, key=counts.__getitem__)]
-        notes.append(f"{folds} folds, as {rarest} has only {folds} images")
+        notes.append(f"{folds} folds, as {rarest} has only {folds} images that are no near-duplicates")
     regression = linear.LogisticRegression(C=0.01, max_iter=500)
     fitted = pipeline.make_pipeline(scaling.StandardScaler(), regression)
     splitter = selection.StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
     rows = np.zeros((len(labels), len(classes)))
-    for train, held in splitter.split(vectors, labels, groups_of(pairs, len(labels))):
+    for train, held in splitter.split(vectors, labels, groups):
+        if len(np.unique(labels[train])) < 2:
+            raise DataError(
+                "without the images that one fold judges together with their near-duplicates a single class "
+                "is left to learn from; give more images, or a larger alike"
+            )
         fitted.fit(vectors[train], labels[train])
         rows[np.ix_(held, fitted.classes_)] = fitted.predict_proba(vectors[held])
     rows = np.maximum(rows, 1e-12)  # of a class that groups left out of a fit

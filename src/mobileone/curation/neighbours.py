@@ -101,7 +101,8 @@ def groups_of(pairs: Sequence[tuple[int, int, float]], number: int) -> NDArray[n
 
     def root(place: int) -> int:
         while parents[place] != place:
-            place = parents[place] = parents[parents[place]]
+            parents[place] = parents[parents[place]]
+            place = parents[place]
         return place
 
     for a, b, _ in pairs:

@@ -72,6 +72,7 @@ class ImageFolder:
         unread: class folders with files of which none is an image.
         notes: what was chosen or left out in finding them, a line each.
         groups: what every image belongs to, where a list says so: images of a group are never split.
+        recorded: what every image is called in the data folder, where a list says so (`split.jsonl`).
     """
 
     root: Path
@@ -82,6 +83,7 @@ class ImageFolder:
     unread: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     groups: tuple[str, ...] | None = None
+    recorded: tuple[str, ...] | None = None
 
     def __len__(self) -> int:
         return len(self.files)

@@ -42,9 +42,7 @@ class HubAddress:
     @property
     def folder(self) -> Path | None:
         """The folder that it names; None if it names a place on the hub."""
-        if self.place.startswith(("/", "./", "../", "~")) or os.path.isabs(self.place):
-            return Path(self.place).expanduser().absolute()
-        return None
+        return Path(self.place).expanduser().absolute() if _is_folder(self.place) else None
 
     def __str__(self) -> str:
         return f"{PREFIX}{self.place}"
@@ -91,7 +89,7 @@ def parse_hub_address(data: str | os.PathLike[str]) -> HubAddress:
     text = os.fspath(data)
     body, _, query = text.removeprefix(PREFIX).partition("?")
     place, _, split = body.rpartition(":") if ":" in body.rpartition("/")[2] else (body, "", "")
-    place, _, revision = place.partition("@") if "@" in place else (place, "", "")
+    place, _, revision = (place, "", "") if _is_folder(place) else place.partition("@")
     try:
         options = dict(parse_qsl(query, keep_blank_values=True, strict_parsing=bool(query)))
     except ValueError:
@@ -108,3 +106,7 @@ def parse_hub_address(data: str | os.PathLike[str]) -> HubAddress:
     return HubAddress(
         place=place, revision=revision or None, split=split or None, stream=ANSWERS[answer], **options
     )
+
+
+def _is_folder(place: str) -> bool:
+    return place.startswith(("/", "./", "../", "~")) or os.path.isabs(place)

@@ -44,11 +44,13 @@ class HubImages:
 
     Attributes:
         files: what the images are called: their files' names where each has one of its own, else numbers.
+        split: which it is, by its name.
     """
 
     def __init__(self, table: HubTable, column: str, title: str, notes: Sequence[str]) -> None:
         self._table = table
         self._column, self._title, self.notes = column, printable(title), tuple(notes)
+        self.split = title.rpartition(":")[2]
         self.files = PackedNames.pack(_names(table, column))
 
     def __len__(self) -> int:

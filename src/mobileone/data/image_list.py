@@ -75,6 +75,7 @@ def list_images(
         PackedNames.pack(os.path.normpath(row.image) for row in chosen),
         notes=tuple(notes),
         groups=None if chosen[0].group is None else tuple(row.group or "" for row in chosen),
+        recorded=None if chosen[0].name is None else tuple(row.name or "" for row in chosen),
     )
 
 

@@ -6,7 +6,7 @@ import os
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, NoReturn
 
 from mobileone.errors import DataError
 from mobileone.outside_text import printable
@@ -54,6 +54,9 @@ def find_files(folder: str | Path) -> FoundFiles:
     """Every image below a folder, as paths relative to it, and how many other files there are.
 
     Symbolic links are followed; hidden files and folders, and those of operating systems, are not looked at.
+
+    Raises:
+        DataError: if one of the folders cannot be read.
     """
     images, ignored = [], Counter[str]()
     for path in _files(Path(folder)):
@@ -96,8 +99,15 @@ def ignored_text(ignored: Mapping[str, int]) -> str:
 
 
 def folders_in(root: Path) -> list[str]:
-    """Names of the folders in a folder that are a user's, sorted."""
-    return sorted(entry.name for entry in os.scandir(root) if entry.is_dir() and is_seen(entry.name))
+    """Names of the folders in a folder that are a user's, sorted.
+
+    Raises:
+        DataError: if it cannot be read.
+    """
+    try:
+        return sorted(entry.name for entry in os.scandir(root) if entry.is_dir() and is_seen(entry.name))
+    except OSError as error:
+        _refuse_unlisted(error)
 
 
 def splits_in(root: Path) -> dict[str, str]:
@@ -173,19 +183,28 @@ def _listed(names: Collection[str]) -> str:
 
 def _files(folder: Path) -> Iterator[str]:
     """Paths relative to `folder` of the files below it."""
-    for base, folders, files in os.walk(folder, followlinks=True):
+    ways: dict[str, tuple[str, ...]] = {os.fspath(folder): (os.path.realpath(folder),)}  # in real paths
+    for base, folders, files in os.walk(folder, followlinks=True, onerror=_refuse_unlisted):
         # A link to a folder that is being walked would go round for ever.
-        here = os.path.realpath(base)
-        folders[:] = [name for name in folders if is_seen(name) and not _encloses(base, name, here)]
+        way = ways.pop(base)
+        folders[:] = [name for name in folders if is_seen(name) and not _encloses(base, name, way)]
+        for path in (os.path.join(base, name) for name in folders):
+            ways[path] = (*way, os.path.realpath(path))
         relative = os.path.relpath(base, folder)
         for name in files:
             if is_seen(name):
                 yield os.path.normpath(os.path.join(relative, name))
 
 
-def _encloses(base: str, name: str, here: str) -> bool:
+def _encloses(base: str, name: str, way: Collection[str]) -> bool:
     path = os.path.join(base, name)
     if not os.path.islink(path):
         return False
     target = os.path.realpath(path)
-    return here == target or here.startswith(os.path.join(target, ""))
+    return any(here == target or here.startswith(os.path.join(target, "")) for here in way)
+
+
+def _refuse_unlisted(error: OSError) -> NoReturn:
+    """What is in a folder that cannot be read would be missing without a word."""
+    where = printable(os.fspath(error.filename))
+    raise DataError(f"{where} cannot be listed ({error.strerror or error}); let it be read, or remove it")

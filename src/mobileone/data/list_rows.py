@@ -21,6 +21,7 @@ SEPARATOR = ";"
 """Between the labels of a cell of a CSV table."""
 
 LABEL_COLUMNS: Mapping[str, Task] = {"label": "singlelabel", "labels": "multilabel"}
+COLUMNS = ("image", *LABEL_COLUMNS, "split", "group")
 
 
 class ListRow(NamedTuple):
@@ -32,6 +33,7 @@ class ListRow(NamedTuple):
         labels: names, none of them twice.
         split: of `SPLIT_NAMES`; None where the list has no such column.
         group: what it belongs to; None where the list has no such column.
+        name: what the data folder calls it, where a run's record of its split says so.
     """
 
     place: str
@@ -39,6 +41,7 @@ class ListRow(NamedTuple):
     labels: tuple[str, ...]
     split: str | None
     group: str | None
+    name: str | None = None
 
 
 def is_list(data: str | Path) -> bool:
@@ -118,6 +121,9 @@ def _entries(content: bytes, suffix: str) -> Iterator[tuple[str, dict[str, Any]]
     if suffix == ".csv":
         reader = csv.DictReader(io.StringIO(content.decode("utf-8-sig"), newline=""), strict=True)
         reader.fieldnames = [name.strip() for name in reader.fieldnames or ()]
+        twice = next((name for name in COLUMNS if reader.fieldnames.count(name) > 1), None)
+        if twice:
+            raise ValueError(f"it has two columns {twice}; leave one of them out")
         for row in reader:
             place = f"line {reader.line_num}"
             if None in row or None in row.values():
@@ -154,7 +160,9 @@ def _row(place: str, values: Mapping[str, Any], label_column: str, columns: list
         known = ", ".join(("train", *VALIDATION, *TESTING))
         raise ValueError(f"its split is {printable(split)[:40]!r}; it must be one of {known}")
     group = _text(values, "group", columns)
-    return ListRow(place, str(image), labels, split and split.lower(), group)
+    name = values.get("name")
+    name = name if isinstance(name, str) else None
+    return ListRow(place, str(image), labels, split and split.lower(), group, name)
 
 
 def _labels(value: object, *, several: bool) -> tuple[str, ...]:

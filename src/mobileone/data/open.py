@@ -13,7 +13,7 @@ from mobileone.data.image_list import list_images
 from mobileone.data.layout import splits_in
 from mobileone.data.list_rows import is_list, read_rows
 from mobileone.data.shards.address import is_shards
-from mobileone.data.shards.shard_source import open_shards
+from mobileone.data.shards.shard_source import open_shards, shard_splits
 from mobileone.data.source import ImageSource, labels_task
 from mobileone.errors import DataError
 from mobileone.outside_text import printable
@@ -96,12 +96,13 @@ def _open(
 
 
 def splits_of(data: str | Path) -> set[str]:
-    """Which splits a folder, a list or a hub's data set has, by the names that these are known by.
+    """Which splits a data set has, by the names that these are known by: none if it is not divided.
 
-    None if it is not divided.
+    Of a hub's data set or of shards of which a split is named it is that one; with training shards also the
+    validation shards that their index knows of.
 
     Raises:
-        DataError: if a list cannot be read, or there is no such data set.
+        DataError: if a list or a shard's index cannot be read, or there is no such data set.
 
     >>> splits_of("/nowhere")
     set()
@@ -110,6 +111,10 @@ def splits_of(data: str | Path) -> set[str]:
         return hub_splits(data)
     if is_list(data):
         return {row.split for row in read_rows(data)[0] if row.split is not None}
+    if data == "digits":
+        return {"train", "val"}
+    if is_shards(data):
+        return shard_splits(data)
     return set(splits_in(Path(data)))
 
 

@@ -1,4 +1,4 @@
-"""Which side every image of a run was on, in a list that every command reads as data."""
+"""Which side every image of a run was on; of files in a list that every command reads as data."""
 
 from __future__ import annotations
 
@@ -15,32 +15,35 @@ from mobileone.data.subset import image_name, whole_of
 from mobileone.errors import DataError
 from mobileone.limits import JSON_BYTES
 from mobileone.outside_text import json_text, printable
-from mobileone.regular_file import parse_json_text, read_regular
+from mobileone.regular_file import open_regular, parse_json_text
 
 RECORD_NAME = "split.jsonl"
 
 
 def write_sides(path: Path, source: ImageSource, is_val: NDArray[np.bool_]) -> None:
-    """A line an image: its path, its label or labels, `train` or `val`, and its name below the data folder.
+    """A line an image: its path where it is a file of its own, its label or labels, `train` or `val`, and its
+    name below the data folder.
 
     Raises:
         DataError: if a path is not UTF-8, so that no list can name it.
         MobileOneError: if it cannot be written.
     """
     lines, all_labels = [], source.labels
+    whole, places = whole_of(source)
+    path_of: Any = getattr(whole, "path", None)
     for index in range(len(source)):
         own = np.atleast_1d(all_labels[index])
         names = [source.classes[k] for k in (np.flatnonzero(own) if own.dtype == bool else own)]
         labels: dict[str, Any] = {"labels": names} if own.dtype == bool else {"label": names[0]}
-        image = _path(source, index)
+        image = {} if path_of is None else {"image": str(path_of(int(places[index])))}
         side = "val" if is_val[index] else "train"
         try:
-            image.encode("utf-8")
+            "".join(image.values()).encode("utf-8")
         except UnicodeEncodeError:
             raise DataError(
-                f"{printable(image)} is no name in UTF-8, so no list can hold it; rename it"
+                f"{printable(image['image'])} is no name in UTF-8, so no list can hold it; rename it"
             ) from None
-        lines.append(json_text({"image": image, **labels, "split": side, "name": image_name(source, index)}))
+        lines.append(json_text({**image, **labels, "split": side, "name": image_name(source, index)}))
     with atomic_path(path) as temporary:
         temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
@@ -51,10 +54,15 @@ def read_sides(path: Path) -> Mapping[str, bool]:
     Raises:
         DataError: if it cannot be read, or is no such record.
     """
+    sides, most = {}, JSON_BYTES.value
     try:
-        lines = read_regular(path, JSON_BYTES).decode("utf-8").splitlines()
-        values = [parse_json_text(line) for line in lines]
-        return {str(value["name"]): value["split"] == "val" for value in values}
+        with open_regular(path) as file:  # a line of every image: the bound of a list is not for all of them
+            while line := file.readline(most + 1):
+                if len(line) > most:
+                    raise ValueError(f"a line is larger than {JSON_BYTES}")
+                value = parse_json_text(line)
+                sides[str(value["name"])] = value["split"] == "val"
+        return sides
     except OSError as error:
         raise DataError(
             f"cannot read {path}, which says what the run holds out: {error.strerror or error}"
@@ -84,11 +92,3 @@ def recorded_sides(path: Path, source: ImageSource, *, groups: NDArray[np.int64]
     is_val = np.array([known.get(name, False) for name in names], dtype=bool)
     is_new = np.array([name not in known for name in names], dtype=bool)
     return is_val | (is_new & np.isin(groups, groups[is_val]))
-
-
-def _path(source: ImageSource, index: int) -> str:
-    whole, indices = whole_of(source)
-    path: Any = getattr(whole, "path", None)
-    if path is None:
-        raise DataError(f"{source.name(index)} is no file of its own, so no list can name it")
-    return str(path(int(indices[index])))

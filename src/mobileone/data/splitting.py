@@ -22,7 +22,7 @@ from mobileone.outside_text import printable
 
 SplitBy = Literal["group", "looks"]
 MAX_PARTS = 20
-"""Parts that a share is made up of: 0.15 is 3 of 20."""
+"""Parts that a share is made up of: 0.15 is 3 of 20. One below 1/20 is one of as many as it takes."""
 
 
 class Sides(NamedTuple):
@@ -76,7 +76,8 @@ def hold_out_sides(
         groups = _joined(np.stack([groups, alike]))
     strata = _strata(source.labels, len(source.classes))
     num_groups = len(np.unique(groups))
-    parts, taken = (folds, 1) if folds else _parts(share, int(np.bincount(strata).max()))
+    most = min(int(np.bincount(strata).max()), num_groups)  # as many parts, so that none is empty
+    parts, taken = (folds, 1) if folds else _parts(share, most)
     if num_groups < max(parts, 2):
         kind = "images" if num_groups == len(source) else "groups of images"
         raise DataError(
@@ -156,16 +157,16 @@ def _strata(labels: Labels, num_classes: int) -> NDArray[np.int64]:
     return np.where(labels.any(1), rarity.argmin(1), num_classes)
 
 
-def _parts(share: float, largest: int) -> tuple[int, int]:
-    """A share as a number of equal parts, of which some are held out.
+def _parts(share: float, most: int) -> tuple[int, int]:
+    """A share as a number of equal parts, at most so many, of which some are held out.
 
-    >>> _parts(0.2, 100), _parts(0.15, 100), _parts(0.15, 7)
-    ((5, 1), (20, 3), (7, 1))
+    >>> _parts(0.2, 100), _parts(0.15, 100), _parts(0.15, 7), _parts(0.01, 100)
+    ((5, 1), (20, 3), (7, 1), (100, 1))
     """
-    nearest = Fraction(share).limit_denominator(max(min(MAX_PARTS, largest), 2))
+    most = max(min(max(MAX_PARTS, round(1 / min(share, 1 - share))), most), 2)
+    nearest = Fraction(share).limit_denominator(most)
     if nearest <= 0 or nearest >= 1:
-        parts = max(min(MAX_PARTS, largest), 2)
-        return parts, 1 if nearest <= 0 else parts - 1
+        return most, 1 if nearest <= 0 else most - 1
     return nearest.denominator, nearest.numerator
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import os
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mobileone.data.folder import ImageFolder
 from mobileone.data.layout import SPLIT_NAMES
 from mobileone.data.source import ImageSource, Labels, StreamedSource, notes_of
 from mobileone.errors import ConfigError, DataError
@@ -85,8 +87,37 @@ def image_name(source: ImageSource, index: int) -> str:
     if files is None:
         return source.name(index)
     root = getattr(source, "root", None)
-    split = root.name if isinstance(root, Path) and root.name.lower() in SPLIT_NAMES else ""
+    if isinstance(root, Path):
+        split = root.name if root.name.lower() in SPLIT_NAMES else ""
+    else:
+        split = _split_of(source) or ""
     return printable(os.path.join(split, files[index]))
+
+
+def _split_of(source: ImageSource) -> str | None:
+    """The split that shards and hub sets know themselves to be, where a folder has it in its path."""
+    return None if hasattr(source, "root") else getattr(source, "split", None)
+
+
+def _bare_name(source: ImageSource, index: int) -> str | None:
+    """The name without that split, as lists of folders without train and val have it."""
+    if isinstance(source, Subset):
+        return _bare_name(source.whole, int(source.indices[index]))
+    files: Any = getattr(source, "files", None)
+    return None if files is None or _split_of(source) is None else printable(files[index])
+
+
+def _recorded(source: ImageSource, index: int) -> str:
+    """What a run's record of its split says that the data folder calls an image; else nothing."""
+    if isinstance(source, Subset):
+        return _recorded(source.whole, int(source.indices[index]))
+    return source.recorded[index] if isinstance(source, ImageFolder) and source.recorded else ""
+
+
+def _names(source: ImageSource, index: int) -> set[str | None]:
+    """All that a file may call an image."""
+    bare, recorded = _bare_name(source, index), _recorded(source, index)
+    return {image_name(source, index), source.name(index), bare, recorded}
 
 
 def read_exclusions(path: str | Path) -> frozenset[str]:
@@ -125,9 +156,18 @@ def leave_out(path: str | Path, *sources: ImageSource, must_find: bool = True) -
 
     Raises:
         ConfigError: if the file cannot be read, or a set streams, in an order of its own.
-        DataError: if no image of any set is named, or none is left in one.
+        DataError: if no image of any set is named, none is left in one, or a name is one in several sets.
     """
     names = read_exclusions(path)
+    bare = Counter(
+        n for source in sources for n in {_bare_name(source, i) for i in range(len(source))} & names
+    )
+    twice = next((name for name, number in bare.items() if number > 1), None)
+    if twice is not None:
+        raise DataError(
+            f"{path} names {printable(twice)}, which is in train and in val; begin it with its split, as "
+            f"train/{printable(twice)}"
+        )
     parts: list[Subset] = []
     found: set[str] = set()
     for source in sources:
@@ -138,7 +178,7 @@ def leave_out(path: str | Path, *sources: ImageSource, must_find: bool = True) -
             )
         kept = []
         for index in range(len(source)):
-            matching = names & {image_name(source, index), source.name(index)}
+            matching = names & _names(source, index)
             found |= matching
             if not matching:
                 kept.append(index)

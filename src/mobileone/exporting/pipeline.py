@@ -198,6 +198,7 @@ def describe(
         decision=classifier.decision if classifier and precision != "int8" else None,
         features=tuple(features),
         licence=network.licence,
+        output_stride=network.output_stride,
         options=options,
         versions={**package_versions(), **versions},
         parity=None,

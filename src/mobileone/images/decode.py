@@ -25,7 +25,14 @@ except ImportError:  # no wheel for this system: Pillow decodes JPEG too, in twi
     simplejpeg = None
 
 from mobileone.errors import BadImageError, ConfigError
-from mobileone.images.orientation import UPRIGHT, jpeg_orientation, orientation_of, swaps_sides, turned
+from mobileone.images.orientation import (
+    UPRIGHT,
+    jpeg_orientation,
+    may_be_turned,
+    orientation_of,
+    swaps_sides,
+    turned,
+)
 from mobileone.images.rgb_pixels import rgb_pixels
 from mobileone.limits import IMAGE_BYTES, IMAGE_PIXELS
 from mobileone.outside_text import printable
@@ -103,6 +110,17 @@ class EncodedImage:
     def orientation(self) -> int:
         """The EXIF orientation that is followed, 1 (upright) to 8; 1 without `exif`."""
         return self._header.orientation
+
+    @property
+    def format(self) -> str:
+        """Which of `PILLOW_FORMATS` it is, by its content."""
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            try:
+                with self._open() as image:
+                    return "JPEG" if image.format == "MPO" else str(image.format)  # a JPEG with others behind
+            except Exception as error:  # decoders raise anything on hostile bytes
+                raise bad_image(self.name, error) from None
 
     def decode(self, *, min_height: int | None = None, min_width: int | None = None) -> NDArray[np.uint8]:
         """Pixels as RGB, uint8 (H, W, 3).
@@ -187,8 +205,12 @@ class EncodedImage:
             warnings.simplefilter("ignore")
             try:
                 with self._open() as image:
-                    orientation = orientation_of(image) if self.exif else UPRIGHT
+                    refuse_bomb(self.name, image.height, image.width)  # before Pillow decodes it
+                    follows = self.exif and may_be_turned(image, self.data)
+                    orientation = orientation_of(image) if follows else UPRIGHT
                     return _Header(image.height, image.width, False, orientation)
+            except BadImageError:
+                raise
             except Exception as error:  # decoders raise anything on hostile bytes
                 raise bad_image(self.name, error) from None
 

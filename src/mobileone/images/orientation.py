@@ -16,6 +16,10 @@ UPRIGHT = 1
 EXIF_ORIENTATION = 0x0112
 _APP1, _START_OF_SCAN = 0xE1, 0xDA
 
+# Of what Pillow takes an orientation from: a chunk, texts called exif, "Raw profile type exif", xmp,
+# "XML:com.adobe.xmp".
+_PNG_NAMES = (b"eXIf", b"exif\0", b"xmp\0")
+
 # The eight values of the tag, on (H, W, C); 6 is a phone held upright.
 _TURNS: dict[int, Callable[[Pixels], Pixels]] = {
     2: lambda pixels: pixels[:, ::-1],
@@ -61,6 +65,18 @@ def orientation_of(image: PIL.Image.Image) -> int:
         except Exception:  # a damaged block of metadata is no damage to the picture
             return UPRIGHT
     return value if value in _TURNS else UPRIGHT
+
+
+def may_be_turned(image: PIL.Image.Image, data: bytes) -> bool:
+    """Whether a file can hold an orientation at all: that of a PNG is searched for its names first.
+
+    It may stand behind the pixels, and Pillow decodes all of them to look there.
+
+    Args:
+        image: as Pillow opened it.
+        data: the file's bytes.
+    """
+    return image.format != "PNG" or any(name in data for name in _PNG_NAMES)
 
 
 def jpeg_orientation(data: bytes) -> int:

@@ -11,7 +11,7 @@ from mobileone.errors import ConfigError
 from mobileone.input_spec import InputSpec
 from mobileone.model.block import MobileOneBlock
 from mobileone.model.network import FeatureInfo, MobileOne, build_trunk
-from mobileone.variants import NUM_STAGES, Form, Variant
+from mobileone.variants import NUM_STAGES, Form, Variant, check_count
 
 
 class FeatureExtractor(nn.Module):
@@ -37,7 +37,8 @@ class FeatureExtractor(nn.Module):
     """
 
     licence: str | None = None
-    """Of the weights, see `MobileOne`."""
+    began_with: str | None = None
+    """Both of the weights, see `MobileOne`."""
 
     def __init__(
         self,
@@ -61,7 +62,7 @@ class FeatureExtractor(nn.Module):
         if list(indices) != sorted(set(indices)):
             raise ConfigError(f"out_indices must rise and not repeat, got {wanted}")
         self.variant = variant
-        self.in_chans = in_chans
+        self.in_chans = in_chans = check_count(in_chans, "in_chans", least=1)
         self.output_stride = output_stride
         self.input_spec = input_spec or InputSpec.for_channels(in_chans)
         self.out_indices = indices

@@ -109,12 +109,15 @@ class MobileOne(nn.Module):
     Attributes:
         licence: which of others' licences the weights keep, a name of `checkpoint.published`; None where none
             is known. What is saved, exported or quantized carries it.
+        began_with: the published weights that these are or began with; None where none are known. What is
+            saved carries it.
 
     Raises:
         ConfigError: on values that do not fit together.
     """
 
     licence: str | None = None
+    began_with: str | None = None
     _class_names: tuple[str, ...] | None = None
     task: Task = "singlelabel"
     _decided: tuple[Decision, InputSpec] | None = None
@@ -134,7 +137,7 @@ class MobileOne(nn.Module):
         super().__init__()
         self.variant = variant
         self.task = checked_task(task)
-        self.in_chans = in_chans
+        self.in_chans = in_chans = check_count(in_chans, "in_chans", least=1)
         self.output_stride = output_stride
         self.num_features = self.head_hidden_size = variant.num_features
         self.input_spec = input_spec or InputSpec.for_channels(in_chans)
@@ -200,7 +203,7 @@ class MobileOne(nn.Module):
         Raises:
             ConfigError: if num_classes is no whole number, or class_names has another length.
         """
-        check_count(num_classes, "num_classes", least=0)
+        num_classes = check_count(num_classes, "num_classes", least=0)
         if class_names is not None and len(class_names) != num_classes:
             raise ConfigError(f"{len(class_names)} class names given for {num_classes} classes")
         like = next(self.parameters())

@@ -12,8 +12,8 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 
+from mobileone.functional.first_order import first_order
 from mobileone.functional.rank_statistics import gather_ranks, merge_statistics
 
 
@@ -57,7 +57,7 @@ class _NormalizeOverRanks(torch.autograd.Function):
         return (*outs, total, mean, var)
 
     @staticmethod
-    @once_differentiable
+    @first_order
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         """As if means and variances were constants, then the part that flows through them."""
         num, (*tensors, mean, var, count) = len(ctx.eps), ctx.saved_tensors

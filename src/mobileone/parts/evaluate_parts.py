@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from mobileone.class_list import guessed_order
 from mobileone.data.open import open_data
 from mobileone.data.shards.address import is_shards
-from mobileone.data.source import notes_of
+from mobileone.data.source import ImageSource, notes_of
 from mobileone.data.subset import image_name, leave_out
 from mobileone.errors import ConfigError, DataError
 from mobileone.evaluation.evaluate import check_classes
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 def evaluate_parts(
     predictor: Predictor,
-    data: str,
+    data: str | ImageSource,
     output: str | os.PathLike[str],
     *,
     exclude: str | Path | None = None,
@@ -52,8 +52,8 @@ def evaluate_parts(
 
     Args:
         predictor: of a network of ours, or of an exported file.
-        data: a data folder or list, of which the validation part is taken, shards with indexes, or
-            `"digits"`.
+        data: a data folder or list, of which the validation part is taken, shards with indexes,
+            `"digits"`, or an `ImageSource`.
         output: folder of the results.
         exclude: a file that names images to leave out; not of shards.
         row_format: "jsonl" or "parquet".
@@ -75,7 +75,7 @@ def evaluate_parts(
     classes = resolve_classes(model.num_classes, model.class_names)
     if predictor.task == "multilabel":
         require_scikit_learn()
-    if data != "digits" and is_shards(data):
+    if isinstance(data, str) and data != "digits" and is_shards(data):
         if exclude is not None:
             raise ConfigError(
                 f"exclusions are for folders and lists; pack the shards without those of {exclude}"
@@ -83,12 +83,14 @@ def evaluate_parts(
         parts = shard_parts(named_shards(data), classes=classes, labelled=True)
         class_names = classes or _classes_of(parts)
     else:
-        source = open_data(data, split="val", classes=classes, task=predictor.task)
+        source = data
+        if isinstance(source, str):
+            source = open_data(source, split="val", classes=classes, task=predictor.task)
         if exclude is not None:
             (source,) = leave_out(exclude, source)
         for note in notes_of(source):
             on_note(note)
-        if classes is None and data != "digits":
+        if classes is None and isinstance(data, str) and data != "digits":
             on_note(guessed_order(source.classes))
         check_classes(model, source)
         names = [image_name(source, index) for index in range(len(source))]

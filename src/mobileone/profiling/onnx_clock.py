@@ -184,7 +184,7 @@ def _operators(
 
 
 def _as_multiplied(node: onnx.NodeProto, inputs: list[Operand]) -> tuple[Operand, ...]:
-    """The inputs; of a product that has taken in a Transpose, the first as (..., rows, inner)."""
+    """Inputs; of a product that the runtime has merged with a Transpose, the first as (..., rows, inner)."""
     flags = {attribute.name: attribute.i for attribute in node.attribute}
     if node.op_type == "FusedMatMul" and flags.get("transA"):
         shape = list(inputs[0].shape)  # (..., inner, rows), or (inner, ..., rows)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from mobileone.checkpoint.inspect import ModelCard
-from mobileone.checkpoint.published import licence_of, licence_text
+from mobileone.checkpoint.published import licence_of, licence_text, stated_licence
 from mobileone.errors import ConfigError, PublishError
 from mobileone.publishing.provenance import Provenance
 
@@ -56,14 +56,18 @@ def settle_license(given: str | None, origin: Provenance, card: ModelCard) -> Li
                 "nothing tells the licence of these weights; name it, as license='mit' for example"
             )
         return LicenseTerms(license=given)
-    certain = origin.published is not None
     if given in (None, inherited.license, inherited.license_name):
         return inherited
-    if certain:
-        assert origin.published is not None
+    if origin.published is not None:
         raise PublishError(
             f"these weights {'are' if origin.is_published else 'began with'} {origin.published.name}, whose "
             f"licence they keep ({origin.published.licence}), got license={given!r}; leave it out"
+        )
+    if stated_licence(card.metadata) is not None:
+        raise PublishError(
+            f"these weights' file says that they keep the licence {inherited.license_name or APACHE}, "
+            f"got license={given!r}; leave it out, or set licence to None on a model of your own and save it "
+            "again"
         )
     assert given is not None
     return LicenseTerms(license=given)
@@ -72,7 +76,7 @@ def settle_license(given: str | None, origin: Provenance, card: ModelCard) -> Li
 def _inherited(origin: Provenance, card: ModelCard) -> LicenseTerms | None:
     weights, name = origin.published, licence_of(card.source, card.format, card.metadata)
     if weights is not None:
-        reason = f"of {weights.name}, which {'it is' if origin.is_published else 'its training began with'}"
+        reason = f"of {weights.name}, which it {'is' if origin.is_published else 'began with'}"
         name = licence_of(weights.name, weights.layout, {})
     elif card.format == "apple":
         reason = "of the weights, whose tensors have Apple's names"

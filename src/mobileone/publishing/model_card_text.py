@@ -51,7 +51,6 @@ class CardFacts:
         terms: its licence.
         datasets: the hub's names of what it was trained on.
         exported: what lies beside the weights.
-        output_stride: of the network.
     """
 
     repo_id: str
@@ -60,7 +59,6 @@ class CardFacts:
     terms: LicenseTerms
     datasets: Sequence[str]
     exported: Sequence[ExportedFile]
-    output_stride: int = 32
 
 
 def write_card(facts: CardFacts) -> str:
@@ -126,7 +124,7 @@ def opens_in_timm(facts: CardFacts) -> bool:
     """Whether `timm.create_model` makes this network: train form, a published variant, no unit dilated."""
     card = facts.card
     is_known = VARIANTS.get(card.variant.name) == card.variant
-    return card.form == "train" and is_known and facts.output_stride != 8
+    return card.form == "train" and is_known and card.output_stride != 8
 
 
 def _head(facts: CardFacts) -> str:
@@ -137,6 +135,7 @@ def _head(facts: CardFacts) -> str:
         form="inference",
         num_classes=card.num_classes,
         in_chans=card.in_chans,
+        output_stride=card.output_stride,
     )
     form = "train form, with its branches" if card.form == "train" else "inference form, fused"
     lines = [

@@ -11,7 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from mobileone.checkpoint.inspect import ModelCard
-from mobileone.checkpoint.published import ORIGIN_KEY, PUBLISHED, PublishedWeights, published_at
+from mobileone.checkpoint.published import (
+    ORIGIN_KEY,
+    PublishedWeights,
+    began_with,
+    published_at,
+)
 from mobileone.data.fingerprint import Fingerprint
 from mobileone.data.hub_address import hub_place, is_hub_data, parse_hub_address
 from mobileone.errors import ConfigError, TrainingError
@@ -62,8 +67,10 @@ def trace(source: str | os.PathLike[str], card: ModelCard) -> Provenance:
     Raises:
         TrainingError: if the run's own files are damaged.
     """
-    published = published_at(os.fspath(source)) or _named_origin(card)
-    if published is not None and not _trained_figures(card):
+    address = os.fspath(source)
+    published = began_with(address, card.metadata)
+    unchanged = published_at(address) is not None or ORIGIN_KEY in card.metadata
+    if published is not None and unchanged and not _trained_figures(card):
         return _of_published(published)
     files = None if card.path is None else run_about(Path(card.path))
     if files is None:
@@ -107,11 +114,6 @@ def data_title(address: str) -> str:
     address = parse_hub_address(address).place if is_hub_data(address) else address
     last = [part for part in re.split(r"[/\\]", address.partition("?")[0]) if part not in ("", ".", "..")]
     return printable(last[-1]) if last else "data"
-
-
-def _named_origin(card: ModelCard) -> PublishedWeights | None:
-    name = card.metadata.get(ORIGIN_KEY)
-    return PUBLISHED.get(name) if isinstance(name, str) else None
 
 
 def _of_published(weights: PublishedWeights) -> Provenance:

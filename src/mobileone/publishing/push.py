@@ -184,6 +184,8 @@ def _checked(
     model, card = load_with_card(source, form=form, dtype=None, weights_key=weights_key)
     origin = trace(source, card)
     terms = settle_license(license, origin, card)
+    if terms.text is None:
+        model.licence = None  # a guess by the names of the tensors, which their owner has overruled
     beside = [] if origin.run_dir is None else exported_in(origin.run_dir)
     paths = list(dict.fromkeys(Path(each).absolute() for each in (*beside, *files)))
     exported = check_exported(
@@ -253,6 +255,5 @@ def _write(made: _Made, folder: Path, *, datasets: Sequence[str]) -> None:
         terms=made.terms,
         datasets=datasets,
         exported=made.exported,
-        output_stride=made.model.output_stride,
     )
     (folder / CARD_NAME).write_text(write_card(facts), encoding="utf-8")

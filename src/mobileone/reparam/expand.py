@@ -18,7 +18,7 @@ from mobileone.functional.window import subsample
 from mobileone.model.alterations import alteration, conv_alteration, full_settings
 from mobileone.model.block import InferenceBlock, MobileOneBlock
 from mobileone.model.wrapped import unwrap
-from mobileone.reparam.fuse import INSTEAD, M, blocks_of, replace_blocks
+from mobileone.reparam.fuse import INSTEAD, M, blocks_of, refuse_training, replace_blocks
 from mobileone.variants import BlockSpec
 
 # Size of the zero-sum noise on the convolution branches, relative to their share of the kernel.
@@ -90,7 +90,7 @@ def _set_batch_norm(bn: nn.BatchNorm2d, z: Tensor, gain: Tensor, offset: Tensor)
 def expand_block(
     block: InferenceBlock, spec: BlockSpec, x: Tensor, *, generator: torch.Generator
 ) -> MobileOneBlock:
-    """The train form of one unit.
+    """The train form of one unit; a frozen convolution gives frozen branches.
 
     Args:
         block: the unit.
@@ -114,6 +114,7 @@ def expand_block(
     if out.identity is not None:
         assert branches.identity is not None
         _set_batch_norm(out.identity, x, branches.identity, offset)
+    out.requires_grad_(any(parameter.requires_grad for parameter in conv.parameters()))
     out.attn, out.act = copy.deepcopy(block.attn), copy.deepcopy(block.act)
     return out.eval()
 
@@ -152,8 +153,7 @@ def expand(model: M, x: Tensor | None = None, *, seed: int = 0) -> M:
     'train'
     """
     model = unwrap(model)
-    if model.training:
-        raise ReparameterizeError("cannot expand a model in training mode; call model.eval() first")
+    refuse_training(model, doing="expand")
     blocks = dict(blocks_of(model, InferenceBlock))
     if not blocks:
         raise ReparameterizeError(f"nothing to expand: {type(model).__name__} has no unit in inference form")

@@ -102,7 +102,7 @@ def fuse_block(
 ) -> InferenceBlock:
     """The inference form of one unit, in eval mode, on its device; `dtype` None keeps the weights' own.
 
-    Attention and activation are copied, whatever they are.
+    Attention and activation are copied, whatever they are. A unit whose branches are all frozen stays so.
 
     Raises:
         ReparameterizeError: if the unit was changed so that its spec and weights do not tell what it
@@ -115,8 +115,11 @@ def fuse_block(
     like = block.conv_branches[0].conv.weight
     with torch.device("meta"):
         fused = InferenceBlock(block.spec)
-    fused.reparam_conv.weight = nn.Parameter(kernel.to(like.device, dtype or like.dtype))
-    fused.reparam_conv.bias = nn.Parameter(bias.to(like.device, dtype or like.dtype))
+    branches = [p for name, p in block.named_parameters() if not name.startswith(("attn.", "act."))]
+    is_trained = any(parameter.requires_grad for parameter in branches)
+    for name, value in (("weight", kernel), ("bias", bias)):
+        tensor = value.to(like.device, dtype or like.dtype)
+        setattr(fused.reparam_conv, name, nn.Parameter(tensor, requires_grad=is_trained))
     fused.attn, fused.act = copy.deepcopy(block.attn), copy.deepcopy(block.act)
     return fused.eval()
 

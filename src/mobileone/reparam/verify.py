@@ -140,7 +140,8 @@ def verify(model: nn.Module, fused: nn.Module, x: Any, *, tolerance: float | Non
         tolerance: greatest `max |a − b| / max |a|` that counts as equal; None takes the one for the dtype.
 
     Raises:
-        VerificationError: if a model is in training mode or output shapes differ.
+        VerificationError: if a model is in training mode, output shapes differ, or there is nothing to
+            compare.
 
     >>> from mobileone import create_model, reparameterize
     >>> model = create_model("mobileone_s1").eval()
@@ -156,6 +157,8 @@ def verify(model: nn.Module, fused: nn.Module, x: Any, *, tolerance: float | Non
     with float32_products(tf32=False):  # convolutions on a GPU would round to 10 bits, and differ by 1e-3
         ours, theirs = _run(model, x), _run(fused, x)
     layers = tuple(_difference(name, ours[name], theirs[name]) for name in ours if name in theirs)
+    if not any(leaf.numel() for leaf in tree_leaves(theirs["output"]) if isinstance(leaf, Tensor)):
+        raise VerificationError("cannot verify: the models' output is empty; give x one image or more")
     departed = next((layer.name for layer in layers if not layer.max_rel <= tolerance), None)
     return VerifyReport(layers[-1].max_abs, layers[-1].max_rel, tolerance, departed, layers)
 

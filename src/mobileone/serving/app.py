@@ -36,7 +36,8 @@ class ServeLimits:
 
     Attributes:
         max_bytes: of an upload; more is refused with 413.
-        upload_s: seconds in which an upload must be complete; later is 408.
+        upload_s: seconds in which an upload must be complete; later is 408. `serve` gives a request's headers
+            as long, and then closes the connection.
         answer_s: seconds in which an uploaded image must be answered; later is 503.
         queue_size: images that wait to be decoded or classified; one more is refused with 429.
         batch_size: most images classified together.
@@ -135,7 +136,7 @@ class PredictionService:
         most = self.limits.max_bytes
         declared = request.headers.get("content-length", "0")
         data, too_large = bytearray(), RefusedError(413, f"larger than {most} bytes")
-        if declared.isdigit() and int(declared) > most:
+        if declared.isdecimal() and int(declared) > most:
             raise too_large
         async for part in request.stream():
             data += part
@@ -171,15 +172,17 @@ def make_app(predictor: Predictor, limits: ServeLimits | None = None) -> Starlet
     service = PredictionService(predictor, limits or ServeLimits())
 
     async def predict(request: Request) -> Response:
-        started, status = time.perf_counter(), 200
+        started, status = time.perf_counter(), 500  # what an unexpected error is answered with
         try:
             content = await service.predict(request, _topk(request))
+            status = 200
         except RefusedError as error:
             status, content = error.status, {"error": str(error)}
         except disconnect:
             status, content = 499, {"error": "the client has gone"}
-        service.requests.labels(status).inc()
-        service.latency.observe(time.perf_counter() - started)
+        finally:
+            service.requests.labels(status).inc()
+            service.latency.observe(time.perf_counter() - started)
         headers = {"retry-after": "1"} if status in (429, 503) else {}
         if status in (408, 413, 415):  # the rest of the upload is not read
             headers["connection"] = "close"
@@ -223,6 +226,6 @@ def make_app(predictor: Predictor, limits: ServeLimits | None = None) -> Starlet
 
 def _topk(request: Request) -> int:
     text = request.query_params.get("topk", "5")
-    if not text.isdigit() or not 1 <= int(text) <= 10_000:
-        raise RefusedError(400, f"topk must be a whole number from 1 on, got {text[:20]!r}")
+    if not text.isdecimal() or len(text) > 5 or not 1 <= int(text) <= 10_000:
+        raise RefusedError(400, f"topk must be a whole number from 1 to 10000, got {text[:20]!r}")
     return int(text)

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 from mobileone.backends.table import Precision
 from mobileone.inference.predictor import Predictor
 from mobileone.serving.app import ServeLimits, make_app, need
 from mobileone.serving.listen import CONNECTIONS, listen
+
+if TYPE_CHECKING:
+    from starlette.applications import Starlette
+    from uvicorn import Config
 
 STOP_S = 10
 
@@ -48,15 +54,60 @@ def serve(
         predictor = Predictor.load(
             source, device=device, threads=threads, precision=precision, weights_key=weights_key
         )
-        app = make_app(predictor, limits)
-        config = uvicorn.Config(
-            app,
-            log_level="warning",
-            access_log=False,
-            limit_concurrency=CONNECTIONS,
-            timeout_graceful_shutdown=STOP_S,
-            server_header=False,
-        )
+        limits = limits or ServeLimits()
+        config = configure(make_app(predictor, limits), limits)
         name, number = listener.getsockname()[:2]
         on_start(f"http://{f'[{name}]' if ':' in name else name}:{number}")
         uvicorn.Server(config).run(sockets=[listener])
+
+
+def configure(app: Starlette, limits: ServeLimits) -> Config:
+    """How the server runs an application.
+
+    Raises:
+        MissingExtraError: without the extra `serve`.
+    """
+    config: Config = need("uvicorn").Config(
+        app,
+        http=_hasty_protocol(limits.upload_s),
+        log_level="warning",
+        access_log=False,
+        limit_concurrency=CONNECTIONS,
+        timeout_graceful_shutdown=STOP_S,
+        server_header=False,
+    )
+    return config
+
+
+def _hasty_protocol(seconds: float) -> type[asyncio.Protocol]:
+    """uvicorn's HTTP, which closes a connection where a request's headers take longer than that.
+
+    Its own timeout ends with a request's first byte, and `limit_concurrency` counts open connections.
+    """
+    base = need("uvicorn.protocols.http.auto").AutoHTTPProtocol
+
+    class HastyProtocol(base):  # type: ignore[misc, valid-type]
+        late: asyncio.TimerHandle | None = None
+
+        def connection_made(self, transport: Any) -> None:
+            super().connection_made(transport)
+            self.late = self.loop.call_later(seconds, transport.close)
+
+        def data_received(self, data: bytes) -> None:
+            before = self.cycle
+            super().data_received(data)
+            if self.cycle is not before:  # headers are complete: from here on the application has its limits
+                self.forget()
+            elif self.late is None and self.cycle.response_complete:  # the next request, or what is not read
+                self.late = self.loop.call_later(seconds, self.transport.close)
+
+        def connection_lost(self, exc: Exception | None) -> None:
+            self.forget()
+            super().connection_lost(exc)
+
+        def forget(self) -> None:
+            if self.late is not None:
+                self.late.cancel()
+                self.late = None
+
+    return HastyProtocol

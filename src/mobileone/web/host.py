@@ -152,6 +152,9 @@ class SiteHandler(SimpleHTTPRequestHandler):
     def send_head(self) -> BinaryIO | io.BytesIO | None:
         """Headers; the body to follow."""
         path = Path(self.translate_path(self.path))
+        if not os.path.exists(path):  # before it is opened, which raises other errors for %00 and the like
+            self.send_error(404)
+            return None
         path = path / "index.html" if path.is_dir() and self.path.split("?")[0].endswith("/") else path
         takes = "gzip" in self.headers.get("Accept-Encoding", "")
         if not takes or not path.is_file() or path.suffix in COMPRESSED_ALREADY:

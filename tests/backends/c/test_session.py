@@ -1,5 +1,9 @@
 """A .c file is an artifact like the others: compiled once, then called."""
 
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
@@ -54,6 +58,33 @@ def test_the_header_tells_the_prefix(little, tmp_path):
         prefix_of(header)
     header.write_text(generate(little, symbols=CSymbols(prefix="camera")).header, encoding="utf-8")
     assert prefix_of(header) == "camera"
+
+
+FORKED = """
+import os, signal, sys, time
+import numpy as np
+from pathlib import Path
+from mobileone.backends.c.session import CNetwork
+
+network = CNetwork(Path(sys.argv[1]), "mobileone_net", threads=2)
+image = np.zeros((1, 67, 67, 3), np.uint8)
+before = network.logits(image)
+time.sleep(0.3)  # until the other thread sleeps
+child = os.fork()
+if not child:
+    signal.alarm(30)  # the end of one that hangs
+    sys.exit(not (network.logits(image) == before).all())
+_, status = os.waitpid(child, 0)
+sys.exit(f"the child ended with {status}" if status else None)
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
+def test_a_forked_child_computes_and_ends(little_library):
+    """It has none of the parent's threads; when it ended it waited for ever for those that slept."""
+    command = [sys.executable, "-W", "ignore::DeprecationWarning", "-c", FORKED]
+    done = subprocess.run([*command, little_library._library._name], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_images_of_another_shape(little_library):

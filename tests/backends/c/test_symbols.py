@@ -1,14 +1,16 @@
 """Names of a generated file's functions, and who sees them."""
 
 import subprocess
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from mobileone.backends.artifact import Artifact
+from mobileone.backends.c.c_text import c_string, string_array
 from mobileone.backends.c.generator import generate
 from mobileone.backends.c.integers import run_integers
-from mobileone.backends.c.library import build
+from mobileone.backends.c.library import build, renamed
 from mobileone.backends.c.symbols import CSymbols
 from mobileone.c_compiler import library_suffix
 from mobileone.errors import ConfigError
@@ -23,6 +25,28 @@ def test_prefixes_that_are_no_names(prefix):
 def test_a_visibility_that_does_not_exist():
     with pytest.raises(ConfigError, match="must be one of public, hidden, static, got 'secret'"):
         CSymbols(visibility="secret")
+
+
+def test_names_of_classes_titles_and_files_are_nobodys_prefix(make_network):
+    """Whatever began like the prefix, or like its placeholder in the templates, was replaced in them too."""
+    quantized = make_network((8, 8, 8, 8), num_classes=3)
+    classes = ("PREFIX fish", 'say "PREFIX_UPPER_x"', "cat_food")
+    quantized = replace(quantized, layers=replace(quantized.layers, class_names=classes))
+    title = "the PREFIX_net of cat_food"
+    source = generate(quantized, symbols=CSymbols(prefix="cat"), header_name="PREFIX_1.h", title=title)
+    assert source.code.startswith(f"/* {title}. Made by")
+    for code, prefix in ((source.code, "cat"), (renamed(source.code, "cat", "dog"), "dog")):
+        assert string_array("class_names", classes) in code
+        assert f'{title}"\n' in code, "the version's text"
+        assert '#include "PREFIX_1.h"' in code
+        assert f"int {prefix}_run(" in code
+        assert f'"no threads: compile with " NAME_OF({prefix.upper()}_THREADS)' in code
+
+
+def test_weights_that_look_like_the_prefix_stay():
+    """They are string literals too."""
+    weights = f"int8_t w[] = {c_string('-a_')};"
+    assert renamed(f"{weights} int a_run(void);", "a", "cat") == f"{weights} int cat_run(void);"
 
 
 def names_of(library):

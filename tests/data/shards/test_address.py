@@ -1,7 +1,10 @@
 """Addresses of shards, and what stands beside them."""
 
+import shutil
+
 import pytest
 
+from mobileone.data.open import open_data
 from mobileone.data.shards.address import expand, is_shards, split_addresses
 from mobileone.data.shards.shard_source import read_index
 from mobileone.errors import DataError
@@ -16,6 +19,19 @@ def test_folders_of_images_and_of_shards_are_told_apart(photo_folder, written, t
     named_tar = tmp_path / "photos.tar"
     (named_tar / "cat").mkdir(parents=True)
     assert not is_shards(named_tar)
+
+
+def test_a_tar_file_beside_folders_of_images_makes_no_shards_of_them(photo_folder, tmp_path):
+    """The folder was refused for lack of a train-000000.tar."""
+    shutil.copytree(photo_folder, tmp_path / "data")
+    (tmp_path / "data" / "download.tar").touch()
+    assert not is_shards(tmp_path / "data")
+    assert len(open_data(tmp_path / "data", split="train")) == 40
+    (tmp_path / "data" / "download.json").touch()
+    assert is_shards(tmp_path / "data")
+    (tmp_path / "tars").mkdir()
+    (tmp_path / "tars" / "0.tar").touch()
+    assert is_shards(tmp_path / "tars")
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,8 @@ import json
 import os
 import pickle
 import shutil
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
 
 import numpy as np
 import pytest
@@ -121,6 +123,25 @@ def test_a_pickled_source_reads_on(written):
     source.read(0)
     again = pickle.loads(pickle.dumps(source))
     assert again.read(5).data == source.read(5).data
+
+
+def test_threads_that_open_a_shard_at_once_keep_one_descriptor(written, monkeypatch):
+    """The others leaked."""
+    source = open_shards(f"{written}/val-000000.tar", split="val")
+    together, opened, closed = Barrier(4), [], []
+    open_file, close = source._open_file, os.close
+
+    def slowly(shard):
+        together.wait(10)
+        opened.append(open_file(shard))
+        return opened[-1]
+
+    monkeypatch.setattr(source, "_open_file", slowly)
+    monkeypatch.setattr(os, "close", lambda descriptor: (closed.append(descriptor), close(descriptor)))
+    with ThreadPoolExecutor(4) as pool:
+        read = [image.data for image in pool.map(source.read, [0] * 4)]
+    assert len(set(read)) == 1
+    assert set(opened) - set(closed) == set(source._open_files.values())
 
 
 # --- from elsewhere
@@ -291,6 +312,31 @@ def test_other_wrong_lists(shards, tmp_path):
     (tmp_path / "other" / "a.tar").touch()
     with pytest.raises(DataError, match=r"no train-000000\.tar to begin with"):
         open_shards(tmp_path / "other", split="train")
+
+
+@pytest.fixture
+def indexed(shards):
+    """Shards whose indexes do not know of each other, as `shard --index` writes them, in a folder."""
+    for path in shards.glob("*.json"):
+        replace_in_index(shards, path.stem, shards={})
+    return shards
+
+
+def test_a_folder_of_indexed_shards_is_read_whole(indexed):
+    """Its first shard was taken for all."""
+    assert [len(open_shards(indexed, split=split)) for split in ("train", "val")] == [40, 11]
+    (indexed / "train-000002.tar").unlink()
+    with pytest.raises(DataError, match=r"has a gap: train-000002\.tar is not there, shards after it are"):
+        open_shards(indexed, split="train")
+
+
+def test_indexed_training_shards_are_no_validation(indexed):
+    """A training shard served as validation where there was no other."""
+    for path in indexed.glob("val-*"):
+        path.unlink()
+    with pytest.raises(DataError, match=r"has no val shards: train-000000\.tar is of split train"):
+        open_validation(indexed)
+    assert len(open_data(indexed, split="train")) == 40
 
 
 def test_classes_of_a_model_fix_the_labels(written):

@@ -199,3 +199,17 @@ def test_a_list_of_several_labels_goes_into_shards_and_comes_back(label_list, tm
         open_data(tmp_path / "out", split="val", task="singlelabel")
     with pytest.raises(ConfigError, match="holds these shards already"):
         write_shards(label_list, tmp_path / "out", settings=SETTINGS, num_workers=0)
+
+
+def test_a_list_may_name_files_by_any_name(photo_folder, tmp_path):
+    """A name without a suffix ended in a traceback, an unknown one in an index whose columns differ."""
+    kinds = {"plain": "png", "photo.jpg_large": "JPEG", "label.cls": "png", "a.b.PNG": "png", "0.jpe": "JPEG"}
+    for name, kind in kinds.items():
+        shutil.copy(sorted((photo_folder / "val" / "cat").glob(f"*.{kind}"))[0], tmp_path / name)
+    (tmp_path / "list.csv").write_text("image,label\n" + "".join(f"{name},cat\n" for name in kinds))
+    write_shards(tmp_path / "list.csv", tmp_path / "out", num_workers=0)
+    source = open_data(tmp_path / "out", split="val")
+    assert [source.read(i).data for i in range(5)] == [(tmp_path / name).read_bytes() for name in kinds]
+    with tarfile.open(tmp_path / "out" / "val-000000.tar") as tar:
+        suffixes = [name.partition(".")[2] for name in tar.getnames() if not name.endswith(".cls")]
+    assert suffixes == ["png", "jpeg", "png", "png", "jpe"]

@@ -24,6 +24,8 @@ def test_short_names_set_it():
         (["folds=5", "fold=-1"], r"must be in 1\.\.5, got -1"),
         (["fold=1"], "says which fold, not of how many"),
         (["split_by=people"], "must be"),
+        (["split_by=looks"], "split_by=looks needs something held out; pass split=0.2 or folds"),
+        (["split=0.2", "hold_out.seed=20261130123456"], r"hold_out\.seed must be in 0\.\.4294967295"),
         (["split=0.2", "val_data=other"], "val_data=other is for validation, so nothing of data is held out"),
     ],
 )

@@ -142,6 +142,7 @@ def test_a_task_decides_loss_and_best_epoch_unless_they_are_named() -> None:
 @pytest.mark.parametrize(
     ("settings", "wanted"),
     [
+        (["seed=36893488147419103232"], r"seed must be below 2\*\*63, got 36893488147419103232"),
         (["task=both"], "task must be one of singlelabel, multilabel"),
         (["task=multilabel", "loss=cross_entropy"], "lets one class exclude the others"),
         (["select=map"], "saving.select must be auto or, with task=singlelabel, one of acc1, acc5, macro_f1"),

@@ -70,6 +70,17 @@ def test_a_step_of_few_photos_is_small_and_its_rate_in_proportion(tmp_path: Path
     ]
 
 
+def test_held_out_and_excluded_images_make_no_steps(tmp_path: Path) -> None:
+    data = Path(photos(tmp_path, [(64, 64)] * 340).data) / "train"
+    config = recipe("finetune").with_values({"data": str(data), "batch_size": 32})
+    assert adapt(config.with_values({"split": 0.01})).config.batch_size == 16
+    halved = adapt(config.with_values({"split": 0.5})).config
+    (tmp_path / "out.txt").write_text("".join(f"train/{'ab'[n % 2]}/{n}.png\n" for n in range(30)))
+    without = adapt(config.with_values({"folds": 20, "exclude": str(tmp_path / "out.txt")}))
+    assert (halved.batch_size, without.config.batch_size) == (8, 8)
+    assert without.reasons[-1] == "batch size 8: there are 294 training images"
+
+
 def test_unreadable_images_are_left_to_the_run_and_missing_data_is_said(tmp_path: Path) -> None:
     config = photos(tmp_path, [(100, 100), (100, 100)])
     (tmp_path / "train" / "a" / "0.png").write_bytes(b"none")

@@ -75,6 +75,20 @@ def test_a_recipe_of_several_sizes_keeps_its_phases_and_their_proportion() -> No
     assert (short.input_spec.size, short.progressive[0].size) == (112, 80)
 
 
+def test_training_images_somewhat_smaller_throughout_are_no_phase_of_a_recipe() -> None:
+    fused = replace(CONFIG, progressive=(Phase(until=1.0, size=208),))  # as `adapt` leaves a finetune
+    pace = replace(PACE, step_seconds=(208 / 224) ** 2, image_seconds=0.01 * (208 / 224) ** 2)
+    assert chosen(fused, 7200.0, pace, 0.0).config == fused
+    short = chosen(fused, 250.0, pace, 0.0).config
+    sizes = [short.images_at(epoch).size for epoch in range(6)]
+    assert (short.epochs, short.input_spec.size, sizes) == (6, 224, [160] * 4 + [208] * 2)
+    shorter = chosen(fused, 150.0, pace, 0.0).config
+    sizes = [shorter.images_at(epoch).size for epoch in (0, shorter.epochs - 1)]
+    assert (shorter.input_spec.size, sizes) == (192, [128, 176])
+    asked = chosen(fused, 150.0, pace, 0.0, keep={"progressive", "input_spec.size"}).config
+    assert asked.progressive == fused.progressive
+
+
 def test_time_that_is_planned_is_that_of_every_epoch_and_evaluation() -> None:
     config = replace(CONFIG, epochs=4, eval_every=2, progressive=(Phase(until=0.5, size=112),))
     # Two epochs of 50 s and two of a quarter; two evaluations and the report, 4 s each.

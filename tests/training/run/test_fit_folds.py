@@ -3,16 +3,21 @@
 import csv
 import json
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from mobileone.cli.main import main
+from mobileone.data.folder import find_images
 from mobileone.data.split_record import read_sides
 from mobileone.errors import ConfigError, DataError, TrainingError
+from mobileone.training.run.budget import Pace
 from mobileone.training.run.fit import fit
 from mobileone.training.run.fit_folds import fit_folds, summarize_folds
+from mobileone.training.run.run_dir import RunDir
 from mobileone.training.run.run_report import write_report
+from mobileone.training.watch.records import metrics_table
 
 pytest.importorskip("sklearn", reason="holding out needs scikit-learn, in the extra train")
 
@@ -41,9 +46,29 @@ def test_every_image_is_held_out_once_and_the_figures_are_summed_up(flat, tmp_pa
         "macro_f1",
         "balanced_acc",
     }
+    untested = [replace(record, val_loss=None, metrics={}) for record in results[2].records]
+    (tmp_path / "fold-3" / "metrics.csv").write_text(
+        metrics_table(untested)
+    )  # as before its first evaluation
+    assert summarize_folds(tmp_path).figures.keys() == {1, 2}
     shutil.rmtree(tmp_path / "fold-3")
     again, _ = fit_folds(config, run_dir=tmp_path, resume=True, progress=False)
     assert [each.best_value for each in again] == found
+
+
+def test_a_budget_is_shared_out_and_every_fold_has_the_same_epochs(flat, tmp_path, monkeypatch, capsys):
+    paces = iter([1.0, 2.0])  # another program wants the machine from the second fold on
+    measured = lambda config: Pace(  # noqa: E731
+        step_seconds=next(paces), image_seconds=0.0, steps_per_epoch=1, num_train=12, num_val=12
+    )
+    monkeypatch.setattr("mobileone.training.run.budget.measured", measured)
+    command = ["train", "--data", flat.data, "--run-dir", str(tmp_path), "--no-report", "--device", "cpu"]
+    settings = [f"model={json.dumps(flat.model.to_dict())}", "num_workers=0", "progressive=[]"]
+    assert main([*command, "--folds", "2", "--budget", "5s", "--set", *settings]) == 0
+    stored = [RunDir(tmp_path / f"fold-{fold}").stored_config() for fold in (1, 2)]
+    assert [config.epochs for config in stored] == [2, 2]
+    assert [config.optim.warmup_epochs for config in stored] == [0.4, 0.4]
+    assert "budget: 2 epochs up to 32 px, as another fold has" in capsys.readouterr().err
 
 
 def test_a_resumed_run_keeps_to_what_it_held_out(flat, tmp_path):
@@ -61,6 +86,12 @@ def test_a_resumed_run_keeps_to_what_it_held_out(flat, tmp_path):
     record.write_text(kept)
     fit(None, run_dir=tmp_path / "run", resume=True, progress=False)
     assert len(write_report(tmp_path / "run", progress=False).answers) == 6
+    moved = shutil.copytree(flat.data, tmp_path / "moved" / "train")
+    for data in (flat.data, str(moved)):
+        report = write_report(tmp_path / "run", data=data, progress=False)
+        assert (len(report.answers), report.answers.figures["acc1"]) == (6, pytest.approx(result.last.acc1))
+    parted = str(tmp_path / "images")  # which has validation images of its own
+    assert len(write_report(tmp_path / "run", data=parted, progress=False).answers) == 8
 
 
 def test_what_a_run_held_out_is_what_test_takes(flat, tmp_path, capsys):
@@ -72,7 +103,37 @@ def test_what_a_run_held_out_is_what_test_takes(flat, tmp_path, capsys):
         tested = json.loads(captured.out)
         assert (tested["num_images"], tested["acc1"]) == (6, pytest.approx(result.last.acc1))
     assert main(["test", str(tmp_path / "run"), "--data", config.data, "--workers", "0"]) == 0
-    assert "tested on the rest, as" in capsys.readouterr().err
+    assert "divided as" in capsys.readouterr().err
+
+
+def test_a_set_of_the_hub_is_divided_gone_on_with_and_tested(flat, tmp_path, monkeypatch, capsys):
+    """Every split and fold of one was refused: its images are no files."""
+    datasets = pytest.importorskip("datasets", reason="datasets is not installed")
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    found = find_images(flat.data, split=None)
+    content = {
+        "image": [{"bytes": found.read(index).data, "path": None} for index in range(len(found))],
+        "label": found.labels.tolist(),
+    }
+    features = datasets.Features(
+        {"image": datasets.Image(), "label": datasets.ClassLabel(names=list(found.classes))}
+    )
+    datasets.Dataset.from_dict(content, features=features).save_to_disk(tmp_path / "saved")
+    data = f"hf:{tmp_path}/saved"
+    fit(
+        flat.with_values({"data": data, "split": 0.25, "epochs": 2}), run_dir=tmp_path / "run", progress=False
+    )
+    result = fit(None, run_dir=tmp_path / "run", resume=True, progress=False)
+    command = ["test", str(tmp_path / "run"), "--data", data, "--workers", "0"]
+    capsys.readouterr()
+    assert main([*command, "--json"]) == 0
+    tested = json.loads(capsys.readouterr().out)
+    assert (tested["num_images"], tested["acc1"]) == (6, pytest.approx(result.last.acc1))
+    assert main([*command, "-o", str(tmp_path / "rows")]) == 0
+    rows = (tmp_path / "rows" / "part-000000.jsonl").read_text().splitlines()
+    names = [json.loads(row)["image"] for row in rows]
+    sides = read_sides(tmp_path / "run" / "split.jsonl")
+    assert sorted(names) == sorted(name for name, is_val in sides.items() if is_val)
 
 
 def test_folds_and_data_that_cannot_be_are_refused(flat, config, tmp_path):

@@ -116,6 +116,20 @@ def test_evaluations_may_be_rare_and_the_last_epoch_always_has_one(
     assert rows(tmp_path / "run")[0]["acc@1"] == ""
 
 
+def test_patience_ends_a_run_at_an_evaluation(
+    config: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    figures = {"acc1": 50.0, "acc5": 99.0}
+    real = trainer_module.evaluate
+    monkeypatch.setattr(
+        trainer_module, "evaluate", lambda *a, **o: dataclasses.replace(real(*a, **o), metrics=figures)
+    )
+    config = dataclasses.replace(config, epochs=9, eval_every=3, patience=2, batch_size=24)
+    result = fit(config, run_dir=tmp_path / "run", progress=False)
+    assert [record.epoch for record in result.records if record.metrics] == [3, 6]
+    assert len(result.records) == 6
+
+
 def test_progress_is_drawn_on_stderr_alone(
     config: TrainConfig, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -162,6 +162,19 @@ def test_a_run_is_not_stopped_earlier_than_it_has_come(
     assert RunDir(tmp_path / "run").read_config().epochs == 5
 
 
+def test_a_run_that_falls_from_its_first_step_has_its_length(
+    steady: TrainConfig, tmp_path: Path, at_step: AtStep
+) -> None:
+    falling = steady.with_values({"epochs": 1, "optim.warmup_epochs": 0.0})
+    fit(falling, run_dir=tmp_path / "whole", progress=False)
+    stop_at(at_step, 2, falling, tmp_path / "parts")
+    fit(falling, run_dir=tmp_path / "parts", resume=True, progress=False)
+    assert differing_bits(tmp_path / "whole", tmp_path / "parts")[0] == {}
+    with pytest.raises(TrainingError, match="go on with it as long as that, or choose another run_dir"):
+        fit(dataclasses.replace(falling, epochs=5), run_dir=tmp_path / "parts", resume=True, progress=False)
+    assert RunDir(tmp_path / "parts").read_config().epochs == 1
+
+
 def test_a_cosine_has_its_length_from_the_start(config: TrainConfig, tmp_path: Path, at_step: AtStep) -> None:
     stop_at(at_step, 2, config, tmp_path / "run")
     with pytest.raises(ConfigError, match="has epochs=3, got 4"):

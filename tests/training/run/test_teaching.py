@@ -116,7 +116,7 @@ def test_what_is_kept_is_what_is_learnt_whatever_the_order(
     kept = load_file(tmp_path / "told" / LOGITS)["logits"]
     assert kept.argmax(1).tolist() == source.labels.tolist()
     assert "is the label in 100.0 %" in (tmp_path / "told" / "train.log").read_text()
-    labels = config.with_values({"distill.views": "same"})
+    labels = config.with_values({"distill.views": "same", "distill.weight": 0.5})
     fit(labels, run_dir=tmp_path / "plain", callbacks=[plain], progress=False)
     assert told.found == pytest.approx(plain.found, rel=1e-3)
 
@@ -237,6 +237,15 @@ def test_logits_that_are_no_numbers_are_refused(taught: TrainConfig, tmp_path: P
     with pytest.raises(TrainingError, match="a logit or feature of the teacher is NaN or infinite"):
         fit(config, run_dir=tmp_path / "run", teacher=Broken(), progress=False)
     with pytest.raises(ConfigError, match=r"distill\.views=plain needs a teacher"):
+        fit(config, run_dir=tmp_path / "none", progress=False)
+
+
+@pytest.mark.parametrize(("field", "value"), [("features", 3.0), ("weight", 0.9), ("temperature", 2.0)])
+def test_what_is_said_of_a_teacher_needs_one(
+    config: TrainConfig, tmp_path: Path, field: str, value: float
+) -> None:
+    config = config.with_values({f"distill.{field}": value})
+    with pytest.raises(ConfigError, match=rf"distill\.{field}={value} needs a teacher; set distill.teacher"):
         fit(config, run_dir=tmp_path / "none", progress=False)
 
 

@@ -10,7 +10,7 @@ import torch
 from mobileone.checkpoint.store import save_model
 from mobileone.data.folder import find_images
 from mobileone.data.open import open_data
-from mobileone.errors import ConfigError
+from mobileone.errors import ConfigError, TrainingError
 from mobileone.model.create import create_model
 from mobileone.ranks.distributed import Distributed
 from mobileone.reparam.fuse import reparameterize
@@ -193,6 +193,16 @@ def test_two_values_a_channel_are_enough(config: TrainConfig, tmp_path) -> None:
     ):
         trainer = Trainer(config.with_values(values), source, Distributed())
         trainer.take(next(iter(trainer.batches(0))), step=0)
+
+
+def test_a_class_to_choose_by_that_nobody_can_read_is_said(config: TrainConfig) -> None:
+    val = find_images(config.data, split="val")
+    for index in np.flatnonzero(val.labels == 0):
+        val.path(index).write_bytes(b"no image")
+    config = config.with_values({"saving.select": "recall/dark", "loading.on_bad_image": "skip"})
+    trainer = Trainer(config, find_images(config.data, split="train"), Distributed())
+    with pytest.raises(TrainingError, match="select=recall/dark was not measured after epoch 1"):
+        trainer.evaluate(val, epoch=0, show=False)
 
 
 def test_evaluation_computes_a_fused_copy(config: TrainConfig, monkeypatch: pytest.MonkeyPatch) -> None:

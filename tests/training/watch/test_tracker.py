@@ -51,14 +51,16 @@ def kinds(service):
     return [kind for kind, _ in service.told]
 
 
-def test_it_is_told_every_epoch_under_the_names_of_metrics_csv(config, tmp_path):
+@pytest.mark.parametrize("suffix", [".safetensors", ".pt"])
+def test_it_is_told_every_epoch_under_the_names_of_metrics_csv(config, tmp_path, suffix):
     service = Service(files=True)
+    config = config.with_values({"saving.weights_suffix": suffix})
     fit(config, run_dir=tmp_path / "run", callbacks=[service], progress=False)
     assert kinds(service) == ["begin", "send", "send", "keep", "end"]
     assert service.told[0][1] == ("run", None, 2)
     header = (tmp_path / "run" / "metrics.csv").read_text().splitlines()[0].split(",")
     assert service.told[1][1] == (1, sorted(header))
-    assert service.told[3][1][:2] == ["best.safetensors", "config.json"]
+    assert service.told[3][1][:2] == [f"best{suffix}", "config.json"]
 
 
 def test_files_are_kept_only_when_asked_for(config, tmp_path):

@@ -23,7 +23,7 @@ from mobileone.backends.c.network_steps import (
     stem_pitch,
 )
 from mobileone.backends.c.packing import gather_places
-from mobileone.backends.c.symbols import CSymbols
+from mobileone.backends.c.symbols import CSymbols, rename
 from mobileone.backends.c.workspace import Workspace, plan_workspace
 from mobileone.backends.fused_layers import ConvLayer
 from mobileone.backends.quantized_network import QuantizedNetwork
@@ -99,8 +99,8 @@ def generate(
     tables.features()
     names = quantized.layers.class_names
     named = names is not None and quantized.layers.classifier is not None
+    begin = f"/* {title}. Made by mobileone {__version__}; {header_name} says how it is used. */\n"
     parts = [
-        f"/* {title}. Made by mobileone {__version__}; {header_name} says how it is used. */\n",
         *_licence(quantized.layers.licence),
         Template(template("preamble.c")).substitute(header=header_name),
         "\n".join(f"#define {name} {value}" for name, value in defines.items()) + "\n",
@@ -122,9 +122,9 @@ def generate(
         decision_block(None),
         template("decide.c"),
     ]
-    code = "\n".join(parts).replace("PREFIX_UPPER", symbols.prefix.upper()).replace("PREFIX", symbols.prefix)
+    code = rename("\n".join(parts), {"PREFIX_UPPER": symbols.prefix.upper(), "PREFIX": symbols.prefix})
     return CSource(
-        code=code,
+        code=f"{begin}\n{code}",
         header=_header(quantized, plan, workspace, tables.weight_bytes, symbols, title),
         weight_bytes=tables.weight_bytes,
         workspace_bytes=workspace.shared_bytes + workspace.thread_bytes,

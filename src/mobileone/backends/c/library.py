@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-import re
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
 from mobileone.atomic import atomic_path, refuse_existing
 from mobileone.backends.c.session import prefix_of
-from mobileone.backends.c.symbols import CSymbols
+from mobileone.backends.c.symbols import CSymbols, rename
 from mobileone.backends.manifest import read_manifest
 from mobileone.c_compiler import (
     FLAGS,
@@ -118,8 +117,7 @@ def renamed(text: str, before: str, after: str) -> str:
     >>> renamed("int net_run(void); #define NET_OK planet_run", "net", "cat")
     'int cat_run(void); #define CAT_OK planet_run'
     """
-    text = re.sub(rf"\b{before}_", f"{after}_", text)
-    return re.sub(rf"\b{before.upper()}_", f"{after.upper()}_", text)
+    return rename(text, {before.upper(): after.upper(), before: after})
 
 
 @dataclass(frozen=True, slots=True)

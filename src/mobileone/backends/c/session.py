@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import os
 import re
 import threading
 import weakref
@@ -63,7 +64,7 @@ class CNetwork:
             self._team = self._function("threads_start")(self.threads)
             if not self._team:
                 raise ArtifactError(f"{self.threads} threads cannot be started")
-            weakref.finalize(self, self._function("threads_stop"), self._team)
+            weakref.finalize(self, _stop, self._function("threads_stop"), self._team, os.getpid())
 
     def _function(self, name: str) -> ctypes._FuncPointer:
         return getattr(self._library, f"{self.prefix}_{name}")  # type: ignore[no-any-return]
@@ -255,6 +256,12 @@ class CSession:
 
 
 open = CSession
+
+
+def _stop(threads_stop: Callable[[int], None], team: int, process: int) -> None:
+    """End a team. A forked child has none of its threads, and would wait for ever until they wake."""
+    if os.getpid() == process:
+        threads_stop(team)
 
 
 def prefix_of(header: Path) -> str:

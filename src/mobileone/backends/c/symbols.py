@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -16,6 +17,7 @@ KEYWORDS = re.compile(
     "long|namespace|new|private|public|register|restrict|return|short|signed|sizeof|static|struct|switch|"
     "template|this|typedef|union|unsigned|void|volatile|while"
 )
+_LITERAL = r'"[^"\\\n]*(?:\\.[^"\\\n]*)*"'
 _ATTRIBUTES = {
     "public": "",
     "hidden": '__attribute__((visibility("hidden")))',
@@ -60,3 +62,13 @@ class CSymbols:
     def attribute(self) -> str:
         """What stands before each declaration."""
         return _ATTRIBUTES[self.visibility]
+
+
+def rename(code: str, prefixes: Mapping[str, str]) -> str:
+    """C code whose names begin otherwise; string literals stay, which hold names of classes, and weights.
+
+    >>> rename('int net_run(void); #define NET_TEXT "net_run"', {"net": "cat", "NET": "CAT"})
+    'int cat_run(void); #define CAT_TEXT "net_run"'
+    """
+    found = re.compile(rf"{_LITERAL}|\b({'|'.join(prefixes)})(?=_)")
+    return found.sub(lambda match: prefixes[match[1]] if match[1] else match[0], code)

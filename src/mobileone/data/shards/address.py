@@ -12,7 +12,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from mobileone.data.layout import Split
+from mobileone.data.layout import Split, folders_in
 from mobileone.data.shards.index import ShardIndex
 from mobileone.errors import DataError, MissingExtraError
 from mobileone.limits import SHARDS
@@ -23,7 +23,8 @@ _TAR = re.compile(r"\.tar\b(?!.*\.tar\b)", re.DOTALL)  # the last one
 def is_shards(data: str | Path) -> bool:
     """Whether a data argument names shards and not a folder of images.
 
-    Shards are a path or pattern that ends in `.tar`, a URL, a pipe, or a folder that holds tar files.
+    Shards are a path or pattern that ends in `.tar`, a URL, a pipe, or a folder that holds tar files: with an
+    index, or without folders beside them, for a tar file may also be what a folder of images came in.
 
     >>> [is_shards(name) for name in ("a/train-{000..007}.tar", "pipe:cat a.tar", "photos")]
     [True, True, False]
@@ -31,7 +32,11 @@ def is_shards(data: str | Path) -> bool:
     text = str(data)
     if is_remote(text):
         return True
-    return any(Path(data).glob("*.tar")) if os.path.isdir(data) else text.endswith(".tar")
+    if not os.path.isdir(data):
+        return text.endswith(".tar")
+    tars = list(Path(data).glob("*.tar"))
+    indexed = any(os.path.exists(index_address(str(tar))) for tar in tars)
+    return bool(tars) and (indexed or not folders_in(Path(data)))
 
 
 def is_remote(address: str) -> bool:

@@ -10,11 +10,13 @@ number.
 from __future__ import annotations
 
 import os
+import re
 from collections import OrderedDict
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -84,9 +86,14 @@ class Shards:
         names = [name for index in indexes for name in index.names]
         self.files = PackedNames.pack(names[i] for i in order)
         self._open_files: OrderedDict[int, int] = OrderedDict()
+        self._lock = Lock()
 
     def __getstate__(self) -> dict[str, object]:
-        return self.__dict__ | {"_open_files": OrderedDict()}  # every process opens its own
+        # Every process opens its own.
+        return {name: value for name, value in self.__dict__.items() if name not in ("_open_files", "_lock")}
+
+    def __setstate__(self, state: dict[str, object]) -> None:
+        self.__dict__.update(state, _open_files=OrderedDict(), _lock=Lock())
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -112,13 +119,18 @@ class Shards:
 
     def _open(self, shard: int) -> int:
         """File descriptor of a shard; this process keeps the last ones used open."""
-        if shard in self._open_files:
-            self._open_files.move_to_end(shard)
-            return self._open_files[shard]
-        self._open_files[shard] = self._open_file(shard)
-        if len(self._open_files) > OPEN_FILES:
-            os.close(self._open_files.popitem(last=False)[1])
-        return self._open_files[shard]
+        with self._lock:
+            if shard in self._open_files:
+                self._open_files.move_to_end(shard)
+                return self._open_files[shard]
+        descriptor = self._open_file(shard)  # without the lock: it may be fetched first
+        with self._lock:
+            kept = self._open_files.setdefault(shard, descriptor)
+            if kept != descriptor:  # another thread opened it meanwhile
+                os.close(descriptor)
+            if len(self._open_files) > OPEN_FILES:
+                os.close(self._open_files.popitem(last=False)[1])
+            return kept
 
     def _open_file(self, shard: int) -> int:
         return regular_descriptor(self.addresses[shard])
@@ -227,16 +239,53 @@ def folder_addresses(folder: Path, split: Split) -> tuple[str, ...]:
     """Every shard of a split in a folder, none missing.
 
     Raises:
-        DataError: if the folder has none to begin with, or its index is damaged.
+        DataError: if the folder has none to begin with, there is a gap, or its index is damaged.
     """
     for other in (split, "val", "train"):
         name = str(folder / f"{shard_name(other, 0)}.tar")
         if Path(index_address(name)).exists() or Path(name).exists():
-            return split_addresses(name, read_index(name), split) or (name,)
+            index = read_index(name)
+            return split_addresses(name, index, split) or _found(folder, other, index, split)
     raise DataError(
         f"{folder} holds tar files, but no {shard_name(split, 0)}.tar to begin with; name the shards, as in "
         f"'{folder}/NAME-{{000000..000007}}.tar'"
     )
+
+
+def shard_splits(data: str | Path) -> set[str]:
+    """Splits of the shards of a folder; or that of shards that are named, and what is known to lie beside it.
+
+    Raises:
+        DataError: as `open_shards`.
+        MissingExtraError: likewise.
+    """
+    in_folder = os.path.isdir(data)
+    if in_folder:
+        firsts = [os.path.join(data, f"{shard_name(split, 0)}.tar") for split in ("train", "val")]
+        firsts = [name for name in firsts if os.path.exists(name) or os.path.exists(index_address(name))]
+    else:
+        firsts = [expand(str(data))[0]]
+    found: set[str] = set()
+    for index in map(read_index, firsts):
+        beside = index.shards if in_folder or index.split == "train" else {}
+        found |= {index.split, *(split for split, number in beside.items() if number)}
+    return found
+
+
+def _found(folder: Path, prefix: Split, index: ShardIndex, split: Split) -> tuple[str, ...]:
+    """Shards of a folder whose indexes, by `shard --index`, do not know how many there are: all of a name."""
+    if index.split != split:
+        raise DataError(
+            f"{folder} has no {split} shards: {shard_name(prefix, 0)}.tar is of split {index.split}; name "
+            f"{split} shards (for validation as val_data)"
+        )
+    there = {path.name for path in folder.glob(f"{prefix}-*.tar")}
+    numbered = sorted(name for name in there if re.fullmatch(rf"{prefix}-\d{{6}}\.tar", name))
+    names = [f"{shard_name(prefix, number)}.tar" for number in range(len(numbered))]
+    missing = next((name for name in names if name not in there), None)
+    if missing:
+        raise DataError(f"{folder} has a gap: {missing} is not there, shards after it are; fetch it too")
+    return tuple(str(folder / name) for name in names)
 
 
 def _absolute(addresses: Sequence[str]) -> list[str]:

@@ -15,7 +15,7 @@ import torch
 from mobileone.atomic import atomic_path, leftovers
 from mobileone.data.folder import ImageFolder, find_images
 from mobileone.data.image_list import list_images
-from mobileone.data.layout import Split
+from mobileone.data.layout import IMAGE_EXTENSIONS, Split
 from mobileone.data.list_rows import is_list
 from mobileone.data.open import splits_of
 from mobileone.data.pixels import to_tensor
@@ -272,7 +272,9 @@ def shard_content(image: EncodedImage, settings: ShardSettings) -> tuple[bytes, 
     pixels = image.decode()  # whatever is done with it: only readable images go into shards
     short = min(image.height, image.width)
     if settings.resize_short is None or short <= settings.resize_short:
-        return image.data, Path(image.name).suffix.lower().removeprefix(".")
+        suffix = Path(image.name).suffix.lower()
+        # A list may name any file, and readers of shards know images by their suffix.
+        return image.data, suffix[1:] if suffix in IMAGE_EXTENSIONS else image.format.lower()
     scale = settings.resize_short / short
     size = (max(1, round(image.height * scale)), max(1, round(image.width * scale)))
     small = np.ascontiguousarray(resize(to_tensor(pixels), size).permute(1, 2, 0).numpy())

@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
+from mobileone.functional.first_order import first_order
 from mobileone.functional.online.moments import PatchMoments, symmetric_product
 
 # Largest patch whose products are sums over elements: those of depthwise units and of the stem.
@@ -60,7 +60,7 @@ class _BranchStatistics(torch.autograd.Function):
         return means.to(weight.dtype), variances.clamp_(min=0).to(weight.dtype)
 
     @staticmethod
-    @once_differentiable
+    @first_order
     def backward(ctx: Any, grad_means: Tensor, grad_variances: Tensor) -> tuple[Tensor | None, ...]:
         """The gradient of S is symmetric."""
         rows, product, mean = ctx.saved_tensors

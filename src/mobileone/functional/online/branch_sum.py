@@ -10,8 +10,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
+from mobileone.functional.first_order import first_order
 from mobileone.functional.online.branch_statistics import BranchStatistics
 
 
@@ -37,7 +37,7 @@ class _BranchSum(torch.autograd.Function):
         return kernel, (scale * mean).sum(0).neg_()
 
     @staticmethod
-    @once_differentiable
+    @first_order
     def backward(ctx: Any, grad_kernel: Tensor, grad_bias: Tensor) -> tuple[Tensor | None, ...]:
         weight, mean, inverse, gamma = ctx.saved_tensors
         branches, out_channels = weight.shape[:2]

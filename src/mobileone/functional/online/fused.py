@@ -13,10 +13,10 @@ from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 from torch.nn.grad import conv2d_weight
 
+from mobileone.functional.first_order import first_order
 from mobileone.functional.memory_layout import channels_last, pixel_rows
 from mobileone.functional.online.moments import (
     CentredMoments,
@@ -230,7 +230,7 @@ class _FusedUnit(torch.autograd.Function):
         return out
 
     @staticmethod
-    @once_differentiable
+    @first_order
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         """Gradients of x and the parameters."""
         (x, out), window, passes = ctx.saved_tensors, ctx.window, ctx.passes

@@ -19,10 +19,10 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 from torch.nn.grad import conv2d_weight
 
+from mobileone.functional.first_order import first_order
 from mobileone.functional.fold import embed_pointwise
 from mobileone.functional.kernels import affine, depthwise_convolution
 from mobileone.functional.kernels.branch_stack import BranchStack
@@ -190,7 +190,7 @@ class _MergedDepthwise(torch.autograd.Function):
         return out
 
     @staticmethod
-    @once_differentiable
+    @first_order
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         (x, out), branches, stack = ctx.saved_tensors, ctx.branches, ctx.stack
         shift, mean, cov, scale, kernel = ctx.small
@@ -242,7 +242,7 @@ class _MergedDense(torch.autograd.Function):
         return out
 
     @staticmethod
-    @once_differentiable
+    @first_order
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         (x, out), branches, stack = ctx.saved_tensors, ctx.branches, ctx.stack
         mean, product, scale, kernel = ctx.small

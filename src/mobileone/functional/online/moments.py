@@ -12,9 +12,9 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
+from mobileone.functional.first_order import first_order
 from mobileone.functional.kernels.depthwise_moments import depthwise_moments, depthwise_moments_backward_
 from mobileone.functional.memory_layout import channels_last, pixel_rows
 from mobileone.functional.online.kernel_table import MomentsKernel, moments_kernel
@@ -233,7 +233,7 @@ class _PatchMoments(torch.autograd.Function):
         return x.view_as(x), mean, cov
 
     @staticmethod
-    @once_differentiable
+    @first_order
     def backward(
         ctx: Any, grad_x: Tensor, grad_mean: Tensor, grad_cov: Tensor
     ) -> tuple[Tensor, None, None, None]:

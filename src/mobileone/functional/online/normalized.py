@@ -11,9 +11,9 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
+from mobileone.functional.first_order import first_order
 from mobileone.functional.kernels import affine
 from mobileone.functional.kernels.affine import AffineOfTwo
 from mobileone.functional.memory_layout import channels_last, pixel_rows
@@ -174,7 +174,7 @@ class _NormalizedConvolution(torch.autograd.Function):
         return out
 
     @staticmethod
-    @once_differentiable
+    @first_order
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         """Gradients of x, weight and parameters."""
         x, weight, y, out = ctx.saved_tensors

@@ -20,7 +20,9 @@ C = TypeVar("C")
 _hints: Callable[[Any], dict[str, Any]] = functools.cache(get_type_hints)
 
 
-def changed(config: C, settings: Iterable[str], *, short_names: Mapping[str, str]) -> C:
+def changed(
+    config: C, settings: Iterable[str], *, short_names: Mapping[str, str], beside: Mapping[str, Any]
+) -> C:
     """A dataclass with fields replaced, each setting a text `field=value`, or `group.field=value`.
 
     Args:
@@ -28,11 +30,12 @@ def changed(config: C, settings: Iterable[str], *, short_names: Mapping[str, str
         settings: values are plain words and numbers, lists with commas, or JSON; `none` where a field may be
             None.
         short_names: full names of fields in groups, by other names that are taken as well.
+        beside: values by full name, replaced at the same time; a setting wins.
 
     Raises:
         ConfigError: on an unknown field (with the nearest known one) or a value of the wrong type or range.
     """
-    values: dict[str, Any] = {}
+    values = dict(beside)
     for setting in settings:
         given, equals, text = setting.partition("=")
         if not equals:

@@ -44,9 +44,22 @@ class HoldOut:
             raise ConfigError(f"fold={self.fold} says which fold, not of how many; set folds as well")
         require("hold_out.fold (fold)", 0 <= self.fold <= self.folds, f"in 1..{self.folds}", self.fold)
         require_choice("hold_out.by (split_by)", self.by, get_args(SplitBy))
-        require("hold_out.seed", self.seed >= 0, "0 or more", self.seed)
+        if self.by != "group" and not self.is_on:
+            raise ConfigError(
+                f"split_by={self.by} needs something held out; pass split=0.2 or folds, or leave it out"
+            )
+        require("hold_out.seed", 0 <= self.seed < 2**32, "in 0..4294967295", self.seed)
 
     @property
     def is_on(self) -> bool:
         """Whether anything is held out."""
         return bool(self.share or self.folds)
+
+    @property
+    def held_share(self) -> float:
+        """Of all images, as nearly as groups allow.
+
+        >>> HoldOut(share=0.3).held_share, HoldOut(folds=4).held_share, HoldOut().held_share
+        (0.3, 0.25, 0.0)
+        """
+        return 1 / self.folds if self.folds else self.share

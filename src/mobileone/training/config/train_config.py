@@ -145,6 +145,8 @@ class TrainConfig:
             require(name, getattr(self, name) >= 1, "at least 1", getattr(self, name))
         for name in ("seed", "max_skipped_steps", "patience"):
             require(name, getattr(self, name) >= 0, "0 or more", getattr(self, name))
+        # torch takes 64 bits, and counts are added.
+        require("seed", self.seed < 2**63, "below 2**63", self.seed)
         checked_task(self.task)
         if self.hold_out.is_on and self.val_data is not None:
             raise ConfigError(
@@ -332,10 +334,17 @@ def _first_difference(value: object, usual: object) -> str:
     return f"={value!r}"
 
 
-def override(config: TrainConfig, settings: Iterable[str]) -> TrainConfig:
+def override(
+    config: TrainConfig, settings: Iterable[str], *, beside: Mapping[str, Any] | None = None
+) -> TrainConfig:
     """`config` with fields replaced, each setting a text `field=value`, or `group.field=value`.
 
     Values are plain words and numbers, lists with commas, or JSON; `none` where a field may be None.
+
+    Args:
+        config: to begin with.
+        settings: the texts.
+        beside: values by full name, which are checked together with them; a setting wins.
 
     Raises:
         ConfigError: on an unknown field (with the nearest known one) or a value of the wrong type or range.
@@ -345,4 +354,4 @@ def override(config: TrainConfig, settings: Iterable[str]) -> TrainConfig:
     >>> override(TrainConfig(), ["mix.mixup=0.2", "mix.cutmix=1"]).mix
     Mix(mixup=0.2, cutmix=1.0, probability=1.0)
     """
-    return changed(config, settings, short_names=SHORT_NAMES)
+    return changed(config, settings, short_names=SHORT_NAMES, beside=beside or {})

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from mobileone.checkpoint.inspect import describe
 from mobileone.checkpoint.load import load_model
-from mobileone.checkpoint.published import ORIGIN_KEY
+from mobileone.checkpoint.published import ORIGIN_KEY, began_with
 from mobileone.data.loader import eval_loader
 from mobileone.data.pixels import normalize
 from mobileone.data.source import ImageSource
@@ -111,8 +111,8 @@ def origin_of(config: TrainConfig) -> dict[str, str]:
     """
     if config.init is None:
         return {}
-    name = describe(config.init, weights_key=config.init_weights_key).metadata.get(ORIGIN_KEY)
-    return {ORIGIN_KEY: name} if isinstance(name, str) else {}
+    weights = began_with(config.init, describe(config.init, weights_key=config.init_weights_key).metadata)
+    return {} if weights is None else {ORIGIN_KEY: weights.name}
 
 
 def _start_head_(model: MobileOne, config: TrainConfig) -> None:

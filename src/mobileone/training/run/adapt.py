@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 from mobileone.data.open import open_data, open_whole
 from mobileone.data.source import ImageSource, StreamedSource
+from mobileone.data.subset import leave_out
 from mobileone.errors import BadImageError
 from mobileone.input_spec import Size, sides, square_or_sides
 from mobileone.training.config.augmentation import Phase
@@ -67,6 +68,8 @@ def adapt(config: TrainConfig, *, keep: Container[str] = ()) -> Adapted:
         source = open_whole(config.data, task=config.task)
     else:
         source = open_data(config.data, split="train", task=config.task)
+    if config.exclude is not None:
+        (source,) = leave_out(config.exclude, source, must_find=False)
     reasons: list[str] = []
     trains_fused = config.form == "inference" and not config.probe.is_all
     if "input_spec.size" not in keep and not isinstance(source, StreamedSource):
@@ -77,14 +80,15 @@ def adapt(config: TrainConfig, *, keep: Container[str] = ()) -> Adapted:
             reasons.append(
                 f"input size {side} px: half of the training images have a short side of {short} px or less"
             )
-    trained = _trained_size(config.input_spec.size)
+    trained = trained_size(config.input_spec.size)
     if "progressive" not in keep and trains_fused and trained != config.input_spec.size:
         config = replace(config, progressive=(Phase(until=1.0, size=trained),))
     if "batch_size" not in keep and not config.probe.is_all:
-        batch_size = suitable_batch(len(source), config.batch_size)
+        number = round(len(source) * (1 - config.hold_out.held_share))
+        batch_size = suitable_batch(number, config.batch_size)
         if batch_size < config.batch_size:
             config = replace(config, batch_size=batch_size)
-            reasons.append(f"batch size {batch_size}: there are {len(source)} training images")
+            reasons.append(f"batch size {batch_size}: there are {number} training images")
     return Adapted(config=config, reasons=tuple(reasons))
 
 
@@ -93,8 +97,12 @@ def _suitable_side(short: int, *, trains_fused: bool) -> int:
     return (short + STRIDE // 2) // STRIDE * STRIDE if trains_fused else short // MULTIPLE * MULTIPLE
 
 
-def _trained_size(size: Size) -> Size:
-    """Of training images: as small as leaves the last feature map its places, in multiples of 16."""
+def trained_size(size: Size) -> Size:
+    """Of training images: as small as leaves the last feature map its places, in multiples of 16.
+
+    >>> [trained_size(size) for size in (192, 100, (96, 64))]
+    [176, 100, (80, 64)]
+    """
     height, width = (
         side - MULTIPLE if side % STRIDE == 0 and side > 2 * STRIDE else side for side in sides(size)
     )

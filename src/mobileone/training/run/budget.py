@@ -17,7 +17,7 @@ from mobileone.ranks.distributed import Distributed
 from mobileone.ranks.launch import ranks_here
 from mobileone.training.config.augmentation import Phase
 from mobileone.training.config.train_config import TrainConfig
-from mobileone.training.run.adapt import MULTIPLE, Adapted
+from mobileone.training.run.adapt import MULTIPLE, STRIDE, Adapted, trained_size
 from mobileone.training.run.run_sets import open_sets
 from mobileone.training.run.trainer import Trainer, compute_settings, fused
 from mobileone.training.watch.time_left import duration
@@ -161,6 +161,13 @@ def chosen(
     return Adapted(config=best, reasons=(line,))
 
 
+def as_long_as(config: TrainConfig, other: TrainConfig) -> Adapted:
+    """A configuration with what a budget has decided for another run, so that the two can be compared."""
+    like = _lasting(config, other.epochs, other.input_spec.size, other.progressive)
+    line = f"budget: {other.epochs} epochs up to {size_text(other.input_spec.size)} px, as another fold has"
+    return Adapted(config=like, reasons=(line,))
+
+
 def _lasting(config: TrainConfig, epochs: int, size: Size, phases: tuple[Phase, ...]) -> TrainConfig:
     """The configuration with so many epochs, of these sizes."""
     return replace(
@@ -236,23 +243,27 @@ def _sizes(config: TrainConfig, keep: Container[str]) -> Iterator[tuple[Size, tu
     """Sizes to choose from and what comes before them, the dearest first."""
     whole, phases = config.input_spec.size, config.progressive
     yield whole, phases
+    # What `adapt` puts in is no phase of a recipe: all training images are a little smaller throughout.
+    is_adapted = "progressive" not in keep and phases == (Phase(until=1.0, size=trained_size(whole)),)
     for share in (1.0, *SHARES):
-        size = _scaled(whole, share)
+        size = _scaled(whole, share, STRIDE if is_adapted else MULTIPLE)
         if share < 1 and ("input_spec.size" in keep or min(sides(size)) < SMALLEST):
             continue
-        if phases:
+        if phases and not is_adapted:
             yield size, tuple(replace(phase, size=_scaled(phase.size, share)) for phase in phases)
             continue
+        trained = trained_size(size) if is_adapted else size
+        all_along = (Phase(until=1.0, size=trained),) if trained != size else ()
         if "progressive" not in keep:
-            yield size, (Phase(until=FIRST_UNTIL, size=_scaled(size, FIRST_SHARE)),)
-        yield size, ()
+            yield size, (Phase(until=FIRST_UNTIL, size=_scaled(trained, FIRST_SHARE)), *all_along)
+        yield size, all_along
 
 
-def _scaled(size: Size, share: float) -> Size:
+def _scaled(size: Size, share: float, multiple: int = MULTIPLE) -> Size:
     """A size of about that share of the sides."""
     if share == 1:
         return size
-    height, width = (max(round(share * side / MULTIPLE) * MULTIPLE, MULTIPLE) for side in sides(size))
+    height, width = (max(round(share * side / multiple) * multiple, multiple) for side in sides(size))
     return square_or_sides(height, width)
 
 

@@ -158,7 +158,7 @@ def summarize_folds(run_dir: str | Path) -> FoldSummary:
             continue
         config = files.stored_config()
         hold_out = config.hold_out
-        row = best_row(epoch_rows(files), config.select)
+        row = best_row(epoch_rows(files, needs_test=False), config.select)
         if row is None:
             continue
         divisions.add((hold_out.folds, hold_out.seed, hold_out.by, config.task))

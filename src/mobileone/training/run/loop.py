@@ -140,8 +140,9 @@ class TrainLoop:
 
     def _has_waited_enough(self) -> bool:
         """Whether the best epoch lies so far back that the run ends."""
-        best, patience = self.progress.best(), self.config.patience
-        return bool(patience and best and self.progress.now.epoch - best.epoch >= patience)
+        best, patience, done = self.progress.best(), self.config.patience, self.progress.now.epoch
+        # Epochs that are not evaluated could not have been better.
+        return bool(patience and best and done - best.epoch >= patience and self.config.is_tested(done - 1))
 
     def _start_head(self) -> None:
         """A fitted head, for a run by steps to start from."""

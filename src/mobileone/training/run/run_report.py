@@ -7,13 +7,13 @@ import io
 import math
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from html import escape
 from pathlib import Path
 
 from mobileone.atomic import atomic_path
 from mobileone.checkpoint.load import load_model
-from mobileone.data.open import open_data, open_validation
+from mobileone.data.open import open_data, open_validation, splits_of
 from mobileone.data.source import ImageSource
 from mobileone.data.subset import leave_out
 from mobileone.errors import MobileOneWarning, TrainingError
@@ -98,7 +98,8 @@ def write_report(
 
     Args:
         run_dir: of a run with at least one evaluated epoch.
-        data: the validation images; None is where the run had them.
+        data: the validation images, or the set that the run divided, which is divided again as it was; None
+            is where the run had them.
         device: where to compute; None is the run's.
         progress: whether to show a bar on stderr.
         config: of the run, where the caller has it; None reads what lies in the folder, and takes no data
@@ -117,10 +118,10 @@ def write_report(
     if not best.exists():
         raise TrainingError(f"{run_dir} has no {best.name} yet; a report needs an evaluated epoch")
     model = load_model(best, form="inference", device=pick_device(device or config.compute.device))
-    if data is not None:
+    if config.hold_out.is_on and (data is None or not splits_of(data)):
+        source = open_sets(replace(config, data=data or config.data), record=files.split).val
+    elif data is not None:
         source = open_data(data, split="val", classes=model.class_names, task=model.task)
-    elif config.hold_out.is_on:
-        source = open_sets(config, record=files.split).val
     else:
         source = open_validation(config.data, config.val_data, classes=model.class_names, task=model.task)
     if config.exclude is not None:
@@ -190,8 +191,12 @@ def _page(files: RunDir, config: TrainConfig, model: MobileOne, answers: Answers
     return document(f"Training of {name}", [f"<h1>{escape(name)}</h1>", *parts])
 
 
-def epoch_rows(files: RunDir) -> list[dict[str, str]]:
+def epoch_rows(files: RunDir, *, needs_test: bool = True) -> list[dict[str, str]]:
     """The lines of metrics.csv, one an epoch, whose numbers are numbers.
+
+    Args:
+        files: of the run.
+        needs_test: whether one of them must have been evaluated.
 
     Raises:
         TrainingError: if it is anything else.
@@ -202,8 +207,10 @@ def epoch_rows(files: RunDir) -> list[dict[str, str]]:
         numbers = [float(value) for row in rows for value in row.values() if value]
         if not rows or not {"epoch", "val_loss", "seconds", "images/s", "data_wait"} <= set(rows[0]):
             raise ValueError("it lacks columns, or lines")
-        if not all(math.isfinite(number) for number in numbers) or not any(row["val_loss"] for row in rows):
-            raise ValueError("no epoch was evaluated, or a number is not finite")
+        if needs_test and not any(row["val_loss"] for row in rows):
+            raise ValueError("no epoch was evaluated")
+        if not all(math.isfinite(number) for number in numbers):
+            raise ValueError("a number is not finite")
         if not all(row[name] for row in rows for name in ("epoch", "seconds", "images/s", "data_wait")):
             raise ValueError("a number is missing")
     except (OSError, ValueError, TypeError, csv.Error) as error:

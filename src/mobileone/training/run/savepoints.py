@@ -133,13 +133,23 @@ class Savepoints:
         """Where a run of this many epochs can go on: at the newest file, or where the rate began to fall.
 
         Raises:
-            TrainingError: if the run has gone further at its whole rate than it should have.
+            TrainingError: if the run has gone further at its whole rate than it should have, or kept no file
+                of that rate.
         """
         self.full_rate.sweep()
         fell = self.full_rate.newest()
         if fell is None:
             now = newest.state["progress"]
             gone = int(now["epoch"]) + (int(now["images"]) > 0)
+            stored = self.files.stored_config()
+            if gone > (stored.cooldown_epoch or 0):  # it has begun to fall
+                if stored.epochs == self.trainer.config.epochs:
+                    return newest
+                raise TrainingError(
+                    f"the run in {self.files.path} has come into the fall of its rate over "
+                    f"epochs={stored.epochs}, and has no file from before, as one that falls from the first "
+                    "step; go on with it as long as that, or choose another run_dir"
+                )
         else:
             gone = int(fell.state["progress"]["epoch"])
             if gone == cooldown_epoch:

@@ -25,6 +25,7 @@ from mobileone.model.network import MobileOne
 from mobileone.precision import AmpDtype, float32_products, resolve_amp
 from mobileone.ranks.distributed import Distributed
 from mobileone.reparam.fuse import reparameterize
+from mobileone.training.config.objective import Distill
 from mobileone.training.config.train_config import TrainConfig
 from mobileone.training.method.ema import ModelEma
 from mobileone.training.method.freeze import freeze_
@@ -185,14 +186,14 @@ class Trainer:
         """The averaged network on the validation images, the same result on every rank.
 
         Raises:
-            TrainingError: if its loss is not finite.
+            TrainingError: if its loss is not finite, or what to choose the best epoch by is not measured.
         """
         model = self.averaged
         if not self.config.compute.sync_bn:
             # Every rank has BatchNorm statistics of its own; what rank 0 saves is what is evaluated.
             self.dist.broadcast_(model.buffers())
         try:
-            return evaluate(
+            result = evaluate(
                 fused(model),
                 val_set,
                 batch_size=self.config.batch_size,
@@ -208,6 +209,13 @@ class Trainer:
                 f"after epoch {epoch + 1}, in validation, {error}; the files hold the epochs before it; try "
                 "a lower base_lr, or amp=off"
             ) from error
+        select = self.config.select
+        if select != "loss" and select not in result.metrics:
+            raise TrainingError(
+                f"select={select} was not measured after epoch {epoch + 1}: no validation image of that "
+                "class could be read; mend them, or choose by another figure"
+            )
+        return result
 
     def state_dict(self) -> dict[str, Any]:
         """What going on needs, beside the configuration and the progress."""
@@ -244,11 +252,13 @@ class Trainer:
             raise ConfigError(f"there are two teachers: distill.teacher={named} and a module; pass one")
         source = named if module is None else module
         if source is None:
-            if distill.looks_once:
-                raise ConfigError(
-                    f"distill.views={distill.views} needs a teacher; set distill.teacher, or pass the same "
-                    "`teacher` to fit"
-                )
+            usual = Distill()
+            for name in ("views", "weight", "temperature", "features"):
+                if getattr(distill, name) != getattr(usual, name):
+                    raise ConfigError(
+                        f"distill.{name}={getattr(distill, name)} needs a teacher; set distill.teacher, or "
+                        "pass the same `teacher` to fit"
+                    )
             return None
         classes = tuple(self.train_set.classes)
         return open_teacher(

@@ -22,7 +22,7 @@ from mobileone.training.watch.records import EpochRecord, FitResult, named_value
 
 RECORD_NAME = "tracked.json"
 """In a run's folder: what it is called in each tracker, so that a resumed run is the same one there."""
-KEPT_FILES = ("best.safetensors", "config.json", "metrics.csv", "curves.png")
+KEPT_FILES = ("best.safetensors", "best.pt", "config.json", "metrics.csv", "curves.png")
 WAIT_S, WAIT_AT_END_S = 10.0, 60.0
 _LOGIN = re.compile(r"(?<=://)[^/@\s]+@")
 

@@ -74,8 +74,7 @@ EXPORT("help") void help(int index) {
 static void form(int threads) {
   atomic_store(&members, 0);
   atomic_store(&workers.stop, 1);
-  wake(&workers);
-  while (atomic_load(&inside)) continue;
+  while (atomic_load(&inside)) wake(&workers); /* again and again: one may have found no stop and not sleep yet */
   form_team(&workers, threads);
   atomic_store(&workers.stop, 0);
   atomic_store(&members, threads);

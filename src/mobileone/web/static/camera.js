@@ -8,22 +8,34 @@ const REFUSALS = /** @type {Record<string, string>} */ ({
   OverconstrainedError: "This device has no such camera.",
 });
 
+/**
+ * @param {MediaStream | null} stream
+ * @returns {null}
+ */
+function end(stream) {
+  for (const track of stream?.getTracks() ?? []) track.stop();
+  return null;
+}
+
 export class Camera {
   /** @param {HTMLVideoElement} video  shows it */
   constructor(video) {
     this.video = video;
     /** @type {MediaStream | null} */
     this.stream = null;
+    /** @type {object | null} what began last, until it is stopped */
+    this.attempt = null;
     /** @type {"environment" | "user"} */
     this.facing = "environment";
   }
 
+  /** Whether it shows pictures, or will once it is allowed. */
   get isOn() {
-    return this.stream !== null;
+    return this.attempt !== null;
   }
 
   /**
-   * @returns {Promise<void>} once it shows pictures
+   * @returns {Promise<MediaStream | null>} once it shows pictures; none where it was stopped meanwhile
    * @throws {Error} one sentence, where it cannot
    */
   async start() {
@@ -34,31 +46,37 @@ export class Camera {
           : "Browsers give the camera only to pages opened by https, or on this machine itself. Open this page by https (mobileone web --serve --tls).",
       );
     this.stop();
+    const attempt = (this.attempt = {});
     try {
-      this.stream = await navigator.mediaDevices.getUserMedia({
+      const stream = await navigator.mediaDevices.getUserMedia({
         video: { facingMode: this.facing, width: { ideal: 1280 }, height: { ideal: 720 } },
         audio: false,
       });
-      this.video.srcObject = this.stream;
+      // Whoever stopped it while the browser asked for permission found no stream to stop.
+      if (this.attempt !== attempt) return end(stream);
+      this.stream = this.video.srcObject = stream;
       await this.video.play();
+      stream.getVideoTracks()[0]?.addEventListener("ended", () => this.stop());
+      return this.attempt === attempt ? stream : null;
     } catch (error) {
+      if (this.attempt !== attempt) return null;
       this.stop();
       const name = error instanceof Error ? error.name : "";
       throw new Error(REFUSALS[name] ?? `The camera did not start (${error}).`);
     }
-    this.stream.getVideoTracks()[0]?.addEventListener("ended", () => this.stop());
   }
 
   stop() {
-    for (const track of this.stream?.getTracks() ?? []) track.stop();
+    this.attempt = null;
+    end(this.stream);
     this.stream = null;
     this.video.srcObject = null;
   }
 
   /** Another one, where there are several: the one that looks at the user, or away from them. */
-  async turn() {
+  turn() {
     this.facing = this.facing === "user" ? "environment" : "user";
-    await this.start();
+    return this.start();
   }
 
   /** @returns {Promise<boolean>} whether there are several; told only once one was allowed */

@@ -143,29 +143,33 @@ export class Live {
     else await this.watch(() => this.camera.start());
   }
 
-  /** @param {() => Promise<void>} begin  starts one of the cameras */
+  /** @param {() => Promise<MediaStream | null>} begin  starts one of the cameras */
   async watch(begin) {
     tell("live-notice");
+    let stream;
     try {
-      await begin();
+      stream = await begin();
     } catch (error) {
       return this.refuse(error);
     }
+    if (!stream) return;  // stopped before it was allowed
     find("camera", HTMLButtonElement).textContent = "Stop camera";
     find("stage", HTMLElement).hidden = false;
     // People know their face from mirrors.
     find("video", HTMLElement).parentElement?.classList.toggle("mirrored", this.camera.looksAtUser);
     find("camera-turn", HTMLElement).hidden = !(await this.camera.hasOthers());
-    this.follow().catch((error) => this.refuse(error));
+    this.follow(stream).catch((error) => this.refuse(error));
   }
 
-  /** Answer the camera's pictures until it is stopped, or another one is started. */
-  async follow() {
+  /**
+   * Answer the camera's pictures until it is stopped, or another one is started.
+   * @param {MediaStream} stream  the camera's
+   */
+  async follow(stream) {
     /** @type {{at: number, times: Answer["times"]}[]} */
     const frames = [];
     let read = 0;
-    const { stream } = this.camera;
-    while (stream && this.camera.stream === stream) {
+    while (this.camera.stream === stream) {
       const image = await this.camera.next();
       if (!image) continue;
       const asked = performance.now();

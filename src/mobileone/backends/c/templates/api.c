@@ -1,5 +1,7 @@
 /* ==== What net.h declares =============================================================================== */
 
+#define NAME_OF(macro) #macro
+
 const char *PREFIX_error_text(int error) {
   switch (error) {
     case PREFIX_UPPER_OK: return "no error";
@@ -7,7 +9,7 @@ const char *PREFIX_error_text(int error) {
     case PREFIX_UPPER_MISALIGNED: return "the workspace must start at a multiple of 64 bytes";
     case PREFIX_UPPER_TOO_SMALL: return "the workspace is smaller than workspace_for(num_threads) says";
     case PREFIX_UPPER_BAD_THREADS: return "num_threads must be at least 1, at most MAX_THREADS, and the team's own";
-    case PREFIX_UPPER_NO_THREADS: return "no threads: compile with PREFIX_UPPER_THREADS defined, or give a parallel_for";
+    case PREFIX_UPPER_NO_THREADS: return "no threads: compile with " NAME_OF(PREFIX_UPPER_THREADS) " defined, or give a parallel_for";
     case PREFIX_UPPER_NO_KERNELS: return "no kernels of that name in this file";
     case PREFIX_UPPER_UNSUPPORTED: return "this processor does not have the instructions of these kernels";
     case PREFIX_UPPER_INEXACT: return "kernels computed wrong integers on this processor";
