@@ -37,15 +37,20 @@ def test_every_form_has_the_same_rows(write, name):
     rows, task = read_rows(write(name, FORMS[name]))
     assert task == "multilabel"
     assert [row[1:] for row in rows] == [
-        ("a.jpg", ("hat", "red"), "train", "7"),
-        ("b, c.jpg", (), "val", "8"),
+        ("a.jpg", ("hat", "red"), "train", "7", None),
+        ("b, c.jpg", (), "val", "8", None),
     ]
     assert rows[1].place == {".csv": "line 3", ".json": "entry 2", "jsonl": "line 2"}[name[-5:].lstrip("tsm")]
 
 
 def test_one_label_a_row_and_no_other_column(write):
     rows, task = read_rows(write("one.csv", "label,image,colour\n cat ,a.jpg,grey\n"))
-    assert (task, rows[0][1:]) == ("singlelabel", ("a.jpg", ("cat",), None, None))
+    assert (task, rows[0][1:]) == ("singlelabel", ("a.jpg", ("cat",), None, None, None))
+
+
+def test_a_run_s_record_tells_names_too(write):
+    rows, _ = read_rows(write("split.jsonl", '{"image": "/data/a.jpg", "label": "cat", "name": "a.jpg"}'))
+    assert rows[0].name == "a.jpg"
 
 
 def test_a_folder_that_is_called_like_a_list_is_none(tmp_path):
