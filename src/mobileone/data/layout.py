@@ -183,7 +183,7 @@ def _listed(names: Collection[str]) -> str:
 
 def _files(folder: Path) -> Iterator[str]:
     """Paths relative to `folder` of the files below it."""
-    ways = {os.fspath(folder): (os.path.realpath(folder),)}  # to each folder, of real paths
+    ways: dict[str, tuple[str, ...]] = {os.fspath(folder): (os.path.realpath(folder),)}  # real paths to each
     for base, folders, files in os.walk(folder, followlinks=True, onerror=_refuse_unlisted):
         # A link to a folder that is being walked would go round for ever.
         way = ways.pop(base)
