@@ -22,6 +22,16 @@ def test_a_config_with_wrong_class_names(tmp_path, fused):
         load_model(path)
 
 
+@pytest.mark.parametrize("name", ["format_version", "num_classes", "class_names", "input_spec", "extra"])
+def test_a_config_that_is_short_in_a_pickle_and_endless_in_a_message(name, monkeypatch):
+    monkeypatch.setenv("MOBILEONE_MAX_JSON_BYTES", "100000")
+    value = {"size": (1,)}
+    for _ in range(60):
+        value = {"size": (value, value)}
+    with pytest.raises(CheckpointError, match="^x: its config is larger than 100000"):
+        ModelConfig.from_dict(FULL.to_dict() | {name: value}, source="x")
+
+
 def test_a_config_of_a_later_format(tmp_path, fused):
     torch.save({"state_dict": fused.state_dict(), "mobileone": {"format_version": 99}}, tmp_path / "new.pt")
     with pytest.raises(CheckpointError, match=r"format_version '99'.*upgrade"):

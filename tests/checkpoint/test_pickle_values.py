@@ -32,5 +32,6 @@ def test_a_reference_knows_its_size_without_its_bytes():
 
 
 def test_records_are_apart_however_alike():
+    assert repr(Record("a.B", state=(1, 2))) == "<a.B>"
     assert Record("a.B") != Record("a.B")
     assert len({Record("a.B"), Record("a.B")}) == 2, "one may be a key, as the object it stands for may"

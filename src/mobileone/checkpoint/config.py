@@ -11,6 +11,7 @@ from mobileone.checkpoint.archive import describe_error, is_name
 from mobileone.decision import Decision
 from mobileone.errors import CheckpointError, ConfigError
 from mobileone.input_spec import InputSpec, Interpolation, square_or_sides
+from mobileone.limits import JSON_BYTES
 from mobileone.outside_text import require_unicode
 from mobileone.regular_file import parse_json_text
 from mobileone.task import Task, checked_task
@@ -87,6 +88,8 @@ class ModelConfig:
         """
         if not isinstance(values, Mapping):
             raise CheckpointError(f"{source}: its config must be an object, got {type(values).__name__}")
+        if _written_size(values, at_most=JSON_BYTES.value) > JSON_BYTES.value:
+            raise CheckpointError(f"{source}: its config is larger than {JSON_BYTES} would be in JSON")
         version = values.get("format_version")
         if version != FORMAT_VERSION:
             raise CheckpointError(
@@ -212,6 +215,22 @@ def _count(values: Mapping[str, Any], name: str) -> int | None:
     if type(value) is not int or value < 0:
         raise ConfigError(f"{name} must be a whole number, got {value!r}")
     return value
+
+
+def _written_size(value: object, *, at_most: int) -> int:
+    """Bytes, about, of a value written out, counted until they are too many.
+
+    A pickle's tuples may hold one another many times over: a few hundred bytes, and no end in a message.
+    """
+    pending, size = [value], 0
+    while pending and size <= at_most:
+        part = pending.pop()
+        size += 16 + (len(part) if isinstance(part, str | bytes) else 0)
+        if isinstance(part, Mapping):
+            pending += [*part.keys(), *part.values()]
+        elif isinstance(part, list | tuple | set | frozenset):
+            pending += part
+    return size
 
 
 def _extra(value: Any) -> dict[str, Any]:

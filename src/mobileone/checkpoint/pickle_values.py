@@ -126,7 +126,7 @@ class Global:
     name: str
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True, eq=False, repr=False)
 class Record:
     """A foreign object as it was pickled: the name of its class, arguments, state, items. Does nothing."""
 
@@ -135,6 +135,9 @@ class Record:
     state: Any = None
     items: list[Any] = field(default_factory=list)
     entries: dict[Any, Any] = field(default_factory=dict)
+
+    def __repr__(self) -> str:  # without what it holds, which may hold one another many times over
+        return f"<{self.name}>"
 
 
 @dataclass(frozen=True, slots=True)
