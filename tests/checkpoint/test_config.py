@@ -28,7 +28,7 @@ def test_a_config_that_is_short_in_a_pickle_and_endless_in_a_message(name, monke
     value = {"size": (1,)}
     for _ in range(60):
         value = {"size": (value, value)}
-    with pytest.raises(CheckpointError, match="^x: its config is larger than 100000"):
+    with pytest.raises(CheckpointError, match="its config is larger than 100000"):
         ModelConfig.from_dict(FULL.to_dict() | {name: value}, source="x")
 
 
