@@ -179,7 +179,7 @@ class Resampler:
         try:
             kept = library_path(SOURCE, own_command())
             return agreeing(kept) if kept.exists() else None
-        except (MobileOneError, OSError, RuntimeError):  # no compiler, a cache that is closed to us, no home
+        except (MobileOneError, OSError):  # no compiler, a cache that is closed to us, no home
             return None
 
     def _compiled(self) -> Library | None:
@@ -187,7 +187,7 @@ class Resampler:
             return agreeing(compiled_library(SOURCE, own_command()))
         except MissingExtraError:  # no compiler: nothing is wrong with that
             return None
-        except (MobileOneError, OSError, RuntimeError) as error:
+        except (MobileOneError, OSError) as error:
             warnings.warn(f"Pillow resizes, which is slower: {error}", MobileOneWarning, stacklevel=2)
             return None
 

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from mobileone.c_compiler import compile_c, machine_compiler
 from mobileone.cache import cache_dir
-from mobileone.errors import MobileOneError
+from mobileone.errors import ConfigError, MobileOneError
 
 SOURCES = Path(__file__).parent
 FLAGS = ("-O3", "-march=native", "-fopenmp", "-fPIC", "-w")
@@ -111,7 +111,7 @@ def _build(source: Path, real: tuple[str, str]) -> Path:
     try:
         folder = cache_dir()
         folder.mkdir(parents=True, exist_ok=True)
-    except (OSError, RuntimeError):  # no home, or one that cannot be written
+    except (OSError, ConfigError):  # no home, or one that cannot be written
         folder = Path(tempfile.mkdtemp(prefix="mobileone-"))
     library = folder / f"{source.stem}-{real[0]}-{key}.so"
     if not library.exists():
