@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mobileone.c_compiler import compile_c, this_system
-from mobileone.errors import ExportError, MobileOneWarning
+from mobileone.errors import ConfigError, ExportError, MobileOneWarning
 from mobileone.images import resample as module
 from mobileone.images.resample import (
     Library,
@@ -208,7 +208,7 @@ def test_a_compiler_that_fails_is_said_once(own_cache, monkeypatch):
     assert resampler.choose(90) is by_pillow
 
 
-@pytest.mark.parametrize("error", [PermissionError("closed"), RuntimeError("no home directory")])
+@pytest.mark.parametrize("error", [PermissionError("closed"), ConfigError("no home directory")])
 def test_without_a_cache_pillow_resizes(monkeypatch, error):
     def fails():
         raise error
