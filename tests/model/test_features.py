@@ -2,6 +2,7 @@ import pytest
 import torch
 
 from mobileone.errors import ConfigError
+from mobileone.input_spec import InputSpec
 from mobileone.model.create import create_model
 from mobileone.reparam.fuse import reparameterize
 from mobileone.reparam.verify import verify
@@ -47,3 +48,8 @@ def test_output_stride_keeps_weights_and_resolution(tiny):
 def test_impossible_out_indices_are_refused(tiny, indices):
     with pytest.raises(ConfigError, match="out_indices"):
         create_model(tiny, features_only=True, out_indices=indices)
+
+
+def test_an_input_spec_is_for_the_networks_channels(tiny):
+    with pytest.raises(ConfigError, match="input_spec is for 3 channels, in_chans=1"):
+        create_model(tiny, features_only=True, in_chans=1, input_spec=InputSpec())

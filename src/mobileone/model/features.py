@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from mobileone.errors import ConfigError
 from mobileone.input_spec import InputSpec
 from mobileone.model.block import MobileOneBlock
-from mobileone.model.network import FeatureInfo, MobileOne, build_trunk
+from mobileone.model.network import FeatureInfo, MobileOne, build_trunk, fitting_spec
 from mobileone.variants import NUM_STAGES, Form, Variant, check_count
 
 
@@ -29,7 +29,7 @@ class FeatureExtractor(nn.Module):
         input_spec: the pre-processing expected.
 
     Raises:
-        ConfigError: on a level that does not exist or stands twice.
+        ConfigError: on a level that does not exist or stands twice, or an input_spec for other channels.
 
     >>> from mobileone.variants import VARIANTS
     >>> FeatureExtractor(VARIANTS["mobileone_s0"], out_indices=(2, 3, 4)).feature_info.channels()
@@ -64,7 +64,7 @@ class FeatureExtractor(nn.Module):
         self.variant = variant
         self.in_chans = in_chans = check_count(in_chans, "in_chans", least=1)
         self.output_stride = output_stride
-        self.input_spec = input_spec or InputSpec.for_channels(in_chans)
+        self.input_spec = fitting_spec(input_spec, in_chans)
         self.out_indices = indices
         self.stem, stages, levels = build_trunk(
             variant, in_chans=in_chans, form=form, output_stride=output_stride

@@ -53,6 +53,18 @@ class FeatureInfo:
         return len(self.info)
 
 
+def fitting_spec(given: InputSpec | None, in_chans: int) -> InputSpec:
+    """The pre-processing that was given, or that of so many channels.
+
+    Raises:
+        ConfigError: if it is for another number of them.
+    """
+    spec = given or InputSpec.for_channels(in_chans)
+    if spec.in_chans != in_chans:
+        raise ConfigError(f"input_spec is for {spec.in_chans} channels, in_chans={in_chans}")
+    return spec
+
+
 def build_trunk(
     variant: Variant, *, in_chans: int, form: Form, output_stride: int
 ) -> tuple[nn.Module, nn.Sequential, list[dict[str, Any]]]:
@@ -140,9 +152,7 @@ class MobileOne(nn.Module):
         self.in_chans = in_chans = check_count(in_chans, "in_chans", least=1)
         self.output_stride = output_stride
         self.num_features = self.head_hidden_size = variant.num_features
-        self.input_spec = input_spec or InputSpec.for_channels(in_chans)
-        if self.input_spec.in_chans != in_chans:
-            raise ConfigError(f"input_spec is for {self.input_spec.in_chans} channels, in_chans={in_chans}")
+        self.input_spec = fitting_spec(input_spec, in_chans)
         self.stem, self.stages, levels = build_trunk(
             variant, in_chans=in_chans, form=form, output_stride=output_stride
         )
