@@ -16,7 +16,7 @@ from typing import Any
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 SOURCE = Path(__file__).resolve().parent / "src"
-TENSOR_ROOMS = ("functional", "reparam")
+TENSOR_ROOMS = ("functional", "reparam", "training/method")
 
 
 class WheelFiles(BuildHookInterface):  # type: ignore[type-arg]
@@ -32,7 +32,7 @@ class WheelFiles(BuildHookInterface):  # type: ignore[type-arg]
                 inside = path.relative_to(package)
                 if (
                     path.is_file()
-                    and inside.parts[0] not in TENSOR_ROOMS
+                    and not any(inside.is_relative_to(room) for room in TENSOR_ROOMS)
                     and "__pycache__" not in inside.parts
                 ):
                     build_data["force_include"][str(path)] = f"mobileone/{inside}"

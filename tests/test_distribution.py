@@ -73,6 +73,8 @@ def test_a_missing_package_of_the_whole_is_explained_and_any_other_is_not():
     told = "training needs PyTorch, and torch is not installed"
     with pytest.raises(MissingExtraError, match=told), needing_pytorch("training"):
         raise ModuleNotFoundError("No module named 'torch'", name="torch.nn")
+    with pytest.raises(MissingExtraError, match="fusing needs PyTorch"), needing_pytorch("fusing"):
+        raise ModuleNotFoundError("No module named 'mobileone.reparam'", name="mobileone.reparam")
     with pytest.raises(ModuleNotFoundError, match="other") as caught, needing_pytorch("training"):
         raise ModuleNotFoundError("No module named 'other'", name="other")
     assert not isinstance(caught.value, MissingExtraError)
