@@ -72,7 +72,7 @@ class Decision:
             values = getattr(self, name)
             if not isinstance(values, tuple) or not 1 <= len(values) <= CLASSES.value:
                 raise ConfigError(f"{name} of a decision must be numbers, one or one a class")
-            if not all(_is_finite(value) for value in values):
+            if not all(is_finite(value) for value in values):
                 raise ConfigError(f"{name} of a decision must be finite numbers")
         if min(self.temperatures) <= 0:
             raise ConfigError(f"temperatures of a decision must be above 0, got {min(self.temperatures)}")
@@ -82,7 +82,7 @@ class Decision:
             raise ConfigError(f"novelty must be energy or max_logit, got {self.novelty!r:.40}")
         if (self.novelty is None) != (self.novelty_limit is None):
             raise ConfigError("novelty and novelty_limit of a decision come together")
-        if self.novelty_limit is not None and not _is_finite(self.novelty_limit):
+        if self.novelty_limit is not None and not is_finite(self.novelty_limit):
             raise ConfigError("novelty_limit of a decision must be a finite number")
         _check_evidence(self.evidence)
 
@@ -185,8 +185,8 @@ def familiarity(logits: NDArray[Any], score: NoveltyScore) -> Floats:
     return energy
 
 
-def _is_finite(value: object) -> bool:
-    # math.isfinite raises on an integer beyond float64, in which all of this is computed.
+def is_finite(value: object) -> bool:
+    """Whether a value of a file is a number that float64 holds; math.isfinite raises on larger integers."""
     return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= MAX_NUMBER
 
 
@@ -195,6 +195,6 @@ def _check_evidence(evidence: object) -> None:
         raise ConfigError(f"evidence of a decision must be an object of at most {MAX_EVIDENCE} entries")
     for name, value in evidence.items():
         if not isinstance(name, str) or not (
-            _is_finite(value) or (isinstance(value, str) and len(value) <= MAX_TEXT)
+            is_finite(value) or (isinstance(value, str) and len(value) <= MAX_TEXT)
         ):
             raise ConfigError("evidence of a decision must be texts and finite numbers")

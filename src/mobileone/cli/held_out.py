@@ -22,8 +22,10 @@ def held_out(run: Path | None, data: str) -> str | ImageSource:
         run: the folder of the run that trained the model; None, or any other path, divided nothing.
         data: as it was given.
     """
-    record = None if run is None else run / "split.jsonl"
-    if run is None or record is None or not record.is_file() or data == str(record):
+    if run is None:
+        return data
+    record = run / "split.jsonl"
+    if not record.is_file() or data == str(record):
         return data
     from mobileone.training.run.run_dir import RunDir
 

@@ -11,12 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from mobileone.checkpoint.inspect import ModelCard
-from mobileone.checkpoint.published import (
-    ORIGIN_KEY,
-    PublishedWeights,
-    began_with,
-    published_at,
-)
+from mobileone.checkpoint.published import ORIGIN_KEY, PublishedWeights, began_with, published_at
 from mobileone.data.fingerprint import Fingerprint
 from mobileone.data.hub_address import hub_place, is_hub_data, parse_hub_address
 from mobileone.errors import ConfigError, TrainingError

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import json
 import math
-import sys
 from collections.abc import Mapping
 from typing import Any
 
-MAX_NUMBER = sys.float_info.max  # math.isfinite raises on integers beyond it
+from mobileone.decision import is_finite
 
 
 def fault(value: Any, schema: Mapping[str, Any], path: str = "") -> str | None:
@@ -69,7 +68,7 @@ def _object_fault(value: dict[str, Any], schema: Mapping[str, Any], path: str) -
 
 
 def _is_of(value: Any, kind: str) -> bool:
-    is_number = isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= MAX_NUMBER
+    is_number = is_finite(value)
     return {
         "null": value is None,
         "array": isinstance(value, list),
